@@ -1,0 +1,145 @@
+"""The batcher: drains swapped tables into batch files."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+import trio
+
+from likd import aside, batchfile, recovery
+from likd.batchfile import Batch
+from likd.disk import Disk
+from likd.events import total
+from likd.handlers import Handlers, columns
+from likd.journal import Journal
+from likd.keys import KeyLog
+from likd.pool import PoolManager
+from likd.table import Table
+from likd.totals import Totals
+
+RETRY_SECONDS = 0.1
+RETRY_SECONDS_MAX = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Batcher:
+    """Commits every counter of a swapped table, checks the sum, writes the batch file, drops the journal segment.
+
+    Counters are donated as soon as they are committed. A disk that fails is tried again until it works: the
+    table is safe in memory and in its journal meanwhile. Tables in hand belong to this object, so that `run`
+    can be run again after a fault. `run` ends when `tables` ends, and then closes `batches`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: trio.MemoryReceiveChannel[Table],
+        batches: trio.MemorySendChannel[Batch],
+        disk: Disk,
+        journal: Journal,
+        keys: KeyLog,
+        handlers: Handlers,
+        pool: PoolManager,
+        totals: Totals,
+    ) -> None:
+        self._tables = tables
+        self._batches = batches
+        self._disk = disk
+        self._journal = journal
+        self._keys = keys
+        self._handlers = handlers
+        self._pool = pool
+        self._totals = totals
+        self._in_hand: deque[Table] = deque()
+        self._written: Batch | None = None
+        self.mismatches = 0
+        self.batches_written = 0
+        self.fault: str | None = None
+
+    @property
+    def tables_in_hand(self) -> int:
+        """Tables that are swapped and have no batch file yet."""
+        return len(self._in_hand) + self._tables.statistics().current_buffer_used
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until `tables` ends."""
+        task_status.started()
+        while True:
+            if not self._in_hand:
+                try:
+                    self._in_hand.append(await self._tables.receive())
+                except trio.EndOfChannel:
+                    await self._batches.aclose()
+                    return
+            self._commit_all_that_wait()
+            await self._batch(self._in_hand[0])
+            self._in_hand.popleft()
+
+    def _commit_all_that_wait(self) -> None:
+        while True:
+            try:
+                self._in_hand.append(self._tables.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        for table in self._in_hand:
+            if table.rows is None:
+                self._pool.donate(table.commit())
+
+    async def _batch(self, table: Table) -> None:
+        if self._written is None:
+            await self._check_double_entry(table)
+            assert table.rows is not None
+            if table.rows or table.aside or table.keys:
+                self._written = await self._write(table)
+            else:
+                self._totals.dropped(table)
+        if self._written is not None:
+            await self._batches.send(self._written)
+            self._written = None
+        await self._drop_segment(table)
+
+    async def _check_double_entry(self, table: Table) -> None:
+        assert table.rows is not None
+        committed = total(table.rows.values())
+        if committed == {name: n for name, n in table.journaled.items() if n}:
+            return
+        self.mismatches += 1
+        log.error(
+            "committed is not what was journaled",
+            table=table.id,
+            committed=committed,
+            journaled=table.journaled,
+        )
+        replayed = await recovery.replay_segment(self._disk, table.id, self._handlers)
+        if replayed is not None:
+            table.rows, table.aside = replayed.rows, replayed.aside
+
+    async def _write(self, table: Table) -> Batch:
+        assert table.rows is not None
+        names = columns(table.rows.values(), self._handlers.counts)
+        batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows)
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                await self._keys.append(table.id, table.keys)
+                await aside.write(self._disk, table.id, table.aside)
+                await self._disk.write(
+                    batchfile.name(table.id), await trio.to_thread.run_sync(batchfile.encode, batch)
+                )
+            except OSError as error:
+                self.fault = f"can't write batch file: {error.strerror}"
+                log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=pause)
+                await trio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS_MAX)
+            else:
+                self.fault = None
+                self.batches_written += 1
+                return batch
+
+    async def _drop_segment(self, table: Table) -> None:
+        try:
+            await self._journal.drop(table.id)
+        except OSError as error:
+            log.error("can't remove journal segment", table=table.id, fault=error.strerror)

@@ -1,0 +1,120 @@
+"""The batch file `tab_<id>`: one table's counts, readable, sorted by URL, checksummed.
+
+likd-batch 1 table=17 opened=1790000000.250 closed=1790000005.250 urls=2 counts=likes,unlikes,impressions
+3	1	40	https://example.com/a
+0	0	7	https://example.com/b
+end sums=3,1,47 sha256=<of every byte before this line>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+import attrs
+
+from likd.events import Counts, Rows, total
+
+NAME = re.compile(r"tab_(\d{12})")
+
+_HEADER = re.compile(
+    r"likd-batch 1 table=(\d{1,12}) opened=(\d{1,12}\.\d{3}) closed=(\d{1,12}\.\d{3}) urls=(\d{1,9})"
+    r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)"
+)
+_END = re.compile(r"end sums=(\d{1,20}(?:,\d{1,20})*) sha256=([0-9a-f]{64})")
+_NUMBER = re.compile(r"0|[1-9]\d{0,18}")
+
+
+class DamagedBatch(ValueError):
+    """A batch file does not check out; the message says what is wrong and in which line."""
+
+
+@attrs.frozen
+class Batch:
+    """One table's counts as they stand in its batch file. Times are seconds since 1970."""
+
+    table: int
+    opened: float
+    closed: float
+    names: tuple[str, ...]
+    rows: Rows = attrs.field(repr=False)
+
+    @property
+    def sums(self) -> Counts:
+        """The sums over all URLs."""
+        return total(self.rows.values())
+
+
+def name(table: int) -> str:
+    """The file name of the batch file of `table`."""
+    return f"tab_{table:012d}"
+
+
+def table_of(file_name: str) -> int | None:
+    """The table whose batch file `file_name` is, None if it is no batch file."""
+    match = NAME.fullmatch(file_name)
+    return int(match[1]) if match else None
+
+
+def encode(batch: Batch) -> bytes:
+    """`batch` as the bytes of its file."""
+    names = batch.names
+    header = (
+        f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
+        f" urls={len(batch.rows)} counts={','.join(names)}\n"
+    )
+    lines = [header]
+    rows = batch.rows
+    for url in sorted(rows):
+        get = rows[url].get
+        lines.append("\t".join([str(get(name, 0)) for name in names]) + f"\t{url}\n")
+    body = "".join(lines).encode()
+    sums = batch.sums
+    end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"
+    return body + end.encode()
+
+
+def decode(data: bytes) -> Batch:
+    """The batch that `data` holds. Raises DamagedBatch unless every byte checks out."""
+    body, _, end = data[:-1].rpartition(b"\n")
+    body += b"\n"
+    match = _END.fullmatch(_text(end, "last line"))
+    if match is None or not data.endswith(b"\n"):
+        raise DamagedBatch("the last line is not an end line: the file is cut short")
+    if hashlib.sha256(body).hexdigest() != match[2]:
+        raise DamagedBatch("the checksum does not match")
+    lines = _text(body, "body").split("\n")[:-1]
+    header = _HEADER.fullmatch(lines[0]) if lines else None
+    if header is None:
+        raise DamagedBatch("line 1: this is no header of a batch file")
+    names = tuple(header[5].split(","))
+    rows = _rows(lines[1:], names)
+    if len(rows) != int(header[4]):
+        raise DamagedBatch(f"{header[4]} URLs are announced, {len(rows)} are there")
+    batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows)
+    sums = batch.sums
+    if [sums.get(name, 0) for name in names] != [int(n) for n in match[1].split(",")]:
+        raise DamagedBatch("the sums do not match")
+    return batch
+
+
+def _rows(lines: Iterable[str], names: tuple[str, ...]) -> Rows:
+    rows: Rows = {}
+    last = ""
+    for number, line in enumerate(lines, start=2):
+        *counts, url = line.split("\t")
+        if len(counts) != len(names) or not all(map(_NUMBER.fullmatch, counts)):
+            raise DamagedBatch(f"line {number}: expected {len(names)} counts and a URL")
+        if url <= last:
+            raise DamagedBatch(f"line {number}: the URLs are not sorted")
+        rows[url] = {name: int(n) for name, n in zip(names, counts, strict=True) if n != "0"}
+        last = url
+    return rows
+
+
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise DamagedBatch(f"the {where} is not UTF-8") from None

@@ -1,0 +1,40 @@
+"""Bounds: when the daemon takes no more, and what it says then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from likd.events import Refused
+
+
+@attrs.frozen
+class Bound:
+    """A limit: whether it is reached, what to tell the client, and when trying again may help (seconds)."""
+
+    name: str
+    reached: Callable[[], bool]
+    reason: str
+    retry_after: int = 1
+
+
+class Bounds:
+    """All limits on taking events. They are checked before a request is taken; nothing taken is ever dropped."""
+
+    def __init__(self) -> None:
+        self._bounds: list[Bound] = []
+        self.refused: dict[str, int] = {}
+
+    def add(self, name: str, reached: Callable[[], bool], reason: str, retry_after: int = 1) -> None:
+        """Add a limit."""
+        self._bounds.append(Bound(name, reached, reason, retry_after))
+        self.refused[name] = 0
+
+    def reached(self, *, count: bool = True) -> Refused | None:
+        """The first limit that is reached, if any. `count` it as the refusal of a request."""
+        for bound in self._bounds:
+            if bound.reached():
+                self.refused[bound.name] += count
+                return Refused(bound.reason, bound.retry_after)
+        return None

@@ -1,0 +1,279 @@
+"""Settings: from flags, environment and likd.toml, validated, each with its unit."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+CONFIG_FILE = "likd.toml"
+PREFIX = "LIKD_"
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the message names it, where it comes from, and what was expected."""
+
+
+@attrs.frozen
+class Setting:
+    """How one setting is read and explained."""
+
+    name: str
+    parse: Callable[[object], object]
+    default: object
+    unit: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.name.upper()
+
+
+def _number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[object], float]:
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(value: object) -> float:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            if kind is int and isinstance(value, float):
+                raise TypeError
+            number = kind(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{what} from {low:g} to {high:g}") from None
+        if not low <= number <= high:
+            raise ValueError(f"{what} from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("text that is not empty")
+    return value
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path")
+    return Path(value).expanduser()
+
+
+@attrs.frozen
+class Bind:
+    """Where to listen. `port` 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _bind(value: object) -> Bind:
+    if isinstance(value, Bind):
+        return value
+    expected = "HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
+    if not isinstance(value, str):
+        raise ValueError(expected)
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(expected)
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(expected)
+    return Bind(host, int(port))
+
+
+def _choice(*choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _setting(
+    parse: Callable[[object], object], default: object, unit: str, help: str, choices: tuple[str, ...] = ()
+) -> Any:
+    return attrs.field(
+        default=attrs.Factory(lambda: parse(default)),
+        metadata={"parse": parse, "default": default, "unit": unit, "help": help, "choices": choices},
+    )
+
+
+_DURABILITIES = ("fsync", "os", "none")
+_LOG_FORMATS = ("auto", "console", "json")
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """All settings of the daemon."""
+
+    bind: Bind = _setting(
+        _bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
+    )
+    data_dir: Path = _setting(
+        _path, "data", "DIR", "Directory for journal, batch files and the embedded store."
+    )
+    durability: str = _setting(
+        _choice(*_DURABILITIES),
+        "fsync",
+        "",
+        "When an event is acknowledged: 'fsync' once it is on disk; 'os' once the operating system has it (power"
+        " loss can lose it); 'none' at once, without a journal (a crash loses the open tables).",
+        _DURABILITIES,
+    )
+    table_limit: int = _setting(
+        _number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs of a table; at so many it is swapped."
+    )
+    flush_interval: float = _setting(
+        _number(float, 0.01, 3600), 5, "SECONDS", "A table is swapped when it has been counting for so long."
+    )
+    pool_size: int = _setting(
+        _number(int, 1, 1_000_000),
+        100,
+        "COUNTERS",
+        "Counters that are kept warm; 10 % more are kept as a buffer.",
+    )
+    counters_max: int = _setting(
+        _number(int, 1, 10_000_000),
+        50_000,
+        "COUNTERS",
+        "Counters at most; past that, requests are refused (503).",
+    )
+    hung_timeout: float = _setting(
+        _number(float, 0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
+    )
+    max_leases: int = _setting(
+        _number(int, 1, 1_000_000_000),
+        1000,
+        "LEASES",
+        "A counter is replaced after it served so many tables.",
+    )
+    write_tolerance: float = _setting(
+        _number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "Rows that the store is given in a second at most."
+    )
+    keep_batches: int = _setting(
+        _number(int, 0, 1_000_000), 0, "FILES", "Newest batch files that are kept after they were applied."
+    )
+    live_interval: float = _setting(
+        _number(float, 0.01, 60), 0.25, "SECONDS", "A websocket is sent changes at most this often."
+    )
+    inbox_max: int = _setting(
+        _number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; past that, 503."
+    )
+    tables_waiting_max: int = _setting(
+        _number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
+    )
+    rows_waiting_max: int = _setting(
+        _number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
+    )
+    disk_free_min: int = _setting(
+        _number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
+    )
+    body_bytes_max: int = _setting(
+        _number(int, 1024, 1 << 30),
+        32 << 20,
+        "BYTES",
+        "Size of a request body at most, also after inflation.",
+    )
+    keys_window: float = _setting(
+        _number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
+    )
+    keys_max: int = _setting(
+        _number(int, 1, 100_000_000), 200_000, "KEYS", "How many Idempotency-Keys are remembered at most."
+    )
+    cache_urls_max: int = _setting(
+        _number(int, 1000, 100_000_000), 50_000, "URLS", "URLs whose totals are kept in memory for reads."
+    )
+    connections_max: int = _setting(
+        _number(int, 1, 1_000_000),
+        4096,
+        "CONNECTIONS",
+        "Open connections at most; past that, new ones are closed.",
+    )
+    watches_max: int = _setting(
+        _number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch."
+    )
+    shutdown_timeout: float = _setting(
+        _number(float, 0.1, 3600),
+        10,
+        "SECONDS",
+        "How long a shutdown may take to bring tables into the store.",
+    )
+    log_format: str = _setting(
+        _choice(*_LOG_FORMATS),
+        "auto",
+        "",
+        "Log lines for people or as JSON; 'auto' asks for a terminal.",
+        _LOG_FORMATS,
+    )
+
+
+def settings() -> list[Setting]:
+    """All settings, in their order."""
+    return [
+        Setting(
+            field.name,
+            field.metadata["parse"],
+            field.metadata["default"],
+            field.metadata["unit"],
+            field.metadata["help"],
+            field.metadata["choices"],
+        )
+        for field in attrs.fields(Config)
+    ]
+
+
+def load(
+    flags: Mapping[str, object], *, file: Path | None, environment: Mapping[str, str] = os.environ
+) -> Config:
+    """The settings from `flags`, then `environment`, then the TOML `file`, then the defaults.
+
+    Without a `file`, likd.toml in the working directory is read if it is there. Raises ConfigError.
+    """
+    path = file if file is not None else Path(CONFIG_FILE)
+    written = _read_file(path, must_exist=file is not None)
+    values: dict[str, Any] = {}
+    for setting in settings():
+        for value, source in (
+            (flags.get(setting.name), setting.flag),
+            (environment.get(setting.variable), setting.variable),
+            (written.pop(setting.name, None), f"{path}: {setting.name}"),
+        ):
+            if value is None or setting.name in values:
+                continue
+            try:
+                values[setting.name] = setting.parse(value)
+            except ValueError as error:
+                raise ConfigError(f"{source}: {value!r} is not {error}") from None
+    if written:
+        raise ConfigError(f"{path}: there is no setting {next(iter(written))!r}")
+    return Config(**values)
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"{path}: there is no such file") from None
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None

@@ -1,0 +1,124 @@
+"""The per-URL counter: one task, one memory channel, one URL's counts while its table is open."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+import structlog
+import trio
+
+from likd.events import Counts, add
+
+log = structlog.get_logger(__name__)
+
+Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
+"""Is told a URL and by how much each of its counts grew since it was told last."""
+
+
+@attrs.define(eq=False)
+class Counter:
+    """The state of one counter, which outlives the task that works on it.
+
+    Deltas are posted to it at the price of a dict merge; its task is woken through its memory channel only
+    when the pool gives it a turn, so that under load many deltas cost one wake. The delta on the channel may
+    still grow until somebody takes it: taking is one step without an `await`, which is why each delta is
+    counted exactly once, whoever takes it and whatever becomes of the task.
+    """
+
+    number: int
+    observers: Sequence[Observer] = ()
+    url: str = ""
+    counts: Counts = attrs.field(factory=dict)
+    leases: int = 0
+    busy_since: float | None = None
+    restarts: int = 0
+    due: bool = False
+    scope: trio.CancelScope | None = None
+    _delta: Counts | None = None
+    _news: Counts | None = None
+    _news_url: str = ""
+    _wake: trio.MemorySendChannel[Counts] = attrs.field(init=False)
+    _woken: trio.MemoryReceiveChannel[Counts] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._wake, self._woken = trio.open_memory_channel[Counts](1)
+
+    def lease(self, url: str) -> None:
+        """Begin to count for `url`, from nothing."""
+        self.url = url
+        self.leases += 1
+
+    def post(self, delta: Counts) -> None:
+        """Hand over `delta`, which belongs to the counter from now on. Never waits."""
+        if self._delta is None:
+            self._delta = delta
+        else:
+            add(self._delta, delta)
+
+    def wake(self) -> bool:
+        """Send the waiting delta, if any, to the task. False if the task has not taken the last one yet."""
+        if self._delta is None and self._news is None:
+            return True
+        try:
+            self._wake.send_nowait(self._delta or {})
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def settle(self) -> Counts:
+        """The counts, with everything that was posted so far in them."""
+        delta = self._delta
+        if delta is not None:
+            self._delta = None
+            if self.observers:
+                self._note(delta)
+            if self.counts:
+                add(self.counts, delta)
+            else:
+                self.counts = delta
+        return self.counts
+
+    def commit(self) -> Counts:
+        """Give up the counts, with everything that was posted so far in them. The lease ends with it."""
+        counts = self.settle()
+        self.counts = {}
+        self.url = ""
+        return counts
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the counter owes nobody anything: no observer is to be told, none is being told."""
+        return self._news is None and self.busy_since is None
+
+    def close(self) -> None:
+        """Let the task end after what it has in hand."""
+        self._wake.close()
+
+    async def run(self) -> None:
+        """Take deltas and tell the observers, until closed. Can be run again after it raised or was cancelled."""
+        if self.busy_since is not None:
+            log.error("observer did not return, its news is dropped", counter=self.number, url=self.url)
+            self.busy_since = None
+        async for _ in self._woken:
+            self.settle()
+            await self._tell_observers()
+
+    async def _tell_observers(self) -> None:
+        while self._news is not None:
+            url, news = self._news_url, self._news
+            self._news = None
+            self.busy_since = trio.current_time()
+            for observer in self.observers:
+                try:
+                    await observer(url, news)
+                except Exception as error:
+                    log.error("observer failed", url=url, fault=f"{type(error).__name__}: {error}")
+            self.busy_since = None
+
+    def _note(self, delta: Counts) -> None:
+        if self._news is not None and self._news_url == self.url:
+            add(self._news, delta)
+        else:
+            self._news, self._news_url = delta.copy(), self.url

@@ -1,0 +1,303 @@
+"""The daemon: composes the supervision tree. The only file that knows all rooms.
+
+    likd
+    ├── pool manager ── counter × N
+    ├── drainer
+    ├── batcher
+    ├── event manager
+    ├── monitor
+    ├── live hub
+    └── web
+
+Events flow web → intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing
+ends the next. That is also the order of a shutdown.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import cast
+
+import attrs
+import structlog
+import trio
+
+from likd import __version__
+from likd.batcher import Batcher
+from likd.batchfile import Batch
+from likd.bounds import Bounds
+from likd.config import Config
+from likd.counter import Observer
+from likd.disk import RealDisk
+from likd.drainer import Drainer
+from likd.events import Submission
+from likd.handlers import Handlers, load_handlers
+from likd.intake import Intake
+from likd.journal import Durability, Journal
+from likd.keys import KeyLog, KeyWindow
+from likd.live import LiveHub
+from likd.manager import EventManager
+from likd.monitor import Monitor
+from likd.pool import PoolManager
+from likd.recovery import Recovery
+from likd.status import StatusBoard
+from likd.store import Store
+from likd.store.sqlite import SqliteStore
+from likd.supervisor import Supervisor
+from likd.table import Table
+from likd.tolerance import WriteTolerance
+from likd.top import top
+from likd.totals import Totals
+from likd.web.app import create_app
+from likd.web.operations import Operations
+from likd.web.server import WebServer, open_listeners
+from likd.web.session import LiveSessions
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The daemon can't start; the message says why."""
+
+
+@attrs.frozen
+class Daemon:
+    """A composed daemon, ready to run, and those of its parts that its owner speaks to."""
+
+    config: Config
+    root: Supervisor
+    intake: Intake
+    web: WebServer
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the tree until `shut_down`, or until it gives up (RestartIntensityExceeded)."""
+        await self.root.run(task_status=task_status)
+
+    async def shut_down(self) -> None:
+        """Refuse new work and let the end of the channels run through the tree; `run` ends with its last task.
+
+        What has not reached the store after `shutdown_timeout` is in files that the next start drains.
+        """
+        self.root.drain()
+        self.web.stop()
+        with trio.move_on_after(self.config.shutdown_timeout):
+            await self.root.wait_finished("web")
+            await self.intake.close()
+            await self.root.wait_finished("event manager", "batcher", "drainer")
+        self.root.stop()
+
+
+async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
+    """Run a daemon until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises StartError, BindError, HandlerError, StoreError at the start, RestartIntensityExceeded later.
+    """
+    with (
+        locked_data_dir(config.data_dir),
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+    ):
+        async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
+            nursery.start_soon(_obey_signals, signals, daemon)
+            await nursery.start(daemon.run)
+            ready(daemon)
+            await daemon.root.ended.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon) -> None:
+    async with trio.open_nursery() as nursery:
+        stopping = False
+        async for number in signals:
+            if stopping:
+                # All that was acknowledged is in the journal or further on.
+                os._exit(128 + number)
+            stopping = True
+            log.info("shutting down", signal=signal.Signals(number).name)
+            nursery.start_soon(daemon.shut_down)
+
+
+@asynccontextmanager
+async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
+    """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
+    handlers = Handlers(load_handlers())
+    disk = RealDisk(config.data_dir)
+    store: Store = SqliteStore(config.data_dir / "likd.db", _source(config.data_dir))
+    window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
+    key_log = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
+    try:
+        applied = await store.open(handlers.counts)
+        recovered = await Recovery(
+            disk,
+            applied=applied,
+            handlers=handlers,
+            keys=key_log,
+            window=window,
+            keep_batches=config.keep_batches,
+        ).run()
+
+        submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
+        tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
+        batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
+
+        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max)
+        for batch in recovered.batches:
+            totals.batched(batch)
+        journal = Journal(disk, cast(Durability, config.durability))
+        pool = PoolManager(
+            size=config.pool_size,
+            counters_max=config.counters_max,
+            max_leases=config.max_leases,
+            hung_timeout_seconds=config.hung_timeout,
+            observers=load_observers(),
+        )
+        manager = EventManager(
+            submissions=submissions_out,
+            tables=tables_in,
+            journal=journal,
+            handlers=handlers,
+            pool=pool,
+            ledger=totals,
+            next_table=recovered.next_table,
+            table_urls_max=config.table_limit,
+            flush_interval_seconds=config.flush_interval,
+        )
+        batcher = Batcher(
+            tables=tables_out,
+            batches=batches_in,
+            disk=disk,
+            journal=journal,
+            keys=key_log,
+            handlers=handlers,
+            pool=pool,
+            totals=totals,
+        )
+        drainer = Drainer(
+            batches=batches_out,
+            store=store,
+            totals=totals,
+            disk=disk,
+            tolerance=WriteTolerance(config.write_tolerance),
+            keep_batches=config.keep_batches,
+        )
+        monitor = Monitor(
+            disk=disk,
+            disk_free_min=config.disk_free_min,
+            rates={
+                "events_per_second": lambda: manager.events_accepted,
+                "requests_per_second": lambda: manager.requests_accepted,
+                "rows_per_second": lambda: drainer.rows_written,
+            },
+        )
+        hub = LiveHub(
+            totals=totals,
+            top=lambda by, limit: top(store, totals, by=by, limit=limit),
+            interval_seconds=config.live_interval,
+        )
+        bounds = Bounds()
+        bounds.add(
+            "tables",
+            lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
+            "the batcher is behind",
+        )
+        bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
+        bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
+        bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
+
+        root = Supervisor("likd")
+        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window)
+        board = StatusBoard(
+            config=config,
+            version=__version__,
+            root=root,
+            manager=manager,
+            pool=pool,
+            batcher=batcher,
+            drainer=drainer,
+            totals=totals,
+            store=store,
+            handlers=handlers,
+            keys=window,
+            hub=hub,
+            monitor=monitor,
+            bounds=bounds,
+        )
+        operations = Operations(
+            intake=intake, handlers=handlers, totals=totals, store=store, body_bytes_max=config.body_bytes_max
+        )
+        sessions = LiveSessions(
+            hub=hub,
+            operations=operations,
+            status=board.status,
+            interval_seconds=config.live_interval,
+            watches_max=config.watches_max,
+        )
+        web = WebServer(
+            app=create_app(operations=operations, status=board, bounds=bounds, sessions=sessions),
+            listeners=await open_listeners(config.bind),
+            hub=hub,
+            connections_max=config.connections_max,
+            grace_seconds=config.shutdown_timeout / 2,
+        )
+        root.add("pool manager", pool.run)
+        root.add("drainer", drainer.run)
+        root.add("batcher", batcher.run)
+        root.add("event manager", manager.run)
+        root.add("monitor", monitor.run)
+        root.add("live hub", hub.run)
+        root.add("web", web.run)
+        yield Daemon(config, root, intake, web)
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
+
+
+def load_observers() -> list[Observer]:
+    """The observers that installed packages offer. Raises StartError for one that can't be loaded."""
+    observers: list[Observer] = []
+    for entry_point in sorted(entry_points(group="likd.observers"), key=lambda e: e.name):
+        try:
+            observers.append(entry_point.load())
+        except Exception as error:
+            raise StartError(f"observer {entry_point.name}: {type(error).__name__}: {error}") from error
+    return observers
+
+
+def _source(data_dir: Path) -> str:
+    """The identity of the data directory, under which stores keep its applied mark."""
+    path = data_dir / "source"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        source = uuid.uuid4().hex
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(source + "\n")
+        temporary.replace(path)
+        return source
+
+
+@contextmanager
+def locked_data_dir(path: Path) -> Iterator[None]:
+    """Make the data directory if need be and hold its lock: one daemon each. Raises StartError."""
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        fd = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            raise StartError(f"the data directory {path} is in use by process {owner}") from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,221 @@
+"""The data directory, as the tasks see it: blocking file operations done in threads, each with its durability."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+TEMPORARY = ".tmp"
+"""Suffix of a file that is being written: worth nothing after a crash."""
+
+
+class AppendFile(Protocol):
+    """A file that only grows."""
+
+    async def append(self, data: bytes, *, sync: bool) -> None:
+        """Write `data` at the end; with `sync`, it is on disk when this returns. OSError: its fate is unknown."""
+        ...
+
+    async def truncate(self, size: int) -> None:
+        """Cut the file to `size` bytes; on disk when this returns."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """What likd asks of its data directory. Every operation may raise OSError."""
+
+    async def names(self) -> list[str]:
+        """The names of all files, sorted."""
+        ...
+
+    async def read(self, name: str, limit: int = -1) -> bytes:
+        """The first `limit` bytes of a file, or all of it."""
+        ...
+
+    async def create(self, name: str) -> AppendFile:
+        """A new, empty file, its name on disk when this returns."""
+        ...
+
+    async def write(self, name: str, data: bytes) -> None:
+        """Write a whole file atomically: after a crash it is there with all of `data`, or not at all."""
+        ...
+
+    async def rename(self, name: str, new: str) -> None:
+        """Give a file a new name; on disk when this returns."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is fine. After a crash it may be back."""
+        ...
+
+    async def set_aside(self, name: str) -> None:
+        """Move a damaged file out of the way, for a person to look at."""
+        ...
+
+    async def free_bytes(self) -> int:
+        """How much space is left for likd to use."""
+        ...
+
+
+class RealAppendFile:
+    """An AppendFile of the operating system."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def append(self, data: bytes, *, sync: bool) -> None:
+        await trio.to_thread.run_sync(self._append, data, sync)
+
+    async def truncate(self, size: int) -> None:
+        await trio.to_thread.run_sync(self._truncate, size)
+
+    async def close(self) -> None:
+        await trio.to_thread.run_sync(os.close, self._fd)
+
+    def _append(self, data: bytes, sync: bool) -> None:
+        write_all(self._fd, data)
+        if sync:
+            os.fdatasync(self._fd)
+
+    def _truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        os.fsync(self._fd)
+
+
+class RealDisk:
+    """The data directory at `path`, which must exist. Damaged files go to its folder `damaged`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def names(self) -> list[str]:
+        return await trio.to_thread.run_sync(self._names)
+
+    async def read(self, name: str, limit: int = -1) -> bytes:
+        return await trio.to_thread.run_sync(self._read, name, limit)
+
+    async def create(self, name: str) -> AppendFile:
+        return RealAppendFile(await trio.to_thread.run_sync(self._create, name))
+
+    async def write(self, name: str, data: bytes) -> None:
+        await trio.to_thread.run_sync(self._write, name, data)
+
+    async def rename(self, name: str, new: str) -> None:
+        await trio.to_thread.run_sync(self._rename, name, new)
+
+    async def remove(self, name: str) -> None:
+        await trio.to_thread.run_sync(self._remove, name)
+
+    async def set_aside(self, name: str) -> None:
+        await trio.to_thread.run_sync(self._set_aside, name)
+
+    async def free_bytes(self) -> int:
+        stat = await trio.to_thread.run_sync(os.statvfs, self.path)
+        return stat.f_bavail * stat.f_frsize
+
+    def _names(self) -> list[str]:
+        return sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
+
+    def _read(self, name: str, limit: int) -> bytes:
+        with (self.path / name).open("rb") as file:
+            return file.read(limit)
+
+    def _create(self, name: str) -> int:
+        fd = os.open(
+            self.path / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640
+        )
+        try:
+            self._sync_directory()
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self.path / (name + TEMPORARY)
+        fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+        try:
+            try:
+                write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            temporary.replace(self.path / name)
+        except OSError:
+            # A full disk gets its space back at once, not at the next start.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        self._sync_directory()
+
+    def _rename(self, name: str, new: str) -> None:
+        (self.path / name).replace(self.path / new)
+        self._sync_directory()
+
+    def _remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def _set_aside(self, name: str) -> None:
+        folder = self.path / "damaged"
+        folder.mkdir(mode=0o750, exist_ok=True)
+        (self.path / name).replace(folder / name)
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class DryRunDisk:
+    """`disk`, of which every change is left undone: to see what a start would do."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    async def names(self) -> list[str]:
+        return await self._disk.names()
+
+    async def read(self, name: str, limit: int = -1) -> bytes:
+        return await self._disk.read(name, limit)
+
+    async def free_bytes(self) -> int:
+        return await self._disk.free_bytes()
+
+    async def create(self, name: str) -> AppendFile:
+        return _NoFile()
+
+    async def write(self, name: str, data: bytes) -> None: ...
+
+    async def rename(self, name: str, new: str) -> None: ...
+
+    async def remove(self, name: str) -> None: ...
+
+    async def set_aside(self, name: str) -> None: ...
+
+
+class _NoFile:
+    async def append(self, data: bytes, *, sync: bool) -> None: ...
+
+    async def truncate(self, size: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data` to `fd`, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        written = os.write(fd, view)
+        if written == 0:
+            raise OSError(errno.EIO, "nothing was written")
+        view = view[written:]

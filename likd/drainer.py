@@ -1,0 +1,116 @@
+"""The drainer: batches into the store, oldest first, at its write tolerance, each exactly once."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from likd import batchfile
+from likd.batchfile import Batch
+from likd.disk import Disk
+from likd.store import Store, StoreError
+from likd.tolerance import WriteTolerance
+from likd.totals import Totals, Waiting
+
+BACKOFF_SECONDS = 0.2
+BACKOFF_SECONDS_MAX = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Drainer:
+    """Applies what waits in `totals` to the store, and removes the batch files that are applied.
+
+    The newest `keep_batches` applied files are kept. A store that fails is tried again, after a pause with
+    jitter, until it works. `run` can be run again after a fault; it ends when `batches` ended and all is
+    applied, or when the store fails after that: the next start goes on then.
+    """
+
+    def __init__(
+        self,
+        *,
+        batches: trio.MemoryReceiveChannel[Batch],
+        store: Store,
+        totals: Totals,
+        disk: Disk,
+        tolerance: WriteTolerance,
+        keep_batches: int = 0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._batches = batches
+        self._store = store
+        self._totals = totals
+        self._disk = disk
+        self._tolerance = tolerance
+        self._keep = keep_batches
+        self._jitter = jitter
+        self._paid_for: Waiting | None = None
+        self._applied_files: deque[int] = deque()
+        self._news = trio.Event()
+        self._ended = False
+        self.fault: str | None = None
+        self.rows_written = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until `batches` ended and all is applied, or the store fails after that."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._collect)
+            task_status.started()
+            while True:
+                news = self._news
+                if self._totals.waiting:
+                    if not await self._apply(self._totals.waiting[0]):
+                        return
+                    await self._remove_applied_files()
+                elif self._ended:
+                    return
+                else:
+                    await news.wait()
+
+    async def _collect(self) -> None:
+        async for batch in self._batches:
+            self._totals.batched(batch)
+            self._tell()
+        self._ended = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def _apply(self, waiting: Waiting) -> bool:
+        """Apply until it works. False if it did not and there will be no more batches: the next start goes on."""
+        increments = waiting.increments
+        waiting.frozen = True
+        if self._paid_for is not waiting:
+            await self._tolerance.take(len(increments.rows))
+            self._paid_for = waiting
+        pause = BACKOFF_SECONDS
+        while True:
+            try:
+                await self._store.apply(increments)
+                break
+            except StoreError as error:
+                self.fault = str(error)
+                log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)
+            if self._ended:
+                return False
+            await trio.sleep(pause * (0.5 + self._jitter()))
+            pause = min(pause * 2, BACKOFF_SECONDS_MAX)
+        self.fault = None
+        self.rows_written += len(increments.rows)
+        self._applied_files += self._totals.applied_first().tables
+        return True
+
+    async def _remove_applied_files(self) -> None:
+        while len(self._applied_files) > self._keep:
+            table = self._applied_files[0]
+            try:
+                await self._disk.remove(batchfile.name(table))
+            except OSError as error:
+                log.error("can't remove applied batch file", table=table, fault=error.strerror)
+            self._applied_files.popleft()

@@ -1,0 +1,123 @@
+"""The words every other module uses: events, counts, submissions. Imports nothing of likd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import attrs
+import trio
+
+LIKE = "like"
+UNLIKE = "unlike"
+IMPRESSION = "impression"
+
+LIKES = "likes"
+UNLIKES = "unlikes"
+IMPRESSIONS = "impressions"
+
+Events: TypeAlias = dict[str, dict[str, int]]
+"""Coalesced events: kind → canonical URL → how many times."""
+
+Counts: TypeAlias = dict[str, int]
+"""Named counts of one URL, those that are zero left out. Every count only grows."""
+
+Rows: TypeAlias = dict[str, Counts]
+"""Counts of many URLs."""
+
+
+def add(counts: Counts, increments: Mapping[str, int]) -> None:
+    """Add `increments` to `counts` in place."""
+    for name, n in increments.items():
+        counts[name] = counts.get(name, 0) + n
+
+
+def add_rows(rows: Rows, increments: Mapping[str, Counts]) -> None:
+    """Add the counts of every URL of `increments` to `rows` in place, sharing no dict between the two."""
+    for url, counts in increments.items():
+        mine = rows.get(url)
+        if mine is None:
+            rows[url] = counts.copy()
+        else:
+            add(mine, counts)
+
+
+def add_events(events: Events, more: Mapping[str, Mapping[str, int]]) -> None:
+    """Add the events of `more` to `events` in place."""
+    for kind, urls in more.items():
+        mine = events.setdefault(kind, {})
+        for url, n in urls.items():
+            mine[url] = mine.get(url, 0) + n
+
+
+def total(rows: Iterable[Mapping[str, int]]) -> Counts:
+    """The sums over `rows`, by name."""
+    sums: Counts = {}
+    for counts in rows:
+        add(sums, counts)
+    return sums
+
+
+@attrs.frozen
+class IdempotencyKey:
+    """What identifies one request over its retries: the client's key, and a digest of the body it came with."""
+
+    key: str
+    digest: bytes
+
+
+@attrs.frozen
+class Accepted:
+    """The outcome of a submission that is on disk and counted: how many events it held."""
+
+    events: int
+
+
+@attrs.frozen
+class Refused:
+    """The outcome of a submission of which nothing is counted, and when trying again may help (seconds)."""
+
+    reason: str
+    retry_after: int = 1
+
+
+Outcome: TypeAlias = Accepted | Refused
+
+
+@attrs.define(eq=False)
+class Submission:
+    """The coalesced events of one request, and those who wait to hear what became of it.
+
+    It is settled once, by the event manager: `Accepted` when it is durable and counted, else `Refused`.
+    """
+
+    events: Events
+    size: int
+    key: IdempotencyKey | None = None
+    outcome: Outcome | None = None
+    _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
+
+    def on_settled(self, listener: Callable[[Outcome], object]) -> None:
+        """Call `listener` with the outcome: when it is known, or now if it already is. It must not raise."""
+        if self.outcome is not None:
+            listener(self.outcome)
+        else:
+            self._listeners.append(listener)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell everyone who waits. A second call does nothing: the first outcome stands."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(outcome)
+
+    async def settled(self) -> Outcome:
+        """Wait for the outcome."""
+        if self.outcome is None:
+            known = trio.Event()
+            self.on_settled(lambda _: known.set())
+            await known.wait()
+        assert self.outcome is not None
+        return self.outcome

@@ -1,0 +1,210 @@
+"""Event handlers: plug-ins that turn an event's kind into increments of named counts, isolated as in gen_event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import attrs
+import structlog
+
+from likd.events import IMPRESSION, IMPRESSIONS, LIKE, LIKES, UNLIKE, UNLIKES, Counts, Events, Rows, add
+
+ENTRY_POINT_GROUP = "likd.handlers"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+log = structlog.get_logger(__name__)
+
+
+@runtime_checkable
+class Handler(Protocol):
+    """What a class named in the entry point group `likd.handlers` must offer; it is made without arguments.
+
+    `kinds` are the event kinds it wants, `counts` the names of the counts it increments
+    (`[a-z][a-z0-9_]{0,31}`, unique among handlers).
+    """
+
+    kinds: tuple[str, ...]
+    counts: tuple[str, ...]
+
+    def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """By how much each count of `url` grows when `kind` happened `times` times: at least 0 each.
+
+        Must not block: it runs on the event loop. Should depend on its arguments only, because recovery
+        asks it again for events that a crash left in the journal.
+        """
+        ...
+
+
+class Likes:
+    """Counts likes and unlikes, each on its own: both only grow."""
+
+    kinds: tuple[str, ...] = (LIKE, UNLIKE)
+    counts: tuple[str, ...] = (LIKES, UNLIKES)
+
+    def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        return {LIKES if kind == LIKE else UNLIKES: times}
+
+
+class Impressions:
+    """Counts impressions."""
+
+    kinds: tuple[str, ...] = (IMPRESSION,)
+    counts: tuple[str, ...] = (IMPRESSIONS,)
+
+    def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        return {IMPRESSIONS: times}
+
+
+class HandlerError(Exception):
+    """An installed handler can't be used; the message says which and why."""
+
+
+@attrs.define(eq=False)
+class Registration:
+    """A handler in use: its name, how often it failed, and whether it was taken off for that."""
+
+    name: str
+    handler: Handler
+    faults: int = 0
+    last_fault: str = ""
+    off: bool = False
+
+
+class Aside(NamedTuple):
+    """An event that a handler could not count, kept for replay."""
+
+    handler: str
+    kind: str
+    url: str
+    times: int
+
+
+class Handlers:
+    """All handlers in use. A handler that raises never takes the others or the caller down.
+
+    Its event is set aside and the fault is logged; at `faults_max` faults the handler is taken off, and from
+    then on all its events are set aside.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], *, faults_max: int = 100) -> None:
+        self._faults_max = faults_max
+        self.registered = [Registration(name, handler) for name, handler in handlers.items()]
+        self._by_kind: dict[str, list[Registration]] = {}
+        owner: dict[str, str] = {}
+        for registration in self.registered:
+            for count in registration.handler.counts:
+                if not NAME.fullmatch(count):
+                    raise HandlerError(
+                        f"handler {registration.name}: count {count!r} must match {NAME.pattern}"
+                    )
+                if count in owner or count == "net":
+                    other = owner.get(count, "likd")
+                    raise HandlerError(f"handler {registration.name}: count {count!r} belongs to {other}")
+                owner[count] = registration.name
+            for kind in registration.handler.kinds:
+                if not NAME.fullmatch(kind):
+                    raise HandlerError(
+                        f"handler {registration.name}: kind {kind!r} must match {NAME.pattern}"
+                    )
+                self._by_kind.setdefault(kind, []).append(registration)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every event kind that some handler wants."""
+        return tuple(self._by_kind)
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """The names of all counts, the built-in ones first."""
+        return tuple(count for r in self.registered for count in r.handler.counts)
+
+    def increments(self, events: Events) -> tuple[Rows, list[Aside]]:
+        """What `events` add to each URL's counts, all handlers together, and what had to be set aside."""
+        rows: Rows = {}
+        aside: list[Aside] = []
+        for kind, urls in events.items():
+            for registration in self._by_kind.get(kind, ()):
+                self._count(registration, kind, urls, rows, aside)
+        return rows, aside
+
+    def replay(self, events: Iterable[Aside]) -> tuple[Rows, list[Aside]]:
+        """What events set aside earlier add now, each asked of its own handler; what is still set aside."""
+        rows: Rows = {}
+        aside: list[Aside] = []
+        named = {r.name: r for r in self.registered}
+        for event in events:
+            registration = named.get(event.handler)
+            if registration is None or event.kind not in registration.handler.kinds:
+                aside.append(event)
+            else:
+                self._count(registration, event.kind, {event.url: event.times}, rows, aside)
+        return rows, aside
+
+    def _count(
+        self, registration: Registration, kind: str, urls: dict[str, int], rows: Rows, aside: list[Aside]
+    ) -> None:
+        increments = registration.handler.increments
+        allowed = registration.handler.counts
+        for url, times in urls.items():
+            if registration.off:
+                aside.append(Aside(registration.name, kind, url, times))
+                continue
+            try:
+                delta = increments(kind, url, times)
+                for name, n in delta.items():
+                    if name not in allowed or n < 0:
+                        raise ValueError(
+                            f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}"
+                        )
+            except Exception as error:
+                self._fault(registration, error)
+                aside.append(Aside(registration.name, kind, url, times))
+                continue
+            counts = rows.get(url)
+            if counts is None:
+                rows[url] = dict(delta)
+            else:
+                add(counts, delta)
+
+    def _fault(self, registration: Registration, error: Exception) -> None:
+        registration.faults += 1
+        registration.last_fault = f"{type(error).__name__}: {error}"
+        registration.off = registration.faults >= self._faults_max
+        log.error(
+            "handler failed",
+            handler=registration.name,
+            fault=registration.last_fault,
+            faults=registration.faults,
+            taken_off=registration.off,
+        )
+
+
+def load_handlers() -> dict[str, Handler]:
+    """The handlers that installed packages offer, likd's own first, then by name.
+
+    Raises HandlerError for one that can't be loaded or is not a handler.
+    """
+    handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions()}
+    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+        if entry_point.name in handlers:
+            continue
+        try:
+            handler = entry_point.load()()
+        except Exception as error:
+            raise HandlerError(f"handler {entry_point.name}: {type(error).__name__}: {error}") from error
+        if not isinstance(handler, Handler):
+            raise HandlerError(
+                f"handler {entry_point.name}: {entry_point.value} has no kinds, counts, increments"
+            )
+        handlers[entry_point.name] = handler
+    return handlers
+
+
+def columns(rows: Iterable[Counts], known: Iterable[str]) -> tuple[str, ...]:
+    """The count names for a table of `rows`: the known ones in their order, then any others by name."""
+    names = list(known)
+    others = {name for counts in rows for name in counts}.difference(names)
+    return (*names, *sorted(others))

@@ -1,0 +1,181 @@
+"""The journal: a write-ahead log with one segment for each table, `journal_<id>`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import attrs
+import msgspec
+import structlog
+
+from likd import framing
+from likd.disk import AppendFile, Disk
+from likd.events import Events
+
+Durability: TypeAlias = Literal["fsync", "os", "none"]
+
+NAME = re.compile(r"journal_(\d{12})")
+
+log = structlog.get_logger(__name__)
+
+
+class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
+    """First frame of a segment: its table, and for earlier segments that ended in a failed write their good length."""
+
+    version: int
+    table: int
+    sealed: dict[int, int]
+
+
+class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
+    """One group's events of one table, and the idempotency keys (key, digest, events) of its requests.
+
+    A group that fills tables has a part in the segment of each, written in order: it counts if the last part
+    is there.
+    """
+
+    group: int
+    part: int
+    parts: int
+    keys: list[tuple[str, bytes, int]]
+    events: Events
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Header | Entry)
+
+
+class JournalError(Exception):
+    """An append failed: nothing of it will be counted. Its segment takes no more."""
+
+
+@attrs.define
+class _Segment:
+    file: AppendFile
+    length: int
+    closed: bool = False
+
+
+@attrs.frozen
+class SegmentDamage:
+    """Bytes of a segment that could not be read."""
+
+    begin: int
+    end: int
+    torn: bool
+
+
+class Journal:
+    """Appends entries to the segments, each one durable when `append` returns.
+
+    `durability` "fsync" survives power loss; "os" leaves the bytes to the operating system and survives the
+    death of the process; "none" keeps no journal.
+    """
+
+    def __init__(self, disk: Disk, durability: Durability = "fsync") -> None:
+        self._disk = disk
+        self._durability = durability
+        self._segments: dict[int, _Segment] = {}
+        self._unsealed: dict[int, int] = {}
+        self.bytes_written = 0
+        self.failures = 0
+
+    async def append(self, table: int, entry: Entry) -> None:
+        """Append to the segment of `table`. Raises JournalError; then the segment is closed for good."""
+        if self._durability == "none":
+            return
+        try:
+            segment = self._segments.get(table) or await self._open(table)
+        except OSError as error:
+            self.failures += 1
+            raise JournalError(f"can't open the journal segment: {error.strerror}") from error
+        if segment.closed:
+            raise JournalError("the journal segment is closed")
+        data = framing.frame(_encode(entry))
+        try:
+            await segment.file.append(data, sync=self._durability == "fsync")
+        except OSError as error:
+            self.failures += 1
+            await self._seal(table, segment)
+            raise JournalError(f"can't write the journal: {error.strerror}") from error
+        segment.length += len(data)
+        self.bytes_written += len(data)
+
+    def length(self, table: int) -> int:
+        """The bytes in the segment of `table` so far."""
+        segment = self._segments.get(table)
+        return segment.length if segment is not None else 0
+
+    async def withdraw(self, table: int, length: int) -> None:
+        """Cut the segment of `table` back to `length`, because a later part of its last group failed."""
+        segment = self._segments.get(table)
+        if segment is not None:
+            segment.length = length
+            await self._seal(table, segment)
+
+    async def finish(self, table: int) -> None:
+        """Let go of a segment that gets no more entries; the file stays until `drop`."""
+        segment = self._segments.pop(table, None)
+        if segment is not None:
+            await segment.file.close()
+
+    async def drop(self, table: int) -> None:
+        """Remove the segment of `table`, whose counts are durable elsewhere."""
+        await self.finish(table)
+        await self._disk.remove(name(table))
+
+    async def _open(self, table: int) -> _Segment:
+        sealed = dict(self._unsealed)
+        header = framing.frame(_encode(Header(1, table, sealed)))
+        file = await self._disk.create(name(table))
+        try:
+            await file.append(header, sync=self._durability == "fsync" and bool(sealed))
+        except OSError:
+            await file.close()
+            await self._disk.remove(name(table))
+            raise
+        for earlier in sealed:
+            self._unsealed.pop(earlier, None)
+        segment = self._segments[table] = _Segment(file, len(header))
+        return segment
+
+    async def _seal(self, table: int, segment: _Segment) -> None:
+        """Make sure that nothing after the segment's good length is ever counted.
+
+        If it can't be cut off now, the next segment says so before anything else is acknowledged.
+        """
+        segment.closed = True
+        try:
+            await segment.file.truncate(segment.length)
+        except OSError as error:
+            self._unsealed[table] = segment.length
+            log.error("can't cut a failed journal write off", table=table, fault=error.strerror)
+
+
+def name(table: int) -> str:
+    """The file name of the segment of `table`."""
+    return f"journal_{table:012d}"
+
+
+def table_of(file_name: str) -> int | None:
+    """The table whose segment `file_name` is, None if it is no segment."""
+    match = NAME.fullmatch(file_name)
+    return int(match[1]) if match else None
+
+
+def read(data: bytes) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
+    """What a segment holds: each record with its offset, and the damage between. Never raises.
+
+    A frame that checks out but holds something unknown is damage, too.
+    """
+    for piece in framing.scan(data):
+        if isinstance(piece, framing.Damage):
+            if any(data[piece.begin : piece.end]):
+                yield SegmentDamage(piece.begin, piece.end, piece.torn)
+            continue
+        try:
+            yield piece.begin, _decoder.decode(piece.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            yield SegmentDamage(piece.begin, piece.end, torn=False)

@@ -1,0 +1,179 @@
+"""The live hub: what is watched, its totals and rates, for whoever looks on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import attrs
+import structlog
+import trio
+
+from likd.events import Counts, Rows
+from likd.store import StoreError
+from likd.totals import Totals
+
+RATE_SECONDS = 3.0
+"""Time constant of the rates: a burst is two thirds forgotten after so long."""
+
+URLS_AT_ONCE = 1000
+
+TopList = list[tuple[str, Counts]]
+
+log = structlog.get_logger(__name__)
+
+
+@attrs.define(eq=False)
+class Watched:
+    """A URL that somebody watches: its total, its rate (events a second), and when either changed last."""
+
+    counts: Counts
+    rate: float = 0.0
+    version: int = 0
+    watchers: int = 0
+
+
+@attrs.define(eq=False)
+class WatchedTop:
+    """A top list that somebody watches."""
+
+    top: TopList
+    rates: dict[str, float] = attrs.field(factory=dict)
+    version: int = 0
+    watchers: int = 0
+
+
+class LiveHub:
+    """Adds up what is watched once every `interval_seconds`, however many watch, and tells that there is news.
+
+    A watcher keeps the version it saw last and asks for what changed since: it gets the newest state and can
+    never fall behind. Nothing here waits for a watcher.
+    """
+
+    def __init__(
+        self,
+        *,
+        totals: Totals,
+        top: Callable[[str, int], Awaitable[TopList]],
+        interval_seconds: float,
+    ) -> None:
+        self._totals = totals
+        self._top = top
+        self._interval = interval_seconds
+        self._urls: dict[str, Watched] = {}
+        self._tops: dict[tuple[str, int], WatchedTop] = {}
+        self._news = trio.Event()
+        self._wanted = trio.Event()
+        self.version = 0
+        self.closing = trio.Event()
+
+    @property
+    def urls_watched(self) -> int:
+        """Distinct URLs that are watched."""
+        return len(self._urls)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look every interval, for as long as there are watchers. Works until cancelled."""
+        task_status.started()
+        last = trio.current_time()
+        while True:
+            if not self._urls and not self._tops:
+                self._wanted = trio.Event()
+                await self._wanted.wait()
+                last = trio.current_time()
+            await trio.sleep(self._interval)
+            now = trio.current_time()
+            try:
+                await self._look(max(now - last, 1e-9))
+            except StoreError as error:
+                log.warning("live totals wait for the store", fault=str(error))
+            last = now
+
+    async def watch(self, url: str) -> None:
+        """Begin to watch canonical `url`; its total is known when this returns. Raises StoreError."""
+        if url not in self._urls:
+            counts = (await self._totals.counts([url]))[url]
+            self._urls.setdefault(url, Watched(counts, version=self.version))
+        self._urls[url].watchers += 1
+        self._wanted.set()
+
+    def unwatch(self, url: str) -> None:
+        """One watcher of `url` less."""
+        watched = self._urls[url]
+        watched.watchers -= 1
+        if not watched.watchers:
+            del self._urls[url]
+
+    def watched(self, url: str) -> Watched:
+        """The newest state of a URL that is watched."""
+        return self._urls[url]
+
+    async def watch_top(self, by: str, limit: int) -> None:
+        """Begin to watch a top list; it is known when this returns. Raises StoreError."""
+        if (by, limit) not in self._tops:
+            top = await self._top(by, limit)
+            self._tops.setdefault((by, limit), WatchedTop(top, version=self.version))
+        self._tops[by, limit].watchers += 1
+        self._wanted.set()
+
+    def unwatch_top(self, by: str, limit: int) -> None:
+        """One watcher of the top list less."""
+        watched = self._tops[by, limit]
+        watched.watchers -= 1
+        if not watched.watchers:
+            del self._tops[by, limit]
+
+    def watched_top(self, by: str, limit: int) -> WatchedTop:
+        """The newest state of a top list that is watched."""
+        return self._tops[by, limit]
+
+    async def wait_news(self) -> None:
+        """Wait until the next look found something changed."""
+        await self._news.wait()
+
+    async def _look(self, elapsed: float) -> None:
+        urls = list(self._urls)
+        tops = {key: await self._top(*key) for key in list(self._tops)}
+        totals: Rows = {}
+        for begin in range(0, len(urls), URLS_AT_ONCE):
+            totals |= await self._totals.counts(urls[begin : begin + URLS_AT_ONCE])
+        self.version += 1
+        changed = False
+        for url, counts in totals.items():
+            watched = self._urls.get(url)
+            if watched is not None:
+                changed |= self._update(watched, counts, elapsed)
+        for key, top in tops.items():
+            watched_top = self._tops.get(key)
+            if watched_top is not None:
+                changed |= self._update_top(watched_top, top, elapsed)
+        if changed:
+            self._news.set()
+            self._news = trio.Event()
+
+    def _update(self, watched: Watched, counts: Counts, elapsed: float) -> bool:
+        rate = _rate(watched.rate, watched.counts, counts, elapsed)
+        changed = counts != watched.counts or rate != watched.rate
+        watched.counts, watched.rate = counts, rate
+        if changed:
+            watched.version = self.version
+        return changed
+
+    def _update_top(self, watched: WatchedTop, top: TopList, elapsed: float) -> bool:
+        before = dict(watched.top)
+        rates = {
+            url: _rate(watched.rates.get(url, 0.0), before.get(url, counts), counts, elapsed)
+            for url, counts in top
+        }
+        changed = top != watched.top or rates != watched.rates
+        watched.top, watched.rates = top, rates
+        if changed:
+            watched.version = self.version
+        return changed
+
+
+def _rate(rate: float, before: Counts, now: Counts, elapsed: float) -> float:
+    """The rate after `elapsed` seconds, rounded, so that it comes to rest at zero."""
+    keep = math.exp(-elapsed / RATE_SECONDS)
+    grown = sum(now.values()) - sum(before.values())
+    return round(rate * keep + grown / elapsed * (1 - keep), 1)

@@ -1,0 +1,255 @@
+"""The event manager: orders, journals and dispatches events, and never waits for those who take tables away."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from likd.events import Accepted, Events, Refused, Submission, add_events, total
+from likd.handlers import Handlers
+from likd.journal import Entry, Journal, JournalError
+from likd.pool import PoolManager
+from likd.table import Table
+
+GROUP_SUBMISSIONS_MAX = 1024
+GROUP_URLS_MAX = 20_000
+"""A group ends at either: the longest that dispatch keeps the event loop."""
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger(Protocol):
+    """Who is told of each table as it opens, so that its counts are part of every total from then on."""
+
+    def opened(self, table: Table) -> None: ...
+
+
+@attrs.define(eq=False)
+class _Part:
+    """A group's events of one table; `closes` the table after them."""
+
+    table: Table
+    events: Events
+    closes: bool = False
+
+
+@attrs.define(eq=False)
+class _Group:
+    """All submissions that waited at one moment: journaled together, dispatched together."""
+
+    submissions: list[Submission]
+    parts: deque[_Part]
+    journaled: bool = False
+    refused: JournalError | None = None
+
+
+class EventManager:
+    """Takes all submissions that wait as one group, journals it, dispatches it, acknowledges it, in this order.
+
+    Journaling one group overlaps with dispatching the one before. Groups in hand belong to this object, so
+    that `run` can be run again after a fault: a group is then journaled and dispatched exactly once all the
+    same. `run` ends when `submissions` ends, after the last table was handed to the batcher, whose channel it
+    then closes.
+    """
+
+    def __init__(
+        self,
+        *,
+        submissions: trio.MemoryReceiveChannel[Submission],
+        tables: trio.MemorySendChannel[Table],
+        journal: Journal,
+        handlers: Handlers,
+        pool: PoolManager,
+        ledger: Ledger,
+        next_table: int,
+        table_urls_max: int,
+        flush_interval_seconds: float,
+        segment_bytes_max: int = 64 << 20,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._submissions = submissions
+        self._tables = tables
+        self._journal = journal
+        self._handlers = handlers
+        self._pool = pool
+        self._ledger = ledger
+        self._urls_max = table_urls_max
+        self._flush_interval = flush_interval_seconds
+        self._segment_bytes_max = segment_bytes_max
+        self._wall_clock = wall_clock
+        self._next_table = next_table
+        self._groups = 0
+        self._epoch = time.time_ns()
+        self._flush_at = inf
+        self._in_journal: _Group | None = None
+        self._in_dispatch: _Group | None = None
+        self._journaled_send, self._journaled = trio.open_memory_channel[_Group](1)
+        self.journal_fault: str | None = None
+        self.events_accepted = 0
+        self.requests_accepted = 0
+        self.open_table = self._open_table()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until `submissions` ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._journal_groups)
+            nursery.start_soon(self._dispatch_groups)
+            task_status.started()
+
+    async def _journal_groups(self) -> None:
+        while True:
+            if self._in_journal is None:
+                self._in_journal = await self._next_group()
+            group = self._in_journal
+            if not group.journaled:
+                await self._write(group)
+            await self._journaled_send.send(group)
+            self._in_journal = None
+            if not group.parts:
+                return
+
+    async def _next_group(self) -> _Group:
+        """All that waits, as a group allotted to tables. One without parts when there will be no more."""
+        with trio.move_on_at(self._flush_at):
+            try:
+                first = await self._submissions.receive()
+            except trio.EndOfChannel:
+                return self._flush() if self.open_table.urls else _Group([], deque())
+            return self._assemble(first)
+        return self._flush()
+
+    def _assemble(self, first: Submission) -> _Group:
+        submissions = [first]
+        urls = sum(map(len, first.events.values()))
+        while len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
+            try:
+                submission = self._submissions.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+            submissions.append(submission)
+            urls += sum(map(len, submission.events.values()))
+        if len(submissions) == 1:
+            events = first.events
+        else:
+            events = {}
+            for submission in submissions:
+                add_events(events, submission.events)
+        return _Group(submissions, self._allot(events))
+
+    def _allot(self, events: Events) -> deque[_Part]:
+        parts: deque[_Part] = deque()
+        while events:
+            table = self.open_table
+            taken, events = table.allot(events, self._urls_max)
+            full = len(table.urls) >= self._urls_max
+            parts.append(_Part(table, taken, closes=full))
+            if full:
+                self._swap()
+            elif self._flush_at == inf:
+                self._flush_at = trio.current_time() + self._flush_interval
+        if self._journal.length(self.open_table.id) > self._segment_bytes_max:
+            parts[-1].closes = True
+            self._swap()
+        return parts
+
+    def _flush(self) -> _Group:
+        part = _Part(self.open_table, {}, closes=True)
+        self._swap()
+        return _Group([], deque([part]))
+
+    def _swap(self) -> None:
+        self.open_table = self._open_table()
+        self._flush_at = inf
+
+    def _open_table(self) -> Table:
+        table = Table(self._next_table, opened_at=self._wall_clock())
+        self._next_table += 1
+        self._ledger.opened(table)
+        return table
+
+    async def _write(self, group: _Group) -> None:
+        """Make the group durable, or mark it refused, with no trace of it left in the journal."""
+        keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
+        parts = [part for part in group.parts if part.events]
+        self._groups += 1
+        written: list[tuple[int, int]] = []
+        try:
+            for index, part in enumerate(parts):
+                last = index == len(parts) - 1
+                length = self._journal.length(part.table.id)
+                await self._journal.append(
+                    part.table.id,
+                    Entry(self._epoch + self._groups, index, len(parts), keys if last else [], part.events),
+                )
+                written.append((part.table.id, length))
+            self.journal_fault = None
+        except JournalError as error:
+            log.error("refused events", fault=str(error), requests=len(group.submissions))
+            for table, length in written:
+                await self._journal.withdraw(table, length)
+            self._refuse(group, error)
+        group.journaled = True
+
+    def _refuse(self, group: _Group, error: JournalError) -> None:
+        self.journal_fault = str(error)
+        group.refused = error
+        for part in group.parts:
+            part.events = {}
+            if part.table is self.open_table:
+                self._swap()
+            part.closes = True
+
+    async def _dispatch_groups(self) -> None:
+        while True:
+            if self._in_dispatch is None:
+                self._in_dispatch = await self._journaled.receive()
+            group = self._in_dispatch
+            if not group.parts:
+                await self._tables.aclose()
+                return
+            while group.parts:
+                await self._dispatch(group, group.parts[0])
+                group.parts.popleft()
+            self._acknowledge(group)
+            self._in_dispatch = None
+
+    async def _dispatch(self, group: _Group, part: _Part) -> None:
+        table = part.table
+        if part.events:
+            self._count(table, part.events)
+            part.events = {}
+            if len(group.parts) == 1:
+                table.keys += [(s.key, s.size) for s in group.submissions if s.key is not None]
+        if part.closes:
+            table.closed_at = table.closed_at or self._wall_clock()
+            await self._tables.send(table)
+
+    def _count(self, table: Table, events: Events) -> None:
+        rows, aside = self._handlers.increments(events)
+        table.aside += aside
+        sums = total(rows.values())
+        counters = table.counters
+        lease, post = self._pool.lease, self._pool.post
+        for url, delta in rows.items():
+            counter = counters.get(url)
+            if counter is None:
+                counter = counters[url] = lease(url)
+            post(counter, delta)
+        for name, n in sums.items():
+            table.journaled[name] = table.journaled.get(name, 0) + n
+
+    def _acknowledge(self, group: _Group) -> None:
+        for submission in group.submissions:
+            if group.refused is not None:
+                submission.settle(Refused(str(group.refused), retry_after=1))
+            else:
+                self.events_accepted += submission.size
+                self.requests_accepted += 1
+                submission.settle(Accepted(submission.size))

@@ -1,0 +1,195 @@
+"""The pool manager: keeps counters warm, leases them, takes them back, restarts hung ones, replaces worn ones."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import attrs
+import structlog
+import trio
+
+from likd.counter import Counter, Observer
+
+log = structlog.get_logger(__name__)
+
+TURN_INTERVAL_SECONDS = 0.05
+WAKES_PER_TURN_MAX = 200
+"""Turns every 50 ms for 200 counters at most: waking costs a few percent of a processor, however busy it is."""
+
+
+@attrs.frozen
+class PoolStatus:
+    """What the pool has to say of itself: how many counters, and what befell them since the start."""
+
+    counters: int
+    leased: int
+    idle: int
+    busy: int
+    hung: int
+    crashed: int
+    worn: int
+
+
+class PoolManager:
+    """Owner of all counters and keeper of their tasks.
+
+    `size` counters and a buffer of 10 % are kept warm. When they are all leased the pool grows, up to
+    `counters_max`, which callers heed by asking `exhausted` before they take on work; what is idle beyond the
+    warm ones is let go after `idle_seconds`. A counter whose observer does not return within
+    `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
+    tables is replaced.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        counters_max: int,
+        max_leases: int,
+        hung_timeout_seconds: float,
+        idle_seconds: float = 30.0,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._warm = size + math.ceil(size / 10)
+        self._counters_max = counters_max
+        self._max_leases = max_leases
+        self._hung_timeout = hung_timeout_seconds
+        self._idle_seconds = idle_seconds
+        self._observers = tuple(observers)
+        self._numbers = 0
+        self._counters: dict[int, Counter] = {}
+        self._idle: deque[Counter] = deque()
+        self._leased = 0
+        self._due: deque[Counter] = deque()
+        self._hung = self._crashed = self._worn = 0
+        self._work = trio.Event()
+        self._unborn: deque[Counter] = deque()
+        for _ in range(self._warm):
+            self._idle.append(self._new())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether as many counters are leased as the pool may have."""
+        return self._leased >= self._counters_max
+
+    @property
+    def status(self) -> PoolStatus:
+        """The pool in numbers."""
+        return PoolStatus(
+            counters=len(self._counters),
+            leased=self._leased,
+            idle=len(self._idle),
+            busy=sum(counter.busy_since is not None for counter in self._counters.values()),
+            hung=self._hung,
+            crashed=self._crashed,
+            worn=self._worn,
+        )
+
+    def lease(self, url: str) -> Counter:
+        """A counter for `url`. Never waits: if none is idle a new one is made, its task follows."""
+        counter = self._idle.pop() if self._idle else self._new()
+        counter.lease(url)
+        self._leased += 1
+        return counter
+
+    def post(self, counter: Counter, delta: dict[str, int]) -> None:
+        """Hand `delta` to `counter` and see to it that its task gets a turn."""
+        counter.post(delta)
+        if not counter.due:
+            self._enlist(counter)
+
+    def donate(self, counters: Iterable[Counter]) -> None:
+        """Take committed counters back. Those that still have news for observers become idle after that."""
+        for counter in counters:
+            self._leased -= 1
+            if counter.quiet:
+                self._take_in(counter)
+            elif not counter.due:
+                self._enlist(counter)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
+        self._unborn = deque(self._counters.values())
+        self._work.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._patrol)
+            task_status.started()
+            while True:
+                await self._work.wait()
+                self._work = trio.Event()
+                while self._unborn:
+                    nursery.start_soon(self._tend, self._unborn.popleft())
+                if self._due:
+                    self._give_turns()
+                    if self._due:
+                        self._work.set()
+                    await trio.sleep(TURN_INTERVAL_SECONDS)
+
+    def _new(self) -> Counter:
+        self._numbers += 1
+        counter = Counter(self._numbers, self._observers)
+        self._counters[counter.number] = counter
+        self._unborn.append(counter)
+        self._work.set()
+        return counter
+
+    def _enlist(self, counter: Counter) -> None:
+        counter.due = True
+        if not self._due:
+            self._work.set()
+        self._due.append(counter)
+
+    def _give_turns(self) -> None:
+        for _ in range(min(len(self._due), WAKES_PER_TURN_MAX)):
+            counter = self._due.popleft()
+            counter.due = False
+            if not counter.wake():
+                counter.due = True
+                self._due.append(counter)
+
+    def _take_in(self, counter: Counter) -> None:
+        if counter.leases >= self._max_leases:
+            self._worn += 1
+            self._let_go(counter)
+            if len(self._counters) < self._warm:
+                self._idle.append(self._new())
+        else:
+            self._idle.append(counter)
+
+    def _let_go(self, counter: Counter) -> None:
+        del self._counters[counter.number]
+        counter.close()
+
+    async def _tend(self, counter: Counter) -> None:
+        while counter.number in self._counters:
+            with trio.CancelScope() as counter.scope:
+                try:
+                    await counter.run()
+                except Exception as error:
+                    self._crashed += 1
+                    counter.restarts += 1
+                    log.error("counter crashed, restarting it", counter=counter.number, fault=repr(error))
+                    await trio.sleep(TURN_INTERVAL_SECONDS)
+            if counter.scope.cancelled_caught:
+                counter.restarts += 1
+
+    async def _patrol(self) -> None:
+        trimmed_at = trio.current_time()
+        while True:
+            await trio.sleep(self._hung_timeout / 4)
+            now = trio.current_time()
+            for counter in self._counters.values():
+                if counter.busy_since is not None and now - counter.busy_since >= self._hung_timeout:
+                    self._restart_hung(counter)
+            if now - trimmed_at >= self._idle_seconds:
+                trimmed_at = now
+                while self._idle and len(self._counters) > self._warm:
+                    self._let_go(self._idle.popleft())
+
+    def _restart_hung(self, counter: Counter) -> None:
+        self._hung += 1
+        log.error("counter hung, restarting it", counter=counter.number, url=counter.url)
+        if counter.scope is not None:
+            counter.scope.cancel()

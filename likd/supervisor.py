@@ -1,0 +1,185 @@
+"""Supervision: a nursery that restarts its children, as OTP's one_for_one supervisor does."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import structlog
+import trio
+
+log = structlog.get_logger(__name__)
+
+Run: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+"""A child's `run(*, task_status)`: reports when it is ready, then works until cancelled or out of work."""
+
+State: TypeAlias = Literal["starting", "running", "backoff", "finished", "failed", "stopped"]
+
+
+class RestartIntensityExceeded(Exception):
+    """A supervisor gave up: its children needed more restarts than `intensity` allows within `period_seconds`."""
+
+
+@attrs.define(eq=False)
+class Child:
+    """One supervised task, over all its restarts.
+
+    A child that is not `permanent` may end by itself, and so may every child once the supervisor drains.
+    """
+
+    name: str
+    run: Run
+    permanent: bool = True
+    state: State = "starting"
+    restarts: int = 0
+    last_fault: str | None = None
+    scope: trio.CancelScope | None = attrs.field(default=None, repr=False)
+    finished: trio.Event = attrs.field(factory=trio.Event, repr=False)
+    _crash: str | None = None
+
+    def crash(self, why: str) -> None:
+        """Make the task end at its next checkpoint as if it had raised: fault injection, for tests."""
+        if self.scope is not None:
+            self._crash = why
+            self.scope.cancel()
+
+    def take_crash(self) -> str | None:
+        """Why the task was made to crash, told once."""
+        why, self._crash = self._crash, None
+        return why
+
+
+class Supervisor:
+    """Runs children one_for_one: one that raises or ends is restarted, the others are left alone.
+
+    A restart waits for a backoff that doubles from `backoff_seconds` to `backoff_max_seconds` with jitter
+    while faults follow each other. More than `intensity` restarts within `period_seconds` are given up:
+    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        intensity: int = 10,
+        period_seconds: float = 60.0,
+        backoff_seconds: float = 0.05,
+        backoff_max_seconds: float = 5.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self.children: list[Child] = []
+        self._intensity = intensity
+        self._period = period_seconds
+        self._backoff = backoff_seconds
+        self._backoff_max = backoff_max_seconds
+        self._jitter = jitter
+        self._restarts: deque[float] = deque()
+        self._draining = False
+        self._scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+    def add(self, name: str, run: Run, *, permanent: bool = True) -> Child:
+        """Add a child before the supervisor runs; children start in the order they were added."""
+        child = Child(name, run, permanent)
+        self.children.append(child)
+        return child
+
+    def drain(self) -> None:
+        """From now on a child that ends by itself is finished, not restarted. One that raises still is."""
+        self._draining = True
+
+    async def wait_finished(self, *names: str) -> None:
+        """Wait until the children of these names are finished."""
+        for child in self.children:
+            if child.name in names:
+                await child.finished.wait()
+
+    def stop(self) -> None:
+        """Cancel all children; `run` ends."""
+        self._scope.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the children; ready when all of them were, done when all are finished or it was stopped.
+
+        Raises RestartIntensityExceeded.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for child in self.children:
+                    await nursery.start(self._keep, child)
+                task_status.started()
+        self.ended.set()
+
+    async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
+        pause = self._backoff
+        ready = _Ready(child, task_status)
+        while True:
+            began = trio.current_time()
+            fault = await self._run_once(child, ready)
+            if fault is None and (self._draining or not child.permanent):
+                ready.started()
+                child.state = "finished"
+                child.finished.set()
+                return
+            child.last_fault = fault or "ended by itself"
+            child.restarts += 1
+            log.error("restarting", supervisor=self.name, child=child.name, fault=child.last_fault)
+            self._count_restart(child)
+            if trio.current_time() - began > self._period:
+                pause = self._backoff
+            child.state = "backoff"
+            await trio.sleep(pause * (0.5 + self._jitter()))
+            pause = min(pause * 2, self._backoff_max)
+            child.state = "starting"
+
+    async def _run_once(self, child: Child, ready: _Ready) -> str | None:
+        """Run the child until it ends: None if it ended by itself, else what the fault was."""
+        fault: str | None = None
+        try:
+            with trio.CancelScope() as child.scope:
+                await child.run(task_status=ready)
+            fault = child.take_crash()
+        except* Exception as faults:
+            fault = describe(faults)
+            log.error("child failed", supervisor=self.name, child=child.name, exc_info=faults)
+        finally:
+            child.state = "stopped"
+        return fault
+
+    def _count_restart(self, child: Child) -> None:
+        now = trio.current_time()
+        self._restarts.append(now)
+        while self._restarts and now - self._restarts[0] > self._period:
+            self._restarts.popleft()
+        if len(self._restarts) > self._intensity:
+            child.state = "failed"
+            raise RestartIntensityExceeded(
+                f"{self.name}: {child.name} failed once too often "
+                f"({len(self._restarts)} restarts in {self._period:g} s): {child.last_fault}"
+            )
+
+
+@attrs.define(eq=False)
+class _Ready:
+    """Passes a child's first readiness on to the supervisor's own start, and marks the state of later ones."""
+
+    child: Child
+    parent: trio.TaskStatus[None]
+    done: bool = False
+
+    def started(self, value: object = None) -> None:
+        self.child.state = "running"
+        if not self.done:
+            self.done = True
+            self.parent.started()
+
+
+def describe(error: BaseException) -> str:
+    """One line that names the faults at the bottom of `error`."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(describe(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"

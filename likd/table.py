@@ -1,0 +1,65 @@
+"""The table: the unique URLs counted since the last swap, each with its counter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import attrs
+
+from likd.counter import Counter
+from likd.events import Counts, Events, IdempotencyKey, Rows
+from likd.handlers import Aside
+
+
+@attrs.define(eq=False)
+class Table:
+    """One table's way: open (URLs are allotted to it), swapped, committed (`rows`), written as a batch file.
+
+    `journaled` is the sum of what was journaled for it, kept apart from the counters for double entry.
+    """
+
+    id: int
+    opened_at: float
+    closed_at: float = 0.0
+    urls: set[str] = attrs.field(factory=set, repr=False)
+    counters: dict[str, Counter] = attrs.field(factory=dict, repr=False)
+    journaled: Counts = attrs.field(factory=dict)
+    keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
+    aside: list[Aside] = attrs.field(factory=list, repr=False)
+    rows: Rows | None = attrs.field(default=None, repr=False)
+
+    def allot(self, events: Events, limit: int) -> tuple[Events, Events]:
+        """Take in as many of `events` as there is room for up to `limit` unique URLs: (taken, left over).
+
+        The URLs are added at once, their counts follow when the events are durable.
+        """
+        room = limit - len(self.urls)
+        if sum(map(len, events.values())) <= room:
+            for urls in events.values():
+                self.urls.update(urls)
+            return events, {}
+        taken: Events = {}
+        left: Events = {}
+        for kind, urls in events.items():
+            items = iter(urls.items())
+            mine = taken.setdefault(kind, {})
+            while len(self.urls) < limit and (chunk := dict(islice(items, limit - len(self.urls)))):
+                self.urls.update(chunk)
+                mine.update(chunk)
+            if rest := dict(items):
+                left[kind] = rest
+        return {kind: urls for kind, urls in taken.items() if urls}, left
+
+    def counts(self, url: str) -> Counts | None:
+        """The counts of `url` in this table so far, None if it has none."""
+        if self.rows is not None:
+            return self.rows.get(url)
+        counter = self.counters.get(url)
+        return counter.settle() if counter is not None else None
+
+    def commit(self) -> Iterable[Counter]:
+        """Take over the counts of all counters into `rows`, and return the counters, free again."""
+        self.rows = {url: counts for url, counter in self.counters.items() if (counts := counter.commit())}
+        counters, self.counters = self.counters, {}
+        return counters.values()

@@ -1,0 +1,35 @@
+"""The write tolerance: a token bucket that says when so many rows may be written."""
+
+from __future__ import annotations
+
+import trio
+
+
+class WriteTolerance:
+    """Lets through `rows_per_second` on average, and one second's worth at once after a rest.
+
+    A transaction is never split: one with more rows than there are tokens goes through once any are there, and
+    the next waits until the debt is paid. So in any `t` seconds at most (t + 1) * rows_per_second rows begin,
+    and one transaction more.
+    """
+
+    def __init__(self, rows_per_second: float) -> None:
+        self.rows_per_second = rows_per_second
+        self._tokens = rows_per_second
+        self._at: float | None = None
+
+    async def take(self, rows: int) -> None:
+        """Wait until `rows` rows may be written, and count them as written."""
+        await trio.lowlevel.checkpoint()
+        self._refill()
+        while self._tokens <= 0:
+            await trio.sleep(-self._tokens / self.rows_per_second + 1e-6)
+            self._refill()
+        self._tokens -= rows
+
+    def _refill(self) -> None:
+        now = trio.current_time()
+        if self._at is not None:
+            earned = (now - self._at) * self.rows_per_second
+            self._tokens = min(self.rows_per_second, self._tokens + earned)
+        self._at = now

@@ -1,0 +1,159 @@
+"""Totals: the store's counts plus every table it does not have yet, exact, of one moment."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from likd.batchfile import Batch
+from likd.events import Counts, Rows, add, add_rows
+from likd.store import Increments, Store
+from likd.table import Table
+
+TRANSACTION_ROWS_MAX = 8192
+"""Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """Consecutive tables that will be applied together; `frozen` once that was tried."""
+
+    increments: Increments
+    tables: list[int]
+    since: float
+    frozen: bool = False
+
+
+class Totals:
+    """Follows every table from its opening until the store has it, so that any total can be told at any time.
+
+    A table is in exactly one of three places: open or swapped (its counters have the counts), waiting
+    (`waiting`, merged where that saves rows), or applied (the store has it). Each move from one to the next is
+    one step without an `await`, and a total is added up in such a step, too: none is ever counted twice.
+    What was read from the store is kept for `cache_urls_max` URLs, and follows what is applied.
+    """
+
+    def __init__(self, store: Store, *, applied: int, cache_urls_max: int) -> None:
+        self._store = store
+        self.applied = applied
+        self.waiting: deque[Waiting] = deque()
+        self.rows_waiting = 0
+        self._tables: dict[int, Table] = {}
+        self._unapplied: Rows = {}
+        self._cache: OrderedDict[str, Counts] = OrderedDict()
+        self._cache_max = cache_urls_max
+        self._moved = trio.Event()
+
+    def opened(self, table: Table) -> None:
+        """A table is open: what it counts is part of the totals from now on."""
+        self._tables[table.id] = table
+
+    def dropped(self, table: Table) -> None:
+        """A table ended without any counts."""
+        del self._tables[table.id]
+
+    def batched(self, batch: Batch) -> None:
+        """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids."""
+        self._tables.pop(batch.table, None)
+        add_rows(self._unapplied, batch.rows)
+        minute = int(batch.closed // 60)
+        last = self.waiting[-1] if self.waiting else None
+        if (
+            last is not None
+            and not last.frozen
+            and last.increments.minute == minute
+            and len(last.increments.rows) + len(batch.rows) <= TRANSACTION_ROWS_MAX
+        ):
+            increments = last.increments
+            self.rows_waiting -= len(increments.rows)
+            add_rows(increments.rows, batch.rows)
+            increments.last = batch.table
+            last.tables.append(batch.table)
+        else:
+            rows = {url: counts.copy() for url, counts in batch.rows.items()}
+            increments = Increments(batch.table, batch.table, minute, rows)
+            self.waiting.append(Waiting(increments, [batch.table], since=batch.closed))
+        self.rows_waiting += len(increments.rows)
+
+    def applied_first(self) -> Waiting:
+        """The store has the first of `waiting`: its counts move over to the store's side."""
+        first = self.waiting.popleft()
+        increments = first.increments
+        self.rows_waiting -= len(increments.rows)
+        for url, counts in increments.rows.items():
+            cached = self._cache.get(url)
+            if cached is not None:
+                add(cached, counts)
+            self._subtract(url, counts)
+        self.applied = increments.last
+        self._moved.set()
+        self._moved = trio.Event()
+        return first
+
+    def counts_nowait(self, url: str) -> Counts | None:
+        """The total of `url` if that needs no look into the store, else None."""
+        base = self._cache.get(url)
+        if base is None:
+            return None
+        self._cache.move_to_end(url)
+        return self._add_up(url, base)
+
+    async def counts(self, urls: Sequence[str]) -> Rows:
+        """The totals of `urls`, all of one moment; at most `cache_urls_max` of them. Raises StoreError."""
+        cache = self._cache
+        while unknown := [url for url in urls if url not in cache]:
+            await self._read(unknown)
+        for url in urls:
+            cache.move_to_end(url)
+        return {url: self._add_up(url, cache[url]) for url in urls}
+
+    def increments(self, url: str) -> Counts:
+        """What the store does not have yet of `url`."""
+        return self._add_up(url, {})
+
+    def unapplied_urls(self) -> set[str]:
+        """All URLs of which the store does not have all counts yet."""
+        urls = set(self._unapplied)
+        for table in self._tables.values():
+            urls.update(table.urls)
+        return urls
+
+    async def wait_moved(self) -> None:
+        """Wait until the next table is applied."""
+        await self._moved.wait()
+
+    async def _read(self, urls: Sequence[str]) -> None:
+        """Cache the store's counts of `urls`, read when it had just the tables up to `applied`."""
+        while True:
+            applied, rows = await self._store.read(urls)
+            if applied == self.applied:
+                break
+            if applied > self.applied:
+                await self._moved.wait()
+        for url in urls:
+            self._cache[url] = rows.get(url) or {}
+        while len(self._cache) > self._cache_max:
+            self._cache.popitem(last=False)
+
+    def _add_up(self, url: str, base: Counts) -> Counts:
+        counts = base.copy()
+        unapplied = self._unapplied.get(url)
+        if unapplied is not None:
+            add(counts, unapplied)
+        for table in self._tables.values():
+            open_counts = table.counts(url)
+            if open_counts is not None:
+                add(counts, open_counts)
+        return counts
+
+    def _subtract(self, url: str, counts: Counts) -> None:
+        unapplied = self._unapplied[url]
+        for name, n in counts.items():
+            unapplied[name] -= n
+            if not unapplied[name]:
+                del unapplied[name]
+        if not unapplied:
+            del self._unapplied[url]

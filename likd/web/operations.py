@@ -1,0 +1,203 @@
+"""What the HTTP API does, whichever lane a request comes by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
+from likd.handlers import Handlers
+from likd.ingest import Ingest, IngestError, TooLarge, inflate, short
+from likd.intake import Intake
+from likd.keys import KEY, KeyReused
+from likd.store import Store, StoreError
+from likd.top import NET, top
+from likd.totals import Totals
+from likd.urls import EXPECTED, canonical
+from likd.web.problem import Problem
+
+COUNT_URLS_MAX = 1000
+TOP_LIMIT_MAX = 1000
+
+_MEDIA_TYPES = frozenset(
+    ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
+)
+
+encode = msgspec.json.encode
+
+
+@attrs.frozen
+class Answer:
+    """A response with a JSON body."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+def answer_problem(problem: Problem) -> Answer:
+    """`problem` as an answer."""
+    return Answer(problem.status, problem.body(), "application/problem+json", problem.headers)
+
+
+class Operations:
+    """The operations of the API on the daemon's parts. They raise Problem for everything a client can do wrong."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        handlers: Handlers,
+        totals: Totals,
+        store: Store,
+        body_bytes_max: int,
+    ) -> None:
+        self._intake = intake
+        self._ingest = Ingest(handlers.kinds)
+        self._totals = totals
+        self._store = store
+        self.body_bytes_max = body_bytes_max
+        self._names = handlers.counts
+
+    def submit(
+        self,
+        body: bytes,
+        *,
+        content_type: str = "",
+        content_encoding: str = "",
+        idempotency_key: str | None = None,
+    ) -> Submission:
+        """Offer the events of a request body to the event manager. The submission will be settled."""
+        if content_type.partition(";")[0].strip().lower() not in _MEDIA_TYPES:
+            raise Problem(
+                415,
+                f"content type {content_type!r} is not understood",
+                members={"expected": "application/json, application/x-ndjson or text/plain"},
+            )
+        key = self._key(idempotency_key, body)
+        try:
+            encoding = content_encoding.strip().lower()
+            if encoding == "gzip":
+                body = inflate(body, self.body_bytes_max)
+            elif encoding not in ("", "identity"):
+                raise Problem(
+                    415,
+                    f"content encoding {encoding!r} is not understood",
+                    members={"expected": "gzip or identity"},
+                )
+            events, size = self._ingest.read(body)
+        except TooLarge:
+            raise self.too_large() from None
+        except IngestError as error:
+            raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
+        try:
+            return self._intake.offer(Submission(events, size, key))
+        except KeyReused:
+            raise Problem(
+                422,
+                "this Idempotency-Key came with another body before",
+                members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
+            ) from None
+
+    def too_large(self) -> Problem:
+        """The problem of a body over the limit."""
+        return Problem(413, f"the body is larger than {self.body_bytes_max} bytes")
+
+    def answer(self, outcome: Outcome) -> Answer:
+        """The answer to a settled submission."""
+        if isinstance(outcome, Accepted):
+            return Answer(202, b'{"accepted":%d}' % outcome.events)
+        return answer_problem(Problem(503, outcome.reason, headers={"Retry-After": str(outcome.retry_after)}))
+
+    def counts_nowait(self, urls: Sequence[str]) -> Answer | None:
+        """The counts of `urls`, if that needs no look into the store."""
+        found: list[dict[str, Any]] = []
+        for url in self._canonical_all(urls):
+            counts = self._totals.counts_nowait(url)
+            if counts is None:
+                return None
+            found.append(self.row(url, counts))
+        return Answer(200, encode({"counts": found}))
+
+    async def counts(self, urls: Sequence[str]) -> Answer:
+        """The counts of `urls`, in their order, under the names they were asked by."""
+        hrefs = self._canonical_all(urls)
+        try:
+            totals = await self._totals.counts(list(dict.fromkeys(hrefs)))
+        except StoreError as error:
+            raise store_away(error) from None
+        return Answer(200, encode({"counts": [self.row(href, totals[href]) for href in hrefs]}))
+
+    async def top(self, by: str, limit: str) -> Answer:
+        """The top list."""
+        by = self.check_by(by)
+        try:
+            ranked = await top(self._store, self._totals, by=by, limit=self.check_limit(limit))
+        except StoreError as error:
+            raise store_away(error) from None
+        return Answer(200, encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
+
+    def row(self, url: str, counts: Counts) -> dict[str, Any]:
+        """The counts of one URL as the API shows them."""
+        likes, unlikes = counts.get(LIKES, 0), counts.get(UNLIKES, 0)
+        row: dict[str, Any] = {
+            "url": url,
+            "likes": likes,
+            "unlikes": unlikes,
+            "net": likes - unlikes,
+            "impressions": counts.get(IMPRESSIONS, 0),
+        }
+        for name in self._names:
+            row.setdefault(name, counts.get(name, 0))
+        return row
+
+    def check_by(self, by: str) -> str:
+        """`by` if lists can be ranked by it."""
+        if by not in self._names and by != NET:
+            expected = f"one of {', '.join(sorted({*self._names, NET}))}"
+            raise Problem(422, f"by is {by!r}", members={"field": "by", "expected": expected})
+        return by
+
+    def check_limit(self, limit: str) -> int:
+        """`limit` as a number within the limits of a top list."""
+        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= TOP_LIMIT_MAX:
+            expected = f"a whole number from 1 to {TOP_LIMIT_MAX}"
+            raise Problem(422, f"limit is {limit!r}", members={"field": "limit", "expected": expected})
+        return int(limit)
+
+    def _canonical_all(self, urls: Sequence[str]) -> list[str]:
+        if not 1 <= len(urls) <= COUNT_URLS_MAX:
+            members: dict[str, object] = {"field": "url", "expected": f"1 to {COUNT_URLS_MAX} URLs"}
+            raise Problem(422, f"{len(urls)} URLs are asked for", members=members)
+        hrefs: list[str] = []
+        for index, url in enumerate(urls):
+            try:
+                hrefs.append(canonical(url))
+            except ValueError:
+                members = {"index": index, "field": "url", "expected": EXPECTED}
+                raise Problem(422, f"url is {short(url)}", members=members) from None
+        return hrefs
+
+    def _key(self, key: str | None, body: bytes) -> IdempotencyKey | None:
+        if key is None:
+            return None
+        if not KEY.fullmatch(key):
+            raise Problem(
+                400,
+                "the Idempotency-Key can't be used",
+                members={
+                    "field": "Idempotency-Key",
+                    "expected": "1 to 128 printable ASCII characters without spaces",
+                },
+            )
+        return IdempotencyKey(key, hashlib.blake2b(body, digest_size=16).digest())
+
+
+def store_away(error: StoreError) -> Problem:
+    """The problem of a store that does not answer a read."""
+    return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

@@ -1,0 +1,40 @@
+"""Problems: errors as HTTP answers, RFC 9457."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that says what is wrong: `status`, a sentence, and members that say where."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = {name: value for name, value in (members or {}).items() if value is not None}
+
+    def body(self) -> bytes:
+        """The problem as JSON."""
+        return msgspec.json.encode(
+            {
+                "type": "about:blank",
+                "title": HTTPStatus(self.status).phrase,
+                "status": self.status,
+                "detail": self.detail,
+                **self.members,
+            }
+        )

@@ -1,0 +1,249 @@
+"""Live websocket sessions: what one client watches, and sending it the newest state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import msgspec
+import structlog
+import trio
+from quart import Websocket
+
+from likd.live import LiveHub
+from likd.store import StoreError
+from likd.urls import EXPECTED, canonical
+from likd.web.operations import Operations
+from likd.web.problem import Problem
+
+GOING_AWAY = 1001
+UNSUPPORTED_DATA = 1003
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+BAD_MESSAGE = 4400
+
+STATUS_SECONDS = 1.0
+MESSAGE_BYTES_MAX = 1 << 20
+
+log = structlog.get_logger(__name__)
+
+
+class _Watch(msgspec.Struct, tag_field="op", tag="watch", forbid_unknown_fields=True):
+    urls: list[str]
+
+
+class _Unwatch(msgspec.Struct, tag_field="op", tag="unwatch", forbid_unknown_fields=True):
+    urls: list[str]
+
+
+class _WatchTop(msgspec.Struct, tag_field="op", tag="watch_top", forbid_unknown_fields=True):
+    by: str = "likes"
+    limit: int = 10
+
+
+class _UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unknown_fields=True):
+    pass
+
+
+class _WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unknown_fields=True):
+    pass
+
+
+class _UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbid_unknown_fields=True):
+    pass
+
+
+_decode = msgspec.json.Decoder(
+    _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchStatus | _UnwatchStatus
+).decode
+
+
+class _Close(Exception):
+    """The session is to end, with this close code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        # A close frame has room for 123 bytes of reason.
+        self.reason = reason.encode(errors="replace")[:120].decode(errors="ignore")
+
+
+@attrs.define(eq=False)
+class _Session:
+    """What one client watches. URLs keep the form they were asked in, and the version sent last."""
+
+    urls: dict[str, str] = attrs.field(factory=dict)
+    fresh: list[str] = attrs.field(factory=list)
+    top: tuple[str, int] | None = None
+    fresh_top: bool = False
+    status_at: float | None = None
+    seen: int = 0
+    wish: trio.Event = attrs.field(factory=trio.Event)
+
+
+class LiveSessions:
+    """Serves `/v1/live` on the live hub. At most `watches_max` URLs a session."""
+
+    def __init__(
+        self,
+        *,
+        hub: LiveHub,
+        operations: Operations,
+        status: Callable[[], dict[str, Any]],
+        interval_seconds: float,
+        watches_max: int,
+    ) -> None:
+        self._hub = hub
+        self._operations = operations
+        self._status = status
+        self._interval = interval_seconds
+        self._watches_max = watches_max
+        self.open = 0
+
+    async def serve(self, websocket: Websocket) -> None:
+        """Serve one client until it leaves, breaks the rules, or the daemon shuts down."""
+        await websocket.accept()
+        session = _Session()
+        self.open += 1
+        close = _Close(GOING_AWAY, "the daemon is shutting down")
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def read() -> None:
+                    nonlocal close
+                    try:
+                        while True:
+                            await self._obey(session, await websocket.receive())
+                    except _Close as asked:
+                        close = asked
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(read)
+                nursery.start_soon(self._send, session, websocket)
+                await self._hub.closing.wait()
+                nursery.cancel_scope.cancel()
+            await websocket.close(close.code, close.reason)
+        finally:
+            self.open -= 1
+            for url in set(session.urls.values()):
+                self._hub.unwatch(url)
+            if session.top is not None:
+                self._hub.unwatch_top(*session.top)
+
+    async def _obey(self, session: _Session, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            raise _Close(UNSUPPORTED_DATA, "expected a text message")
+        try:
+            op = _decode(message)
+        except msgspec.DecodeError as error:
+            raise _Close(BAD_MESSAGE, str(error).replace("`", "")) from None
+        try:
+            match op:
+                case _Watch(urls):
+                    await self._watch(session, urls)
+                case _Unwatch(urls):
+                    self._unwatch(session, urls)
+                case _WatchTop(by, limit):
+                    await self._watch_top(session, by, limit)
+                case _UnwatchTop():
+                    self._unwatch_top(session)
+                case _WatchStatus():
+                    session.status_at = -1.0
+                case _UnwatchStatus():
+                    session.status_at = None
+        except StoreError:
+            raise _Close(TRY_AGAIN_LATER, "the store does not answer") from None
+        session.wish.set()
+
+    async def _watch(self, session: _Session, urls: list[str]) -> None:
+        for url in urls:
+            try:
+                href = canonical(url)
+            except ValueError:
+                raise _Close(BAD_MESSAGE, f"urls: expected {EXPECTED}") from None
+            if url not in session.urls:
+                if len(session.urls) >= self._watches_max:
+                    raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
+                if href not in session.urls.values():
+                    await self._hub.watch(href)
+                session.urls[url] = href
+            session.fresh.append(url)
+
+    def _unwatch(self, session: _Session, urls: list[str]) -> None:
+        for url in urls:
+            href = session.urls.pop(url, None)
+            if href is not None and href not in session.urls.values():
+                self._hub.unwatch(href)
+
+    async def _watch_top(self, session: _Session, by: str, limit: int) -> None:
+        try:
+            wanted = self._operations.check_by(by), self._operations.check_limit(str(limit))
+        except Problem as problem:
+            expected = problem.members["expected"]
+            raise _Close(BAD_MESSAGE, f"{problem.members['field']}: expected {expected}") from None
+        await self._hub.watch_top(*wanted)
+        self._unwatch_top(session)
+        session.top = wanted
+        session.fresh_top = True
+
+    def _unwatch_top(self, session: _Session) -> None:
+        if session.top is not None:
+            self._hub.unwatch_top(*session.top)
+            session.top = None
+
+    async def _send(self, session: _Session, websocket: Websocket) -> None:
+        """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""
+        while True:
+            session.wish = trio.Event()
+            for message in self._messages(session):
+                await websocket.send(message.decode())
+            pause = self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
+            with trio.move_on_after(pause if session.status_at is not None else float("inf")):
+                await self._wait_news(session)
+
+    async def _wait_news(self, session: _Session) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def wait(condition: Callable[[], Any]) -> None:
+                await condition()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait, session.wish.wait)
+            nursery.start_soon(wait, self._hub.wait_news)
+
+    def _messages(self, session: _Session) -> list[bytes]:
+        """All that the client has not been told yet, as of now."""
+        messages: list[bytes] = []
+        fresh, session.fresh = [url for url in session.fresh if url in session.urls], []
+        seen, session.seen = session.seen, self._hub.version
+        if fresh:
+            messages.append(self._counts("snapshot", session, fresh))
+        changed = [
+            url
+            for url, href in session.urls.items()
+            if self._hub.watched(href).version > seen and url not in fresh
+        ]
+        if changed:
+            messages.append(self._counts("changes", session, changed))
+        if session.top is not None:
+            watched = self._hub.watched_top(*session.top)
+            if session.fresh_top or watched.version > seen:
+                rows = [
+                    {**self._operations.row(url, counts), "rate": watched.rates.get(url, 0.0)}
+                    for url, counts in watched.top
+                ]
+                messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
+            session.fresh_top = False
+        if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
+            session.status_at = time.monotonic()
+            messages.append(msgspec.json.encode({"type": "status", "status": self._status()}))
+        return messages
+
+    def _counts(self, kind: str, session: _Session, urls: list[str]) -> bytes:
+        rows = []
+        for url in urls:
+            watched = self._hub.watched(session.urls[url])
+            rows.append({**self._operations.row(url, watched.counts), "rate": watched.rate})
+        return msgspec.json.encode({"type": kind, "counts": rows})
