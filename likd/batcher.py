@@ -125,9 +125,7 @@ class Batcher:
             try:
                 await self._keys.append(table.id, table.keys)
                 await aside.write(self._disk, table.id, table.aside)
-                await self._disk.write(
-                    batchfile.name(table.id), await trio.to_thread.run_sync(batchfile.encode, batch)
-                )
+                await self._disk.write(batchfile.name(table.id), await trio.to_thread.run_sync(batchfile.encode, batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=pause)

@@ -124,12 +124,8 @@ _LOG_FORMATS = ("auto", "console", "json")
 class Config:
     """All settings of the daemon."""
 
-    bind: Bind = _setting(
-        _bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
-    )
-    data_dir: Path = _setting(
-        _path, "data", "DIR", "Directory for journal, batch files and the embedded store."
-    )
+    bind: Bind = _setting(_bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose.")
+    data_dir: Path = _setting(_path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
     durability: str = _setting(
         _choice(*_DURABILITIES),
         "fsync",
@@ -207,9 +203,7 @@ class Config:
         "CONNECTIONS",
         "Open connections at most; past that, new ones are closed.",
     )
-    watches_max: int = _setting(
-        _number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch."
-    )
+    watches_max: int = _setting(_number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
     shutdown_timeout: float = _setting(
         _number(float, 0.1, 3600),
         10,
@@ -240,9 +234,7 @@ def settings() -> list[Setting]:
     ]
 
 
-def load(
-    flags: Mapping[str, object], *, file: Path | None, environment: Mapping[str, str] = os.environ
-) -> Config:
+def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The settings from `flags`, then `environment`, then the TOML `file`, then the defaults.
 
     Without a `file`, likd.toml in the working directory is read if it is there. Raises ConfigError.

@@ -128,9 +128,7 @@ class RealDisk:
             return file.read(limit)
 
     def _create(self, name: str) -> int:
-        fd = os.open(
-            self.path / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640
-        )
+        fd = os.open(self.path / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             self._sync_directory()
         except OSError:

@@ -97,18 +97,14 @@ class Handlers:
         for registration in self.registered:
             for count in registration.handler.counts:
                 if not NAME.fullmatch(count):
-                    raise HandlerError(
-                        f"handler {registration.name}: count {count!r} must match {NAME.pattern}"
-                    )
+                    raise HandlerError(f"handler {registration.name}: count {count!r} must match {NAME.pattern}")
                 if count in owner or count == "net":
                     other = owner.get(count, "likd")
                     raise HandlerError(f"handler {registration.name}: count {count!r} belongs to {other}")
                 owner[count] = registration.name
             for kind in registration.handler.kinds:
                 if not NAME.fullmatch(kind):
-                    raise HandlerError(
-                        f"handler {registration.name}: kind {kind!r} must match {NAME.pattern}"
-                    )
+                    raise HandlerError(f"handler {registration.name}: kind {kind!r} must match {NAME.pattern}")
                 self._by_kind.setdefault(kind, []).append(registration)
 
     @property
@@ -156,9 +152,7 @@ class Handlers:
                 delta = increments(kind, url, times)
                 for name, n in delta.items():
                     if name not in allowed or n < 0:
-                        raise ValueError(
-                            f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}"
-                        )
+                        raise ValueError(f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}")
             except Exception as error:
                 self._fault(registration, error)
                 aside.append(Aside(registration.name, kind, url, times))
@@ -196,9 +190,7 @@ def load_handlers() -> dict[str, Handler]:
         except Exception as error:
             raise HandlerError(f"handler {entry_point.name}: {type(error).__name__}: {error}") from error
         if not isinstance(handler, Handler):
-            raise HandlerError(
-                f"handler {entry_point.name}: {entry_point.value} has no kinds, counts, increments"
-            )
+            raise HandlerError(f"handler {entry_point.name}: {entry_point.value} has no kinds, counts, increments")
         handlers[entry_point.name] = handler
     return handlers
 

@@ -188,12 +188,8 @@ def _explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     named = _NAMED.search(what)
     index = place["index"] if place else None
     field = named["field"] if named else place["field"] if place else None
-    expected = (
-        what.partition(",")[0].removeprefix("Expected ").replace("`", "") if not named else "fields kind, url"
-    )
-    return IngestError(
-        what.replace("`", ""), index=int(index) if index else None, field=field, expected=expected
-    )
+    expected = what.partition(",")[0].removeprefix("Expected ").replace("`", "") if not named else "fields kind, url"
+    return IngestError(what.replace("`", ""), index=int(index) if index else None, field=field, expected=expected)
 
 
 def short(text: str) -> str:

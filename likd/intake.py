@@ -12,9 +12,7 @@ from likd.keys import KeyWindow
 class Intake:
     """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once."""
 
-    def __init__(
-        self, *, submissions: trio.MemorySendChannel[Submission], bounds: Bounds, keys: KeyWindow
-    ) -> None:
+    def __init__(self, *, submissions: trio.MemorySendChannel[Submission], bounds: Bounds, keys: KeyWindow) -> None:
         self._submissions = submissions
         self._bounds = bounds
         self._keys = keys

@@ -35,9 +35,7 @@ class _Taken:
 class KeyWindow:
     """The keys of requests in flight, and of those accepted within `window_seconds`, the newest `keys_max`."""
 
-    def __init__(
-        self, *, window_seconds: float, keys_max: int, wall_clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, window_seconds: float, keys_max: int, wall_clock: Callable[[], float] = time.time) -> None:
         self._window = window_seconds
         self._keys_max = keys_max
         self._wall_clock = wall_clock
@@ -170,8 +168,7 @@ class KeyLog:
         self._open = await self._disk.create(name)
         self._files.append(_LogFile(name, now, 0))
         while len(self._files) > 1 and (
-            self._files[0].newest < now - self._window
-            or sum(file.keys for file in self._files[1:]) >= self._keys_max
+            self._files[0].newest < now - self._window or sum(file.keys for file in self._files[1:]) >= self._keys_max
         ):
             await self._disk.remove(self._files[0].name)
             self._files.pop(0)

@@ -153,7 +153,7 @@ class LiveHub:
 
     def _update(self, watched: Watched, counts: Counts, elapsed: float) -> bool:
         rate = _rate(watched.rate, watched.counts, counts, elapsed)
-        changed = counts != watched.counts or rate != watched.rate
+        changed = counts != watched.counts or round(rate, 1) != round(watched.rate, 1)
         watched.counts, watched.rate = counts, rate
         if changed:
             watched.version = self.version
@@ -162,10 +162,11 @@ class LiveHub:
     def _update_top(self, watched: WatchedTop, top: TopList, elapsed: float) -> bool:
         before = dict(watched.top)
         rates = {
-            url: _rate(watched.rates.get(url, 0.0), before.get(url, counts), counts, elapsed)
-            for url, counts in top
+            url: _rate(watched.rates.get(url, 0.0), before.get(url, counts), counts, elapsed) for url, counts in top
         }
-        changed = top != watched.top or rates != watched.rates
+        changed = top != watched.top or any(
+            round(rate, 1) != round(watched.rates.get(url, 0.0), 1) for url, rate in rates.items()
+        )
         watched.top, watched.rates = top, rates
         if changed:
             watched.version = self.version
@@ -173,7 +174,8 @@ class LiveHub:
 
 
 def _rate(rate: float, before: Counts, now: Counts, elapsed: float) -> float:
-    """The rate after `elapsed` seconds, rounded, so that it comes to rest at zero."""
+    """The rate after `elapsed` seconds; it comes to rest at zero."""
     keep = math.exp(-elapsed / RATE_SECONDS)
     grown = sum(now.values()) - sum(before.values())
-    return round(rate * keep + grown / elapsed * (1 - keep), 1)
+    new = rate * keep + grown / elapsed * (1 - keep)
+    return new if new >= 0.05 else 0.0

@@ -11,11 +11,7 @@ def configure_logs(format: str) -> None:
     """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal."""
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
         # Tracebacks without local variables: those hold clients' data.
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

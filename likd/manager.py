@@ -42,10 +42,11 @@ class _Part:
 
 @attrs.define(eq=False)
 class _Group:
-    """All submissions that waited at one moment: journaled together, dispatched together."""
+    """All submissions that waited at one moment: journaled together, dispatched together. The `last` is empty."""
 
-    submissions: list[Submission]
-    parts: deque[_Part]
+    submissions: list[Submission] = attrs.field(factory=list)
+    parts: deque[_Part] = attrs.field(factory=deque)
+    last: bool = False
     journaled: bool = False
     refused: JournalError | None = None
 
@@ -112,16 +113,16 @@ class EventManager:
                 await self._write(group)
             await self._journaled_send.send(group)
             self._in_journal = None
-            if not group.parts:
+            if group.last:
                 return
 
     async def _next_group(self) -> _Group:
-        """All that waits, as a group allotted to tables. One without parts when there will be no more."""
+        """All that waits, as a group allotted to tables; the last one when there will be no more."""
         with trio.move_on_at(self._flush_at):
             try:
                 first = await self._submissions.receive()
             except trio.EndOfChannel:
-                return self._flush() if self.open_table.urls else _Group([], deque())
+                return self._flush() if self.open_table.urls else _Group(last=True)
             return self._assemble(first)
         return self._flush()
 
@@ -162,7 +163,7 @@ class EventManager:
     def _flush(self) -> _Group:
         part = _Part(self.open_table, {}, closes=True)
         self._swap()
-        return _Group([], deque([part]))
+        return _Group(parts=deque([part]))
 
     def _swap(self) -> None:
         self.open_table = self._open_table()
@@ -211,7 +212,7 @@ class EventManager:
             if self._in_dispatch is None:
                 self._in_dispatch = await self._journaled.receive()
             group = self._in_dispatch
-            if not group.parts:
+            if group.last:
                 await self._tables.aclose()
                 return
             while group.parts:

@@ -73,6 +73,4 @@ class Monitor:
             log.error("can't look at the disk", fault=error.strerror)
             return
         if self.disk_full != was_full:
-            log.warning(
-                "disk is full" if self.disk_full else "disk has space again", free_bytes=self.disk_free
-            )
+            log.warning("disk is full" if self.disk_full else "disk has space again", free_bytes=self.disk_free)

@@ -94,9 +94,7 @@ class SqliteStore:
     def _index(self, name: str, value: str) -> None:
         # Most URLs have few kinds of counts: indexes without the zeros stay small and cheap to keep.
         assert self._writer is not None
-        self._writer.execute(
-            f'CREATE INDEX IF NOT EXISTS "top_{name}" ON counts ({value} DESC, url) WHERE {value} > 0'
-        )
+        self._writer.execute(f'CREATE INDEX IF NOT EXISTS "top_{name}" ON counts ({value} DESC, url) WHERE {value} > 0')
 
     def _applied(self, connection: sqlite3.Connection) -> int:
         row = connection.execute("SELECT table_id FROM applied WHERE source = ?", (self._source,)).fetchone()
@@ -115,10 +113,7 @@ class SqliteStore:
                 names = self._names
                 connection.executemany(
                     statement,
-                    (
-                        (url, *(counts.get(name, 0) for name in names))
-                        for url, counts in increments.rows.items()
-                    ),
+                    ((url, *(counts.get(name, 0) for name in names)) for url, counts in increments.rows.items()),
                 )
                 connection.execute(
                     "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",

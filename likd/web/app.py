@@ -14,9 +14,7 @@ from likd.web.problem import Problem
 from likd.web.session import LiveSessions
 
 
-def create_app(
-    *, operations: Operations, status: StatusBoard, bounds: Bounds, sessions: LiveSessions
-) -> QuartTrio:
+def create_app(*, operations: Operations, status: StatusBoard, bounds: Bounds, sessions: LiveSessions) -> QuartTrio:
     """The application on the daemon's parts."""
     app = QuartTrio(__name__, static_folder=None)
     # Quart refuses at more than the limit; so does what counts the bytes of a body that has no length.
@@ -38,9 +36,7 @@ def create_app(
 
     @app.get("/v1/top")
     async def get_top() -> Response:
-        return _respond(
-            await operations.top(request.args.get("by", "likes"), request.args.get("limit", "10"))
-        )
+        return _respond(await operations.top(request.args.get("by", "likes"), request.args.get("limit", "10")))
 
     @app.get("/v1/status")
     async def get_status() -> Response:

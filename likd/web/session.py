@@ -55,9 +55,7 @@ class _UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbi
     pass
 
 
-_decode = msgspec.json.Decoder(
-    _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchStatus | _UnwatchStatus
-).decode
+_decode = msgspec.json.Decoder(_Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchStatus | _UnwatchStatus).decode
 
 
 class _Close(Exception):
@@ -221,9 +219,7 @@ class LiveSessions:
         if fresh:
             messages.append(self._counts("snapshot", session, fresh))
         changed = [
-            url
-            for url, href in session.urls.items()
-            if self._hub.watched(href).version > seen and url not in fresh
+            url for url, href in session.urls.items() if self._hub.watched(href).version > seen and url not in fresh
         ]
         if changed:
             messages.append(self._counts("changes", session, changed))
@@ -231,7 +227,7 @@ class LiveSessions:
             watched = self._hub.watched_top(*session.top)
             if session.fresh_top or watched.version > seen:
                 rows = [
-                    {**self._operations.row(url, counts), "rate": watched.rates.get(url, 0.0)}
+                    {**self._operations.row(url, counts), "rate": round(watched.rates.get(url, 0.0), 1)}
                     for url, counts in watched.top
                 ]
                 messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
@@ -245,5 +241,5 @@ class LiveSessions:
         rows = []
         for url in urls:
             watched = self._hub.watched(session.urls[url])
-            rows.append({**self._operations.row(url, watched.counts), "rate": watched.rate})
+            rows.append({**self._operations.row(url, watched.counts), "rate": round(watched.rate, 1)})
         return msgspec.json.encode({"type": kind, "counts": rows})

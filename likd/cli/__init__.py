@@ -1,0 +1,54 @@
+"""The `likd` command. Sub-commands are imported when they are run: what one needs, the others don't pay for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from likd import __version__
+
+COMMANDS = {
+    "serve": "Run the like engine.",
+    "send": "Send events from files, access logs or standard input.",
+    "watch": "Show the counts of URLs as they change.",
+    "top": "Show the hottest URLs and the daemon's health.",
+    "inspect": "Show what is in a data directory.",
+    "recover": "Bring a data directory's journal and batch files in order.",
+}
+
+
+class LazyGroup(click.Group):
+    """Sub-commands by the names in COMMANDS, each the command of that name in the module of that name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"likd.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, out of the table, so that `likd --help` imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="likd", message="%(prog)s %(version)s")
+def main() -> None:
+    """likd counts likes, unlikes and impressions of URLs, and loses none that it acknowledged.
+
+    \b
+    likd serve                             run the daemon
+    likd send events.ndjson                count events from a file
+    likd watch https://example.com/        see one URL's counts live
+    likd top                               see the hottest URLs live
+
+    `likd COMMAND --help` is the manual page of each command.
+    """

@@ -1,0 +1,108 @@
+"""Spans: whole lines cut out of files and streams, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+LINE_BYTES_MAX = 64 << 10
+"""A line that is longer can be no event: its URL would be too long. It is refused, and never held in memory."""
+
+SPAN_BYTES_MAX = 4 << 20
+
+
+@attrs.frozen
+class Source:
+    """Where lines come from: its number among the inputs, and the name it is reported by."""
+
+    id: int
+    name: str
+
+
+@attrs.frozen
+class Extent:
+    """Where a span is: its bytes, from `begin` to before `end`, and its lines, the first being number `line`."""
+
+    begin: int
+    end: int
+    line: int
+    lines: int
+
+
+@attrs.frozen
+class Span:
+    """Consecutive whole lines of a source.
+
+    `data` are the bytes of the extent; of a line over LINE_BYTES_MAX, which may be a span of its own, it is the
+    beginning, just long enough to be too long.
+    """
+
+    source: Source
+    extent: Extent
+    data: bytes = attrs.field(repr=False)
+
+    def split(self, line: int) -> tuple[Span, Span]:
+        """The span up to before `line`, and from there on. Either may be empty."""
+        before = line - self.extent.line
+        at = len(self.data) - len(self.data.split(b"\n", before)[before])
+        begin, middle, end = self.extent.begin, self.extent.begin + at, self.extent.end
+        return (
+            Span(self.source, Extent(begin, middle, self.extent.line, before), self.data[:at]),
+            Span(self.source, Extent(middle, end, line, self.extent.lines - before), self.data[at:]),
+        )
+
+
+class Cutter:
+    """Cuts the bytes of a source, fed piece by piece, into spans of at most `lines_max` lines.
+
+    `begin` and `line` say where in the source the first byte is.
+    """
+
+    def __init__(self, source: Source, lines_max: int, *, begin: int = 0, line: int = 1) -> None:
+        self._source = source
+        self._lines_max = lines_max
+        self._begin = begin
+        self._line = line
+        self._data = b""
+        self._newlines = 0
+        self._overlong = 0
+        """Bytes of an overlong line that were dropped so far, after those of it in `_data`."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are whole lines that `rest` would cut."""
+        return self._newlines > 0
+
+    def feed(self, data: bytes) -> Iterator[Span]:
+        """Take `data`, the next bytes of the source, and cut what is full."""
+        if self._overlong:
+            data = yield from self._skip(data)
+        self._data += data
+        self._newlines += data.count(b"\n")
+        while self._newlines >= self._lines_max:
+            tail = self._data.split(b"\n", self._lines_max)[self._lines_max]
+            yield self._cut(len(self._data) - len(tail), self._lines_max)
+        while len(self._data) > SPAN_BYTES_MAX and self._newlines:
+            at = self._data.rfind(b"\n", 0, SPAN_BYTES_MAX) + 1 or self._data.index(b"\n") + 1
+            yield self._cut(at, self._data.count(b"\n", 0, at))
+        if len(self._data) - (self._data.rfind(b"\n") + 1) > LINE_BYTES_MAX:
+            yield from self.rest()
+            self._overlong = len(self._data) - LINE_BYTES_MAX - 1
+            self._data = self._data[: LINE_BYTES_MAX + 1]
+
+    def rest(self) -> Iterator[Span]:
+        """Cut the whole lines that wait."""
+        if self._newlines:
+            yield self._cut(self._data.rfind(b"\n") + 1, self._newlines)
+
+    def end(self) -> Iterator[Span]:
+        """Cut all that is left: the source is at its end, its last line may lack the newline."""
+        yield from self.rest()
+        if self._data:
+            yield self._cut(len(self._data), 1)
+
+    def _skip(self, data: bytes) -> Iterator[Span]: ...
+
+    def _cut(self, at: int, lines: int) -> Span:
+        raise NotImplementedError

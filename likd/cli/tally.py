@@ -1,0 +1,40 @@
+"""How many lines became what."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Tally(msgspec.Struct, omit_defaults=True):
+    """Of `lines` lines, `events` were accepted; the others are counted by the reason why they were not."""
+
+    lines: int = 0
+    events: int = 0
+    refused: int = 0
+    """Wrong, says the daemon, or can't be an event at all."""
+    unparsable: int = 0
+    """Not a line of the access log's format."""
+    skipped: int = 0
+    """Good lines with nothing to count: a request that was no delivery."""
+    blank: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add `other` to this one."""
+        for field in self.__struct_fields__:
+            setattr(self, field, getattr(self, field) + getattr(other, field))
+
+    @property
+    def clean(self) -> bool:
+        """Whether no line was wrong."""
+        return not self.refused and not self.unparsable
+
+    def __str__(self) -> str:
+        parts = [f"{self.events} events accepted", f"{self.refused} lines refused"]
+        for n, what in (
+            (self.unparsable, "unparsable"),
+            (self.skipped, "skipped (no delivery)"),
+            (self.blank, "blank"),
+        ):
+            if n:
+                parts.append(f"{n} {what}")
+        return f"{self.lines} lines read: {', '.join(parts)}"
