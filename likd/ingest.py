@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
+import trio
 
 from likd.events import Events
 from likd.urls import canonical
 
-LINE_CACHE_MAX = 65_536
-LINE_CACHE_BYTES_MAX = 512
+CACHED_MAX = 65_536
+CACHED_BYTES_MAX = 512
 """Lines that are longer are not remembered: the cache stays under about 40 MB."""
+
+SLICE_BYTES = 1 << 17
+SLICE_EVENTS = 1000
+"""A step reads so much, about a millisecond's worth."""
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that can be paused after each step, so that others get their turn; its result is what it returns."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
@@ -49,29 +59,74 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
     url: str
 
 
+class _BadPiece(Exception):
+    """A piece of a body that is no event."""
+
+    def __init__(self, piece: bytes, error: IngestError) -> None:
+        super().__init__(piece)
+        self.piece = piece
+        self.error = error
+
+
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_events = msgspec.json.Decoder(list[_Event]).decode
 
 
-def inflate(body: bytes, limit: int) -> bytes:
-    """A gzip body, inflated. Raises TooLarge past `limit` bytes, IngestError if it is not whole and sound."""
-    inflater = zlib.decompressobj(wbits=31)
+def inflate(body: bytes, limit: int) -> Steps[bytes]:
+    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, IngestError if it is not whole and sound."""
     pieces: list[bytes] = []
     room = limit + 1
     try:
-        while True:
-            pieces.append(inflater.decompress(body, room))
-            room -= len(pieces[-1])
-            if room <= 0:
-                raise TooLarge
-            if not inflater.eof:
-                raise IngestError("the gzip data is cut short", malformed=True)
-            body = inflater.unused_data
-            if not body:
-                return b"".join(pieces)
+        while body:
             inflater = zlib.decompressobj(wbits=31)
+            while not inflater.eof:
+                if not body:
+                    raise IngestError("the gzip data is cut short", malformed=True)
+                pieces.append(inflater.decompress(body, min(room, SLICE_BYTES)))
+                body = inflater.unconsumed_tail or inflater.unused_data
+                room -= len(pieces[-1])
+                if room <= 0:
+                    raise TooLarge
+                yield
     except zlib.error as error:
         raise IngestError(f"the body is not gzip data: {error}", malformed=True) from None
+    return b"".join(pieces)
+
+
+def finish(steps: Steps[T]) -> T:
+    """Do all steps at once."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def finish_in_turns(steps: Steps[T]) -> T:
+    """Do all steps, letting other tasks in between."""
+    try:
+        while True:
+            next(steps)
+            await trio.lowlevel.checkpoint()
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+def _count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
+    """How often each piece between separators occurs."""
+    counted: Counter[bytes] = Counter()
+    begin = 0
+    while len(body) - begin > SLICE_BYTES:
+        end = body.find(separator, begin + SLICE_BYTES)
+        if end == -1:
+            break
+        counted.update(body[begin:end].split(separator))
+        begin = end + len(separator)
+        yield
+    counted.update(body[begin:].split(separator))
+    return counted
 
 
 class Ingest:
@@ -84,49 +139,76 @@ class Ingest:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._kinds = frozenset(kinds)
         self._expected_kinds = f"one of {', '.join(sorted(self._kinds))}"
-        self._lines: dict[bytes, tuple[str, str]] = {}
+        self._pieces: dict[bytes, tuple[str, str]] = {}
 
-    def read(self, body: bytes) -> tuple[Events, int]:
-        """The events of one JSON object, an array of objects, or NDJSON, and how many. Raises IngestError."""
+    def read(self, body: bytes) -> Steps[tuple[Events, int]]:
+        """The events of one JSON object, an array of objects, or NDJSON, and how many. Raises IngestError.
+
+        Reads in steps of about a millisecond.
+        """
         stripped = body.strip(_WHITESPACE)
         if stripped.startswith(b"["):
-            return self._read_array(stripped)
-        if b"\n" not in stripped:
-            if not stripped:
-                return {}, 0
+            result = yield from self._read_array(stripped)
+        elif b"\n" in stripped:
+            result = yield from self._read_lines(body)
+        elif stripped:
             kind, url = self._read_line(stripped)
-            return {kind: {url: 1}}, 1
-        return self._read_lines(body)
+            result = {kind: {url: 1}}, 1
+        else:
+            result = {}, 0
+        return result
 
-    def _read_lines(self, body: bytes) -> tuple[Events, int]:
-        lines = body.split(b"\n")
+    def _read_lines(self, body: bytes) -> Steps[tuple[Events, int]]:
+        counted = yield from _count_pieces(body, b"\n")
+        counted.pop(b"", None)
+        try:
+            return (yield from self._add_up(counted, b"%b"))
+        except _BadPiece as bad:
+            whole = self._read_one_object(body)
+            if whole is None:
+                bad.error.place["line"] = body.split(b"\n").index(bad.piece) + 1
+                raise bad.error from None
+            return whole
+
+    def _read_array(self, body: bytes) -> Steps[tuple[Events, int]]:
+        # Cut between the objects, as a well-known writer puts them, the array is counted as lines are. A cut
+        # inside a string leaves a piece that is no JSON, and then the array is read the slow and exact way.
+        for separator in (b"},{", b"}, {"):
+            if separator in body and body.startswith(b"[{") and body.endswith(b"}]"):
+                counted = yield from _count_pieces(body[2:-2], separator)
+                try:
+                    return (yield from self._add_up(counted, b"{%b}"))
+                except _BadPiece:
+                    break
+        return self._read_whole_array(body)
+
+    def _add_up(self, counted: Mapping[bytes, int], form: bytes) -> Steps[tuple[Events, int]]:
+        """The events of pieces that become JSON objects in `form`. Raises _BadPiece."""
         events: Events = {}
         size = 0
-        known = self._lines
-        for line, times in Counter(lines).items():
-            event = known.get(line)
+        known = self._pieces
+        for number, (piece, times) in enumerate(counted.items()):
+            event = known.get(piece)
             if event is None:
-                text = line.strip(_WHITESPACE)
+                text = (form % piece).strip(_WHITESPACE)
                 if not text:
                     continue
                 try:
                     event = self._read_line(text)
                 except IngestError as error:
-                    whole = self._read_one_object(body)
-                    if whole is not None:
-                        return whole
-                    error.place["line"] = lines.index(line) + 1
-                    raise
-                if len(line) <= LINE_CACHE_BYTES_MAX:
-                    if len(known) >= LINE_CACHE_MAX:
+                    raise _BadPiece(piece, error) from None
+                if len(piece) <= CACHED_BYTES_MAX:
+                    if len(known) >= CACHED_MAX:
                         known.clear()
-                    known[line] = event
+                    known[piece] = event
             kind, url = event
             urls = events.get(kind)
             if urls is None:
                 urls = events[kind] = {}
             urls[url] = urls.get(url, 0) + times
             size += times
+            if number % SLICE_EVENTS == SLICE_EVENTS - 1:
+                yield
         return events, size
 
     def _read_one_object(self, body: bytes) -> tuple[Events, int] | None:
@@ -138,7 +220,7 @@ class Ingest:
         kind, url = self._check(event)
         return {kind: {url: 1}}, 1
 
-    def _read_array(self, body: bytes) -> tuple[Events, int]:
+    def _read_whole_array(self, body: bytes) -> tuple[Events, int]:
         try:
             decoded: Sequence[_Event] = _decode_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

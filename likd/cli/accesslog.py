@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _LINE = re.compile(
-    rb"\S+ \S+ .+? \[[^\]]*\] "  # client, identity, user (which may have spaces), time
+    rb"\S+ \S+ [^\[]+ \[[^\]]*\] "  # client, identity, user (which may have spaces), time
     rb'"(?P<request>(?:[^"\\]|\\.)*)" '
     rb"(?P<status>\d{3}) (?:\d+|-)(?:\s|$)"
 )

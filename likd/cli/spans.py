@@ -66,8 +66,9 @@ class Cutter:
         self._line = line
         self._data = b""
         self._newlines = 0
-        self._overlong = 0
-        """Bytes of an overlong line that were dropped so far, after those of it in `_data`."""
+        self._overlong = False
+        self._dropped = 0
+        """How many bytes the overlong line in `_data` has beyond those."""
 
     @property
     def waiting(self) -> bool:
@@ -77,7 +78,12 @@ class Cutter:
     def feed(self, data: bytes) -> Iterator[Span]:
         """Take `data`, the next bytes of the source, and cut what is full."""
         if self._overlong:
-            data = yield from self._skip(data)
+            newline = data.find(b"\n")
+            self._dropped += newline + 1 or len(data)
+            if newline < 0:
+                return
+            yield self._cut(len(self._data), 1)
+            data = data[newline + 1 :]
         self._data += data
         self._newlines += data.count(b"\n")
         while self._newlines >= self._lines_max:
@@ -88,7 +94,8 @@ class Cutter:
             yield self._cut(at, self._data.count(b"\n", 0, at))
         if len(self._data) - (self._data.rfind(b"\n") + 1) > LINE_BYTES_MAX:
             yield from self.rest()
-            self._overlong = len(self._data) - LINE_BYTES_MAX - 1
+            self._overlong = True
+            self._dropped = len(self._data) - LINE_BYTES_MAX - 1
             self._data = self._data[: LINE_BYTES_MAX + 1]
 
     def rest(self) -> Iterator[Span]:
@@ -97,12 +104,15 @@ class Cutter:
             yield self._cut(self._data.rfind(b"\n") + 1, self._newlines)
 
     def end(self) -> Iterator[Span]:
-        """Cut all that is left: the source is at its end, its last line may lack the newline."""
+        """Cut all that is left: the source is at its end, and its last line may lack the newline."""
         yield from self.rest()
         if self._data:
             yield self._cut(len(self._data), 1)
 
-    def _skip(self, data: bytes) -> Iterator[Span]: ...
-
     def _cut(self, at: int, lines: int) -> Span:
-        raise NotImplementedError
+        data, self._data = self._data[:at], self._data[at:]
+        self._newlines -= data.count(b"\n")
+        extent = Extent(self._begin, self._begin + at + self._dropped, self._line, lines)
+        self._begin, self._line = extent.end, extent.line + lines
+        self._overlong, self._dropped = False, 0
+        return Span(self._source, extent, data)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from likd.bounds import Bounds
 from likd.status import StatusBoard
-from likd.web.operations import Answer, Operations, answer_problem
+from likd.web.operations import Answer, EventHeaders, Operations, answer_problem
 from likd.web.problem import Problem
 from likd.web.session import LiveSessions
 
@@ -22,12 +22,12 @@ def create_app(*, operations: Operations, status: StatusBoard, bounds: Bounds, s
 
     @app.post("/v1/events")
     async def post_events() -> Response:
-        submission = operations.submit(
-            await request.body,
-            content_type=request.headers.get("Content-Type", ""),
-            content_encoding=request.headers.get("Content-Encoding", ""),
-            idempotency_key=request.headers.get("Idempotency-Key"),
+        headers = EventHeaders(
+            request.headers.get("Content-Type", ""),
+            request.headers.get("Content-Encoding", ""),
+            request.headers.get("Idempotency-Key"),
         )
+        submission = await operations.submit_long(await request.body, headers)
         return _respond(operations.answer(await submission.settled()))
 
     @app.get("/v1/counts")
@@ -48,7 +48,7 @@ def create_app(*, operations: Operations, status: StatusBoard, bounds: Bounds, s
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return _respond(Answer(200, b'{"status":"ok"}'))
+        return _respond(operations.health())
 
     @app.get("/readyz")
     async def readyz() -> Response:

@@ -11,7 +11,17 @@ import msgspec
 
 from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.handlers import Handlers
-from likd.ingest import Ingest, IngestError, TooLarge, inflate, short
+from likd.ingest import (
+    SLICE_BYTES,
+    Ingest,
+    IngestError,
+    Steps,
+    TooLarge,
+    finish,
+    finish_in_turns,
+    inflate,
+    short,
+)
 from likd.intake import Intake
 from likd.keys import KEY, KeyReused
 from likd.store import Store, StoreError
@@ -40,6 +50,18 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class EventHeaders:
+    """What the headers of POST /v1/events say of its body."""
+
+    content_type: str = ""
+    content_encoding: str = ""
+    idempotency_key: str | None = None
+
+
+_HEALTH = Answer(200, b'{"status":"ok"}')
+
+
 def answer_problem(problem: Problem) -> Answer:
     """`problem` as an answer."""
     return Answer(problem.status, problem.body(), "application/problem+json", problem.headers)
@@ -64,45 +86,70 @@ class Operations:
         self.body_bytes_max = body_bytes_max
         self._names = handlers.counts
 
-    def submit(
-        self,
-        body: bytes,
-        *,
-        content_type: str = "",
-        content_encoding: str = "",
-        idempotency_key: str | None = None,
-    ) -> Submission:
+    def submit(self, body: bytes, headers: EventHeaders) -> Submission:
         """Offer the events of a request body to the event manager. The submission will be settled."""
-        if content_type.partition(";")[0].strip().lower() not in _MEDIA_TYPES:
+        return self._offer(finish(self._read(body, headers)))
+
+    async def submit_long(self, body: bytes, headers: EventHeaders) -> Submission:
+        """As `submit`, for a body that takes long to read: other tasks get their turns meanwhile."""
+        return self._offer(await finish_in_turns(self._read(body, headers)))
+
+    def _read(self, body: bytes, headers: EventHeaders) -> Steps[Submission]:
+        if headers.content_type.partition(";")[0].strip().lower() not in _MEDIA_TYPES:
             raise Problem(
                 415,
-                f"content type {content_type!r} is not understood",
+                f"content type {short(headers.content_type)} is not understood",
                 members={"expected": "application/json, application/x-ndjson or text/plain"},
             )
-        key = self._key(idempotency_key, body)
+        key = None
+        if headers.idempotency_key is not None:
+            key = yield from self._key(headers.idempotency_key, body)
+        encoding = headers.content_encoding.strip().lower()
         try:
-            encoding = content_encoding.strip().lower()
             if encoding == "gzip":
-                body = inflate(body, self.body_bytes_max)
+                body = yield from inflate(body, self.body_bytes_max)
             elif encoding not in ("", "identity"):
                 raise Problem(
                     415,
-                    f"content encoding {encoding!r} is not understood",
+                    f"content encoding {short(encoding)} is not understood",
                     members={"expected": "gzip or identity"},
                 )
-            events, size = self._ingest.read(body)
+            events, size = yield from self._ingest.read(body)
         except TooLarge:
             raise self.too_large() from None
         except IngestError as error:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
+        return Submission(events, size, key)
+
+    def _offer(self, submission: Submission) -> Submission:
         try:
-            return self._intake.offer(Submission(events, size, key))
+            return self._intake.offer(submission)
         except KeyReused:
             raise Problem(
                 422,
                 "this Idempotency-Key came with another body before",
                 members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
             ) from None
+
+    def _key(self, key: str, body: bytes) -> Steps[IdempotencyKey]:
+        if not KEY.fullmatch(key):
+            raise Problem(
+                400,
+                "the Idempotency-Key can't be used",
+                members={
+                    "field": "Idempotency-Key",
+                    "expected": "1 to 128 printable ASCII characters without spaces",
+                },
+            )
+        digest = hashlib.blake2b(digest_size=16)
+        for begin in range(0, len(body), SLICE_BYTES):
+            digest.update(body[begin : begin + SLICE_BYTES])
+            yield
+        return IdempotencyKey(key, digest.digest())
+
+    def health(self) -> Answer:
+        """The process serves."""
+        return _HEALTH
 
     def too_large(self) -> Problem:
         """The problem of a body over the limit."""
@@ -182,20 +229,6 @@ class Operations:
                 members = {"index": index, "field": "url", "expected": EXPECTED}
                 raise Problem(422, f"url is {short(url)}", members=members) from None
         return hrefs
-
-    def _key(self, key: str | None, body: bytes) -> IdempotencyKey | None:
-        if key is None:
-            return None
-        if not KEY.fullmatch(key):
-            raise Problem(
-                400,
-                "the Idempotency-Key can't be used",
-                members={
-                    "field": "Idempotency-Key",
-                    "expected": "1 to 128 printable ASCII characters without spaces",
-                },
-            )
-        return IdempotencyKey(key, hashlib.blake2b(body, digest_size=16).digest())
 
 
 def store_away(error: StoreError) -> Problem:

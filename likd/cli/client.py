@@ -1,0 +1,127 @@
+"""What the clients of the daemon have in common: its address, the token, how they end."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+import click
+import trio
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+PAUSE_SECONDS = 0.5
+PAUSE_SECONDS_MAX = 30.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ClientError(Exception):
+    """The work can't be done, or not be gone on with; the message is one line that says why."""
+
+
+@attrs.frozen
+class Daemon:
+    """Where the daemon is, and the token it or a proxy before it asks for."""
+
+    url: str
+    token: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that go with each request."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def events_url(self) -> str:
+        """Where events are posted."""
+        return f"{self.url}/v1/events"
+
+    @property
+    def live_url(self) -> str:
+        """The address of the websocket."""
+        return f"ws{self.url.removeprefix('http')}/v1/live"
+
+
+class DaemonUrl(click.ParamType[str]):
+    """The address of a daemon: http or https, a host, maybe a path."""
+
+    name = "url"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`value` without a slash at its end."""
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+            _ = parts.port
+        except ValueError:
+            whole = False
+        if not whole or not value.isascii() or not value.isprintable() or " " in value:
+            self.fail(f"{value!r} is not an address like {DEFAULT_URL}", param, ctx)
+        if parts.query or parts.fragment or parts.username is not None:
+            self.fail(f"{value!r} has more than scheme, host, port and path", param, ctx)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _check_token(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    # The value stays out of the message: it is a secret.
+    if value and not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise click.BadParameter("a token has only printable ASCII characters and no spaces")
+    return value
+
+
+def daemon_options(command: F) -> F:
+    """Add --url and --token."""
+    command = click.option(
+        "--token",
+        metavar="TOKEN",
+        envvar="LIKD_TOKEN",
+        callback=_check_token,
+        help="Sent as `Authorization: Bearer TOKEN`. The environment keeps it out of the process list."
+        "  [env: LIKD_TOKEN]",
+    )(command)
+    return click.option(
+        "--url",
+        type=DaemonUrl(),
+        metavar="URL",
+        envvar="LIKD_URL",
+        default=DEFAULT_URL,
+        help=f"The daemon's address.  [env: LIKD_URL; default: {DEFAULT_URL}]",
+    )(command)
+
+
+def pause(attempt: int, at_least: float = 0.0) -> float:
+    """Seconds to wait before trying again, after `attempt` failures before this one: exponential, full jitter.
+
+    Full jitter spreads clients that failed at the same moment. `at_least` is what the daemon asked for.
+    """
+    most = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * 2 ** min(attempt, 16))
+    return at_least + random.uniform(0.0, most)
+
+
+async def until_signal(work: Callable[[], Awaitable[int]]) -> int:
+    """Do `work` and return its exit status; on SIGINT or SIGTERM cancel it and return 128 + the signal."""
+    status = 0
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_signal() -> None:
+                nonlocal status
+                async for number in signals:
+                    status = 128 + number
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_signal)
+            status = await work()
+            nursery.cancel_scope.cancel()
+    return status
+
+
+def printable(text: str) -> str:
+    """`text` from elsewhere, fit for one line on a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:500])

@@ -1,0 +1,207 @@
+"""Delivery: brings spans of lines to the daemon, each once, whatever it answers and however often it fails."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+import httpx
+import trio
+
+from likd.cli.client import ClientError, pause
+from likd.cli.formats import Batch, Format, read
+from likd.cli.ledger import Ledger
+from likd.cli.spans import Source, Span
+from likd.cli.tally import Tally
+from likd.cli.verdict import NOTHING_COUNTED, RETRIED, Wrong, judge
+
+GZIP_LEVEL = 6
+
+
+class Observer(Protocol):
+    """Is told how a delivery goes."""
+
+    def settled(self, span: Span, tally: Tally) -> None:
+        """Nothing is left to do for the lines of `span`; this is what became of them."""
+
+    def refused(self, source: Source, line: int, detail: str) -> None:
+        """A line was refused."""
+
+    def unparsable(self, source: Source, line: int, detail: str) -> None:
+        """A line of an access log could not be read."""
+
+    def trouble(self, detail: str, seconds: float) -> None:
+        """Sending failed and will be tried again in so many seconds."""
+
+
+class Delivery:
+    """Sends spans. A line that is refused is set aside, and the others of its batch are sent without it.
+
+    It stops by itself when more than `bad_lines_max` lines were refused, when nothing at all was settled for
+    `give_up_seconds` although there was something to send, or when the daemon gives an answer that concerns
+    every batch. `fault` then says why.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        url: str,
+        format: Format,
+        ledger: Ledger,
+        observer: Observer,
+        compress: bool = False,
+        give_up_seconds: float = 300.0,
+        bad_lines_max: int = 100,
+        pause: Callable[[int, float], float] = pause,
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._format = format
+        self._ledger = ledger
+        self._observer = observer
+        self._compress = compress
+        self._give_up = give_up_seconds
+        self._bad_lines_max = bad_lines_max
+        self._pause = pause
+        self._progress_at = float("-inf")
+        self._doubtful: dict[str, int] = {}
+        self.tally = Tally()
+        self.fault: str | None = None
+        self.stopped = trio.Event()
+
+    @property
+    def doubtful(self) -> int:
+        """Events that were sent and not answered: the daemon may have counted them or not."""
+        return sum(self._doubtful.values())
+
+    def stop(self, fault: str) -> None:
+        """Begin nothing more; what is being sent is still sent. The first fault stands."""
+        if not self.stopped.is_set():
+            self.fault = fault
+            self.stopped.set()
+
+    async def run(self, spans: trio.MemoryReceiveChannel[Span], connections: int) -> None:
+        """Deliver all of `spans`, with so many requests in flight, or stop."""
+        async with spans, trio.open_nursery() as nursery:
+            for _ in range(connections):
+                nursery.start_soon(self._work, spans.clone())
+
+    async def _work(self, spans: trio.MemoryReceiveChannel[Span]) -> None:
+        async with spans:
+            async for span in spans:
+                try:
+                    await self._deliver(span)
+                except ClientError as error:
+                    self.stop(str(error))
+                if self.stopped.is_set():
+                    return
+
+    async def _deliver(self, span: Span) -> None:
+        pending = [span]
+        while pending and not self.stopped.is_set():
+            batch = read(pending.pop(), self._format)
+            if batch.events:
+                pending += reversed(await self._send(batch))
+            elif batch.tally.lines:
+                await self._ledger.set_aside(batch.span, batch.tally)
+                self._settle(batch.span, batch.tally, batch.refused, batch.unparsable)
+
+    async def _send(self, batch: Batch) -> list[Span]:
+        """Send `batch`. What is left of it to be sent."""
+        span = batch.span
+        key = f"{self._ledger.run}-{span.source.id}-{span.extent.begin}-{span.extent.end}"
+        await self._ledger.sending(batch, key)
+        response = await self._post(batch, key)
+        if response is None:
+            return []
+        verdict = judge(response, batch)
+        self._doubtful.pop(key, None)
+        if not isinstance(verdict, Wrong):
+            batch.tally.events = batch.events
+            await self._ledger.accepted(key, batch.tally)
+            self._settle(span, batch.tally, batch.refused, batch.unparsable)
+            return []
+        await self._ledger.refused(key)
+        if verdict.line is None:
+            return list(span.split(batch.lines[batch.events // 2]))
+        before, rest = span.split(verdict.line)
+        wrong, after = rest.split(verdict.line + 1)
+        tally = Tally(lines=1, refused=1)
+        await self._ledger.set_aside(wrong, tally)
+        self._settle(wrong, tally, [(verdict.line, verdict.detail)], [])
+        return [before, after]
+
+    async def _post(self, batch: Batch, key: str) -> httpx.Response | None:
+        """Post `batch` until there is an answer that is not a failure; None if the delivery stops first."""
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
+        body = batch.body
+        if self._compress:
+            headers["Content-Encoding"] = "gzip"
+            # Without the time in it, the same lines are always the same bytes.
+            body = await trio.to_thread.run_sync(partial(gzip.compress, body, GZIP_LEVEL, mtime=0))
+        began = trio.current_time()
+        unknown = False
+        for attempt in count():
+            wait = 0.0
+            self._doubtful[key] = batch.events
+            try:
+                response = await self._client.post(self._url, content=body, headers=headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                trouble = f"can't connect: {error or type(error).__name__}"
+            except httpx.RequestError as error:
+                trouble = f"connection lost: {error or type(error).__name__}"
+                unknown = True
+            else:
+                if response.status_code not in RETRIED:
+                    if response.is_error and not unknown:
+                        del self._doubtful[key]
+                    return response
+                trouble = f"answer {response.status_code}"
+                wait = _retry_after(response)
+                unknown |= response.status_code not in NOTHING_COUNTED
+            if not unknown:
+                del self._doubtful[key]
+            left = max(began, self._progress_at) + self._give_up - trio.current_time()
+            if left <= 0:
+                raise ClientError(f"gave up after {self._give_up:g} seconds without progress; {trouble}")
+            wait = min(left, self._pause(attempt, wait))
+            self._observer.trouble(trouble, wait)
+            with trio.move_on_after(wait):
+                await self.stopped.wait()
+                return None
+        raise AssertionError
+
+    def _settle(
+        self,
+        span: Span,
+        tally: Tally,
+        refused: Sequence[tuple[int, str]],
+        unparsable: Sequence[tuple[int, str]],
+    ) -> None:
+        room = self._bad_lines_max - self.tally.refused + 1
+        self._progress_at = trio.current_time()
+        self.tally.add(tally)
+        self._observer.settled(span, tally)
+        for line, detail in refused[:room]:
+            self._observer.refused(span.source, line, detail)
+        for line, detail in unparsable:
+            self._observer.unparsable(span.source, line, detail)
+        if self.tally.refused > self._bad_lines_max:
+            self.stop(f"more than {self._bad_lines_max} lines were refused")
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the answer asks to wait; 0 if it does not say."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0

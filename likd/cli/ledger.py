@@ -1,0 +1,49 @@
+"""The ledger of a delivery: what is to be remembered of each span."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+from likd.cli.formats import Batch
+from likd.cli.spans import Span
+from likd.cli.tally import Tally
+
+
+class Ledger(Protocol):
+    """Is told what becomes of each span. Every method may raise ClientError: then nothing more can be sent."""
+
+    @property
+    def run(self) -> str:
+        """Tells the idempotency keys of this delivery from those of all others."""
+
+    async def sending(self, batch: Batch, key: str) -> None:
+        """`batch` is about to be sent under `key`: once this returns, that is not forgotten."""
+
+    async def accepted(self, key: str, tally: Tally) -> None:
+        """The batch was accepted."""
+
+    async def refused(self, key: str) -> None:
+        """Nothing of the batch was counted: its lines will be sent otherwise."""
+
+    async def set_aside(self, span: Span, tally: Tally) -> None:
+        """Nothing of `span` is to be sent."""
+
+
+class NoLedger:
+    """Remembers nothing: for input that is sent in one go."""
+
+    def __init__(self) -> None:
+        self.run = secrets.token_hex(16)
+
+    async def sending(self, batch: Batch, key: str) -> None:
+        """Nothing."""
+
+    async def accepted(self, key: str, tally: Tally) -> None:
+        """Nothing."""
+
+    async def refused(self, key: str) -> None:
+        """Nothing."""
+
+    async def set_aside(self, span: Span, tally: Tally) -> None:
+        """Nothing."""

@@ -1,0 +1,79 @@
+"""The records of a state file: NDJSON."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeAlias
+
+import msgspec
+
+from likd.cli.spans import Extent
+from likd.cli.tally import Tally
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What must stay the same when a delivery is resumed: the bytes of the requests depend on it."""
+
+    format: str
+    site: str | None
+    batch: int
+    gzip: bool
+
+
+class Begin(msgspec.Struct, frozen=True, tag_field="op", tag="likd-send"):
+    """The first record. `run` tells the keys of this delivery from those of all others."""
+
+    version: int
+    run: str
+    options: Options
+
+
+class File(msgspec.Struct, frozen=True, tag_field="op", tag="file"):
+    """A file, and by what it is known again: its inode, and the digest of its first bytes."""
+
+    id: int
+    path: str
+    inode: int
+    head_bytes: int
+    head: str
+
+
+class Sending(msgspec.Struct, frozen=True, tag_field="op", tag="sending"):
+    """A batch is about to be sent: where its lines are, the digest of its body, when (seconds since 1970)."""
+
+    key: str
+    file: int
+    extent: Extent
+    digest: str
+    at: float
+
+
+class Accepted(msgspec.Struct, frozen=True, tag_field="op", tag="accepted"):
+    """The batch under `key` was accepted."""
+
+    key: str
+    tally: Tally
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="op", tag="refused"):
+    """The batch under `key` was refused whole; its lines will be sent otherwise."""
+
+    key: str
+
+
+class SetAside(msgspec.Struct, frozen=True, tag_field="op", tag="set-aside"):
+    """Nothing at `extent` is to be sent."""
+
+    file: int
+    extent: Extent
+    tally: Tally
+
+
+Record: TypeAlias = Begin | File | Sending | Accepted | Refused | SetAside
+decode = msgspec.json.Decoder(Record).decode
+encode = msgspec.json.encode
+
+
+def digest(content: bytes) -> str:
+    """What `content` is known again by."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,98 @@
+"""What `likd send` tells: progress, lines that were wrong, and the report in the end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from likd.cli.spans import Source, Span
+from likd.cli.tally import Tally
+
+UNPARSABLE_SHOWN = 5
+
+
+class Report:
+    """Watches a delivery. Wrong lines and troubles go to standard error, with a progress bar if that is a terminal.
+
+    `total_bytes` is the size of all inputs, None if it is not known; `done_bytes` of them are done already.
+    """
+
+    def __init__(self, *, quiet: bool, total_bytes: int | None, done_bytes: int = 0) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._tally = Tally()
+        self._unparsable = 0
+        self._in_trouble = False
+        if self._console.is_terminal and not quiet:
+            self._progress = Progress(
+                SpinnerColumn(),
+                BarColumn(),
+                DownloadColumn(),
+                TextColumn("{task.fields[counts]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[trouble]}", style="yellow"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=total_bytes, completed=done_bytes, counts="", trouble="")
+
+    def __enter__(self) -> Report:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def settled(self, span: Span, tally: Tally) -> None:
+        """Count the lines of `span` as done."""
+        self._tally.add(tally)
+        self._in_trouble = False
+        if self._progress:
+            counts = f"{self._tally.events:,} events"
+            if not self._tally.clean:
+                counts += f", {self._tally.refused + self._tally.unparsable:,} lines wrong"
+            size = span.extent.end - span.extent.begin
+            self._progress.update(self._task, advance=size, counts=counts, trouble="")
+
+    def refused(self, source: Source, line: int, detail: str) -> None:
+        """Say which line was refused and why."""
+        self._say(f"{source.name}:{line}: {detail}")
+
+    def unparsable(self, source: Source, line: int, detail: str) -> None:
+        """Say which line could not be read, the first few times."""
+        self._unparsable += 1
+        if self._unparsable <= UNPARSABLE_SHOWN:
+            self._say(f"{source.name}:{line}: {detail}")
+        if self._unparsable == UNPARSABLE_SHOWN:
+            self._say("(more such lines are only counted)")
+
+    def trouble(self, detail: str, seconds: float) -> None:
+        """Say that sending fails: in the progress bar, or once until it works again."""
+        if self._progress:
+            self._progress.update(self._task, trouble=f"{detail}; trying again in {seconds:.0f} s")
+        elif not self._in_trouble and not self._quiet:
+            self._say(f"likd send: {detail}; trying again")
+        self._in_trouble = True
+
+    def _say(self, text: str) -> None:
+        if self._progress:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(text, err=True)

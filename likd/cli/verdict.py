@@ -1,0 +1,87 @@
+"""The daemon's answer to a batch, understood."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+import httpx
+import msgspec
+
+from likd.cli.client import ClientError, printable
+from likd.cli.formats import Batch
+
+NOTHING_COUNTED = frozenset([429, 503])
+"""Not taken, and may be later."""
+RETRIED = NOTHING_COUNTED | {500, 502, 504}
+_REFUSED = frozenset([400, 413, 422])
+
+
+@attrs.frozen
+class Counted:
+    """All events of the batch are counted."""
+
+
+@attrs.frozen
+class Wrong:
+    """Nothing of the batch is counted because of a `line` of the source, or of it is not known which."""
+
+    line: int | None
+    detail: str
+
+
+Verdict: TypeAlias = Counted | Wrong
+
+
+class _Accepted(msgspec.Struct):
+    accepted: int
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+    title: str = ""
+    line: int | None = None
+    field: str | None = None
+    expected: str | None = None
+
+    def __str__(self) -> str:
+        text = self.detail or self.title
+        return printable(f"{text} (expected {self.expected})" if self.expected else text)
+
+
+def judge(response: httpx.Response, batch: Batch) -> Verdict:
+    """What `response` says of `batch`. Raises ClientError if it concerns every batch: then go on with none."""
+    problem = _problem(response)
+    status = response.status_code
+    if status == 202:
+        try:
+            accepted = msgspec.json.decode(response.content, type=_Accepted).accepted
+        except msgspec.DecodeError:
+            raise ClientError(f"answer 202, but not as likd does: {_excerpt(response)}") from None
+        if accepted != batch.events:
+            raise ClientError(f"{accepted} events were accepted out of a batch of {batch.events}")
+        return Counted()
+    # A proxy may refuse a large body, too, and says so in its own words.
+    if status in _REFUSED and (problem or status == 413):
+        detail = str(problem) if problem else f"answer {status}"
+        if problem and problem.field == "Idempotency-Key":
+            raise ClientError(f"answer {status}: {detail}")
+        if batch.events == 1:
+            return Wrong(batch.lines[0], detail)
+        if problem and problem.line is not None and 1 <= problem.line <= batch.events:
+            return Wrong(batch.lines[problem.line - 1], detail)
+        return Wrong(None, detail)
+    raise ClientError(f"answer {status}: {problem or _excerpt(response)}")
+
+
+def _problem(response: httpx.Response) -> _Problem | None:
+    if response.headers.get("Content-Type", "").partition(";")[0].strip() != "application/problem+json":
+        return None
+    try:
+        return msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError:
+        return None
+
+
+def _excerpt(response: httpx.Response) -> str:
+    return printable(" ".join(response.text[:200].split())) or "(empty)"

@@ -1,0 +1,325 @@
+"""One connection of the express lane: its bytes in, its answers out, in order."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Heads, Operation
+
+RECEIVE_BYTES = 1 << 18
+PIPELINE_MAX = 64
+"""Requests of one connection that may wait for their answers; it is not read from past that."""
+OUTPUT_BYTES_MAX = 1 << 18
+"""Answers that may wait for a client to read them; its requests are not read past that."""
+
+BODY_ADMITTED_BYTES = 1 << 14
+"""Bodies up to this size are taken without asking: they are here with their heads already."""
+
+HEAD_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+BODY_SECONDS = 20.0
+BODY_BYTES_PER_SECOND = 16_384
+LINGER_SECONDS = 2.0
+
+
+class State(Enum):
+    """What a connection does with what the client sends."""
+
+    HEADS = auto()
+    BODY = auto()
+    DISCARD = auto()
+    CLOSED = auto()
+
+
+class Lane(Protocol):
+    """What a connection asks of its server."""
+
+    heads: Heads
+    now: float
+    """The time, in seconds of a clock that only goes forward."""
+
+    def request(self, slot: Slot, head: Head, body: bytes) -> None:
+        """Answer a request by filling the slot, now or later."""
+
+    def admit(self, head: Head) -> bytes | None:
+        """None if a body of this length may be received, else the answer instead."""
+
+    def release(self, length: int) -> None:
+        """So many bytes of a body that was admitted are let go of."""
+
+    def refusal(self, status: int, detail: str) -> bytes:
+        """The answer to what breaks HTTP."""
+
+    def hand_over(self, connection: Connection, data: bytes) -> None:
+        """The connection is not for this lane; `data` was read from it already."""
+
+    def interest(self, connection: Connection) -> None:
+        """What the connection wants to do has changed."""
+
+    def closed(self, connection: Connection) -> None:
+        """The connection is about to be closed."""
+
+
+class Slot:
+    """The place of one answer in a connection's order of answers."""
+
+    __slots__ = ("connection", "keep_alive", "response")
+
+    def __init__(self, connection: Connection, keep_alive: bool) -> None:
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self.response: bytes | None = None
+
+    def fill(self, response: bytes) -> None:
+        """The answer is known: it is sent when its turn comes."""
+        self.response = response
+        self.connection.answered()
+
+
+class Connection:
+    """A client's connection. All calls run to their end without waiting: there is no task behind it.
+
+    Answers that are ready together are sent together.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_advancing",
+        "_body",
+        "_data",
+        "_eof",
+        "_head",
+        "_lane",
+        "_missing",
+        "_out",
+        "_owed",
+        "_slots",
+        "deadline",
+        "socket",
+        "state",
+    )
+
+    def __init__(self, sock: socket.socket, lane: Lane) -> None:
+        self.socket = sock
+        self.state = State.HEADS
+        self.deadline = lane.now + HEAD_SECONDS
+        self._lane = lane
+        self._data = b""
+        self._advancing = False
+        self._head: Head | None = None
+        self._body: list[bytes] = []
+        self._missing = 0
+        self._admitted = 0
+        self._slots: deque[Slot] = deque()
+        self._owed = 0
+        self._out = b""
+        self._eof = False
+
+    @property
+    def wants_read(self) -> bool:
+        """Whether there is room for what the client may send."""
+        return not self._eof and len(self._slots) < PIPELINE_MAX and len(self._out) < OUTPUT_BYTES_MAX
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether there are answers that the client has not taken yet."""
+        return bool(self._out)
+
+    def readable(self) -> None:
+        """Take what the client sent."""
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self._end_of_input()
+        elif self.state is State.HEADS:
+            if self._data:
+                self._data += data
+            else:
+                self._data = data
+                self.deadline = self._lane.now + HEAD_SECONDS
+            self._advance()
+        elif self.state is State.BODY:
+            self._take_body(data)
+
+    def writable(self) -> None:
+        """Send what could not be sent before."""
+        self._send(b"")
+
+    def answered(self) -> None:
+        """One more answer is known: once none is missing, send them all and go on."""
+        self._owed -= 1
+        if self._owed or self.state is State.CLOSED:
+            return
+        full = not self.wants_read
+        responses = b"".join([slot.response for slot in self._slots if slot.response is not None])
+        last = not self._slots[-1].keep_alive or self._eof
+        self._slots.clear()
+        self._send(responses)
+        if last:
+            self._end()
+        elif self.state is State.HEADS:
+            if not self._data:
+                self.deadline = self._lane.now + IDLE_SECONDS
+            elif not self._advancing:
+                self._advance()
+            if full:
+                self._lane.interest(self)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._slots:
+            self.deadline = self._lane.now + IDLE_SECONDS
+        elif self.state is State.BODY or (self.state is State.HEADS and self._data):
+            self._refuse(self._lane.refusal(408, "the request did not arrive in time"))
+        else:
+            self.close()
+
+    def finish(self) -> None:
+        """The daemon ends: answer what is owed, take no more."""
+        if self._slots:
+            self._slots[-1].keep_alive = False
+        elif self.state is State.HEADS and not self._out:
+            self.close()
+
+    def close(self) -> None:
+        """Close at once."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._release()
+            self._lane.closed(self)
+            self.socket.close()
+
+    def detach(self) -> socket.socket:
+        """Give the socket away; the connection is done with it."""
+        self.state = State.CLOSED
+        return self.socket
+
+    def _advance(self) -> None:
+        """Take the requests that are there. What is left of `_data` waits for more bytes, or for answers."""
+        self._advancing = True
+        while self.state is State.HEADS and self._data and len(self._slots) < PIPELINE_MAX:
+            data = self._data
+            end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
+            if end == 3:
+                if len(data) >= HEAD_BYTES_MAX:
+                    self._refuse(self._lane.refusal(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
+                break
+            try:
+                head = self._lane.heads.read(data[:end])
+            except BadHead as error:
+                self._refuse(self._lane.refusal(400, str(error)))
+                break
+            if head.operation is Operation.COLD:
+                if not self._slots and not self._out:
+                    self._lane.hand_over(self, data)
+                break
+            stop = end + head.length
+            if stop <= len(data) and head.length <= BODY_ADMITTED_BYTES:
+                self._data = data[stop:]
+                self._request(head, data[end:stop])
+            else:
+                self._data = b""
+                self._begin_body(head, data[end:])
+        self._advancing = False
+
+    def _begin_body(self, head: Head, data: bytes) -> None:
+        refusal = self._lane.admit(head)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self._admitted = self._missing = head.length
+        self._head, self._body = head, []
+        self.state = State.BODY
+        self.deadline = self._lane.now + BODY_SECONDS + head.length / BODY_BYTES_PER_SECOND
+        if head.expects_continue and not data and not self._slots:
+            self._send(CONTINUE)
+        if data:
+            self._take_body(data)
+
+    def _take_body(self, data: bytes) -> None:
+        self._body.append(data[: self._missing])
+        rest = data[self._missing :]
+        self._missing -= len(self._body[-1])
+        if self._missing:
+            return
+        head, body = self._head, b"".join(self._body)
+        assert head is not None
+        self._head, self._body = None, []
+        self._data = rest
+        self.state = State.HEADS
+        self._request(head, body)
+        if not self._advancing:
+            self._advance()
+
+    def _request(self, head: Head, body: bytes) -> None:
+        slot = Slot(self, head.keep_alive)
+        self._slots.append(slot)
+        self._owed += 1
+        if not head.keep_alive:
+            self.state = State.DISCARD
+        self._lane.request(slot, head, body)
+        self._release()
+
+    def _refuse(self, response: bytes) -> None:
+        """Answer what can't be read on from, after the answers that are owed before it."""
+        self.state = State.DISCARD
+        self._data, self._head, self._body = b"", None, []
+        self._release()
+        slot = Slot(self, False)
+        self._slots.append(slot)
+        self._owed += 1
+        slot.fill(response)
+
+    def _end_of_input(self) -> None:
+        """The client sends no more; it may still wait for answers."""
+        self._eof = True
+        if self._slots or self._out:
+            self._lane.interest(self)
+        else:
+            self.close()
+
+    def _send(self, data: bytes) -> None:
+        waiting = bool(self._out)
+        if waiting:
+            data = self._out + data
+        try:
+            sent = self.socket.send(data) if data else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        self._out = data[sent:]
+        if waiting and not self._out and self.state is State.DISCARD and not self._slots:
+            self._end()
+        elif waiting != bool(self._out):
+            self._lane.interest(self)
+
+    def _end(self) -> None:
+        """All is answered. Let the client finish: to close at once could destroy the answers on their way."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.DISCARD
+        self.deadline = self._lane.now + LINGER_SECONDS
+        if self._out:
+            return
+        if self._eof:
+            self.close()
+            return
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+
+    def _release(self) -> None:
+        if self._admitted:
+            self._lane.release(self._admitted)
+            self._admitted = 0

@@ -1,0 +1,235 @@
+"""The express lane: the hot requests of all plain connections, in one task on one epoll."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from likd.events import Outcome, Submission
+from likd.web.connection import Connection, Slot
+from likd.web.http1 import Head, Heads, Operation, Responses
+from likd.web.operations import Answer, Operations, answer_problem
+from likd.web.problem import Problem
+
+EVENTS_AT_ONCE = 128
+ACCEPTS_AT_ONCE = 64
+SWEEP_SECONDS = 1.0
+INLINE_BYTES_MAX = 1 << 16
+"""Bodies over this size are read in a task of their own, which lets others in between."""
+
+HandOver = Callable[[socket.socket, bytes], None]
+
+log = structlog.get_logger(__name__)
+
+
+class ExpressLane:
+    """Accepts connections and serves POST /v1/events, GET /v1/counts for few URLs and GET /healthz on them.
+
+    A task for each connection would be woken for each request. Here one task is woken for all sockets that are
+    ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
+    all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
+    bytes read so far. At most `connections_max` connections are open in both lanes together, and at most
+    `bodies_bytes_max` bytes of request bodies are in memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        operations: Operations,
+        listeners: list[socket.socket],
+        hand_over: HandOver,
+        connections_elsewhere: Callable[[], int],
+        connections_max: int,
+        bodies_bytes_max: int,
+    ) -> None:
+        self.heads = Heads()
+        self.now = time.monotonic()
+        self.refused = 0
+        self._operations = operations
+        self._responses = Responses()
+        self._listeners = {listener.fileno(): listener for listener in listeners}
+        self._give = hand_over
+        self._elsewhere = connections_elsewhere
+        self._connections_max = connections_max
+        self._bodies_max = bodies_bytes_max
+        self._bodies = 0
+        self._connections: dict[int, Connection] = {}
+        self._epoll = select.epoll()
+        self._bulk_in, self._bulk = trio.open_memory_channel[tuple[Slot, Head, bytes]](connections_max)
+        self._accept_again_at = 0.0
+
+    @property
+    def connections(self) -> int:
+        """Open connections of this lane."""
+        return len(self._connections)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        for fd in self._listeners:
+            self._epoll.register(fd, select.EPOLLIN)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sweep)
+            nursery.start_soon(self._spawn_long_requests, nursery)
+            task_status.started()
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._serve_ready()
+
+    def stop_accepting(self) -> None:
+        """Close the listeners, and each connection once what it asked for is answered."""
+        for fd, listener in self._listeners.items():
+            self._epoll.unregister(fd)
+            listener.close()
+        self._listeners.clear()
+        for connection in list(self._connections.values()):
+            connection.finish()
+
+    def close(self) -> None:
+        """Close everything at once."""
+        for connection in list(self._connections.values()):
+            connection.close()
+        self._epoll.close()
+
+    # What a connection asks of its lane:
+
+    def request(self, slot: Slot, head: Head, body: bytes) -> None:
+        """Answer a request: at once, when it is acknowledged, or from a task of its own."""
+        if head.operation is Operation.EVENTS:
+            if len(body) > INLINE_BYTES_MAX:
+                self._do_later(slot, head, body)
+                return
+            try:
+                submission = self._operations.submit(body, head.events)
+            except Problem as problem:
+                self._fill(slot, answer_problem(problem))
+            else:
+                self._fill_when_settled(slot, submission)
+        elif head.operation is Operation.COUNTS:
+            try:
+                answer = self._operations.counts_nowait(head.urls)
+            except Problem as problem:
+                answer = answer_problem(problem)
+            if answer is None:
+                self._do_later(slot, head, body)
+            else:
+                self._fill(slot, answer)
+        else:
+            self._fill(slot, self._operations.health())
+
+    def admit(self, head: Head) -> bytes | None:
+        """Room for a body, if there is."""
+        if head.length > self._operations.body_bytes_max:
+            return self._responses.make(answer_problem(self._operations.too_large()), keep_alive=False)
+        if self._bodies + head.length > self._bodies_max:
+            problem = Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
+            return self._responses.make(answer_problem(problem), keep_alive=False)
+        self._bodies += head.length
+        return None
+
+    def release(self, length: int) -> None:
+        """A body is gone."""
+        self._bodies -= length
+
+    def refusal(self, status: int, detail: str) -> bytes:
+        """The answer to what breaks HTTP."""
+        return self._responses.make(answer_problem(Problem(status, detail)), keep_alive=False)
+
+    def hand_over(self, connection: Connection, data: bytes) -> None:
+        """Give the connection to the other lane."""
+        self.closed(connection)
+        self._give(connection.detach(), data)
+
+    def interest(self, connection: Connection) -> None:
+        """Watch for what the connection wants."""
+        mask = (select.EPOLLIN if connection.wants_read else 0) | (select.EPOLLOUT if connection.wants_write else 0)
+        self._epoll.modify(connection.socket.fileno(), mask)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget the connection."""
+        fd = connection.socket.fileno()
+        del self._connections[fd]
+        self._epoll.unregister(fd)
+
+    def _serve_ready(self) -> None:
+        self.now = time.monotonic()
+        for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
+            connection = self._connections.get(fd)
+            if connection is None:
+                if fd in self._listeners:
+                    self._accept(self._listeners[fd])
+            elif events & select.EPOLLOUT:
+                connection.writable()
+            elif events & select.EPOLLIN:
+                connection.readable()
+            else:
+                connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.ECONNABORTED:
+                    continue
+                # Out of file descriptors or memory: wait for some, rather than spin on a listener that is ready.
+                log.error("can't accept a connection", fault=error.strerror)
+                self._epoll.modify(listener.fileno(), 0)
+                return
+            if len(self._connections) + self._elsewhere() >= self._connections_max:
+                self.refused += 1
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections[sock.fileno()] = Connection(sock, self)
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+
+    async def _sweep(self) -> None:
+        """Once a second: connections whose deadline has passed, and listeners that had to pause."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            self.now = time.monotonic()
+            for connection in list(self._connections.values()):
+                if connection.deadline < self.now:
+                    connection.expire()
+            for fd in self._listeners:
+                self._epoll.modify(fd, select.EPOLLIN)
+
+    async def _spawn_long_requests(self, nursery: trio.Nursery) -> None:
+        async for slot, head, body in self._bulk:
+            nursery.start_soon(self._answer_later, slot, head, body)
+
+    def _do_later(self, slot: Slot, head: Head, body: bytes) -> None:
+        try:
+            self._bulk_in.send_nowait((slot, head, body))
+        except trio.WouldBlock:
+            problem = Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
+            self._fill(slot, answer_problem(problem))
+
+    async def _answer_later(self, slot: Slot, head: Head, body: bytes) -> None:
+        try:
+            if head.operation is Operation.COUNTS:
+                self._fill(slot, await self._operations.counts(head.urls))
+                return
+            submission = await self._operations.submit_long(body, head.events)
+        except Problem as problem:
+            self._fill(slot, answer_problem(problem))
+        else:
+            self._fill_when_settled(slot, submission)
+
+    def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
+        def settled(outcome: Outcome) -> None:
+            self._fill(slot, self._operations.answer(outcome))
+
+        submission.on_settled(settled)
+
+    def _fill(self, slot: Slot, answer: Answer) -> None:
+        slot.fill(self._responses.make(answer, keep_alive=slot.keep_alive))

@@ -1,0 +1,165 @@
+"""HTTP/1.1 heads and responses, as the express lane needs them."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from enum import Enum, auto
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+import attrs
+import httptools
+
+from likd.web.operations import Answer, EventHeaders
+
+HEAD_BYTES_MAX = 16_384
+HEAD_CACHE_MAX = 2048
+HEAD_CACHE_BYTES_MAX = 1024
+COUNT_URLS_HOT_MAX = 16
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BadHead(ValueError):
+    """A request head that breaks HTTP/1.1; the message says how."""
+
+
+class Operation(Enum):
+    """What a request asks for: one of the hot operations, or anything else."""
+
+    EVENTS = auto()
+    COUNTS = auto()
+    HEALTH = auto()
+    COLD = auto()
+
+
+@attrs.frozen
+class Head:
+    """A request head that checks out."""
+
+    operation: Operation
+    length: int = 0
+    keep_alive: bool = True
+    expects_continue: bool = False
+    events: EventHeaders = EventHeaders()
+    urls: tuple[str, ...] = ()
+
+
+COLD = Head(Operation.COLD)
+
+
+class Heads:
+    """Reads heads. Clients repeat theirs to the letter, so what was parsed is remembered by its bytes."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, data: bytes) -> Head:
+        """The head that `data` is, up to and with its empty line. Raises BadHead."""
+        head = self._known.get(data)
+        if head is None:
+            head = _parse(data)
+            if head.events.idempotency_key is None and len(data) <= HEAD_CACHE_BYTES_MAX:
+                if len(self._known) >= HEAD_CACHE_MAX:
+                    self._known.clear()
+                self._known[data] = head
+        return head
+
+
+class _Fields:
+    """What the parser finds in a head."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.repeated = False
+
+    def on_url(self, target: bytes) -> None:
+        self.target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.repeated |= name in self.headers
+        self.headers[name] = value
+
+
+def _parse(data: bytes) -> Head:
+    if data.startswith(b"PRI * HTTP/2"):
+        return COLD
+    fields = _Fields()
+    parser = httptools.HttpRequestParser(fields)
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        return COLD
+    except httptools.HttpParserError as error:
+        raise BadHead(str(error) or type(error).__name__) from None
+    headers = fields.headers
+    if b"host" not in headers and parser.get_http_version() != "1.0":
+        raise BadHead("the Host header is missing")
+    # Whatever is unusual, Hypercorn is asked: repeated headers, chunked bodies, other methods and paths.
+    if fields.repeated or b"transfer-encoding" in headers or b"upgrade" in headers:
+        return COLD
+    operation, urls = _operation(parser.get_method(), fields.target)
+    length = int(headers.get(b"content-length", b"0"))
+    if operation is Operation.COLD or (length and operation is not Operation.EVENTS):
+        return COLD
+    key = headers.get(b"idempotency-key")
+    return Head(
+        operation,
+        length,
+        parser.should_keep_alive(),
+        headers.get(b"expect", b"").lower() == b"100-continue",
+        EventHeaders(
+            headers.get(b"content-type", b"").decode("latin-1"),
+            headers.get(b"content-encoding", b"").decode("latin-1"),
+            None if key is None else key.decode("latin-1"),
+        ),
+        urls,
+    )
+
+
+def _operation(method: bytes, target: bytes) -> tuple[Operation, tuple[str, ...]]:
+    if method == b"POST" and target == b"/v1/events":
+        return Operation.EVENTS, ()
+    if method == b"GET":
+        if target == b"/healthz":
+            return Operation.HEALTH, ()
+        path, _, query = target.partition(b"?")
+        if path == b"/v1/counts":
+            fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+            urls = tuple(value for name, value in fields if name == "url")
+            if 1 <= len(urls) <= COUNT_URLS_HOT_MAX:
+                return Operation.COUNTS, urls
+    return Operation.COLD, ()
+
+
+class Responses:
+    """Makes responses. What does not change from one to the next is made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._starts: dict[tuple[int, str, int], bytes] = {}
+
+    def make(self, answer: Answer, *, keep_alive: bool) -> bytes:
+        """The bytes of `answer`."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._starts.clear()
+        kind = (answer.status, answer.content_type, len(answer.body))
+        start = self._starts.get(kind)
+        if start is None:
+            start = self._starts[kind] = (
+                f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+                f"content-type: {answer.content_type}\r\n"
+                f"content-length: {len(answer.body)}\r\n"
+                f"date: {formatdate(now, usegmt=True)}\r\n"
+            ).encode("latin-1")
+        if not answer.headers and keep_alive:
+            return start + b"\r\n" + answer.body
+        more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        if not keep_alive:
+            more += "connection: close\r\n"
+        return start + more.encode("latin-1") + b"\r\n" + answer.body
