@@ -188,6 +188,12 @@ class Config:
         "BYTES",
         "Size of a request body at most, also after inflation.",
     )
+    bodies_bytes_max: int = _setting(
+        _number(int, 1024, 1 << 40),
+        256 << 20,
+        "BYTES",
+        "Request bodies held in memory at once at most; past that, 503.",
+    )
     keys_window: float = _setting(
         _number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
     )

@@ -56,8 +56,9 @@ from likd.tolerance import WriteTolerance
 from likd.top import top
 from likd.totals import Totals
 from likd.web.app import create_app
+from likd.web.listeners import open_listeners
 from likd.web.operations import Operations
-from likd.web.server import WebServer, open_listeners
+from likd.web.server import WebServer
 from likd.web.session import LiveSessions
 
 log = structlog.get_logger(__name__)
@@ -239,10 +240,12 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             watches_max=config.watches_max,
         )
         web = WebServer(
+            operations=operations,
             app=create_app(operations=operations, status=board, bounds=bounds, sessions=sessions),
             listeners=await open_listeners(config.bind),
             hub=hub,
             connections_max=config.connections_max,
+            bodies_bytes_max=config.bodies_bytes_max,
             grace_seconds=config.shutdown_timeout / 2,
         )
         root.add("pool manager", pool.run)

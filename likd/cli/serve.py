@@ -59,7 +59,7 @@ async def _serve(config: Config) -> int:
     from likd.handlers import HandlerError
     from likd.store import StoreError
     from likd.supervisor import RestartIntensityExceeded
-    from likd.web.server import BindError
+    from likd.web.listeners import BindError
 
     try:
         await daemon.serve(config, ready=_announce)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections import deque
 from enum import Enum, auto
@@ -40,6 +41,8 @@ class Lane(Protocol):
     heads: Heads
     now: float
     """The time, in seconds of a clock that only goes forward."""
+    stopping: bool
+    """Whether each connection is to end with its next answer."""
 
     def request(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer a request by filling the slot, now or later."""
@@ -56,8 +59,8 @@ class Lane(Protocol):
     def hand_over(self, connection: Connection, data: bytes) -> None:
         """The connection is not for this lane; `data` was read from it already."""
 
-    def interest(self, connection: Connection) -> None:
-        """What the connection wants to do has changed."""
+    def watch(self, connection: Connection, events: int) -> None:
+        """Call `ready` when the socket is ready for `events` (bits of epoll)."""
 
     def closed(self, connection: Connection) -> None:
         """The connection is about to be closed."""
@@ -66,17 +69,24 @@ class Lane(Protocol):
 class Slot:
     """The place of one answer in a connection's order of answers."""
 
-    __slots__ = ("connection", "keep_alive", "response")
+    __slots__ = ("admitted", "connection", "keep_alive", "response")
 
-    def __init__(self, connection: Connection, keep_alive: bool) -> None:
+    def __init__(self, connection: Connection, keep_alive: bool, admitted: int = 0) -> None:
         self.connection = connection
         self.keep_alive = keep_alive
+        self.admitted = admitted
+        """Bytes of the request's body that its lane has to account for until it is answered."""
         self.response: bytes | None = None
 
     def fill(self, response: bytes) -> None:
         """The answer is known: it is sent when its turn comes."""
         self.response = response
-        self.connection.answered()
+        self.connection.answered(self)
+
+    def abandon(self) -> None:
+        """There will be no answer."""
+        self.connection.close()
+        self.connection.answered(self)
 
 
 class Connection:
@@ -92,6 +102,7 @@ class Connection:
         "_data",
         "_eof",
         "_head",
+        "_interest",
         "_lane",
         "_missing",
         "_out",
@@ -117,61 +128,39 @@ class Connection:
         self._owed = 0
         self._out = b""
         self._eof = False
+        self._interest: int = select.EPOLLIN
 
-    @property
-    def wants_read(self) -> bool:
-        """Whether there is room for what the client may send."""
-        return not self._eof and len(self._slots) < PIPELINE_MAX and len(self._out) < OUTPUT_BYTES_MAX
-
-    @property
-    def wants_write(self) -> bool:
-        """Whether there are answers that the client has not taken yet."""
-        return bool(self._out)
-
-    def readable(self) -> None:
-        """Take what the client sent."""
-        try:
-            data = self.socket.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
+    def ready(self, events: int) -> None:
+        """Do what the socket is ready for (bits of epoll)."""
+        if events & select.EPOLLOUT:
+            self._send(b"")
+            if not self._slots:
+                self._advance()
+        if events & select.EPOLLIN and self.state is not State.CLOSED:
+            self._receive()
+        elif events & (select.EPOLLERR | select.EPOLLHUP):
             self.close()
-            return
-        if not data:
-            self._end_of_input()
-        elif self.state is State.HEADS:
-            if self._data:
-                self._data += data
-            else:
-                self._data = data
-                self.deadline = self._lane.now + HEAD_SECONDS
-            self._advance()
-        elif self.state is State.BODY:
-            self._take_body(data)
+        self._watch()
 
-    def writable(self) -> None:
-        """Send what could not be sent before."""
-        self._send(b"")
-
-    def answered(self) -> None:
+    def answered(self, slot: Slot) -> None:
         """One more answer is known: once none is missing, send them all and go on."""
+        self._lane.release(slot.admitted)
         self._owed -= 1
         if self._owed or self.state is State.CLOSED:
             return
-        full = not self.wants_read
         responses = b"".join([slot.response for slot in self._slots if slot.response is not None])
-        last = not self._slots[-1].keep_alive or self._eof
+        if not self._slots[-1].keep_alive:
+            self.state = State.DISCARD
         self._slots.clear()
+        if not self._data:
+            self.deadline = self._lane.now + IDLE_SECONDS
         self._send(responses)
-        if last:
-            self._end()
-        elif self.state is State.HEADS:
-            if not self._data:
-                self.deadline = self._lane.now + IDLE_SECONDS
-            elif not self._advancing:
-                self._advance()
-            if full:
-                self._lane.interest(self)
+        if not self._advancing:
+            self._advance()
+            if self._eof and not self._slots:
+                self.state = State.DISCARD
+                self._send(b"")
+            self._watch()
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -193,7 +182,7 @@ class Connection:
         """Close at once."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self._release()
+            self._lane.release(self._admitted)
             self._lane.closed(self)
             self.socket.close()
 
@@ -202,11 +191,48 @@ class Connection:
         self.state = State.CLOSED
         return self.socket
 
+    def _watch(self) -> None:
+        """Read on as long as there is room for what the client may send."""
+        if self.state is State.CLOSED:
+            return
+        room = len(self._slots) < PIPELINE_MAX and len(self._out) < OUTPUT_BYTES_MAX and len(self._data) < RECEIVE_BYTES
+        interest = (select.EPOLLIN if room and not self._eof else 0) | (select.EPOLLOUT if self._out else 0)
+        if interest != self._interest:
+            self._interest = interest
+            self._lane.watch(self, interest)
+
+    def _receive(self) -> None:
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            # The client sends no more; it may still wait for answers.
+            self._eof = True
+            if not self._slots and not self._out:
+                self.close()
+        elif self.state is State.HEADS:
+            if self._data:
+                self._data += data
+            else:
+                self._data = data
+                self.deadline = self._lane.now + HEAD_SECONDS
+            self._advance()
+        elif self.state is State.BODY:
+            self._take_body(data)
+
     def _advance(self) -> None:
         """Take the requests that are there. What is left of `_data` waits for more bytes, or for answers."""
         self._advancing = True
         while self.state is State.HEADS and self._data and len(self._slots) < PIPELINE_MAX:
             data = self._data
+            if data[0] in b"\r\n":
+                # Empty lines before a request are to be passed over (RFC 9112, 2.2).
+                self._data = data.lstrip(b"\r\n")
+                continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
             if end == 3:
                 if len(data) >= HEAD_BYTES_MAX:
@@ -260,36 +286,26 @@ class Connection:
             self._advance()
 
     def _request(self, head: Head, body: bytes) -> None:
-        slot = Slot(self, head.keep_alive)
+        slot = Slot(self, head.keep_alive and not self._lane.stopping, self._admitted)
+        self._admitted = 0
         self._slots.append(slot)
         self._owed += 1
-        if not head.keep_alive:
+        if not slot.keep_alive:
             self.state = State.DISCARD
         self._lane.request(slot, head, body)
-        self._release()
 
     def _refuse(self, response: bytes) -> None:
         """Answer what can't be read on from, after the answers that are owed before it."""
         self.state = State.DISCARD
         self._data, self._head, self._body = b"", None, []
-        self._release()
-        slot = Slot(self, False)
+        slot = Slot(self, False, self._admitted)
+        self._admitted = 0
         self._slots.append(slot)
         self._owed += 1
         slot.fill(response)
 
-    def _end_of_input(self) -> None:
-        """The client sends no more; it may still wait for answers."""
-        self._eof = True
-        if self._slots or self._out:
-            self._lane.interest(self)
-        else:
-            self.close()
-
     def _send(self, data: bytes) -> None:
-        waiting = bool(self._out)
-        if waiting:
-            data = self._out + data
+        data = self._out + data if self._out else data
         try:
             sent = self.socket.send(data) if data else 0
         except BlockingIOError:
@@ -298,28 +314,16 @@ class Connection:
             self.close()
             return
         self._out = data[sent:]
-        if waiting and not self._out and self.state is State.DISCARD and not self._slots:
+        if self.state is State.DISCARD and not self._out and not self._slots:
             self._end()
-        elif waiting != bool(self._out):
-            self._lane.interest(self)
 
     def _end(self) -> None:
         """All is answered. Let the client finish: to close at once could destroy the answers on their way."""
-        if self.state is State.CLOSED:
-            return
-        self.state = State.DISCARD
-        self.deadline = self._lane.now + LINGER_SECONDS
-        if self._out:
-            return
         if self._eof:
             self.close()
             return
+        self.deadline = self._lane.now + LINGER_SECONDS
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
-
-    def _release(self) -> None:
-        if self._admitted:
-            self._lane.release(self._admitted)
-            self._admitted = 0

@@ -50,6 +50,7 @@ class ExpressLane:
     ) -> None:
         self.heads = Heads()
         self.now = time.monotonic()
+        self.stopping = False
         self.refused = 0
         self._operations = operations
         self._responses = Responses()
@@ -60,9 +61,11 @@ class ExpressLane:
         self._bodies_max = bodies_bytes_max
         self._bodies = 0
         self._connections: dict[int, Connection] = {}
+        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Head, bytes]](connections_max)
+        self._stopped = trio.Event()
         self._epoll = select.epoll()
-        self._bulk_in, self._bulk = trio.open_memory_channel[tuple[Slot, Head, bytes]](connections_max)
-        self._accept_again_at = 0.0
+        for fd in self._listeners:
+            self._epoll.register(fd, select.EPOLLIN)
 
     @property
     def connections(self) -> int:
@@ -70,9 +73,7 @@ class ExpressLane:
         return len(self._connections)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
-        for fd in self._listeners:
-            self._epoll.register(fd, select.EPOLLIN)
+        """Serve until cancelled. When run again after a fault, connections are found as they were."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
             nursery.start_soon(self._spawn_long_requests, nursery)
@@ -81,14 +82,21 @@ class ExpressLane:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 self._serve_ready()
 
-    def stop_accepting(self) -> None:
+    def stop(self) -> None:
         """Close the listeners, and each connection once what it asked for is answered."""
+        self.stopping = True
         for fd, listener in self._listeners.items():
             self._epoll.unregister(fd)
             listener.close()
         self._listeners.clear()
         for connection in list(self._connections.values()):
             connection.finish()
+        if not self._connections:
+            self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the last connection has ended after `stop`."""
+        await self._stopped.wait()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -145,30 +153,31 @@ class ExpressLane:
         self.closed(connection)
         self._give(connection.detach(), data)
 
-    def interest(self, connection: Connection) -> None:
-        """Watch for what the connection wants."""
-        mask = (select.EPOLLIN if connection.wants_read else 0) | (select.EPOLLOUT if connection.wants_write else 0)
-        self._epoll.modify(connection.socket.fileno(), mask)
+    def watch(self, connection: Connection, events: int) -> None:
+        """Watch the connection's socket for `events`."""
+        self._epoll.modify(connection.socket.fileno(), events)
 
     def closed(self, connection: Connection) -> None:
         """Forget the connection."""
         fd = connection.socket.fileno()
         del self._connections[fd]
         self._epoll.unregister(fd)
+        if self.stopping and not self._connections:
+            self._stopped.set()
 
     def _serve_ready(self) -> None:
         self.now = time.monotonic()
         for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
             connection = self._connections.get(fd)
-            if connection is None:
-                if fd in self._listeners:
-                    self._accept(self._listeners[fd])
-            elif events & select.EPOLLOUT:
-                connection.writable()
-            elif events & select.EPOLLIN:
-                connection.readable()
-            else:
-                connection.close()
+            if connection is not None:
+                try:
+                    connection.ready(events)
+                except Exception as error:
+                    # One connection's fault must not end the others.
+                    log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+                    connection.close()
+            elif fd in self._listeners:
+                self._accept(self._listeners[fd])
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -204,12 +213,12 @@ class ExpressLane:
                 self._epoll.modify(fd, select.EPOLLIN)
 
     async def _spawn_long_requests(self, nursery: trio.Nursery) -> None:
-        async for slot, head, body in self._bulk:
+        async for slot, head, body in self._long:
             nursery.start_soon(self._answer_later, slot, head, body)
 
     def _do_later(self, slot: Slot, head: Head, body: bytes) -> None:
         try:
-            self._bulk_in.send_nowait((slot, head, body))
+            self._long_in.send_nowait((slot, head, body))
         except trio.WouldBlock:
             problem = Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
             self._fill(slot, answer_problem(problem))
@@ -218,12 +227,14 @@ class ExpressLane:
         try:
             if head.operation is Operation.COUNTS:
                 self._fill(slot, await self._operations.counts(head.urls))
-                return
-            submission = await self._operations.submit_long(body, head.events)
+            else:
+                self._fill_when_settled(slot, await self._operations.submit_long(body, head.events))
         except Problem as problem:
             self._fill(slot, answer_problem(problem))
-        else:
-            self._fill_when_settled(slot, submission)
+        except BaseException:
+            # Without an answer the client must not wait.
+            slot.abandon()
+            raise
 
     def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:

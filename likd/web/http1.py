@@ -74,6 +74,10 @@ class _Fields:
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
         self.repeated = False
+        self.begun = 0
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
 
     def on_url(self, target: bytes) -> None:
         self.target += target
@@ -95,6 +99,8 @@ def _parse(data: bytes) -> Head:
         return COLD
     except httptools.HttpParserError as error:
         raise BadHead(str(error) or type(error).__name__) from None
+    if fields.begun != 1:
+        raise BadHead("a head ends before its empty line")
     headers = fields.headers
     if b"host" not in headers and parser.get_http_version() != "1.0":
         raise BadHead("the Host header is missing")

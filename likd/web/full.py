@@ -1,0 +1,113 @@
+"""The full lane: connections that ask for more than the hot requests, served by Quart on Hypercorn."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from quart_trio import QuartTrio
+
+PING_SECONDS = 20.0
+READ_TIMEOUT_SECONDS = 75.0
+KEEP_ALIVE_SECONDS = 60.0
+MESSAGE_BYTES_MAX = 1 << 20
+
+log = structlog.get_logger(__name__)
+
+
+class FullLane:
+    """Serves `app` on the connections it is given.
+
+    Hypercorn's public `serve` accepts for itself and knows no connection that somebody has read from before,
+    so its `TCPServer`, one connection's server, is given a stream that plays those bytes first.
+    """
+
+    def __init__(self, app: QuartTrio, *, connections_max: int) -> None:
+        self._app = app
+        self._asgi = ASGIWrapper(app)
+        self._context = WorkerContext(None)
+        self._config = HypercornConfig()
+        self._config.errorlog = None
+        self._config.accesslog = None
+        self._config.include_server_header = False
+        self._config.websocket_ping_interval = PING_SECONDS
+        self._config.websocket_max_message_size = MESSAGE_BYTES_MAX
+        self._config.read_timeout = int(READ_TIMEOUT_SECONDS)
+        self._config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+        self._given, self._taken = trio.open_memory_channel[tuple[socket.socket, bytes]](connections_max)
+        self._connections = trio.CancelScope()
+        self.connections = 0
+
+    def take(self, sock: socket.socket, data: bytes) -> None:
+        """Serve the connection `sock`, of which `data` was read before, from now on."""
+        self.connections += 1
+        self._given.send_nowait((sock, data))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until stopped and the last connection has ended."""
+        self._context = WorkerContext(None)
+        async with trio.open_nursery() as nursery:
+            self._connections = nursery.cancel_scope
+            self._app.nursery = nursery
+            await self._app.startup()
+            task_status.started()
+            async for sock, data in self._taken:
+                nursery.start_soon(self._serve, sock, data)
+        await self._app.shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more connections; idle ones end at once, requests in flight have `grace_seconds`."""
+        self._given.close()
+        self._connections.deadline = trio.current_time() + grace_seconds
+        await self._context.terminated.set()
+
+    async def _serve(self, sock: socket.socket, data: bytes) -> None:
+        stream = _Resumed(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), data)
+        try:
+            await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), _as_tls(stream))
+        except Exception as error:
+            # One connection's fault must not end the others; what a request does wrong has its own answer.
+            log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        finally:
+            self.connections -= 1
+            await trio.aclose_forcefully(stream)
+
+
+class _Resumed(trio.abc.HalfCloseableStream):
+    """A stream whose first bytes have been read before."""
+
+    def __init__(self, stream: trio.SocketStream, data: bytes) -> None:
+        self._stream = stream
+        self._data = data
+        self.socket = stream.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._data:
+            await trio.lowlevel.checkpoint()
+            data, self._data = self._data[:max_bytes], self._data[max_bytes:] if max_bytes else b""
+            return data
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _as_tls(stream: _Resumed) -> Any:
+    """TCPServer is typed for TLS streams and takes plain ones just as well."""
+    return stream
