@@ -86,7 +86,7 @@ Outcome: TypeAlias = Accepted | Refused
 
 @attrs.define(eq=False)
 class Submission:
-    """The coalesced events of one request, and those who wait to hear what became of it.
+    """The coalesced events of a request (or of several small ones), and those who wait to hear what became of it.
 
     It is settled once, by the event manager: `Accepted` when it is durable and counted, else `Refused`.
     """
@@ -94,6 +94,7 @@ class Submission:
     events: Events
     size: int
     key: IdempotencyKey | None = None
+    requests: int = 1
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 

@@ -16,7 +16,7 @@ from likd.urls import canonical
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512
-"""Lines that are longer are not remembered: the cache stays under about 40 MB."""
+"""Pieces that are longer are not remembered: each of the two memories stays under about 40 MB."""
 
 SLICE_BYTES = 1 << 17
 SLICE_EVENTS = 1000
@@ -66,6 +66,17 @@ class _BadPiece(Exception):
         super().__init__(piece)
         self.piece = piece
         self.error = error
+
+
+class _Memory(dict[bytes, tuple[str, str]]):
+    """What pieces of bodies held, bounded."""
+
+    def remember(self, piece: bytes, event: tuple[str, str]) -> None:
+        """Remember that `piece` was `event`, a kind and a canonical URL."""
+        if len(piece) <= CACHED_BYTES_MAX:
+            if len(self) >= CACHED_MAX:
+                self.clear()
+            self[piece] = event
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -139,7 +150,12 @@ class Ingest:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._kinds = frozenset(kinds)
         self._expected_kinds = f"one of {', '.join(sorted(self._kinds))}"
-        self._pieces: dict[bytes, tuple[str, str]] = {}
+        self._lines = _Memory()
+        self._elements = _Memory()
+
+    def recall(self, body: bytes) -> tuple[str, str] | None:
+        """The kind and URL of a single event that came in these bytes before, if they are remembered."""
+        return self._lines.get(body)
 
     def read(self, body: bytes) -> Steps[tuple[Events, int]]:
         """The events of one JSON object, an array of objects, or NDJSON, and how many. Raises IngestError.
@@ -152,7 +168,8 @@ class Ingest:
         elif b"\n" in stripped:
             result = yield from self._read_lines(body)
         elif stripped:
-            kind, url = self._read_line(stripped)
+            kind, url = event = self._read_line(stripped)
+            self._lines.remember(body, event)
             result = {kind: {url: 1}}, 1
         else:
             result = {}, 0
@@ -162,7 +179,7 @@ class Ingest:
         counted = yield from _count_pieces(body, b"\n")
         counted.pop(b"", None)
         try:
-            return (yield from self._add_up(counted, b"%b"))
+            return (yield from self._add_up(counted, b"%b", self._lines))
         except _BadPiece as bad:
             whole = self._read_one_object(body)
             if whole is None:
@@ -177,16 +194,15 @@ class Ingest:
             if separator in body and body.startswith(b"[{") and body.endswith(b"}]"):
                 counted = yield from _count_pieces(body[2:-2], separator)
                 try:
-                    return (yield from self._add_up(counted, b"{%b}"))
+                    return (yield from self._add_up(counted, b"{%b}", self._elements))
                 except _BadPiece:
                     break
         return self._read_whole_array(body)
 
-    def _add_up(self, counted: Mapping[bytes, int], form: bytes) -> Steps[tuple[Events, int]]:
+    def _add_up(self, counted: Mapping[bytes, int], form: bytes, known: _Memory) -> Steps[tuple[Events, int]]:
         """The events of pieces that become JSON objects in `form`. Raises _BadPiece."""
         events: Events = {}
         size = 0
-        known = self._pieces
         for number, (piece, times) in enumerate(counted.items()):
             event = known.get(piece)
             if event is None:
@@ -197,10 +213,7 @@ class Ingest:
                     event = self._read_line(text)
                 except IngestError as error:
                     raise _BadPiece(piece, error) from None
-                if len(piece) <= CACHED_BYTES_MAX:
-                    if len(known) >= CACHED_MAX:
-                        known.clear()
-                    known[piece] = event
+                known.remember(piece, event)
             kind, url = event
             urls = events.get(kind)
             if urls is None:

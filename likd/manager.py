@@ -252,5 +252,5 @@ class EventManager:
                 submission.settle(Refused(str(group.refused), retry_after=1))
             else:
                 self.events_accepted += submission.size
-                self.requests_accepted += 1
+                self.requests_accepted += submission.requests
                 submission.settle(Accepted(submission.size))

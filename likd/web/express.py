@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.events import Outcome, Submission
+from likd.events import Accepted, Events, Outcome, Submission
 from likd.web.connection import Connection, Slot
 from likd.web.http1 import Head, Heads, Operation, Responses
 from likd.web.operations import Answer, Operations, answer_problem
@@ -62,6 +62,8 @@ class ExpressLane:
         self._bodies = 0
         self._connections: dict[int, Connection] = {}
         self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Head, bytes]](connections_max)
+        self._gathered: Events = {}
+        self._gathered_slots: list[Slot] = []
         self._stopped = trio.Event()
         self._epoll = select.epoll()
         for fd in self._listeners:
@@ -109,15 +111,18 @@ class ExpressLane:
     def request(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer a request: at once, when it is acknowledged, or from a task of its own."""
         if head.operation is Operation.EVENTS:
-            if len(body) > INLINE_BYTES_MAX:
+            event = self._operations.recall(body) if head.plain else None
+            if event is not None:
+                self._gather(slot, event)
+            elif len(body) > INLINE_BYTES_MAX:
                 self._do_later(slot, head, body)
-                return
-            try:
-                submission = self._operations.submit(body, head.events)
-            except Problem as problem:
-                self._fill(slot, answer_problem(problem))
             else:
-                self._fill_when_settled(slot, submission)
+                try:
+                    submission = self._operations.submit(body, head.events)
+                except Problem as problem:
+                    self._fill(slot, answer_problem(problem))
+                else:
+                    self._fill_when_settled(slot, submission)
         elif head.operation is Operation.COUNTS:
             try:
                 answer = self._operations.counts_nowait(head.urls)
@@ -178,6 +183,7 @@ class ExpressLane:
                     connection.close()
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
+        self._submit_gathered()
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -235,10 +241,34 @@ class ExpressLane:
             # Without an answer the client must not wait.
             slot.abandon()
             raise
+        self._submit_gathered()
+
+    def _gather(self, slot: Slot, event: tuple[str, str]) -> None:
+        """Let a request that is one event, seen before, go with the others that were ready at the same time."""
+        kind, url = event
+        urls = self._gathered.setdefault(kind, {})
+        urls[url] = urls.get(url, 0) + 1
+        self._gathered_slots.append(slot)
+
+    def _submit_gathered(self) -> None:
+        if not self._gathered_slots:
+            return
+        slots, self._gathered_slots = self._gathered_slots, []
+        events, self._gathered = self._gathered, {}
+
+        def settled(outcome: Outcome) -> None:
+            answer = self._operations.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
+            for slot in slots:
+                self._fill(slot, answer)
+            # What they had sent behind these requests has been read on by now.
+            self._submit_gathered()
+
+        self._operations.submit_gathered(events, len(slots)).on_settled(settled)
 
     def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
             self._fill(slot, self._operations.answer(outcome))
+            self._submit_gathered()
 
         submission.on_settled(settled)
 

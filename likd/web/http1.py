@@ -17,6 +17,9 @@ HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048
 HEAD_CACHE_BYTES_MAX = 1024
 COUNT_URLS_HOT_MAX = 16
+RESPONSE_CACHE_MAX = 1024
+RESPONSE_CACHE_BYTES_MAX = 64
+"""Answers to POST /v1/events and GET /healthz: each of these bodies has one status and no headers of its own."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -44,6 +47,12 @@ class Head:
     expects_continue: bool = False
     events: EventHeaders = EventHeaders()
     urls: tuple[str, ...] = ()
+    plain: bool = attrs.field(init=False)
+    """Whether the body of POST /v1/events is events and nothing else."""
+
+    @plain.default
+    def _plain(self) -> bool:
+        return self.events.plain
 
 
 COLD = Head(Operation.COLD)
@@ -146,26 +155,33 @@ class Responses:
 
     def __init__(self) -> None:
         self._second = 0
-        self._starts: dict[tuple[int, str, int], bytes] = {}
+        self._date = ""
+        self._known: dict[bytes, bytes] = {}
 
     def make(self, answer: Answer, *, keep_alive: bool) -> bytes:
         """The bytes of `answer`."""
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._starts.clear()
-        kind = (answer.status, answer.content_type, len(answer.body))
-        start = self._starts.get(kind)
-        if start is None:
-            start = self._starts[kind] = (
-                f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
-                f"content-type: {answer.content_type}\r\n"
-                f"content-length: {len(answer.body)}\r\n"
-                f"date: {formatdate(now, usegmt=True)}\r\n"
-            ).encode("latin-1")
-        if not answer.headers and keep_alive:
-            return start + b"\r\n" + answer.body
-        more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+            self._date = formatdate(now, usegmt=True)
+            self._known.clear()
+        common = keep_alive and answer.status < 300 and len(answer.body) <= RESPONSE_CACHE_BYTES_MAX
+        response = self._known.get(answer.body) if common else None
+        if response is None:
+            response = self._make(answer, keep_alive)
+            if common and len(self._known) < RESPONSE_CACHE_MAX:
+                self._known[answer.body] = response
+        return response
+
+    def _make(self, answer: Answer, keep_alive: bool) -> bytes:
+        headers = {
+            "content-type": answer.content_type,
+            "content-length": str(len(answer.body)),
+            "date": self._date,
+            **answer.headers,
+        }
         if not keep_alive:
-            more += "connection: close\r\n"
-        return start + more.encode("latin-1") + b"\r\n" + answer.body
+            headers["connection"] = "close"
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
+from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, Events, IdempotencyKey, Outcome, Submission
 from likd.handlers import Handlers
 from likd.ingest import (
     SLICE_BYTES,
@@ -58,6 +58,16 @@ class EventHeaders:
     content_encoding: str = ""
     idempotency_key: str | None = None
 
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the body is the events and nothing else: no encoding, no key."""
+        return self.media_type in _MEDIA_TYPES and not self.content_encoding and self.idempotency_key is None
+
 
 _HEALTH = Answer(200, b'{"status":"ok"}')
 
@@ -90,12 +100,20 @@ class Operations:
         """Offer the events of a request body to the event manager. The submission will be settled."""
         return self._offer(finish(self._read(body, headers)))
 
+    def recall(self, body: bytes) -> tuple[str, str] | None:
+        """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
+        return self._ingest.recall(body)
+
+    def submit_gathered(self, events: Events, requests: int) -> Submission:
+        """Offer the events of so many requests, each a single event, to the event manager as one submission."""
+        return self._intake.offer(Submission(events, requests, requests=requests))
+
     async def submit_long(self, body: bytes, headers: EventHeaders) -> Submission:
         """As `submit`, for a body that takes long to read: other tasks get their turns meanwhile."""
         return self._offer(await finish_in_turns(self._read(body, headers)))
 
     def _read(self, body: bytes, headers: EventHeaders) -> Steps[Submission]:
-        if headers.content_type.partition(";")[0].strip().lower() not in _MEDIA_TYPES:
+        if headers.media_type not in _MEDIA_TYPES:
             raise Problem(
                 415,
                 f"content type {short(headers.content_type)} is not understood",
