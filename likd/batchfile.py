@@ -64,11 +64,12 @@ def encode(batch: Batch) -> bytes:
         f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
         f" urls={len(batch.rows)} counts={','.join(names)}\n"
     )
+    line = "%d\t" * len(names) + "%s\n"
     lines = [header]
     rows = batch.rows
     for url in sorted(rows):
         get = rows[url].get
-        lines.append("\t".join([str(get(name, 0)) for name in names]) + f"\t{url}\n")
+        lines.append(line % (*[get(name, 0) for name in names], url))
     body = "".join(lines).encode()
     sums = batch.sums
     end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"

@@ -21,7 +21,7 @@ Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
 class Counter:
     """The state of one counter, which outlives the task that works on it.
 
-    Deltas are posted to it at the price of a dict merge; its task is woken through its memory channel only
+    Deltas are posted to it at the price of an addition; its task is woken through its memory channel only
     when the pool gives it a turn, so that under load many deltas cost one wake. The delta on the channel may
     still grow until somebody takes it: taking is one step without an `await`, which is why each delta is
     counted exactly once, whoever takes it and whatever becomes of the task.
@@ -36,7 +36,8 @@ class Counter:
     restarts: int = 0
     due: bool = False
     scope: trio.CancelScope | None = None
-    _delta: Counts | None = None
+    delta: Counts | None = None
+    """What was posted and not counted yet. Only the pool adds to it."""
     _news: Counts | None = None
     _news_url: str = ""
     _wake: trio.MemorySendChannel[Counts] = attrs.field(init=False)
@@ -50,28 +51,21 @@ class Counter:
         self.url = url
         self.leases += 1
 
-    def post(self, delta: Counts) -> None:
-        """Hand over `delta`, which belongs to the counter from now on. Never waits."""
-        if self._delta is None:
-            self._delta = delta
-        else:
-            add(self._delta, delta)
-
     def wake(self) -> bool:
         """Send the waiting delta, if any, to the task. False if the task has not taken the last one yet."""
-        if self._delta is None and self._news is None:
+        if self.delta is None and self._news is None:
             return True
         try:
-            self._wake.send_nowait(self._delta or {})
+            self._wake.send_nowait(self.delta or {})
         except trio.WouldBlock:
             return False
         return True
 
     def settle(self) -> Counts:
         """The counts, with everything that was posted so far in them."""
-        delta = self._delta
+        delta = self.delta
         if delta is not None:
-            self._delta = None
+            self.delta = None
             if self.observers:
                 self._note(delta)
             if self.counts:

@@ -16,6 +16,7 @@ ends the next. That is also the order of a shutdown.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,9 @@ from likd.web.session import LiveSessions
 SWITCH_INTERVAL_SECONDS = 0.0002
 """A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
 
+GC_ALLOCATIONS = 50_000
+"""Counting makes many objects and no cycles: the cyclic collector need not look often."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -112,6 +116,9 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
         async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
             nursery.start_soon(_obey_signals, signals, daemon)
             await nursery.start(daemon.run)
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(GC_ALLOCATIONS, 20, 20)
             ready(daemon)
             await daemon.root.ended.wait()
             nursery.cancel_scope.cancel()

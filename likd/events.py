@@ -26,6 +26,10 @@ Rows: TypeAlias = dict[str, Counts]
 """Counts of many URLs."""
 
 
+Columns: TypeAlias = dict[str, dict[str, int]]
+"""Counts of many URLs the other way round: name → URL → by how much it grew."""
+
+
 def add(counts: Counts, increments: Mapping[str, int]) -> None:
     """Add `increments` to `counts` in place."""
     for name, n in increments.items():
@@ -40,6 +44,14 @@ def add_rows(rows: Rows, increments: Mapping[str, Counts]) -> None:
             rows[url] = counts.copy()
         else:
             add(mine, counts)
+
+
+def add_columns(rows: Rows, columns: Mapping[str, Mapping[str, int]]) -> None:
+    """Add `columns` to `rows` in place."""
+    for name, urls in columns.items():
+        for url, n in urls.items():
+            counts = rows.setdefault(url, {})
+            counts[name] = counts.get(name, 0) + n
 
 
 def add_events(events: Events, more: Mapping[str, Mapping[str, int]]) -> None:

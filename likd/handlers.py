@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import attrs
 import structlog
 
-from likd.events import IMPRESSION, IMPRESSIONS, LIKE, LIKES, UNLIKE, UNLIKES, Counts, Events, Rows, add
+from likd.events import (
+    IMPRESSION,
+    IMPRESSIONS,
+    LIKE,
+    LIKES,
+    UNLIKE,
+    UNLIKES,
+    Columns,
+    Counts,
+    Events,
+    Rows,
+    add_columns,
+)
 
 ENTRY_POINT_GROUP = "likd.handlers"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -24,6 +37,9 @@ class Handler(Protocol):
 
     `kinds` are the event kinds it wants, `counts` the names of the counts it increments
     (`[a-z][a-z0-9_]{0,31}`, unique among handlers).
+
+    A handler may have an attribute `adds`, too: which kinds just add one to a count for each event. For these
+    it is not asked, which is much faster.
     """
 
     kinds: tuple[str, ...]
@@ -43,9 +59,10 @@ class Likes:
 
     kinds: tuple[str, ...] = (LIKE, UNLIKE)
     counts: tuple[str, ...] = (LIKES, UNLIKES)
+    adds: Mapping[str, str] = MappingProxyType({LIKE: LIKES, UNLIKE: UNLIKES})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
-        return {LIKES if kind == LIKE else UNLIKES: times}
+        return {self.adds[kind]: times}
 
 
 class Impressions:
@@ -53,9 +70,10 @@ class Impressions:
 
     kinds: tuple[str, ...] = (IMPRESSION,)
     counts: tuple[str, ...] = (IMPRESSIONS,)
+    adds: Mapping[str, str] = MappingProxyType({IMPRESSION: IMPRESSIONS})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
-        return {IMPRESSIONS: times}
+        return {self.adds[kind]: times}
 
 
 class HandlerError(Exception):
@@ -68,6 +86,7 @@ class Registration:
 
     name: str
     handler: Handler
+    adds: Mapping[str, str] = attrs.field(factory=dict)
     faults: int = 0
     last_fault: str = ""
     off: bool = False
@@ -91,7 +110,9 @@ class Handlers:
 
     def __init__(self, handlers: Mapping[str, Handler], *, faults_max: int = 100) -> None:
         self._faults_max = faults_max
-        self.registered = [Registration(name, handler) for name, handler in handlers.items()]
+        self.registered = [
+            Registration(name, handler, getattr(handler, "adds", {})) for name, handler in handlers.items()
+        ]
         self._by_kind: dict[str, list[Registration]] = {}
         owner: dict[str, str] = {}
         for registration in self.registered:
@@ -102,6 +123,11 @@ class Handlers:
                     other = owner.get(count, "likd")
                     raise HandlerError(f"handler {registration.name}: count {count!r} belongs to {other}")
                 owner[count] = registration.name
+            for kind, count in registration.adds.items():
+                if kind not in registration.handler.kinds or count not in registration.handler.counts:
+                    raise HandlerError(
+                        f"handler {registration.name}: adds {kind!r} to {count!r}, which it does not have"
+                    )
             for kind in registration.handler.kinds:
                 if not NAME.fullmatch(kind):
                     raise HandlerError(f"handler {registration.name}: kind {kind!r} must match {NAME.pattern}")
@@ -117,14 +143,17 @@ class Handlers:
         """The names of all counts, the built-in ones first."""
         return tuple(count for r in self.registered for count in r.handler.counts)
 
-    def increments(self, events: Events) -> tuple[Rows, list[Aside]]:
-        """What `events` add to each URL's counts, all handlers together, and what had to be set aside."""
-        rows: Rows = {}
+    def increments(self, events: Events) -> tuple[Columns, list[Aside]]:
+        """What `events` add to the counts, all handlers together, and what had to be set aside.
+
+        The columns may be those of `events` itself: they are for reading only.
+        """
+        columns: Columns = {}
         aside: list[Aside] = []
         for kind, urls in events.items():
             for registration in self._by_kind.get(kind, ()):
-                self._count(registration, kind, urls, rows, aside)
-        return rows, aside
+                self._count(registration, kind, urls, columns, aside)
+        return columns, aside
 
     def replay(self, events: Iterable[Aside]) -> tuple[Rows, list[Aside]]:
         """What events set aside earlier add now, each asked of its own handler; what is still set aside."""
@@ -136,20 +165,33 @@ class Handlers:
             if registration is None or event.kind not in registration.handler.kinds:
                 aside.append(event)
             else:
-                self._count(registration, event.kind, {event.url: event.times}, rows, aside)
+                columns: Columns = {}
+                self._count(registration, event.kind, {event.url: event.times}, columns, aside)
+                add_columns(rows, columns)
         return rows, aside
 
     def _count(
-        self, registration: Registration, kind: str, urls: dict[str, int], rows: Rows, aside: list[Aside]
+        self, registration: Registration, kind: str, urls: dict[str, int], columns: Columns, aside: list[Aside]
     ) -> None:
-        increments = registration.handler.increments
+        count = registration.adds.get(kind)
+        grown = self._ask(registration, kind, urls, aside) if count is None else {count: urls}
+        for name, column in grown.items():
+            mine = columns.get(name)
+            if mine is None:
+                columns[name] = column
+            else:
+                # Two kinds of one handler: what `columns` has may belong to the events.
+                columns[name] = {url: mine.get(url, 0) + column.get(url, 0) for url in {**mine, **column}}
+
+    def _ask(self, registration: Registration, kind: str, urls: dict[str, int], aside: list[Aside]) -> Columns:
         allowed = registration.handler.counts
+        grown: Columns = {}
         for url, times in urls.items():
             if registration.off:
                 aside.append(Aside(registration.name, kind, url, times))
                 continue
             try:
-                delta = increments(kind, url, times)
+                delta = dict(registration.handler.increments(kind, url, times))
                 for name, n in delta.items():
                     if name not in allowed or n < 0:
                         raise ValueError(f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}")
@@ -157,11 +199,9 @@ class Handlers:
                 self._fault(registration, error)
                 aside.append(Aside(registration.name, kind, url, times))
                 continue
-            counts = rows.get(url)
-            if counts is None:
-                rows[url] = dict(delta)
-            else:
-                add(counts, delta)
+            for name, n in delta.items():
+                grown.setdefault(name, {})[url] = n
+        return grown
 
     def _fault(self, registration: Registration, error: Exception) -> None:
         registration.faults += 1

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -69,10 +70,14 @@ class _BadPiece(Exception):
 
 
 class _Memory(dict[bytes, tuple[str, str]]):
-    """What pieces of bodies held, bounded."""
+    """What pieces of bodies held (a kind and a canonical URL), bounded. A piece in `braces` is a JSON object."""
+
+    def __init__(self, braces: tuple[bytes, bytes]) -> None:
+        super().__init__()
+        self.braces = braces
 
     def remember(self, piece: bytes, event: tuple[str, str]) -> None:
-        """Remember that `piece` was `event`, a kind and a canonical URL."""
+        """Remember that `piece` was `event`."""
         if len(piece) <= CACHED_BYTES_MAX:
             if len(self) >= CACHED_MAX:
                 self.clear()
@@ -150,8 +155,8 @@ class Ingest:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._kinds = frozenset(kinds)
         self._expected_kinds = f"one of {', '.join(sorted(self._kinds))}"
-        self._lines = _Memory()
-        self._elements = _Memory()
+        self._lines = _Memory((b"", b""))
+        self._elements = _Memory((b"{", b"}"))
 
     def recall(self, body: bytes) -> tuple[str, str] | None:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
@@ -179,7 +184,7 @@ class Ingest:
         counted = yield from _count_pieces(body, b"\n")
         counted.pop(b"", None)
         try:
-            return (yield from self._add_up(counted, b"%b", self._lines))
+            return (yield from self._add_up(counted, self._lines))
         except _BadPiece as bad:
             whole = self._read_one_object(body)
             if whole is None:
@@ -194,35 +199,61 @@ class Ingest:
             if separator in body and body.startswith(b"[{") and body.endswith(b"}]"):
                 counted = yield from _count_pieces(body[2:-2], separator)
                 try:
-                    return (yield from self._add_up(counted, b"{%b}", self._elements))
+                    return (yield from self._add_up(counted, self._elements))
                 except _BadPiece:
                     break
         return self._read_whole_array(body)
 
-    def _add_up(self, counted: Mapping[bytes, int], form: bytes, known: _Memory) -> Steps[tuple[Events, int]]:
-        """The events of pieces that become JSON objects in `form`. Raises _BadPiece."""
+    def _add_up(self, counted: Mapping[bytes, int], known: _Memory) -> Steps[tuple[Events, int]]:
+        """The events of pieces, by how often each occurs. Raises _BadPiece."""
         events: Events = {}
         size = 0
-        for number, (piece, times) in enumerate(counted.items()):
-            event = known.get(piece)
-            if event is None:
-                text = (form % piece).strip(_WHITESPACE)
-                if not text:
-                    continue
-                try:
-                    event = self._read_line(text)
-                except IngestError as error:
-                    raise _BadPiece(piece, error) from None
-                known.remember(piece, event)
-            kind, url = event
-            urls = events.get(kind)
-            if urls is None:
-                urls = events[kind] = {}
-            urls[url] = urls.get(url, 0) + times
-            size += times
-            if number % SLICE_EVENTS == SLICE_EVENTS - 1:
-                yield
+        pieces = iter(counted.items())
+        while chunk := list(islice(pieces, SLICE_EVENTS)):
+            learned = self._learn([piece for piece, _ in chunk if piece not in known], known.braces)
+            for piece, times in chunk:
+                event = known.get(piece)
+                if event is None:
+                    event = learned.get(piece) or self._read_piece(piece, known.braces)
+                    if event is None:
+                        continue
+                    known.remember(piece, event)
+                kind, url = event
+                urls = events.get(kind)
+                if urls is None:
+                    urls = events[kind] = {}
+                urls[url] = urls.get(url, 0) + times
+                size += times
+            yield
         return events, size
+
+    def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> dict[bytes, tuple[str, str]]:
+        """What `pieces` hold, decoded in one go; nothing if one of them is in any way unusual.
+
+        No string can reach from one piece into the next, because it would have a newline in it. So if each
+        piece begins and ends with its braces and there are as many events as pieces, each is one event.
+        """
+        left, right = braces
+        text = b"[%b%b%b]" % (left, (right + b",\n" + left).join(pieces), right)
+        if len(pieces) < 2 or text.count(b"},\n{") != len(pieces) - 1 or text[1:2] != b"{" or text[-2:-1] != b"}":
+            return {}
+        try:
+            decoded = _decode_events(text)
+            if len(decoded) != len(pieces):
+                return {}
+            return {piece: self._check(event) for piece, event in zip(pieces, decoded, strict=True)}
+        except (msgspec.DecodeError, UnicodeDecodeError, IngestError):
+            return {}
+
+    def _read_piece(self, piece: bytes, braces: tuple[bytes, bytes]) -> tuple[str, str] | None:
+        """What one piece holds, None if it is blank. Raises _BadPiece."""
+        text = piece.join(braces).strip(_WHITESPACE)
+        if not text:
+            return None
+        try:
+            return self._read_line(text)
+        except IngestError as error:
+            raise _BadPiece(piece, error) from None
 
     def _read_one_object(self, body: bytes) -> tuple[Events, int] | None:
         """One object that is laid out over several lines, if that is what `body` is."""

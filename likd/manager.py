@@ -12,7 +12,7 @@ import attrs
 import structlog
 import trio
 
-from likd.events import Accepted, Events, Refused, Submission, add_events, total
+from likd.events import Accepted, Events, Refused, Submission, add_events
 from likd.handlers import Handlers
 from likd.journal import Entry, Journal, JournalError
 from likd.pool import PoolManager
@@ -233,18 +233,11 @@ class EventManager:
             await self._tables.send(table)
 
     def _count(self, table: Table, events: Events) -> None:
-        rows, aside = self._handlers.increments(events)
+        columns, aside = self._handlers.increments(events)
         table.aside += aside
-        sums = total(rows.values())
-        counters = table.counters
-        lease, post = self._pool.lease, self._pool.post
-        for url, delta in rows.items():
-            counter = counters.get(url)
-            if counter is None:
-                counter = counters[url] = lease(url)
-            post(counter, delta)
-        for name, n in sums.items():
-            table.journaled[name] = table.journaled.get(name, 0) + n
+        for name, increments in columns.items():
+            self._pool.post(table.counters, name, increments)
+            table.journaled[name] = table.journaled.get(name, 0) + sum(increments.values())
 
     def _acknowledge(self, group: _Group) -> None:
         for submission in group.submissions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import structlog
@@ -94,11 +94,23 @@ class PoolManager:
         self._leased += 1
         return counter
 
-    def post(self, counter: Counter, delta: dict[str, int]) -> None:
-        """Hand `delta` to `counter` and see to it that its task gets a turn."""
-        counter.post(delta)
-        if not counter.due:
-            self._enlist(counter)
+    def post(self, counters: dict[str, Counter], name: str, increments: Mapping[str, int]) -> None:
+        """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and see that they get a turn.
+
+        Counters that are missing are leased. Never waits: of all that is done for a like, this is done most
+        often, so it is spelled out here instead of a method of the counter.
+        """
+        for url, n in increments.items():
+            counter = counters.get(url)
+            if counter is None:
+                counter = counters[url] = self.lease(url)
+            delta = counter.delta
+            if delta is None:
+                counter.delta = {name: n}
+            else:
+                delta[name] = delta.get(name, 0) + n
+            if not counter.due:
+                self._enlist(counter)
 
     def donate(self, counters: Iterable[Counter]) -> None:
         """Take committed counters back. Those that still have news for observers become idle after that."""

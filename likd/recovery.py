@@ -12,7 +12,7 @@ import structlog
 from likd import aside, batchfile, journal
 from likd.batchfile import Batch, DamagedBatch
 from likd.disk import TEMPORARY, Disk
-from likd.events import IdempotencyKey, Rows, add_rows
+from likd.events import IdempotencyKey, Rows, add_columns
 from likd.handlers import Aside, Handlers, columns
 from likd.journal import Entry, Header, SegmentDamage
 from likd.keys import KeyLog, KeyWindow
@@ -48,8 +48,8 @@ class Replayed:
 
     def count(self, entry: Entry, handlers: Handlers) -> None:
         """Add the events of `entry`."""
-        rows, aside = handlers.increments(entry.events)
-        add_rows(self.rows, rows)
+        columns, aside = handlers.increments(entry.events)
+        add_columns(self.rows, columns)
         self.aside += aside
         self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
