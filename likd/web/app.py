@@ -9,9 +9,12 @@ from werkzeug.exceptions import HTTPException
 
 from likd.bounds import Bounds
 from likd.status import StatusBoard
+from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.operations import Answer, EventHeaders, Operations, answer_problem
 from likd.web.problem import Problem
 from likd.web.session import LiveSessions
+
+CLOSE = {"Connection": "close"}
 
 
 def create_app(*, operations: Operations, status: StatusBoard, bounds: Bounds, sessions: LiveSessions) -> QuartTrio:
@@ -19,6 +22,14 @@ def create_app(*, operations: Operations, status: StatusBoard, bounds: Bounds, s
     app = QuartTrio(__name__, static_folder=None)
     # Quart refuses at more than the limit; so does what counts the bytes of a body that has no length.
     app.config["MAX_CONTENT_LENGTH"] = operations.body_bytes_max
+
+    @app.before_request
+    async def refuse_bad_heads() -> None:
+        # As the express lane does; h11 is more lenient.
+        if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
+            raise Problem(400, "Content-Length and Transfer-Encoding exclude each other", headers=CLOSE)
+        if sum(len(name) + len(value) for name, value in request.headers.items()) > HEAD_BYTES_MAX:
+            raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
 
     @app.post("/v1/events")
     async def post_events() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
@@ -102,7 +103,10 @@ class _Resumed(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        # Hypercorn ends a connection from a request's task that may be cancelled by then: a checkpoint here
+        # would leave the client without its end of file (hypercorn issue 106).
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(trio.socket.SHUT_WR)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -80,10 +80,12 @@ class _Fields:
     """What the parser finds in a head."""
 
     def __init__(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
         self.repeated = False
         self.begun = 0
+        self.keep_alive = False
 
     def on_message_begin(self) -> None:
         self.begun += 1
@@ -96,12 +98,16 @@ class _Fields:
         self.repeated |= name in self.headers
         self.headers[name] = value
 
+    def on_headers_complete(self) -> None:
+        # The parser forgets it when the message is complete, as one without a body is at once.
+        self.keep_alive = self.parser.should_keep_alive()
+
 
 def _parse(data: bytes) -> Head:
     if data.startswith(b"PRI * HTTP/2"):
         return COLD
     fields = _Fields()
-    parser = httptools.HttpRequestParser(fields)
+    parser = fields.parser
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade:
@@ -124,7 +130,7 @@ def _parse(data: bytes) -> Head:
     return Head(
         operation,
         length,
-        parser.should_keep_alive(),
+        fields.keep_alive,
         headers.get(b"expect", b"").lower() == b"100-continue",
         EventHeaders(
             headers.get(b"content-type", b"").decode("latin-1"),
