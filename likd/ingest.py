@@ -6,8 +6,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 import trio
@@ -30,6 +29,7 @@ Steps: TypeAlias = Generator[None, None, T]
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 _WHITESPACE = b" \t\r\n"
+_BLANKS = (b" ", b"\t", b"\r", b"\n")
 
 
 class IngestError(Exception):
@@ -69,19 +69,36 @@ class _BadPiece(Exception):
         self.error = error
 
 
-class _Memory(dict[bytes, tuple[str, str]]):
-    """What pieces of bodies held (a kind and a canonical URL), bounded. A piece in `braces` is a JSON object."""
+class _Memory:
+    """What pieces of bodies held: kind → piece → canonical URL, bounded. A piece in `braces` is a JSON object."""
 
-    def __init__(self, braces: tuple[bytes, bytes]) -> None:
-        super().__init__()
+    def __init__(self, kinds: Iterable[str], braces: tuple[bytes, bytes]) -> None:
+        self.kinds: dict[str, dict[bytes, str]] = {kind: {} for kind in kinds}
         self.braces = braces
+        self._size = 0
 
-    def remember(self, piece: bytes, event: tuple[str, str]) -> None:
-        """Remember that `piece` was `event`."""
-        if len(piece) <= CACHED_BYTES_MAX:
-            if len(self) >= CACHED_MAX:
-                self.clear()
-            self[piece] = event
+    def get(self, piece: bytes) -> tuple[str, str] | None:
+        """The kind and URL of `piece`, if they are remembered."""
+        for kind, urls in self.kinds.items():
+            url = urls.get(piece)
+            if url is not None:
+                return kind, url
+        return None
+
+    def likeliest_first(self, piece: bytes) -> list[tuple[str, dict[bytes, str]]]:
+        """The kinds with their pieces, the kind of `piece` first: most bodies are of one kind."""
+        return sorted(self.kinds.items(), key=lambda item: piece not in item[1])
+
+    def remember(self, piece: bytes, kind: str, url: str) -> None:
+        """Remember what `piece` was."""
+        if len(piece) > CACHED_BYTES_MAX:
+            return
+        if self._size >= CACHED_MAX:
+            self._size = 0
+            for urls in self.kinds.values():
+                urls.clear()
+        self._size += 1
+        self.kinds[kind][piece] = url
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -145,6 +162,18 @@ def _count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
     return counted
 
 
+def _add(urls: dict[str, int], found: list[str | None], times: list[int]) -> None:
+    """Add `times` to the `urls` that were found, at C speed where each of them is new."""
+    new = dict(zip(found, times, strict=True))
+    new.pop(None, None)
+    if len(new) + found.count(None) == len(found) and urls.keys().isdisjoint(new):
+        urls.update(cast(dict[str, int], new))
+        return
+    for url, n in zip(found, times, strict=True):
+        if url is not None:
+            urls[url] = urls.get(url, 0) + n
+
+
 class Ingest:
     """Reads bodies with events of the given `kinds`.
 
@@ -155,26 +184,26 @@ class Ingest:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._kinds = frozenset(kinds)
         self._expected_kinds = f"one of {', '.join(sorted(self._kinds))}"
-        self._lines = _Memory((b"", b""))
-        self._elements = _Memory((b"{", b"}"))
+        self._lines = _Memory(self._kinds, (b"", b""))
+        self._elements = _Memory(self._kinds, (b"{", b"}"))
 
     def recall(self, body: bytes) -> tuple[str, str] | None:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
-        return self._lines.get(body)
+        return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
     def read(self, body: bytes) -> Steps[tuple[Events, int]]:
         """The events of one JSON object, an array of objects, or NDJSON, and how many. Raises IngestError.
 
         Reads in steps of about a millisecond.
         """
-        stripped = body.strip(_WHITESPACE)
-        if stripped.startswith(b"["):
-            result = yield from self._read_array(stripped)
-        elif b"\n" in stripped:
+        start = body if body[:1] not in _BLANKS else body.lstrip(_WHITESPACE)
+        if start.startswith(b"["):
+            result = yield from self._read_array(start.rstrip(_WHITESPACE))
+        elif body.find(b"\n") not in (-1, len(body) - 1):
             result = yield from self._read_lines(body)
-        elif stripped:
-            kind, url = event = self._read_line(stripped)
-            self._lines.remember(body, event)
+        elif start:
+            kind, url = self._read_line(start)
+            self._lines.remember(body, kind, url)
             result = {kind: {url: 1}}, 1
         else:
             result = {}, 0
@@ -208,24 +237,39 @@ class Ingest:
         """The events of pieces, by how often each occurs. Raises _BadPiece."""
         events: Events = {}
         size = 0
-        pieces = iter(counted.items())
-        while chunk := list(islice(pieces, SLICE_EVENTS)):
-            learned = self._learn([piece for piece, _ in chunk if piece not in known], known.braces)
-            for piece, times in chunk:
-                event = known.get(piece)
-                if event is None:
-                    event = learned.get(piece) or self._read_piece(piece, known.braces)
-                    if event is None:
-                        continue
-                    known.remember(piece, event)
-                kind, url = event
-                urls = events.get(kind)
-                if urls is None:
-                    urls = events[kind] = {}
-                urls[url] = urls.get(url, 0) + times
-                size += times
+        all_pieces, all_times = list(counted), list(counted.values())
+        for begin in range(0, len(all_pieces), SLICE_EVENTS):
+            pieces, times = all_pieces[begin : begin + SLICE_EVENTS], all_times[begin : begin + SLICE_EVENTS]
+            size += sum(times)
+            for kind, memory in known.likeliest_first(pieces[0]):
+                found = list(map(memory.get, pieces))
+                unknown = found.count(None)
+                if unknown == len(found):
+                    continue
+                _add(events.setdefault(kind, {}), found, times)
+                if not unknown:
+                    break
+                pieces = [piece for piece, url in zip(pieces, found, strict=True) if url is None]
+                times = [n for n, url in zip(times, found, strict=True) if url is None]
+            else:
+                size -= self._add_unknown(events, pieces, times, known)
             yield
         return events, size
+
+    def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
+        """Add the events of pieces that are read for the first time; how many pieces were blank."""
+        blank = 0
+        learned = self._learn(pieces, known.braces)
+        for piece, n in zip(pieces, times, strict=True):
+            event = learned.get(piece) or self._read_piece(piece, known.braces)
+            if event is None:
+                blank += n
+                continue
+            kind, url = event
+            known.remember(piece, kind, url)
+            urls = events.setdefault(kind, {})
+            urls[url] = urls.get(url, 0) + n
+        return blank
 
     def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> dict[bytes, tuple[str, str]]:
         """What `pieces` hold, decoded in one go; nothing if one of them is in any way unusual.
