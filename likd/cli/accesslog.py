@@ -12,6 +12,7 @@ _LINE = re.compile(
 _REQUEST = re.compile(rb"GET (?P<target>.*?)(?: HTTP/[0-9.]+)?", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _CONTROLS = {b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+/?", re.ASCII)
 # What no client that follows the rules sends as it is, and what JSON would need to escape.
 _UNSAFE = re.compile(rb"[^\x21\x23-\x5b\x5d-\x7e]")
 
