@@ -37,7 +37,7 @@ from likd.batchfile import Batch
 from likd.bounds import Bounds
 from likd.config import Config
 from likd.counter import Observer
-from likd.disk import RealDisk
+from likd.disk import Disk, DryRunDisk, RealDisk
 from likd.drainer import Drainer
 from likd.events import Submission
 from likd.handlers import Handlers, load_handlers
@@ -48,10 +48,10 @@ from likd.live import LiveHub
 from likd.manager import EventManager
 from likd.monitor import Monitor
 from likd.pool import PoolManager
-from likd.recovery import Recovery
+from likd.recovery import Recovered, Recovery
 from likd.status import StatusBoard
 from likd.store import Store
-from likd.store.sqlite import SqliteStore
+from likd.store.sqlite import SqliteStore, read_applied
 from likd.supervisor import Supervisor
 from likd.table import Table
 from likd.tolerance import WriteTolerance
@@ -146,14 +146,10 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     key_log = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
     try:
         applied = await store.open(handlers.counts)
-        recovered = await Recovery(
-            disk,
-            applied=applied,
-            handlers=handlers,
-            keys=key_log,
-            window=window,
-            keep_batches=config.keep_batches,
-        ).run()
+        recovery = Recovery(
+            disk, applied=applied, handlers=handlers, keys=key_log, window=window, keep_batches=config.keep_batches
+        )
+        recovered = await recovery.run()
 
         submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
         tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
@@ -271,6 +267,29 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     finally:
         with trio.CancelScope(shield=True):
             await store.aclose()
+
+
+async def recover(config: Config, *, dry_run: bool) -> Recovered:
+    """Bring the data directory of `config`, which is locked, in order as a start does; or find out what it would do.
+
+    Raises HandlerError, StoreError, OSError.
+    """
+    handlers = Handlers(load_handlers())
+    disk: Disk = RealDisk(config.data_dir)
+    database = config.data_dir / "likd.db"
+    window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
+    if dry_run:
+        disk = DryRunDisk(disk)
+        applied = await trio.to_thread.run_sync(read_applied, database)
+    else:
+        store = SqliteStore(database, _source(config.data_dir))
+        applied = await store.open(handlers.counts)
+        await store.aclose()
+    keys = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
+    recovery = Recovery(
+        disk, applied=applied, handlers=handlers, keys=keys, window=window, keep_batches=config.keep_batches
+    )
+    return await recovery.run()
 
 
 def load_observers() -> list[Observer]:

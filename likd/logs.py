@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import structlog
 
 
-def configure_logs(format: str) -> None:
-    """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal."""
+def configure_logs(format: str, *, quiet: bool = False) -> None:
+    """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal.
+
+    `quiet` leaves out everything, for commands that say it themselves.
+    """
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
@@ -22,6 +26,7 @@ def configure_logs(format: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL if quiet else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -163,3 +164,18 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
     if connection is None:
         raise StoreError("sqlite: the store is not open")
     return connection
+
+
+def read_applied(path: Path) -> int:
+    """The newest table that is applied in the database at `path`, 0 if there is none; nothing is changed.
+
+    Raises StoreError.
+    """
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT max(table_id) FROM applied").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    return int(row[0] or 0)

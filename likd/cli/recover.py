@@ -1,0 +1,50 @@
+"""`likd recover`: bring a data directory in order as a start does, or tell what a start would do."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from likd.config import ConfigError, load
+from likd.logs import configure_logs
+
+
+@click.command()
+@click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
+@click.option(
+    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="LIKD_CONFIG", help="As of likd serve."
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing, and tell what a start would do.")
+def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
+    """Turn journal segments that a crash left behind into batch files, and put damaged files aside.
+
+    `likd serve` does it at its start, so there is no need to. No daemon may run in the directory meanwhile.
+
+    \b
+    Exit status: 0 if it was done, 1 if it could not be done, 2 if a setting is wrong.
+    """
+    from likd import daemon
+    from likd.handlers import HandlerError
+    from likd.store import StoreError
+
+    try:
+        config = load({"data_dir": data_dir}, file=file)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if not config.data_dir.is_dir():
+        raise click.UsageError(f"there is no directory {config.data_dir}")
+    configure_logs("auto", quiet=True)
+    try:
+        with daemon.locked_data_dir(config.data_dir):
+            found = trio.run(partial(daemon.recover, config, dry_run=dry_run))
+    except (daemon.StartError, HandlerError, StoreError, OSError) as error:
+        click.echo(f"likd recover: {error}", err=True)
+        sys.exit(1)
+    for step in found.steps:
+        click.echo(step)
+    rows = sum(len(batch.rows) for batch in found.batches)
+    click.echo(f"{len(found.batches)} tables with {rows} rows wait for the store; the next table is {found.next_table}")
