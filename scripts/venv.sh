@@ -1,18 +1,19 @@
 # Sourced by the other scripts: `install FILE...` brings .venv to the pinned versions in FILEs, and likd into it.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 install() {
-  local python=${PYTHON:-python3} wanted
+  local python=${PYTHON:-python3} venv=$root/.venv wanted
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "likd needs Python 3.11 or newer; set PYTHON to one" >&2
     exit 2
   }
-  wanted=$(cat "$@" pyproject.toml | sha256sum)
-  if [[ ! -x .venv/bin/python || "$(cat ".venv/installed-$*" 2>/dev/null)" != "$wanted" ]]; then
-    [[ -x .venv/bin/python ]] || "$python" -m venv .venv
+  wanted=$(cd "$root" && cat "$@" pyproject.toml | sha256sum)
+  if [[ ! -x $venv/bin/python || "$(cat "$venv/installed-$*" 2>/dev/null)" != "$wanted" ]]; then
+    [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
     local files=()
-    for file in "$@"; do files+=(-r "$file"); done
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "${files[@]}"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-    echo "$wanted" > ".venv/installed-$*"
+    for file in "$@"; do files+=(-r "$root/$file"); done
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$root"
+    echo "$wanted" > "$venv/installed-$*"
   fi
 }

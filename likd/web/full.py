@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -70,9 +71,11 @@ class FullLane:
         await self._context.terminated.set()
 
     async def _serve(self, sock: socket.socket, data: bytes) -> None:
-        stream = _Resumed(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), data)
+        scope = trio.CancelScope()
+        stream = _Resumed(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), data, on_close=scope.cancel)
         try:
-            await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), _as_tls(stream))
+            with scope:
+                await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), _as_tls(stream))
         except Exception as error:
             # One connection's fault must not end the others; what a request does wrong has its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
@@ -82,11 +85,15 @@ class FullLane:
 
 
 class _Resumed(trio.abc.HalfCloseableStream):
-    """A stream whose first bytes have been read before."""
+    """A stream whose first bytes have been read before.
 
-    def __init__(self, stream: trio.SocketStream, data: bytes) -> None:
+    `on_close` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping.
+    """
+
+    def __init__(self, stream: trio.SocketStream, data: bytes, *, on_close: Callable[[], object]) -> None:
         self._stream = stream
         self._data = data
+        self._on_close = on_close
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -109,6 +116,7 @@ class _Resumed(trio.abc.HalfCloseableStream):
             self.socket.shutdown(trio.socket.SHUT_WR)
 
     async def aclose(self) -> None:
+        self._on_close()
         await self._stream.aclose()
 
 

@@ -1,0 +1,159 @@
+"""A page watches its counts: the live websocket, with a real client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon
+
+URL = "https://example.com/live"
+
+
+@asynccontextmanager
+async def connect(daemon: Daemon) -> AsyncIterator[WebSocketConnection]:
+    async with await trio.open_tcp_stream(*daemon.address) as stream, trio.open_nursery() as nursery:
+        websocket = await wrap_client_stream(nursery, stream, "test", "/v1/live")
+        yield websocket
+        with trio.move_on_after(1):
+            await websocket.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def say(websocket: WebSocketConnection, **message: Any) -> None:
+    await websocket.send_message(json.dumps(message))
+
+
+async def hear(websocket: WebSocketConnection) -> dict[str, Any]:
+    with trio.fail_after(PATIENCE_SECONDS):
+        message: dict[str, Any] = json.loads(await websocket.get_message())
+        return message
+
+
+async def close_code(websocket: WebSocketConnection) -> int:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while websocket.closed is None:
+            with contextlib.suppress(ConnectionClosed):
+                await websocket.get_message()
+    return int(websocket.closed.code)
+
+
+def like(daemon: Daemon, times: int = 1, url: str = URL) -> None:
+    with Client(daemon.address) as client:
+        body = b"\n".join([json.dumps({"kind": "like", "url": url}).encode()] * times)
+        assert client.request("POST", "/v1/events", body).status == 202
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Any:
+    with Daemon(tmp_path / "data", "--table-limit", "5", "--flush-interval", "0.1", "--live-interval", "0.1") as daemon:
+        yield daemon
+
+
+async def test_a_watcher_gets_a_snapshot_at_once_and_then_each_exact_total(daemon: Daemon) -> None:
+    like(daemon, 3)
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch", urls=[URL, "https://example.com/never"])
+        snapshot = await hear(websocket)
+        assert snapshot["type"] == "snapshot"
+        assert {row["url"]: row["likes"] for row in snapshot["counts"]} == {URL: 3, "https://example.com/never": 0}
+
+        for n in range(30):
+            await trio.to_thread.run_sync(like, daemon, 1)
+            await trio.to_thread.run_sync(like, daemon, 1, f"https://example.com/other/{n}")
+        seen = [3]
+        while seen[-1] < 33:
+            message = await hear(websocket)
+            assert message["type"] == "changes"
+            seen += [row["likes"] for row in message["counts"]]
+            assert all(
+                set(row) >= {"url", "likes", "unlikes", "net", "impressions", "rate"} for row in message["counts"]
+            )
+        assert seen == sorted(seen)
+        assert seen[-1] == 33
+
+        await say(websocket, op="unwatch", urls=[URL])
+        await trio.to_thread.run_sync(like, daemon, 1)
+        await say(websocket, op="watch", urls=["https://example.com/never"])
+        assert (await hear(websocket))["type"] in ("snapshot", "changes")
+
+
+async def test_changes_come_at_most_once_an_interval(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch", urls=[URL])
+        await hear(websocket)
+        began = trio.current_time()
+        for _ in range(50):
+            await trio.to_thread.run_sync(like, daemon, 1)
+        messages, likes = 0, 0
+        while likes < 50:
+            likes = (await hear(websocket))["counts"][0]["likes"]
+            messages += 1
+        assert messages <= (trio.current_time() - began) / 0.1 + 1
+
+
+async def test_the_top_list_and_the_status_are_live(daemon: Daemon) -> None:
+    like(daemon, 2)
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch_top", by="likes", limit=3)
+        top = await hear(websocket)
+        assert (top["type"], top["by"], top["top"][0]["likes"]) == ("top", "likes", 2)
+        await say(websocket, op="watch_status")
+        while (message := await hear(websocket))["type"] != "status":
+            assert message["type"] == "top"
+        assert message["status"]["totals"]["events_accepted"] == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["{", "[]", '{"op":"nothing"}', '{"op":"watch"}', '{"op":"watch","urls":["x"]}', '{"op":"watch_top","by":"x"}'],
+)
+async def test_a_message_that_is_not_understood_closes_with_4400(daemon: Daemon, message: str) -> None:
+    async with connect(daemon) as websocket:
+        await websocket.send_message(message)
+        assert await close_code(websocket) == 4400
+
+
+async def test_a_binary_message_closes_with_1003(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await websocket.send_message(b"{}")
+        assert await close_code(websocket) == 1003
+
+
+async def test_watching_too_much_closes_with_1008(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--watches-max", "2") as daemon:
+        async with connect(daemon) as websocket:
+            await say(websocket, op="watch", urls=[f"https://example.com/{n}" for n in range(3)])
+            assert await close_code(websocket) == 1008
+
+
+async def test_a_shutdown_closes_with_1001(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch", urls=[URL])
+        await hear(websocket)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await close_code(websocket) == 1001
+    assert await trio.to_thread.run_sync(daemon.process.wait, PATIENCE_SECONDS) == 0
+
+
+async def test_a_watcher_that_does_not_read_holds_nobody_up(daemon: Daemon) -> None:
+    with Client(daemon.address) as silent:
+        silent.send(
+            b"GET /v1/live HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert silent.response().status == 101
+        async with connect(daemon) as websocket:
+            await say(websocket, op="watch", urls=[URL])
+            await hear(websocket)
+            await trio.to_thread.run_sync(like, daemon, 1)
+            assert (await hear(websocket))["counts"][0]["likes"] == 1
