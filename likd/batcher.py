@@ -20,6 +20,8 @@ from likd.totals import Totals
 
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
+ROWS_INLINE_MAX = 4000
+"""Rows that are encoded on the event loop: a millisecond or two."""
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +127,7 @@ class Batcher:
             try:
                 await self._keys.append(table.id, table.keys)
                 await aside.write(self._disk, table.id, table.aside)
-                await self._disk.write(batchfile.name(table.id), await trio.to_thread.run_sync(batchfile.encode, batch))
+                await self._disk.write(batchfile.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=pause)
@@ -141,3 +143,10 @@ class Batcher:
             await self._journal.drop(table.id)
         except OSError as error:
             log.error("can't remove journal segment", table=table.id, fault=error.strerror)
+
+
+async def _encode(batch: Batch) -> bytes:
+    """The bytes of the file; a thread only pays for what would keep others waiting."""
+    if len(batch.rows) <= ROWS_INLINE_MAX:
+        return batchfile.encode(batch)
+    return await trio.to_thread.run_sync(batchfile.encode, batch)

@@ -1,17 +1,4 @@
-"""The daemon: composes the supervision tree. The only file that knows all rooms.
-
-    likd
-    ├── pool manager ── counter × N
-    ├── drainer
-    ├── batcher
-    ├── event manager
-    ├── monitor
-    ├── live hub
-    └── web
-
-Events flow web → intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing
-ends the next. That is also the order of a shutdown.
-"""
+"""The daemon: the engine on a real data directory, the web in front of it, one life from lock to shutdown."""
 
 from __future__ import annotations
 
@@ -25,43 +12,28 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import cast
 
 import attrs
 import structlog
 import trio
 
 from likd import __version__
-from likd.batcher import Batcher
-from likd.batchfile import Batch
-from likd.bounds import Bounds
 from likd.config import Config
 from likd.counter import Observer
 from likd.disk import Disk, DryRunDisk, RealDisk
-from likd.drainer import Drainer
-from likd.events import Submission
+from likd.engine import Engine, open_engine
 from likd.handlers import Handlers, load_handlers
-from likd.intake import Intake
-from likd.journal import Durability, Journal
 from likd.keys import KeyLog, KeyWindow
-from likd.live import LiveHub
-from likd.manager import EventManager
-from likd.monitor import Monitor
-from likd.pool import PoolManager
 from likd.recovery import Recovered, Recovery
 from likd.status import StatusBoard
-from likd.store import Store
 from likd.store.sqlite import SqliteStore, read_applied
-from likd.supervisor import Supervisor
-from likd.table import Table
-from likd.tolerance import WriteTolerance
-from likd.top import top
-from likd.totals import Totals
 from likd.web.app import create_app
 from likd.web.listeners import open_listeners
 from likd.web.operations import Operations
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
+
+DATABASE = "likd.db"
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 """A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
@@ -78,29 +50,27 @@ class StartError(Exception):
 
 @attrs.frozen
 class Daemon:
-    """A composed daemon, ready to run, and those of its parts that its owner speaks to."""
+    """A composed daemon, ready to run: the engine, and the web server in front of it."""
 
-    config: Config
-    root: Supervisor
-    intake: Intake
+    engine: Engine
     web: WebServer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the tree until `shut_down`, or until it gives up (RestartIntensityExceeded)."""
-        await self.root.run(task_status=task_status)
+        await self.engine.root.run(task_status=task_status)
 
     async def shut_down(self) -> None:
         """Refuse new work and let the end of the channels run through the tree; `run` ends with its last task.
 
         What has not reached the store after `shutdown_timeout` is in files that the next start drains.
         """
-        self.root.drain()
+        root = self.engine.root
+        root.drain()
         self.web.stop()
-        with trio.move_on_after(self.config.shutdown_timeout):
-            await self.root.wait_finished("web")
-            await self.intake.close()
-            await self.root.wait_finished("event manager", "batcher", "drainer")
-        self.root.stop()
+        with trio.move_on_after(self.engine.config.shutdown_timeout):
+            await root.wait_finished("web")
+            await self.engine.drain()
+        root.stop()
 
 
 async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
@@ -120,7 +90,7 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
             gc.freeze()
             gc.set_threshold(GC_ALLOCATIONS, 20, 20)
             ready(daemon)
-            await daemon.root.ended.wait()
+            await daemon.engine.root.ended.wait()
             nursery.cancel_scope.cancel()
 
 
@@ -139,109 +109,23 @@ async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon) -> None:
 @asynccontextmanager
 async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
-    handlers = Handlers(load_handlers())
-    disk = RealDisk(config.data_dir)
-    store: Store = SqliteStore(config.data_dir / "likd.db", _source(config.data_dir))
-    window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
-    key_log = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
-    try:
-        applied = await store.open(handlers.counts)
-        recovery = Recovery(
-            disk, applied=applied, handlers=handlers, keys=key_log, window=window, keep_batches=config.keep_batches
-        )
-        recovered = await recovery.run()
-
-        submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
-        tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
-        batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
-
-        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max)
-        for batch in recovered.batches:
-            totals.batched(batch)
-        journal = Journal(disk, cast(Durability, config.durability))
-        pool = PoolManager(
-            size=config.pool_size,
-            counters_max=config.counters_max,
-            max_leases=config.max_leases,
-            hung_timeout_seconds=config.hung_timeout,
-            observers=load_observers(),
-        )
-        manager = EventManager(
-            submissions=submissions_out,
-            tables=tables_in,
-            journal=journal,
-            handlers=handlers,
-            pool=pool,
-            ledger=totals,
-            next_table=recovered.next_table,
-            table_urls_max=config.table_limit,
-            flush_interval_seconds=config.flush_interval,
-        )
-        batcher = Batcher(
-            tables=tables_out,
-            batches=batches_in,
-            disk=disk,
-            journal=journal,
-            keys=key_log,
-            handlers=handlers,
-            pool=pool,
-            totals=totals,
-        )
-        drainer = Drainer(
-            batches=batches_out,
-            store=store,
-            totals=totals,
-            disk=disk,
-            tolerance=WriteTolerance(config.write_tolerance),
-            keep_batches=config.keep_batches,
-        )
-        monitor = Monitor(
-            disk=disk,
-            disk_free_min=config.disk_free_min,
-            rates={
-                "events_per_second": lambda: manager.events_accepted,
-                "requests_per_second": lambda: manager.requests_accepted,
-                "rows_per_second": lambda: drainer.rows_written,
-            },
-        )
-        hub = LiveHub(
-            totals=totals,
-            top=lambda by, limit: top(store, totals, by=by, limit=limit),
-            interval_seconds=config.live_interval,
-        )
-        bounds = Bounds()
-        bounds.add(
-            "tables",
-            lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
-            "the batcher is behind",
-        )
-        bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
-        bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
-        bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
-
-        root = Supervisor("likd")
-        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window)
-        board = StatusBoard(
-            config=config,
-            version=__version__,
-            root=root,
-            manager=manager,
-            pool=pool,
-            batcher=batcher,
-            drainer=drainer,
-            totals=totals,
-            store=store,
-            handlers=handlers,
-            keys=window,
-            hub=hub,
-            monitor=monitor,
-            bounds=bounds,
-        )
+    async with open_engine(
+        config,
+        disk=RealDisk(config.data_dir),
+        store=SqliteStore(config.data_dir / DATABASE, _source(config.data_dir)),
+        handlers=Handlers(load_handlers()),
+        observers=load_observers(),
+    ) as engine:
+        board = StatusBoard(engine, __version__)
         operations = Operations(
-            intake=intake, handlers=handlers, totals=totals, store=store, body_bytes_max=config.body_bytes_max
+            intake=engine.intake,
+            handlers=engine.handlers,
+            totals=engine.totals,
+            store=engine.store,
+            body_bytes_max=config.body_bytes_max,
         )
         sessions = LiveSessions(
-            hub=hub,
+            hub=engine.hub,
             operations=operations,
             status=board.status,
             interval_seconds=config.live_interval,
@@ -249,24 +133,15 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         )
         web = WebServer(
             operations=operations,
-            app=create_app(operations=operations, status=board, bounds=bounds, sessions=sessions),
+            app=create_app(operations=operations, status=board, bounds=engine.bounds, sessions=sessions),
             listeners=await open_listeners(config.bind),
-            hub=hub,
+            hub=engine.hub,
             connections_max=config.connections_max,
             bodies_bytes_max=config.bodies_bytes_max,
             grace_seconds=config.shutdown_timeout / 2,
         )
-        root.add("pool manager", pool.run)
-        root.add("drainer", drainer.run)
-        root.add("batcher", batcher.run)
-        root.add("event manager", manager.run)
-        root.add("monitor", monitor.run)
-        root.add("live hub", hub.run)
-        root.add("web", web.run)
-        yield Daemon(config, root, intake, web)
-    finally:
-        with trio.CancelScope(shield=True):
-            await store.aclose()
+        engine.root.add("web", web.run)
+        yield Daemon(engine, web)
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
@@ -276,7 +151,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     """
     handlers = Handlers(load_handlers())
     disk: Disk = RealDisk(config.data_dir)
-    database = config.data_dir / "likd.db"
+    database = config.data_dir / DATABASE
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
     if dry_run:
         disk = DryRunDisk(disk)

@@ -7,94 +7,73 @@ from typing import Any
 
 import attrs
 
-from likd.batcher import Batcher
-from likd.bounds import Bounds
-from likd.config import Config
-from likd.drainer import Drainer
-from likd.handlers import Handlers
-from likd.keys import KeyWindow
-from likd.live import LiveHub
-from likd.manager import EventManager
-from likd.monitor import Monitor
-from likd.pool import PoolManager
-from likd.store import Store
-from likd.supervisor import Child, Supervisor
-from likd.totals import Totals
+from likd.engine import Engine
+from likd.supervisor import Child
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class StatusBoard:
-    """Reads the state objects of all components; changes none."""
+    """Reads the state objects of the engine's parts; changes none."""
 
-    config: Config
+    engine: Engine
     version: str
-    root: Supervisor
-    manager: EventManager
-    pool: PoolManager
-    batcher: Batcher
-    drainer: Drainer
-    totals: Totals
-    store: Store
-    handlers: Handlers
-    keys: KeyWindow
-    hub: LiveHub
-    monitor: Monitor
-    bounds: Bounds
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
-        waiting = self.totals.waiting
-        table = self.manager.open_table
+        engine = self.engine
+        waiting = engine.totals.waiting
+        table = engine.manager.open_table
         return {
             "version": self.version,
-            "uptime_seconds": round(self.monitor.uptime, 3),
-            "rates": {name: round(rate.per_second, 1) for name, rate in self.monitor.rates.items()},
+            "uptime_seconds": round(engine.monitor.uptime, 3),
+            "rates": {name: round(rate.per_second, 1) for name, rate in engine.monitor.rates.items()},
             "totals": {
-                "events_accepted": self.manager.events_accepted,
-                "requests_accepted": self.manager.requests_accepted,
-                "requests_refused": dict(self.bounds.refused),
+                "events_accepted": engine.manager.events_accepted,
+                "requests_accepted": engine.manager.requests_accepted,
+                "requests_refused": dict(engine.bounds.refused),
             },
             "tables": {
                 "open": table.id,
                 "open_urls": len(table.urls),
-                "draining": self.batcher.tables_in_hand,
+                "draining": engine.batcher.tables_in_hand,
                 "waiting": sum(len(item.tables) for item in waiting),
-                "rows_waiting": self.totals.rows_waiting,
+                "rows_waiting": engine.totals.rows_waiting,
             },
             "journal": {
-                "durability": self.config.durability,
-                "fault": self.manager.journal_fault,
-                "mismatches": self.batcher.mismatches,
+                "durability": engine.config.durability,
+                "fault": engine.manager.journal_fault,
+                "mismatches": engine.batcher.mismatches,
             },
-            "batcher": {"written": self.batcher.batches_written, "fault": self.batcher.fault},
-            "pool": attrs.asdict(self.pool.status),
+            "batcher": {"written": engine.batcher.batches_written, "fault": engine.batcher.fault},
+            "pool": attrs.asdict(engine.pool.status),
             "store": {
-                "kind": self.store.kind,
-                "state": "failing" if self.drainer.fault else "ok",
-                "fault": self.drainer.fault,
-                "applied": self.totals.applied,
+                "kind": engine.store.kind,
+                "state": "failing" if engine.drainer.fault else "ok",
+                "fault": engine.drainer.fault,
+                "applied": engine.totals.applied,
                 "lag_tables": sum(len(item.tables) for item in waiting),
                 "lag_seconds": round(max(0.0, time.time() - waiting[0].since), 3) if waiting else 0.0,
-                "rows_written": self.drainer.rows_written,
-                "write_tolerance": self.config.write_tolerance,
+                "rows_written": engine.drainer.rows_written,
+                "write_tolerance": engine.config.write_tolerance,
             },
             "handlers": [
                 {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
-                for r in self.handlers.registered
+                for r in engine.handlers.registered
             ],
-            "idempotency_keys": len(self.keys),
-            "live": {"urls_watched": self.hub.urls_watched},
-            "disk_free_bytes": self.monitor.disk_free,
+            "idempotency_keys": len(engine.keys),
+            "live": {"urls_watched": engine.hub.urls_watched},
+            "disk_free_bytes": engine.monitor.disk_free,
         }
 
     def tree(self) -> dict[str, Any]:
         """The supervision tree."""
-        pool = attrs.asdict(self.pool.status)
-        children = [_child(child) for child in self.root.children]
+        engine = self.engine
+        pool = attrs.asdict(engine.pool.status)
+        children = [_child(child) for child in engine.root.children]
         for child in children:
             if child["name"] == "pool manager":
                 child["counters"] = pool
-        return {"name": self.root.name, "state": "running", "children": children}
+        return {"name": engine.root.name, "state": "running", "children": children}
 
 
 def _child(child: Child) -> dict[str, Any]:

@@ -1,0 +1,199 @@
+"""The engine: composes everything between a submission and the store.
+
+    likd
+    ├── pool manager ── counter × N
+    ├── drainer
+    ├── batcher
+    ├── event manager
+    ├── monitor
+    └── live hub
+
+Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
+next. That is also the order of a shutdown.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import attrs
+import trio
+
+from likd.batcher import Batcher
+from likd.batchfile import Batch
+from likd.bounds import Bounds
+from likd.config import Config
+from likd.counter import Observer
+from likd.disk import Disk
+from likd.drainer import Drainer
+from likd.events import Submission
+from likd.handlers import Handlers
+from likd.intake import Intake
+from likd.journal import Durability, Journal
+from likd.keys import KeyLog, KeyWindow
+from likd.live import LiveHub
+from likd.manager import EventManager
+from likd.monitor import Monitor
+from likd.pool import PoolManager
+from likd.recovery import Recovery
+from likd.store import Store
+from likd.supervisor import Supervisor
+from likd.table import Table
+from likd.tolerance import WriteTolerance
+from likd.top import top
+from likd.totals import Totals
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """The composed parts. `root` runs them; submissions go in by `intake`."""
+
+    config: Config
+    root: Supervisor
+    intake: Intake
+    manager: EventManager
+    pool: PoolManager
+    batcher: Batcher
+    drainer: Drainer
+    totals: Totals
+    store: Store
+    handlers: Handlers
+    keys: KeyWindow
+    hub: LiveHub
+    monitor: Monitor
+    bounds: Bounds
+
+    async def drain(self) -> None:
+        """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
+        self.root.drain()
+        await self.intake.close()
+        await self.root.wait_finished("event manager", "batcher", "drainer")
+
+
+@asynccontextmanager
+async def open_engine(
+    config: Config,
+    *,
+    disk: Disk,
+    store: Store,
+    handlers: Handlers,
+    observers: Sequence[Observer] = (),
+    wall_clock: Callable[[], float] = time.time,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncIterator[Engine]:
+    """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end."""
+    window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock)
+    key_log = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock)
+    try:
+        applied = await store.open(handlers.counts)
+        recovery = Recovery(
+            disk,
+            applied=applied,
+            handlers=handlers,
+            keys=key_log,
+            window=window,
+            keep_batches=config.keep_batches,
+            wall_clock=wall_clock,
+        )
+        recovered = await recovery.run()
+
+        submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
+        tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
+        batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
+
+        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max)
+        for batch in recovered.batches:
+            totals.batched(batch)
+        journal = Journal(disk, cast(Durability, config.durability))
+        pool = PoolManager(
+            size=config.pool_size,
+            counters_max=config.counters_max,
+            max_leases=config.max_leases,
+            hung_timeout_seconds=config.hung_timeout,
+            observers=observers,
+        )
+        manager = EventManager(
+            submissions=submissions_out,
+            tables=tables_in,
+            journal=journal,
+            handlers=handlers,
+            pool=pool,
+            ledger=totals,
+            next_table=recovered.next_table,
+            table_urls_max=config.table_limit,
+            flush_interval_seconds=config.flush_interval,
+            wall_clock=wall_clock,
+        )
+        batcher = Batcher(
+            tables=tables_out,
+            batches=batches_in,
+            disk=disk,
+            journal=journal,
+            keys=key_log,
+            handlers=handlers,
+            pool=pool,
+            totals=totals,
+        )
+        drainer = Drainer(
+            batches=batches_out,
+            store=store,
+            totals=totals,
+            disk=disk,
+            tolerance=WriteTolerance(config.write_tolerance),
+            keep_batches=config.keep_batches,
+            jitter=jitter,
+        )
+        monitor = Monitor(
+            disk=disk,
+            disk_free_min=config.disk_free_min,
+            rates={
+                "events_per_second": lambda: manager.events_accepted,
+                "requests_per_second": lambda: manager.requests_accepted,
+                "rows_per_second": lambda: drainer.rows_written,
+            },
+        )
+        hub = LiveHub(
+            totals=totals,
+            top=lambda by, limit: top(store, totals, by=by, limit=limit),
+            interval_seconds=config.live_interval,
+        )
+        bounds = Bounds()
+        bounds.add(
+            "tables",
+            lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
+            "the batcher is behind",
+        )
+        bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
+        bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
+        bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
+
+        root = Supervisor("likd", jitter=jitter)
+        root.add("pool manager", pool.run)
+        root.add("drainer", drainer.run)
+        root.add("batcher", batcher.run)
+        root.add("event manager", manager.run)
+        root.add("monitor", monitor.run)
+        root.add("live hub", hub.run)
+        yield Engine(
+            config=config,
+            root=root,
+            intake=Intake(submissions=submissions_in, bounds=bounds, keys=window),
+            manager=manager,
+            pool=pool,
+            batcher=batcher,
+            drainer=drainer,
+            totals=totals,
+            store=store,
+            handlers=handlers,
+            keys=window,
+            hub=hub,
+            monitor=monitor,
+            bounds=bounds,
+        )
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
