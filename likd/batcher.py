@@ -56,6 +56,7 @@ class Batcher:
         self._totals = totals
         self._in_hand: deque[Table] = deque()
         self._written: Batch | None = None
+        self._spent: deque[int] = deque()
         self.mismatches = 0
         self.batches_written = 0
         self.fault: str | None = None
@@ -69,6 +70,7 @@ class Batcher:
         """Work until `tables` ends."""
         task_status.started()
         while True:
+            await self._drop_segments()
             if not self._in_hand:
                 try:
                     self._in_hand.append(await self._tables.receive())
@@ -77,7 +79,6 @@ class Batcher:
                     return
             self._commit_all_that_wait()
             await self._batch(self._in_hand[0])
-            self._in_hand.popleft()
 
     def _commit_all_that_wait(self) -> None:
         while True:
@@ -100,7 +101,9 @@ class Batcher:
         if self._written is not None:
             await self._batches.send(self._written)
             self._written = None
-        await self._drop_segment(table)
+        # No await since it was sent: a task that takes over here must not send it again.
+        self._in_hand.popleft()
+        self._spent.append(table.id)
 
     async def _check_double_entry(self, table: Table) -> None:
         assert table.rows is not None
@@ -138,11 +141,13 @@ class Batcher:
                 self.batches_written += 1
                 return batch
 
-    async def _drop_segment(self, table: Table) -> None:
-        try:
-            await self._journal.drop(table.id)
-        except OSError as error:
-            log.error("can't remove journal segment", table=table.id, fault=error.strerror)
+    async def _drop_segments(self) -> None:
+        while self._spent:
+            try:
+                await self._journal.drop(self._spent[0])
+            except OSError as error:
+                log.error("can't remove journal segment", table=self._spent[0], fault=error.strerror)
+            self._spent.popleft()
 
 
 async def _encode(batch: Batch) -> bytes:

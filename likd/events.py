@@ -87,10 +87,14 @@ class Accepted:
 
 @attrs.frozen
 class Refused:
-    """The outcome of a submission of which nothing is counted, and when trying again may help (seconds)."""
+    """The outcome of a submission of which nothing is counted, and when trying again may help (seconds).
+
+    If it is not `certain`, a crash may count it after all, unless it is tried again with its idempotency key.
+    """
 
     reason: str
     retry_after: int = 1
+    certain: bool = True
 
 
 Outcome: TypeAlias = Accepted | Refused

@@ -48,7 +48,15 @@ _decoder = msgspec.msgpack.Decoder(Header | Entry)
 
 
 class JournalError(Exception):
-    """An append failed: nothing of it will be counted. Its segment takes no more."""
+    """An append failed: nothing of it will be counted. Its segment takes no more.
+
+    If it is not `certain`, the failed bytes could not be cut off yet: until the next segment says that they are
+    void, a crash would bring them back.
+    """
+
+    def __init__(self, message: str, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 @attrs.define
@@ -98,8 +106,8 @@ class Journal:
             await segment.file.append(data, sync=self._durability == "fsync")
         except OSError as error:
             self.failures += 1
-            await self._seal(table, segment)
-            raise JournalError(f"can't write the journal: {error.strerror}") from error
+            sealed = await self._seal(table, segment)
+            raise JournalError(f"can't write the journal: {error.strerror}", certain=sealed) from error
         segment.length += len(data)
         self.bytes_written += len(data)
 
@@ -112,6 +120,7 @@ class Journal:
         """Cut the segment of `table` back to `length`, because a later part of its last group failed."""
         segment = self._segments.get(table)
         if segment is not None:
+            # Nothing depends on whether this works: without its last part the group does not count.
             segment.length = length
             await self._seal(table, segment)
 
@@ -141,8 +150,8 @@ class Journal:
         segment = self._segments[table] = _Segment(file, len(header))
         return segment
 
-    async def _seal(self, table: int, segment: _Segment) -> None:
-        """Make sure that nothing after the segment's good length is ever counted.
+    async def _seal(self, table: int, segment: _Segment) -> bool:
+        """Make sure that nothing after the segment's good length is ever counted; whether that is certain now.
 
         If it can't be cut off now, the next segment says so before anything else is acknowledged.
         """
@@ -152,6 +161,8 @@ class Journal:
         except OSError as error:
             self._unsealed[table] = segment.length
             log.error("can't cut a failed journal write off", table=table, fault=error.strerror)
+            return False
+        return True
 
 
 def name(table: int) -> str:

@@ -242,7 +242,7 @@ class EventManager:
     def _acknowledge(self, group: _Group) -> None:
         for submission in group.submissions:
             if group.refused is not None:
-                submission.settle(Refused(str(group.refused), retry_after=1))
+                submission.settle(Refused(str(group.refused), certain=group.refused.certain))
             else:
                 self.events_accepted += submission.size
                 self.requests_accepted += submission.requests

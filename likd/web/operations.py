@@ -177,7 +177,11 @@ class Operations:
         """The answer to a settled submission."""
         if isinstance(outcome, Accepted):
             return Answer(202, b'{"accepted":%d}' % outcome.events)
-        return answer_problem(Problem(503, outcome.reason, headers={"Retry-After": str(outcome.retry_after)}))
+        retry = {"Retry-After": str(outcome.retry_after)}
+        if outcome.certain:
+            return answer_problem(Problem(503, outcome.reason, headers=retry))
+        detail = f"{outcome.reason}; it may be counted after a crash, unless it is sent again with its Idempotency-Key"
+        return answer_problem(Problem(500, detail, headers=retry))
 
     def counts_nowait(self, urls: Sequence[str]) -> Answer | None:
         """The counts of `urls`, if that needs no look into the store."""
