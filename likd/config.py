@@ -210,6 +210,9 @@ class Config:
         "Open connections at most; past that, new ones are closed.",
     )
     watches_max: int = _setting(_number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
+    blocked_seconds: float = _setting(
+        _number(float, 0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."
+    )
     shutdown_timeout: float = _setting(
         _number(float, 0.1, 3600),
         10,

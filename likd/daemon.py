@@ -22,12 +22,18 @@ from likd.config import Config
 from likd.counter import Observer
 from likd.disk import Disk, DryRunDisk, RealDisk
 from likd.engine import Engine, open_engine
+from likd.faults import Faults, FaultyDisk, FaultyStore
+from likd.faults import enabled as faults_enabled
 from likd.handlers import Handlers, load_handlers
 from likd.keys import KeyLog, KeyWindow
+from likd.notify import Notifier
 from likd.recovery import Recovered, Recovery
 from likd.status import StatusBoard
+from likd.store import Store
 from likd.store.sqlite import SqliteStore, read_applied
+from likd.watchdog import Watchdog
 from likd.web.app import create_app
+from likd.web.faultpoint import add_fault_point
 from likd.web.listeners import open_listeners
 from likd.web.operations import Operations
 from likd.web.server import WebServer
@@ -84,17 +90,20 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
         async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
-            nursery.start_soon(_obey_signals, signals, daemon)
+            notifier = Notifier()
+            nursery.start_soon(_obey_signals, signals, daemon, notifier)
             await nursery.start(daemon.run)
             gc.collect()
             gc.freeze()
             gc.set_threshold(GC_ALLOCATIONS, 20, 20)
             ready(daemon)
+            notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
+            nursery.start_soon(notifier.feed_watchdog)
             await daemon.engine.root.ended.wait()
             nursery.cancel_scope.cancel()
 
 
-async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon) -> None:
+async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon, notifier: Notifier) -> None:
     async with trio.open_nursery() as nursery:
         stopping = False
         async for number in signals:
@@ -103,19 +112,22 @@ async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon) -> None:
                 os._exit(128 + number)
             stopping = True
             log.info("shutting down", signal=signal.Signals(number).name)
+            notifier.stopping()
             nursery.start_soon(daemon.shut_down)
 
 
 @asynccontextmanager
 async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
-    async with open_engine(
-        config,
-        disk=RealDisk(config.data_dir),
-        store=SqliteStore(config.data_dir / DATABASE, _source(config.data_dir)),
-        handlers=Handlers(load_handlers()),
-        observers=load_observers(),
-    ) as engine:
+    disk: Disk = RealDisk(config.data_dir)
+    store: Store = SqliteStore(config.data_dir / DATABASE, _source(config.data_dir))
+    handlers = Handlers(load_handlers())
+    observers = load_observers()
+    faults = Faults()
+    if faults_enabled():
+        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(store, faults)
+        observers.append(faults.observe)
+    async with open_engine(config, disk=disk, store=store, handlers=handlers, observers=observers) as engine:
         board = StatusBoard(engine, __version__)
         operations = Operations(
             intake=engine.intake,
@@ -131,9 +143,12 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             interval_seconds=config.live_interval,
             watches_max=config.watches_max,
         )
+        app = create_app(operations=operations, status=board, bounds=engine.bounds, sessions=sessions)
+        if faults_enabled():
+            add_fault_point(app, faults, engine.root)
         web = WebServer(
             operations=operations,
-            app=create_app(operations=operations, status=board, bounds=engine.bounds, sessions=sessions),
+            app=app,
             listeners=await open_listeners(config.bind),
             hub=engine.hub,
             connections_max=config.connections_max,
@@ -141,6 +156,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             grace_seconds=config.shutdown_timeout / 2,
         )
         engine.root.add("web", web.run)
+        engine.root.add("watchdog", Watchdog(blocked_seconds=config.blocked_seconds).run)
         yield Daemon(engine, web)
 
 

@@ -51,7 +51,7 @@ class Drainer:
         self._paid_for: Waiting | None = None
         self._applied_files: deque[int] = deque()
         self._news = trio.Event()
-        self._ended = False
+        self._end = trio.Event()
         self.fault: str | None = None
         self.rows_written = 0
 
@@ -66,7 +66,7 @@ class Drainer:
                     if not await self._apply(self._totals.waiting[0]):
                         return
                     await self._remove_applied_files()
-                elif self._ended:
+                elif self._end.is_set():
                     return
                 else:
                     await news.wait()
@@ -75,7 +75,7 @@ class Drainer:
         async for batch in self._batches:
             self._totals.batched(batch)
             self._tell()
-        self._ended = True
+        self._end.set()
         self._tell()
 
     def _tell(self) -> None:
@@ -97,9 +97,10 @@ class Drainer:
             except StoreError as error:
                 self.fault = str(error)
                 log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)
-            if self._ended:
+            if self._end.is_set():
                 return False
-            await trio.sleep(pause * (0.5 + self._jitter()))
+            with trio.move_on_after(pause * (0.5 + self._jitter())):
+                await self._end.wait()
             pause = min(pause * 2, BACKOFF_SECONDS_MAX)
         self.fault = None
         self.rows_written += len(increments.rows)

@@ -193,7 +193,7 @@ class Handlers:
             try:
                 delta = dict(registration.handler.increments(kind, url, times))
                 for name, n in delta.items():
-                    if name not in allowed or n < 0:
+                    if name not in allowed or not isinstance(n, int) or n < 0:
                         raise ValueError(f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}")
             except Exception as error:
                 self._fault(registration, error)
