@@ -30,7 +30,10 @@ def encode(events: Sequence[Aside]) -> bytes:
 
 def decode(data: bytes) -> list[Aside]:
     """The events of a file. Raises msgspec.DecodeError if it is damaged."""
-    return _decode_lines(data)
+    try:
+        return _decode_lines(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def name(table: int) -> str:

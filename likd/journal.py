@@ -183,7 +183,8 @@ def read(data: bytes) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
     """
     for piece in framing.scan(data):
         if isinstance(piece, framing.Damage):
-            if any(data[piece.begin : piece.end]):
+            # File systems make a file longer before its data arrives; zeros that something follows are a lost block.
+            if not piece.torn or any(data[piece.begin : piece.end]):
                 yield SegmentDamage(piece.begin, piece.end, piece.torn)
             continue
         try:

@@ -178,6 +178,6 @@ def _decode(piece: framing.Piece) -> _Line | None:
     if isinstance(piece, framing.Frame):
         try:
             return _decoder.decode(piece.payload)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             pass
     return None

@@ -128,7 +128,7 @@ class Recovery:
     async def _load_batches(self, names: list[str]) -> None:
         tables = [table for name in names if (table := batchfile.table_of(name)) is not None]
         applied = [table for table in tables if table <= self._applied]
-        for table in applied[: len(applied) - self._keep]:
+        for table in applied[: max(0, len(applied) - self._keep)]:
             self._found.step(f"{batchfile.name(table)}: applied already, removed")
             await self._disk.remove(batchfile.name(table))
         for table in tables:

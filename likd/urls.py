@@ -22,7 +22,7 @@ def canonical(url: str) -> str:
         raise ValueError(f"expected {EXPECTED}")
     try:
         parsed = can_ada.parse(url)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
         raise ValueError(f"expected {EXPECTED}") from None
     if parsed.has_hash():
         parsed.hash = ""

@@ -1,0 +1,313 @@
+"""The engine from intake to store: groups, swaps, batches, drains, and what failures do to them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from likd import batchfile
+from likd.config import Config
+from likd.engine import Engine, open_engine
+from likd.events import Accepted, Events, IdempotencyKey, Outcome, Refused, Submission
+from likd.handlers import Handler, Handlers, Impressions, Likes
+from tests.sim.disk import SimDisk
+from tests.sim.store import SimStore
+
+CONFIG = Config(table_limit=10, flush_interval=5, pool_size=5, write_tolerance=1e6)
+
+
+class Handmade:
+    """Disk and store of one test, and engines on them."""
+
+    def __init__(self) -> None:
+        self.disk = SimDisk(random.Random(1))
+        self.store = SimStore(random.Random(2))
+        self.handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions()}
+
+    @asynccontextmanager
+    async def engine(self, **settings: object) -> AsyncIterator[Engine]:
+        async with (
+            open_engine(
+                attrs.evolve(CONFIG, **settings),
+                disk=self.disk,
+                store=self.store,
+                handlers=Handlers(self.handlers, faults_max=3),
+                wall_clock=lambda: 1e9 + trio.current_time(),
+            ) as engine,
+            trio.open_nursery() as nursery,
+        ):
+            await nursery.start(engine.root.run)
+            yield engine
+            nursery.cancel_scope.cancel()
+
+
+def likes(*urls: object) -> Events:
+    return {"like": {f"https://example.com/{url}": 1 for url in urls}}
+
+
+async def submit(engine: Engine, events: Events, key: IdempotencyKey | None = None) -> Outcome:
+    size = sum(n for urls in events.values() for n in urls.values())
+    return await engine.intake.offer(Submission(events, size, key)).settled()
+
+
+async def test_a_table_is_swapped_at_its_limit(autojump_clock: MockClock) -> None:
+    async with Handmade().engine() as engine:
+        await submit(engine, likes(*range(9)))
+        assert engine.manager.open_table.id == 1
+        await submit(engine, likes(9))
+        assert engine.manager.open_table.id == 2
+
+
+async def test_a_table_is_swapped_when_it_is_old_and_not_before(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        await submit(engine, likes(1))
+        await trio.sleep(4.5)
+        assert (engine.manager.open_table.id, world.store.applied) == (1, 0)
+        await trio.sleep(1)
+        assert (engine.manager.open_table.id, world.store.applied) == (2, 1)
+        await trio.sleep(60)
+        assert engine.manager.open_table.id == 2, "an empty table is not swapped"
+
+
+async def test_a_request_over_many_tables_is_counted_whole(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        assert await submit(engine, likes(*range(57))) == Accepted(57)
+        assert engine.manager.open_table.id == 6
+        await engine.drain()
+    assert len(world.store.rows) == 57
+    assert {counts["likes"] for counts in world.store.rows.values()} == {1}
+
+
+async def test_what_waits_together_is_one_group_with_one_fsync(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        await submit(engine, likes(0))
+        before = world.disk.operations
+        submissions = [engine.intake.offer(Submission(likes(n % 5), 1)) for n in range(200)]
+        for submission in submissions:
+            await submission.settled()
+        assert world.disk.operations - before <= 6
+
+
+async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.store.faults = 1.0
+    async with world.engine() as engine:
+        for n in range(20):
+            assert isinstance(await submit(engine, likes(*range(n * 10, n * 10 + 10))), Accepted)
+        await trio.sleep(60)
+        assert (world.store.applied, engine.totals.rows_waiting) == (0, 200)
+        assert engine.drainer.fault
+        world.store.faults = 0.0
+        await trio.sleep(60)
+        assert (world.store.applied, engine.totals.rows_waiting, engine.drainer.fault) == (20, 0, None)
+
+
+async def test_rows_that_wait_for_the_store_are_bounded(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.store.faults = 1.0
+    async with world.engine(rows_waiting_max=25) as engine:
+        for n in range(4):
+            await submit(engine, likes(*range(n * 10, n * 10 + 10)))
+            await trio.sleep(1)
+        assert await submit(engine, likes(99)) == Refused("the store is behind", 10)
+        world.store.faults = 0.0
+        await trio.sleep(60)
+        assert await submit(engine, likes(99)) == Accepted(1)
+
+
+async def test_a_hot_url_costs_the_store_one_row_for_many_tables(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.store.faults = 1.0
+    async with world.engine(table_limit=2) as engine:
+        for n in range(30):
+            await submit(engine, likes("hot", n))
+        world.store.faults = 0.0
+        await engine.drain()
+        assert engine.drainer.rows_written < 40
+    assert world.store.rows["https://example.com/hot"] == {"likes": 30}
+
+
+async def test_the_write_tolerance_is_held(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine(table_limit=100, write_tolerance=50) as engine:
+        began = trio.current_time()
+        for n in range(10):
+            await submit(engine, likes(*range(n * 100, n * 100 + 100)))
+            await trio.sleep(61)
+            assert engine.drainer.rows_written <= 100 + 50 * (trio.current_time() - began)
+
+
+async def test_tables_are_applied_in_the_order_of_their_ids(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.store.faults = 0.4
+    async with world.engine(table_limit=1) as engine:
+        for n in range(40):
+            await submit(engine, likes(n))
+            await trio.sleep(0.2)
+        world.store.faults = 0.0
+        await engine.drain()
+    assert world.store.transactions == sorted(world.store.transactions)
+    assert world.store.applied >= 40
+
+
+async def test_a_failed_fsync_refuses_the_group_and_the_next_one_has_a_new_segment(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        assert await submit(engine, likes(1)) == Accepted(1)
+        world.disk.faults = 1.0
+        refused = await submit(engine, likes(2))
+        assert isinstance(refused, Refused)
+        assert "journal" in refused.reason
+        world.disk.faults = 0.0
+        assert await submit(engine, likes(3)) == Accepted(1)
+        assert engine.manager.open_table.id == 2
+        assert engine.manager.journal_fault is None
+        await engine.drain()
+    assert sorted(world.store.rows) == ["https://example.com/1", "https://example.com/3"]
+
+
+async def test_batch_files_wait_for_space_and_are_then_written(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        await submit(engine, likes(1))
+        world.disk.faults = 1.0
+        await trio.sleep(20)
+        assert engine.batcher.fault
+        world.disk.faults = 0.0
+        await trio.sleep(20)
+        assert (engine.batcher.fault, world.store.applied) == (None, 1)
+
+
+async def test_double_entry_a_difference_is_reported_and_the_journal_wins(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        await submit(engine, likes(1, 2))
+        engine.manager.open_table.counters["https://example.com/1"].counts["likes"] = 77
+        await engine.drain()
+        assert engine.batcher.mismatches == 1
+    assert world.store.rows == {"https://example.com/1": {"likes": 1}, "https://example.com/2": {"likes": 1}}
+
+
+async def test_totals_are_exact_wherever_the_counts_are(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    url = "https://example.com/x"
+    async with world.engine(table_limit=2) as engine, trio.open_nursery() as nursery:
+        seen: list[int] = []
+
+        async def read() -> None:
+            while True:
+                seen.append((await engine.totals.counts([url]))[url].get("likes", 0))
+                await trio.sleep(0.001)
+
+        nursery.start_soon(read)
+        for n in range(100):
+            await submit(engine, likes("x", n))
+            total = (await engine.totals.counts([url]))[url]["likes"]
+            assert total == n + 1
+        nursery.cancel_scope.cancel()
+        assert seen == sorted(seen)
+
+
+async def test_a_key_is_counted_once_while_in_flight_and_after(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    key = IdempotencyKey("k", b"digest")
+    async with world.engine() as engine:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(submit, engine, likes(1), key)
+        assert await submit(engine, likes(1), key) == Accepted(1)
+        await engine.drain()
+    assert world.store.rows == {"https://example.com/1": {"likes": 1}}
+
+    async with world.engine() as engine:
+        assert await submit(engine, likes(1), key) == Accepted(1)
+        await engine.drain()
+    assert world.store.rows == {"https://example.com/1": {"likes": 1}}
+
+
+class Moody:
+    """A handler that fails for one URL."""
+
+    kinds: tuple[str, ...] = ("like",)
+    counts: tuple[str, ...] = ("hearts",)
+    moody = True
+
+    def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        if self.moody and url.endswith("/bad"):
+            raise ValueError("no")
+        return {"hearts": 2 * times}
+
+
+async def test_a_handler_that_fails_takes_nobody_down_and_its_events_are_replayed(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    moody = world.handlers["moody"] = Moody()
+    async with world.engine() as engine:
+        for _ in range(2):
+            assert await submit(engine, likes("good", "bad")) == Accepted(2)
+        assert [r.faults for r in engine.handlers.registered if r.name == "moody"] == [2]
+        await engine.drain()
+    assert world.store.rows["https://example.com/good"] == {"likes": 2, "hearts": 4}
+    assert world.store.rows["https://example.com/bad"] == {"likes": 2}
+
+    moody.moody = False
+    async with world.engine() as engine:
+        await engine.drain()
+    assert world.store.rows["https://example.com/bad"] == {"likes": 2, "hearts": 4}
+    async with world.engine() as engine:
+        await engine.drain()
+    assert world.store.rows["https://example.com/bad"] == {"likes": 2, "hearts": 4}
+
+
+async def test_after_repeated_faults_a_handler_is_taken_off_and_its_events_are_kept(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    moody = world.handlers["moody"] = Moody()
+    async with world.engine() as engine:
+        for _ in range(5):
+            await submit(engine, likes("bad"))
+        await submit(engine, likes("good"))
+        assert [r.off for r in engine.handlers.registered] == [False, False, True]
+        await engine.drain()
+    assert world.store.rows["https://example.com/good"] == {"likes": 1}
+
+    moody.moody = False
+    async with world.engine() as engine:
+        await engine.drain()
+    assert world.store.rows["https://example.com/good"] == {"likes": 1, "hearts": 2}
+    assert world.store.rows["https://example.com/bad"] == {"likes": 5, "hearts": 10}
+
+
+async def test_applied_batch_files_are_kept_as_many_as_asked_for(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine(keep_batches=3) as engine:
+        for n in range(8):
+            await submit(engine, likes(*range(n * 10, n * 10 + 10)))
+            await trio.sleep(1)
+        await engine.drain()
+        kept = [name for name in await world.disk.names() if batchfile.NAME.fullmatch(name)]
+        assert kept == [batchfile.name(table) for table in (6, 7, 8)]
+
+
+async def test_a_closed_intake_refuses(autojump_clock: MockClock) -> None:
+    async with Handmade().engine() as engine:
+        await engine.drain()
+        assert await submit(engine, likes(1)) == Refused("the daemon is shutting down", 5)
+
+
+async def test_a_full_inbox_refuses_and_loses_nothing(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine(inbox_max=10) as engine:
+        submissions = [engine.intake.offer(Submission(likes(n % 3), 1)) for n in range(50)]
+        outcomes = [await submission.settled() for submission in submissions]
+        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        assert 10 <= accepted < 50
+        await wait_all_tasks_blocked()
+        await engine.drain()
+    assert sum(counts["likes"] for counts in world.store.rows.values()) == accepted

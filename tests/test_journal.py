@@ -1,0 +1,276 @@
+"""The journal: what `append` returned for is there, damage costs only what it touches, a failed write never counts."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likd import framing, journal
+from likd.disk import AppendFile, RealDisk
+from likd.journal import Entry, Header, Journal, JournalError, SegmentDamage
+from tests.damage import strokes
+
+ENTRIES = st.lists(
+    st.builds(
+        Entry,
+        group=st.integers(0, 1 << 40),
+        part=st.just(0),
+        parts=st.just(1),
+        keys=st.lists(st.tuples(st.text("abc", min_size=1), st.binary(max_size=32), st.integers(0, 9)), max_size=2),
+        events=st.dictionaries(
+            st.sampled_from(["like", "unlike"]),
+            st.dictionaries(st.sampled_from(["http://a/", "http://b/é"]), st.integers(1, 1 << 40), min_size=1),
+        ),
+    ),
+    max_size=6,
+)
+
+
+def entry(group: int, likes: int = 1) -> Entry:
+    return Entry(group, 0, 1, [], {"like": {"http://a/": likes}})
+
+
+def entries(data: bytes) -> list[Entry]:
+    records = [record[1] for record in journal.read(data) if isinstance(record, tuple)]
+    return [record for record in records if isinstance(record, Entry)]
+
+
+def damage(data: bytes) -> list[SegmentDamage]:
+    return [record for record in journal.read(data) if isinstance(record, SegmentDamage)]
+
+
+def segment(written: list[Entry]) -> tuple[bytes, list[int]]:
+    """A segment as the journal writes it, and where each entry ends in it (first of all, the header)."""
+    edges: list[int] = []
+
+    async def write() -> bytes:
+        with tempfile.TemporaryDirectory() as path:
+            disk = RealDisk(Path(path))
+            keeper = Journal(disk, "os")
+            await keeper.append(1, entry(0))
+            for one in written:
+                edges.append(keeper.length(1))
+                await keeper.append(1, one)
+            edges.append(keeper.length(1))
+            return await disk.read(journal.name(1))
+
+    return trio.run(write), edges
+
+
+class FlakyFile:
+    """An AppendFile that leaves half of a failed append behind, and may not be able to cut it off."""
+
+    def __init__(self, disk: FlakyDisk, file: AppendFile) -> None:
+        self._disk = disk
+        self._file = file
+
+    async def append(self, data: bytes, *, sync: bool) -> None:
+        self._disk.synced.append(sync)
+        if self._disk.append_fails:
+            await self._file.append(data[: len(data) if self._disk.wrote_all else len(data) // 2], sync=False)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await self._file.append(data, sync=sync)
+
+    async def truncate(self, size: int) -> None:
+        if self._disk.truncate_fails:
+            raise OSError(errno.EIO, "Input/output error")
+        await self._file.truncate(size)
+
+    async def close(self) -> None:
+        await self._file.close()
+
+
+class FlakyDisk(RealDisk):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.append_fails = self.truncate_fails = self.create_fails = self.wrote_all = False
+        self.synced: list[bool] = []
+
+    async def create(self, name: str) -> AppendFile:
+        if self.create_fails:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return FlakyFile(self, await super().create(name))
+
+
+@pytest.fixture
+def flaky(tmp_path: Path) -> FlakyDisk:
+    return FlakyDisk(tmp_path)
+
+
+async def test_an_entry_is_in_the_file_when_append_returns(disk: RealDisk) -> None:
+    keeper = Journal(disk)
+    await keeper.append(7, entry(1))
+    assert entries((disk.path / "journal_000000000007").read_bytes()) == [entry(1)]
+    await keeper.append(7, entry(2))
+    assert entries((disk.path / "journal_000000000007").read_bytes()) == [entry(1), entry(2)]
+    await keeper.finish(7)
+
+
+async def test_each_table_has_a_segment_that_begins_with_its_header(disk: RealDisk) -> None:
+    keeper = Journal(disk)
+    for table in (1, 2):
+        await keeper.append(table, entry(table))
+        offset, header = next(iter(journal.read(await disk.read(journal.name(table)))))  # type: ignore[misc]
+        assert (offset, header) == (0, Header(1, table, {}))
+        assert keeper.length(table) == (disk.path / journal.name(table)).stat().st_size
+        await keeper.drop(table)
+    assert await disk.names() == []
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("fsync", True), ("os", False)])
+async def test_entries_are_synced_as_durability_says(flaky: FlakyDisk, durability: str, synced: bool) -> None:
+    keeper = Journal(flaky, durability)  # type: ignore[arg-type]
+    await keeper.append(1, entry(1))
+    await keeper.finish(1)
+    assert flaky.synced[-1] is synced
+
+
+async def test_durability_none_writes_nothing(disk: RealDisk) -> None:
+    keeper = Journal(disk, "none")
+    await keeper.append(1, entry(1))
+    await keeper.drop(1)
+    assert await disk.names() == []
+
+
+async def test_finish_keeps_the_segment_and_drop_removes_it(disk: RealDisk) -> None:
+    keeper = Journal(disk)
+    await keeper.append(1, entry(1))
+    await keeper.finish(1)
+    assert await disk.names() == [journal.name(1)]
+    await keeper.drop(1)
+    assert await disk.names() == []
+    await keeper.drop(1)
+
+
+async def test_a_failed_append_is_cut_off_and_ends_the_segment(flaky: FlakyDisk) -> None:
+    keeper = Journal(flaky)
+    await keeper.append(1, entry(1))
+    flaky.append_fails = True
+    with pytest.raises(JournalError, match="No space left") as caught:
+        await keeper.append(1, entry(2))
+    assert caught.value.certain
+    assert (entries(await flaky.read(journal.name(1))), damage(await flaky.read(journal.name(1)))) == ([entry(1)], [])
+    flaky.append_fails = False
+    with pytest.raises(JournalError, match="closed"):
+        await keeper.append(1, entry(3))
+    assert entries(await flaky.read(journal.name(1))) == [entry(1)]
+    await keeper.finish(1)
+
+
+async def test_what_cannot_be_cut_off_is_declared_void_by_the_next_segment(flaky: FlakyDisk) -> None:
+    keeper = Journal(flaky, "os")
+    await keeper.append(1, entry(1))
+    good = keeper.length(1)
+    flaky.append_fails = flaky.truncate_fails = flaky.wrote_all = True
+    with pytest.raises(JournalError) as caught:
+        await keeper.append(1, entry(2))
+    assert not caught.value.certain
+    flaky.append_fails = False
+    await keeper.append(2, entry(3))
+    _, header = next(iter(journal.read(await flaky.read(journal.name(2)))))  # type: ignore[misc]
+    assert header == Header(1, 2, {1: good})
+    await keeper.append(3, entry(4))
+    _, header = next(iter(journal.read(await flaky.read(journal.name(3)))))  # type: ignore[misc]
+    assert header == Header(1, 3, {}), "once said is enough"
+    for table in (1, 2, 3):
+        await keeper.finish(table)
+
+
+async def test_a_void_declaration_is_synced_before_anything_is_acknowledged(flaky: FlakyDisk) -> None:
+    keeper = Journal(flaky)
+    await keeper.append(1, entry(1))
+    flaky.append_fails = flaky.truncate_fails = True
+    with pytest.raises(JournalError):
+        await keeper.append(1, entry(2))
+    with pytest.raises(JournalError, match="can't open"):
+        await keeper.append(2, entry(3))
+    assert journal.name(2) not in await flaky.names()
+    flaky.append_fails = False
+    flaky.synced.clear()
+    await keeper.append(3, entry(4))
+    assert flaky.synced == [True, True]
+    await keeper.finish(1)
+    await keeper.finish(3)
+
+
+async def test_a_segment_that_cannot_be_opened_is_an_error_and_leaves_nothing(flaky: FlakyDisk) -> None:
+    keeper = Journal(flaky)
+    flaky.create_fails = True
+    with pytest.raises(JournalError, match="can't open the journal segment: Too many open files"):
+        await keeper.append(1, entry(1))
+    assert keeper.failures == 1
+    assert await flaky.names() == []
+
+
+async def test_withdraw_cuts_the_last_group_off(disk: RealDisk) -> None:
+    keeper = Journal(disk)
+    await keeper.append(1, entry(1))
+    before = keeper.length(1)
+    await keeper.append(1, entry(2))
+    await keeper.withdraw(1, before)
+    assert entries(await disk.read(journal.name(1))) == [entry(1)]
+    await keeper.finish(1)
+
+
+@given(ENTRIES)
+@settings(max_examples=30)
+def test_what_is_written_is_read_back(written: list[Entry]) -> None:
+    data, _ = segment(written)
+    assert entries(data) == [entry(0), *written]
+    assert damage(data) == []
+
+
+@given(ENTRIES, st.data())
+@settings(max_examples=60)
+def test_damage_costs_only_the_entries_it_touches(written: list[Entry], data: st.DataObject) -> None:
+    whole, edges = segment(written)
+    for _ in range(5):
+        stroke = data.draw(strokes(len(whole)))
+        found = entries(stroke.on(whole))
+        spared = [one for one, begin, end in zip(written, edges, edges[1:], strict=False) if stroke.spares(begin, end)]
+        remaining = iter(found)
+        assert all(one in remaining for one in spared)
+        assert all(one in [entry(0), *written] for one in found)
+
+
+def test_damage_in_the_middle_is_reported_with_its_offsets() -> None:
+    whole, edges = segment([entry(1), entry(2), entry(3)])
+    broken = bytearray(whole)
+    broken[edges[1] + 20] ^= 1
+    assert entries(bytes(broken)) == [entry(0), entry(1), entry(3)]
+    assert damage(bytes(broken)) == [SegmentDamage(edges[1], edges[2], torn=False)]
+
+
+def test_zeros_in_the_middle_are_damage_too() -> None:
+    """A lost block reads as zeros."""
+    whole, edges = segment([entry(1), entry(2), entry(3)])
+    broken = whole[: edges[1]] + bytes(edges[2] - edges[1]) + whole[edges[2] :]
+    assert entries(broken) == [entry(0), entry(1), entry(3)]
+    assert damage(broken) == [SegmentDamage(edges[1], edges[2], torn=False)]
+
+
+def test_zeros_at_the_end_are_none() -> None:
+    """File systems make a file longer before its data arrives."""
+    whole, _ = segment([entry(1)])
+    assert entries(whole + bytes(100)) == [entry(0), entry(1)]
+    assert damage(whole + bytes(100)) == []
+
+
+@given(st.binary(max_size=60))
+def test_a_frame_that_holds_something_unknown_is_damage(payload: bytes) -> None:
+    whole, _ = segment([])
+    data = whole + framing.frame(payload) + framing.frame(b"\xff")
+    assert entries(data)[:1] == [entry(0)]
+    assert damage(data)[-1].end == len(data)
+
+
+def test_its_name_is_its_table() -> None:
+    assert journal.name(17) == "journal_000000000017"
+    assert journal.table_of(journal.name(17)) == 17
+    assert journal.table_of("tab_000000000017") is None

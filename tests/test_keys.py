@@ -1,0 +1,230 @@
+"""Idempotency keys: a request counts once within the window, over retries in flight, restarts and disk faults."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import attrs
+import pytest
+
+from likd import framing
+from likd.disk import AppendFile, RealDisk
+from likd.events import Accepted, IdempotencyKey, Refused, Submission
+from likd.keys import KEY, KeyLog, KeyReused, KeyWindow
+
+
+@attrs.define
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def request(key: str, body: bytes = b"body") -> Submission:
+    return Submission({"like": {"http://a/": 1}}, 1, IdempotencyKey(key, body))
+
+
+def key(name: str, size: int = 1) -> tuple[IdempotencyKey, int]:
+    return IdempotencyKey(name, b"body"), size
+
+
+def window_of(clock: Clock, keys_max: int = 100) -> KeyWindow:
+    return KeyWindow(window_seconds=60, keys_max=keys_max, wall_clock=clock)
+
+
+def log_of(disk: RealDisk, clock: Clock, keys_max: int = 100) -> KeyLog:
+    return KeyLog(disk, window_seconds=60, keys_max=keys_max, wall_clock=clock)
+
+
+async def loaded(disk: RealDisk, clock: Clock, keys_max: int = 100) -> tuple[KeyLog, KeyWindow]:
+    """What a start reads."""
+    window, log = window_of(clock, keys_max), log_of(disk, clock, keys_max)
+    await log.load(await disk.names(), window)
+    return log, window
+
+
+def is_known(window: KeyWindow, name: str) -> bool:
+    return window.claim(request(name)).outcome is not None
+
+
+def test_a_new_key_is_claimed_by_its_request(clock: Clock) -> None:
+    first = request("k")
+    assert window_of(clock).claim(first) is first
+    assert first.outcome is None
+
+
+def test_a_retry_in_flight_waits_for_the_first(clock: Clock) -> None:
+    window, first = window_of(clock), request("k")
+    window.claim(first)
+    assert window.claim(request("k")) is first
+
+
+def test_a_retry_is_answered_as_the_first_was(clock: Clock) -> None:
+    window, first, retry = window_of(clock), request("k"), request("k")
+    window.claim(first)
+    first.settle(Accepted(3))
+    assert window.claim(retry) is retry
+    assert retry.outcome == Accepted(3)
+
+
+def test_a_refused_request_may_be_tried_again(clock: Clock) -> None:
+    window, first, retry = window_of(clock), request("k"), request("k")
+    window.claim(first)
+    first.settle(Refused("full"))
+    assert window.claim(retry) is retry
+    assert retry.outcome is None
+    assert len(window) == 0
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_key_with_another_body_is_refused(clock: Clock, settled: bool) -> None:
+    window, first = window_of(clock), request("k")
+    window.claim(first)
+    if settled:
+        first.settle(Accepted(1))
+    with pytest.raises(KeyReused):
+        window.claim(request("k", b"another body"))
+
+
+def test_a_key_is_forgotten_after_the_window(clock: Clock) -> None:
+    window = window_of(clock)
+    window.remember("k", b"body", 1, clock.now)
+    clock.now += 59.9
+    assert is_known(window, "k")
+    clock.now += 0.1
+    late = request("k", b"another body")
+    assert window.claim(late) is late
+    assert late.outcome is None
+
+
+def test_at_most_so_many_keys_are_remembered_the_newest(clock: Clock) -> None:
+    window = window_of(clock, keys_max=3)
+    for name in ["a", "b", "c", "a", "d"]:
+        window.remember(name, b"body", 1, clock.now)
+    assert len(window) == 3
+    assert [name for name in "abcd" if is_known(window, name)] == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("text", ["k", "!~" * 64, "8e03978e-40d5-43dd-bc93-6894a57f9324"])
+def test_keys_are_printable_ascii(text: str) -> None:
+    assert KEY.fullmatch(text)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "é", "a\n", "k" * 129, "\x7f"])
+def test_other_text_is_no_key(text: str) -> None:
+    assert not KEY.fullmatch(text)
+
+
+async def test_keys_survive_a_restart(disk: RealDisk, clock: Clock) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a", 2), key("b")])
+    await log.append(2, [key("c")])
+    _, window = await loaded(disk, clock)
+    retry = request("a")
+    assert window.claim(retry).outcome == Accepted(2)
+    assert is_known(window, "b")
+    assert is_known(window, "c")
+
+
+async def test_a_restart_does_not_make_keys_younger(disk: RealDisk, clock: Clock) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    clock.now += 60
+    _, window = await loaded(disk, clock)
+    assert not is_known(window, "a")
+
+
+async def test_a_table_without_keys_writes_nothing(disk: RealDisk, clock: Clock) -> None:
+    await log_of(disk, clock).append(1, [])
+    assert await disk.names() == []
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+async def test_a_torn_append_costs_only_its_own_keys(disk: RealDisk, clock: Clock, cut: int) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    await log.append(2, [key("b")])
+    path = disk.path / "keys_000000000001"
+    path.write_bytes(path.read_bytes()[:-cut])
+    log, window = await loaded(disk, clock)
+    assert (is_known(window, "a"), is_known(window, "b")) == (True, False)
+    await log.append(2, [key("b")])
+    _, window = await loaded(disk, clock)
+    assert (is_known(window, "a"), is_known(window, "b")) == (True, True)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x92\xcb\0\0\0\0\0\0\0\0\x91\x93\xa1\xff\xc4\0\x01"])
+async def test_unreadable_lines_do_not_stop_a_start(disk: RealDisk, clock: Clock, payload: bytes) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    with (disk.path / "keys_000000000001").open("ab") as file:
+        file.write(framing.frame(payload))
+    _, window = await loaded(disk, clock)
+    assert is_known(window, "a")
+
+
+async def test_files_are_dropped_when_all_their_keys_expired(disk: RealDisk, clock: Clock) -> None:
+    for table in (1, 2, 3):
+        log, _ = await loaded(disk, clock)
+        await log.append(table, [key(str(table))])
+        clock.now += 40
+    assert await disk.names() == ["keys_000000000002", "keys_000000000003"]
+
+
+async def test_the_files_hold_all_that_the_window_holds_and_a_bounded_rest(disk: RealDisk, clock: Clock) -> None:
+    keys_max = 16
+    log, live = await loaded(disk, clock, keys_max)
+    for table in range(1, 200):
+        await log.append(table, [key(f"k{table}")])
+        live.remember(f"k{table}", b"body", 1, clock.now)
+        assert len(await disk.names()) <= keys_max // (keys_max // 8) + 1
+    _, window = await loaded(disk, clock, keys_max)
+    assert len(window) == keys_max
+    assert all(is_known(window, f"k{table}") == is_known(live, f"k{table}") for table in range(150, 200))
+
+
+class FlakyFile:
+    def __init__(self, disk: FlakyDisk, file: AppendFile) -> None:
+        self._disk = disk
+        self._file = file
+
+    async def append(self, data: bytes, *, sync: bool) -> None:
+        assert sync, "keys must be durable"
+        if self._disk.fails:
+            await self._file.append(data[:10], sync=False)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await self._file.append(data, sync=sync)
+
+    async def truncate(self, size: int) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        await self._file.close()
+
+
+class FlakyDisk(RealDisk):
+    fails = False
+
+    async def create(self, name: str) -> AppendFile:
+        return FlakyFile(self, await super().create(name))
+
+
+async def test_a_failed_append_can_be_repeated(tmp_path: Path, clock: Clock) -> None:
+    disk = FlakyDisk(tmp_path)
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    for table in (2, 2, 3):
+        disk.fails = True
+        with pytest.raises(OSError, match="No space left"):
+            await log.append(table, [key(f"k{table}")])
+        disk.fails = False
+        await log.append(table, [key(f"k{table}")])
+    _, window = await loaded(disk, clock)
+    assert all(is_known(window, name) for name in ("a", "k2", "k3"))
