@@ -152,8 +152,7 @@ class Recovery:
         orphans: list[int] = []
         for table in filter(None, map(journal.table_of, names)):
             if table <= self._applied or table in batched:
-                self._found.step(f"{journal.name(table)}: batched already, removed")
-                await self._disk.remove(journal.name(table))
+                await self._discard(journal.name(table))
             else:
                 orphans.append(table)
         sealed = await self._sealed(orphans)
@@ -168,6 +167,16 @@ class Recovery:
         for segment in unresolved:
             # A group without its last part was cut off by the crash and never acknowledged.
             await self._batch(segment)
+
+    async def _discard(self, name: str) -> None:
+        """Remove a segment that is batched, or set it aside if it is damaged: a crash came before that was done."""
+        records = journal.read(await self._disk.read(name))
+        if any(isinstance(record, SegmentDamage) and not record.torn for record in records):
+            self._found.step(f"{name}: batched already, damaged, set aside")
+            await self._disk.set_aside(name)
+        else:
+            self._found.step(f"{name}: batched already, removed")
+            await self._disk.remove(name)
 
     async def _sealed(self, tables: list[int]) -> Mapping[int, int]:
         """Good lengths of segments that ended in a failed write, as the segments after them say."""

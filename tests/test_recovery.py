@@ -49,7 +49,8 @@ async def write_batch(disk: Disk, table: int, urls: Mapping[str, int]) -> None:
 
 
 async def recover(disk: Disk, *, applied: int = 0, keep: int = 0, window: KeyWindow | None = None) -> Recovered:
-    window = window or KeyWindow(window_seconds=60, keys_max=100, wall_clock=lambda: 50.0)
+    if window is None:
+        window = KeyWindow(window_seconds=60, keys_max=100, wall_clock=lambda: 50.0)
     return await Recovery(
         disk,
         applied=applied,

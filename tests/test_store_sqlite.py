@@ -1,4 +1,4 @@
-"""The embedded store: exactly once, one moment, and errors that can be tried again."""
+"""The SQLite store: applied exactly once, with its mark or not at all, and away without being lost."""
 
 from __future__ import annotations
 
@@ -8,88 +8,218 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 
+from likd.events import Rows
 from likd.store import Increments, StoreError
+from likd.store import sqlite as sqlite_module
 from likd.store.sqlite import SqliteStore, read_applied
 
-A, B = "https://a.example/", "https://b.example/"
-NAMES = ("likes", "unlikes")
+A, B, C = "http://a/", "http://b/", "http://c/"
+NAMES = ("likes", "unlikes", "impressions")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "likd.db", "source")
-    assert await store.open(NAMES) == 0
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "likd.sqlite"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, "here")
+    await store.open(NAMES)
     yield store
     await store.aclose()
 
 
-def increments(first: int, last: int, **likes: int) -> Increments:
-    return Increments(first, last, 1, {f"https://{name}.example/": {"likes": n} for name, n in likes.items()})
+def increments(table: int, rows: Rows, *, first: int | None = None) -> Increments:
+    return Increments(first or table, table, 0, rows)
 
 
-async def test_increments_add_up_and_each_is_applied_once(store: SqliteStore) -> None:
-    await store.apply(increments(1, 2, a=3, b=1))
-    await store.apply(increments(3, 3, a=4))
-    await store.apply(increments(3, 3, a=4))
-    await store.apply(increments(1, 2, a=3, b=1))
-
-    assert await store.read([A, B, "https://c.example/"]) == (3, {A: {"likes": 7}, B: {"likes": 1}})
+async def test_a_new_store_has_nothing_applied(path: Path) -> None:
+    store = SqliteStore(path, "here")
+    assert await store.open(NAMES) == 0
+    assert await store.read([A]) == (0, {})
+    await store.aclose()
 
 
-async def test_the_top_list_is_ranked(store: SqliteStore) -> None:
-    rows = {A: {"likes": 3, "unlikes": 3}, B: {"likes": 2}}
-    await store.apply(Increments(1, 1, 1, rows))
-
-    assert [url for url, _ in (await store.top("likes", 5))[1]] == [A, B]
-    assert [url for url, _ in (await store.top("net", 5))[1]] == [B]
-    assert [url for url, _ in (await store.top("likes", 1))[1]] == [A]
+async def test_increments_add_up_by_url_and_move_the_mark(store: SqliteStore) -> None:
+    await store.apply(increments(1, {A: {"likes": 2, "impressions": 7}, B: {"unlikes": 1}}))
+    await store.apply(increments(4, {A: {"likes": 1}}, first=2))
+    assert await store.read([A, B, C]) == (4, {A: {"likes": 3, "impressions": 7}, B: {"unlikes": 1}})
 
 
-async def test_it_is_there_after_it_was_closed_and_takes_new_counts(tmp_path: Path, store: SqliteStore) -> None:
-    await store.apply(increments(1, 7, a=3))
-    again = SqliteStore(tmp_path / "likd.db", "source")
-    try:
-        assert await again.open((*NAMES, "hearts")) == 7
-        await again.apply(Increments(8, 8, 1, {A: {"hearts": 2}}))
-        assert await again.read([A]) == (8, {A: {"likes": 3, "hearts": 2}})
-    finally:
-        await again.aclose()
-    assert read_applied(tmp_path / "likd.db") == 8
-
-
-async def test_a_database_that_is_locked_is_an_error_and_nothing_is_half_done(
-    tmp_path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await store.apply(increments(1, 1, a=1))
-    assert store._writer is not None
-    store._writer.execute("PRAGMA busy_timeout = 50")
-    with closing(sqlite3.connect(tmp_path / "likd.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError):
-            await store.apply(increments(2, 2, a=1))
-        other.execute("ROLLBACK")
-    await store.apply(increments(2, 2, a=1))
-
+async def test_a_table_is_applied_once_however_often_it_is_sent(store: SqliteStore) -> None:
+    for table in (1, 1, 2, 1, 2):
+        await store.apply(increments(table, {A: {"likes": 1}}))
     assert await store.read([A]) == (2, {A: {"likes": 2}})
 
 
-async def test_many_urls_are_read_at_once(store: SqliteStore) -> None:
-    urls = [f"https://example.com/{n}" for n in range(2500)]
-    await store.apply(Increments(1, 1, 1, {url: {"likes": n + 1} for n, url in enumerate(urls)}))
+async def test_what_was_applied_is_there_after_a_restart(path: Path, store: SqliteStore) -> None:
+    await store.apply(increments(7, {A: {"likes": 2}}))
+    again = SqliteStore(path, "here")
+    assert await again.open(NAMES) == 7
+    await again.apply(increments(7, {A: {"likes": 2}}))
+    assert await again.read([A]) == (7, {A: {"likes": 2}})
+    await again.aclose()
 
-    _, rows = await store.read(urls)
 
-    assert rows == {url: {"likes": n + 1} for n, url in enumerate(urls)}
+async def test_a_transaction_that_fails_leaves_neither_counts_nor_mark(store: SqliteStore) -> None:
+    await store.apply(increments(1, {A: {"likes": 1}}))
+    broken: Rows = {A: {"likes": 1}, B: {"likes": None}}  # type: ignore[dict-item]
+    with pytest.raises(StoreError, match="NOT NULL"):
+        await store.apply(increments(2, broken))
+    assert await store.read([A, B]) == (1, {A: {"likes": 1}})
+    await store.apply(increments(2, {A: {"likes": 1}, B: {"likes": 1}}))
+    assert await store.read([A, B]) == (2, {A: {"likes": 2}, B: {"likes": 1}})
 
 
-async def test_what_is_no_database_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "x.db").write_bytes(b"no database" * 100)
-    store = SqliteStore(tmp_path / "x.db", "source")
-    try:
+async def test_two_data_directories_share_a_database_each_with_its_mark(path: Path, store: SqliteStore) -> None:
+    other = SqliteStore(path, "there")
+    await other.open(NAMES)
+    await store.apply(increments(5, {A: {"likes": 1}}))
+    await other.apply(increments(1, {A: {"likes": 1}}))
+    assert await store.read([A]) == (5, {A: {"likes": 2}})
+    assert await other.read([A]) == (1, {A: {"likes": 2}})
+    await other.aclose()
+
+
+async def test_a_database_that_is_locked_is_a_store_error_and_can_be_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "BUSY_TIMEOUT_SECONDS", 0.01)
+    store = SqliteStore(path, "here")
+    await store.open(NAMES)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            await store.apply(increments(1, {A: {"likes": 1}}))
+        assert await store.read([A]) == (0, {}), "readers do not wait for a writer"
+    await store.apply(increments(1, {A: {"likes": 1}}))
+    assert await store.read([A]) == (1, {A: {"likes": 1}})
+    await store.aclose()
+
+
+@pytest.mark.parametrize("what", ["no directory", "a directory", "another file"])
+async def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "likd.sqlite"
+    if what == "no directory":
+        path = tmp_path / "away" / "likd.sqlite"
+    elif what == "a directory":
+        path.mkdir()
+    else:
+        path.write_bytes(b"this is not a database" * 100)
+    store = SqliteStore(path, "here")
+    with pytest.raises(StoreError, match="sqlite: "):
+        await store.open(NAMES)
+    for attempt in (store.apply(increments(1, {})), store.read([A]), store.top("likes", 1)):
         with pytest.raises(StoreError):
-            await store.open(NAMES)
-    finally:
-        await store.aclose()
+            await attempt
+    await store.aclose()
+
+
+async def test_a_store_that_was_away_can_be_opened_later(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "away" / "likd.sqlite", "here")
     with pytest.raises(StoreError):
-        read_applied(tmp_path / "x.db")
+        await store.open(NAMES)
+    (tmp_path / "away").mkdir()
+    assert await store.open(NAMES) == 0
+    await store.aclose()
+
+
+async def test_counts_of_new_handlers_start_from_zero_and_old_ones_stay(path: Path, store: SqliteStore) -> None:
+    await store.apply(increments(1, {A: {"likes": 1, "impressions": 2}}))
+    fewer = SqliteStore(path, "here")
+    await fewer.open(("likes", "unlikes", "clicks"))
+    await fewer.apply(increments(2, {A: {"likes": 1, "clicks": 5}}))
+    assert await fewer.read([A]) == (2, {A: {"likes": 2, "clicks": 5}})
+    await fewer.aclose()
+    back = SqliteStore(path, "here")
+    await back.open((*NAMES, "clicks"))
+    assert await back.read([A]) == (2, {A: {"likes": 2, "impressions": 2, "clicks": 5}})
+    await back.aclose()
+
+
+async def test_more_urls_than_a_statement_takes_are_read_of_one_moment(store: SqliteStore) -> None:
+    urls = [f"http://{n}/" for n in range(2 * sqlite_module.READ_URLS_MAX + 1)]
+    await store.apply(increments(1, {url: {"likes": n + 1} for n, url in enumerate(urls)}))
+    assert await store.read(urls) == (1, {url: {"likes": n + 1} for n, url in enumerate(urls)})
+    assert await store.read([]) == (1, {})
+
+
+async def test_text_in_urls_is_only_text(store: SqliteStore) -> None:
+    url = "http://a/'\"; DROP TABLE counts; --%_?"
+    await store.apply(increments(1, {url: {"likes": 1}}))
+    assert await store.read([url, "http://a/%"]) == (1, {url: {"likes": 1}})
+
+
+TOP: Rows = {
+    A: {"likes": 5, "unlikes": 4},
+    B: {"likes": 3},
+    C: {"likes": 3, "unlikes": 1, "impressions": 9},
+    "http://d/": {"unlikes": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("by", "limit", "urls"),
+    [
+        ("likes", 10, [A, B, C]),
+        ("likes", 2, [A, B]),
+        ("likes", 1, [A]),
+        ("unlikes", 10, ["http://d/", A, C]),
+        ("impressions", 10, [C]),
+        ("net", 10, [B, C, A]),
+    ],
+)
+async def test_top_is_highest_first_ties_by_url_none_without(
+    store: SqliteStore, by: str, limit: int, urls: list[str]
+) -> None:
+    await store.apply(increments(1, TOP))
+    applied, listed = await store.top(by, limit)
+    assert applied == 1
+    assert listed == [(url, TOP[url]) for url in urls]
+
+
+async def test_top_is_read_from_an_index(path: Path, store: SqliteStore) -> None:
+    await store.apply(increments(1, TOP))
+    with closing(sqlite3.connect(path)) as connection:
+        for value in ("likes", "likes - unlikes"):
+            query = f"EXPLAIN QUERY PLAN SELECT url FROM counts WHERE {value} > 0 ORDER BY {value} DESC, url LIMIT 10"
+            plan = " ".join(row[3] for row in connection.execute(query))
+            assert "USING" in plan
+            assert "INDEX top_" in plan
+            assert "TEMP B-TREE" not in plan
+
+
+async def test_readers_see_each_table_whole(store: SqliteStore) -> None:
+    """Both URLs grow by one in each table: a read that saw them differ would have seen half a table."""
+    done = trio.Event()
+
+    async def write() -> None:
+        for table in range(1, 40):
+            await store.apply(increments(table, {A: {"likes": 1}, B: {"likes": 1}}))
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        while not done.is_set():
+            applied, rows = await store.read([A, B])
+            expected = {A: {"likes": applied}, B: {"likes": applied}} if applied else {}
+            assert rows == expected
+
+
+async def test_the_mark_can_be_read_from_outside(path: Path, store: SqliteStore) -> None:
+    await store.apply(increments(3, {A: {"likes": 1}}))
+    assert read_applied(path) == 3
+
+
+def test_no_database_is_nothing_applied_and_stays_so(path: Path) -> None:
+    assert read_applied(path) == 0
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_database_is_a_store_error(path: Path) -> None:
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(StoreError, match=r"likd\.sqlite: "):
+        read_applied(path)
