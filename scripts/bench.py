@@ -33,6 +33,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from likd import framing, journal
+
 ROOT = Path(__file__).resolve().parent.parent
 SITE = "https://example.com/"
 DEADLINE_SECONDS = 300.0
@@ -59,6 +63,7 @@ class Bench:
 
     runs: int
     scale: float
+    soak_seconds: float
     results: list[Result] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -75,9 +80,10 @@ class Bench:
 class Daemon:
     """A likd process of its own, on a data directory of its own."""
 
-    def __init__(self, *flags: str) -> None:
-        self.directory = tempfile.TemporaryDirectory(prefix="likd-bench-")
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", self.directory.name, "--bind", "127.0.0.1:0"]
+    def __init__(self, *flags: str, directory: str | None = None) -> None:
+        self._own = tempfile.TemporaryDirectory(prefix="likd-bench-")
+        self.directory = directory or self._own.name
+        command = [sys.executable, "-m", "likd", "serve", "--data-dir", self.directory, "--bind", "127.0.0.1:0"]
         command += ["--shutdown-timeout", "120", "--log-format", "json", *flags]
         began = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
@@ -107,13 +113,17 @@ class Daemon:
 
     def stop(self) -> tuple[int, dict[str, int]]:
         """End it; how many events it accepted, and what its store says then."""
-        accepted = self.status()["totals"]["events_accepted"]
+        accepted, before = self.status()["totals"]["events_accepted"], -1
+        while accepted != before:
+            # Requests that wrk hung up on are still on their way.
+            time.sleep(0.3)
+            before, accepted = accepted, self.status()["totals"]["events_accepted"]
         self.process.terminate()
         if self.process.wait(150) != 0:
             raise SystemExit("likd did not end cleanly")
-        with contextlib.closing(sqlite3.connect(Path(self.directory.name) / "likd.db")) as db:
+        with contextlib.closing(sqlite3.connect(Path(self.directory) / "likd.db")) as db:
             counted = dict(db.execute("SELECT url, likes FROM counts WHERE likes > 0"))
-        self.directory.cleanup()
+        self._own.cleanup()
         return accepted, counted
 
 
@@ -132,17 +142,21 @@ def request(body: bytes, target: str = "/v1/events") -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def post_all(address: tuple[str, int], requests: list[bytes]) -> None:
-    """Send `requests` on one connection, each after the answer to the one before."""
+def post_all(address: tuple[str, int], requests: list[bytes], *, patient: bool = False) -> None:
+    """Send `requests` on one connection, each after the answer to the one before; if `patient`, again after a 503."""
     with socket.create_connection(address, timeout=DEADLINE_SECONDS) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for data in requests:
-            sock.sendall(data)
-            answer = b""
-            while not answer.endswith(b"}"):
-                answer += sock.recv(65536)
-            if b" 202 " not in answer[:16]:
-                raise SystemExit(f"refused: {answer.decode()}")
+            while True:
+                sock.sendall(data)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += sock.recv(65536)
+                if b" 202 " in answer[:16]:
+                    break
+                if not patient or b" 503 " not in answer[:16]:
+                    raise SystemExit(f"refused: {answer.decode()}")
+                time.sleep(0.2)
 
 
 def post(address: tuple[str, int], requests: list[bytes], connections: int) -> float:
@@ -392,6 +406,65 @@ def single_redis(bench: Bench) -> None:
                 bench.add("single", f"{name}, p99", "ms", p99s)
 
 
+def soak(bench: Bench) -> None:
+    """Full load for --soak seconds: memory at the beginning and at the end, and the slowest single requests."""
+    if not bench.soak_seconds or not shutil.which("wrk"):
+        return
+    daemon = Daemon("--flush-interval", "1", "--tables-waiting-max", "1000")
+    numbers = zipf(200_000, 5000)
+    bodies = [request(b"".join(map(line, numbers[at : at + 20_000]))) for at in range(0, len(numbers), 20_000)]
+    stop = threading.Event()
+    likes = 0
+
+    def load() -> None:
+        nonlocal likes
+        while not stop.is_set():
+            post_all(daemon.address, bodies, patient=True)
+            likes += len(numbers)
+
+    memory: list[float] = []
+    p99s: list[float] = []
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        ends = time.monotonic() + bench.soak_seconds
+        while time.monotonic() < ends:
+            p99s.append(wrk(daemon, "/v1/events", 16, 10)[2])
+            memory.append(daemon.memory_mib())
+    finally:
+        stop.set()
+        loader.join()
+    accepted, counted = daemon.stop()
+    if sum(counted.values()) != accepted:
+        raise SystemExit("WRONG: sums differ")
+    half = len(memory) // 2
+    note = f"{accepted:,} likes in {bench.soak_seconds} s"
+    bench.add("soak", "memory under full load, first half", "MiB", memory[: half or 1], note)
+    bench.add("soak", "memory under full load, second half", "MiB", memory[half:], note)
+    bench.add("soak", "single-like POST, 16 conn., beside 20 k-line bulk requests, p99", "ms", p99s, note)
+
+
+def recovery(bench: Bench) -> None:
+    """Start with a journal of 1 GB that a crash left behind."""
+    size = bench.scaled(1 << 30)
+    with tempfile.TemporaryDirectory(prefix="likd-bench-") as directory:
+        written = table = 0
+        while written < size:
+            table += 1
+            urls = {f"{SITE}page/{table}/{n}": 1 for n in range(2000)}
+            frame = framing.frame(msgspec.msgpack.encode(journal.Entry(0, 0, 1, [], {"like": urls})))
+            with (Path(directory) / journal.name(table)).open("wb") as file:
+                segment = 0
+                while segment < 64 << 20 and written < size:
+                    segment += file.write(frame)
+                    written += len(frame)
+        daemon = Daemon("--rows-waiting-max", "20000000", "--write-tolerance", "1e9", directory=directory)
+        bench.add(
+            "start", f"start with {written / 1e9:.2f} GB of journal", "MB/s", [written / 1e6 / daemon.start_seconds]
+        )
+        daemon.stop()
+
+
 def start(bench: Bench) -> None:
     seconds, memory = [], []
     for _ in range(bench.runs):
@@ -406,6 +479,7 @@ def start(bench: Bench) -> None:
 
 WORKLOADS = [
     start,
+    recovery,
     bulk_thousand,
     bulk_one,
     bulk_small,
@@ -415,6 +489,7 @@ WORKLOADS = [
     single,
     single_redis,
     mixed,
+    soak,
 ]
 
 
@@ -452,8 +527,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1.0)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name begins so")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the figures in FILE")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
     arguments = parser.parse_args()
-    bench = Bench(arguments.runs, arguments.scale)
+    bench = Bench(arguments.runs, arguments.scale, arguments.soak)
     print(machine(), flush=True)
     for workload in WORKLOADS:
         if not arguments.only or any(workload.__name__.startswith(name) for name in arguments.only):

@@ -1,0 +1,164 @@
+"""The data directory: atomic writes, files that only grow, and a dry run that changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from likd.disk import DryRunDisk, RealDisk, write_all
+
+
+async def test_a_whole_file_is_written_and_read(disk: RealDisk) -> None:
+    await disk.write("one", b"first")
+    await disk.write("one", b"second")
+    assert await disk.read("one") == b"second"
+    assert await disk.read("one", 3) == b"sec"
+    assert await disk.names() == ["one"]
+
+
+async def test_names_are_those_of_files_sorted(disk: RealDisk) -> None:
+    for name in ("b", "a", "c"):
+        await disk.write(name, b"")
+    (disk.path / "folder").mkdir()
+    assert await disk.names() == ["a", "b", "c"]
+
+
+async def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    disk: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await disk.write("one", b"old")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            await disk.write("one", b"new")
+    assert await disk.read("one") == b"old"
+    assert await disk.names() == ["one"]
+
+
+async def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
+    disk: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def spy_fsync(fd: int) -> None:
+        steps.append("sync directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "sync file")
+        fsync(fd)
+
+    def spy_replace(path: Path, target: Path) -> Path:
+        steps.append("replace")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "replace", spy_replace)
+    await disk.write("one", b"data")
+    assert steps == ["sync file", "replace", "sync directory"]
+    steps.clear()
+    await disk.rename("one", "two")
+    assert steps == ["replace", "sync directory"]
+    steps.clear()
+    await disk.set_aside("two")
+    assert steps == ["replace", "sync directory"]
+    steps.clear()
+    await (await disk.create("three")).close()
+    assert steps == ["sync directory"]
+
+
+async def test_a_file_grows_by_appends_and_can_be_cut(disk: RealDisk) -> None:
+    file = await disk.create("log")
+    await file.append(b"one", sync=True)
+    await file.append(b"two", sync=False)
+    assert await disk.read("log") == b"onetwo"
+    await file.truncate(4)
+    await file.append(b"x", sync=True)
+    assert await disk.read("log") == b"onetx"
+    await file.close()
+
+
+@pytest.mark.parametrize("sync", [False, True])
+async def test_an_append_is_synced_if_asked(disk: RealDisk, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
+    synced: list[int] = []
+    file = await disk.create("log")
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    await file.append(b"data", sync=sync)
+    assert bool(synced) is sync
+    await file.close()
+
+
+async def test_a_file_is_created_only_once(disk: RealDisk) -> None:
+    file = await disk.create("log")
+    await file.append(b"data", sync=False)
+    with pytest.raises(FileExistsError):
+        await disk.create("log")
+    assert await disk.read("log") == b"data"
+    await file.close()
+
+
+async def test_others_may_not_read_the_files(disk: RealDisk) -> None:
+    await disk.write("one", b"")
+    await (await disk.create("two")).close()
+    for name in ("one", "two"):
+        assert (disk.path / name).stat().st_mode & 0o007 == 0
+
+
+async def test_removing_what_is_not_there_is_fine(disk: RealDisk) -> None:
+    await disk.remove("one")
+    await disk.write("one", b"")
+    await disk.remove("one")
+    assert await disk.names() == []
+
+
+async def test_a_file_set_aside_is_kept_out_of_the_way(disk: RealDisk) -> None:
+    await disk.write("one", b"damaged")
+    await disk.set_aside("one")
+    assert await disk.names() == []
+    assert (disk.path / "damaged" / "one").read_bytes() == b"damaged"
+
+
+async def test_a_file_that_is_not_there_is_an_error(disk: RealDisk) -> None:
+    for attempt in (disk.read("one"), disk.rename("one", "two"), disk.set_aside("one")):
+        with pytest.raises(FileNotFoundError):
+            await attempt
+
+
+async def test_free_space_is_what_the_file_system_says(disk: RealDisk) -> None:
+    assert 0 < await disk.free_bytes() < 1 << 60
+
+
+async def test_a_dry_run_reads_and_changes_nothing(disk: RealDisk) -> None:
+    await disk.write("one", b"data")
+    dry = DryRunDisk(disk)
+    await dry.write("one", b"other")
+    await dry.rename("one", "two")
+    await dry.remove("one")
+    await dry.set_aside("one")
+    file = await dry.create("three")
+    await file.append(b"data", sync=True)
+    await file.truncate(0)
+    await file.close()
+    assert await dry.names() == await disk.names() == ["one"]
+    assert await dry.read("one") == b"data"
+    assert await dry.read("one", 2) == b"da"
+    assert await dry.free_bytes() > 0
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
+    with (tmp_path / "one").open("wb", buffering=0) as file:
+        write_all(file.fileno(), b"0123456789")
+    assert (tmp_path / "one").read_bytes() == b"0123456789"
+
+
+def test_a_write_of_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "write", lambda fd, data: 0)
+    with pytest.raises(OSError, match="nothing was written"):
+        write_all(0, b"data")
