@@ -50,7 +50,7 @@ def _number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[
             if kind is int and isinstance(value, float):
                 raise TypeError
             number = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{what} from {low:g} to {high:g}") from None
         if not low <= number <= high:
             raise ValueError(f"{what} from {low:g} to {high:g}")
@@ -68,7 +68,10 @@ def _text(value: object) -> str:
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("a path")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path") from None
 
 
 @attrs.frozen
@@ -276,5 +279,5 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         if must_exist:
             raise ConfigError(f"{path}: there is no such file") from None
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None

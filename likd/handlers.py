@@ -200,7 +200,8 @@ class Handlers:
                 aside.append(Aside(registration.name, kind, url, times))
                 continue
             for name, n in delta.items():
-                grown.setdefault(name, {})[url] = n
+                if n:
+                    grown.setdefault(name, {})[url] = n
         return grown
 
     def _fault(self, registration: Registration, error: Exception) -> None:

@@ -2,85 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import attrs
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
 from likd.batchfile import Batch
-from likd.counter import Counter
-from likd.events import Counts, Rows, add_rows
-from likd.store import Increments, StoreError
+from likd.events import Rows, add_columns
+from likd.handlers import Handlers
+from likd.store import StoreError
 from likd.table import Table
 from likd.totals import Totals
+from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]
-
-
-class FakeStore:
-    """A store in memory. With `slow`, a read waits at its gates: before it looks, and before it says what it saw."""
-
-    kind = "fake"
-
-    def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:
-        self.applied = 0
-        self.rows: Rows = rows or {}
-        self.slow = slow
-        self.away = False
-        self.reads: list[list[str]] = []
-        self.gates: list[trio.Event] = []
-
-    async def open(self, names: Sequence[str]) -> int:
-        return self.applied
-
-    async def apply(self, increments: Increments) -> None:
-        self.commit(increments)
-
-    def commit(self, increments: Increments) -> None:
-        assert increments.first > self.applied
-        self.applied = increments.last
-        add_rows(self.rows, increments.rows)
-
-    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        self.reads.append(list(urls))
-        await self._gate()
-        if self.away:
-            raise StoreError("away")
-        seen = self.applied, {url: self.rows[url].copy() for url in urls if url in self.rows}
-        await self._gate()
-        return seen
-
-    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        raise NotImplementedError
-
-    async def aclose(self) -> None: ...
-
-    async def _gate(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.slow:
-            self.gates.append(trio.Event())
-            await self.gates[-1].wait()
-
-
-def post(table: Table, url: str, likes: int) -> None:
-    """Count, as the event manager and the pool do."""
-    counter = table.counters.get(url)
-    if counter is None:
-        counter = table.counters[url] = Counter(0)
-        counter.lease(url)
-        table.urls.add(url)
-    counter.delta = {"likes": likes + (counter.delta or {}).get("likes", 0)}
-
-
-def batch_of(table: Table, closed: float = 0.0) -> Batch:
-    table.commit()
-    assert table.rows is not None
-    return Batch(table.id, 0.0, closed, ("likes",), table.rows)
 
 
 def batch(table: int, urls: dict[str, int], closed: float = 0.0) -> Batch:
@@ -217,76 +152,24 @@ async def test_whoever_waits_is_told_when_a_table_is_applied() -> None:
         totals.applied_first()
 
 
-@attrs.define
-class World:
-    """Everything that can happen to totals, one step at a time, next to the plain sum of what was counted."""
+class Sometimes:
+    """A handler that counts some of its events as nothing."""
 
-    totals: Totals
-    store: FakeStore
-    truth: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(URLS, 0))
-    answers: list[tuple[Rows, dict[str, int]]] = attrs.field(factory=list)
-    swapped: list[Table] = attrs.field(factory=list)
-    open: Table = attrs.field(factory=lambda: Table(1, 0.0))
+    kinds: tuple[str, ...] = ("click",)
+    counts: tuple[str, ...] = ("clicks",)
 
-    async def read(self, urls: list[str]) -> None:
-        counts = await self.totals.counts(urls)
-        self.answers.append((counts, self.truth.copy()))
-
-    def step(self, what: str, url: str, nursery: trio.Nursery) -> None:
-        waiting = self.totals.waiting
-        if what == "count":
-            post(self.open, url, 1)
-            self.truth[url] += 1
-        elif what == "swap":
-            self.swapped.append(self.open)
-            self.open = Table(self.open.id + 1, 0.0)
-            self.totals.opened(self.open)
-        elif what == "batch" and self.swapped:
-            table = self.swapped.pop(0)
-            self.totals.batched(batch_of(table))
-        elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
-            waiting[0].frozen = True
-            self.store.commit(waiting[0].increments)
-        elif what == "move" and waiting and waiting[0].increments.last <= self.store.applied:
-            self.totals.applied_first()
-        elif what == "read":
-            nursery.start_soon(self.read, [url])
-        elif what == "read all":
-            nursery.start_soon(self.read, URLS)
-        elif what == "gate" and self.store.gates:
-            self.store.gates.pop(0).set()
-
-    def check(self) -> None:
-        for url, likes in self.truth.items():
-            counts = self.totals.counts_nowait(url)
-            assert counts is None or counts.get("likes", 0) == likes
-        for counts, truth in self.answers:
-            assert {url: n.get("likes", 0) for url, n in counts.items()} == {url: truth[url] for url in counts}
+    def increments(self, kind: str, url: str, times: int) -> dict[str, int]:
+        return {"clicks": 0 if url == A else times}
 
 
-STEPS = ["count", "count", "swap", "batch", "commit", "move", "read", "read all", "gate", "gate"]
-
-
-@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(URLS)), max_size=60), cache=st.integers(3, 4))
-@settings(max_examples=150)
-def test_every_total_is_exact_at_its_moment_whatever_moves_meanwhile(steps: list[tuple[str, str]], cache: int) -> None:
-    async def run() -> None:
-        store = FakeStore(slow=True)
-        world = World(Totals(store, applied=0, cache_urls_max=cache), store)
-        world.totals.opened(world.open)
-        async with trio.open_nursery() as nursery:
-            for what, url in steps:
-                world.step(what, url, nursery)
-                await wait_all_tasks_blocked()
-                world.check()
-            store.slow = False
-            for gate in store.gates:
-                gate.set()
-            for what in ["swap", *["batch"] * 61, *["commit", "move"] * 61]:
-                world.step(what, A, nursery)
-        world.check()
-        assert {url: n["likes"] for url, n in store.rows.items()} == {url: n for url, n in world.truth.items() if n}
-        assert world.totals.unapplied_urls() == set()
-        assert world.totals.rows_waiting == 0
-
-    trio.run(run)
+def test_counts_of_nothing_do_not_get_into_the_way() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10)
+    for table in (1, 2):
+        columns, _ = Handlers({"sometimes": Sometimes()}).increments({"click": {A: 1, B: 1}})
+        rows: Rows = {}
+        add_columns(rows, columns)
+        totals.batched(Batch(table, 0.0, table * 60.0, ("clicks",), rows))
+    totals.applied_first()
+    assert totals.increments(B) == {"clicks": 1}
+    totals.applied_first()
+    assert totals.unapplied_urls() == set()

@@ -140,22 +140,25 @@ class Connection:
             self._receive()
         elif events & (select.EPOLLERR | select.EPOLLHUP):
             self.close()
-        self._watch()
+        if self._busy or len(self._slots) >= PIPELINE_MAX:
+            self._watch()
 
     def answered(self, slot: Slot) -> None:
         """One more answer is known: once none is missing, send them all and go on."""
-        self._lane.release(slot.admitted)
+        if slot.admitted:
+            self._lane.release(slot.admitted)
         self._owed -= 1
         if self._owed or self.state is State.CLOSED:
             return
-        responses = b"".join([slot.response for slot in self._slots if slot.response is not None])
-        if not self._slots[-1].keep_alive:
+        slots = self._slots
+        responses = slots[0].response if len(slots) == 1 else b"".join([one.response or b"" for one in slots])
+        if not slots[-1].keep_alive:
             self.state = State.DISCARD
-        self._slots.clear()
+        slots.clear()
         if not self._data:
             self.deadline = self._lane.now + IDLE_SECONDS
-        self._send(responses)
-        if not self._advancing:
+        self._send(responses or b"")
+        if self._busy and not self._advancing:
             self._advance()
             if self._eof and not self._slots:
                 self.state = State.DISCARD
@@ -190,6 +193,11 @@ class Connection:
         """Give the socket away; the connection is done with it."""
         self.state = State.CLOSED
         return self.socket
+
+    @property
+    def _busy(self) -> bool:
+        """Whether there is more to it than the next request: something waits, or is watched for."""
+        return bool(self._data or self._out or self._eof or self._interest != select.EPOLLIN)
 
     def _watch(self) -> None:
         """Read on as long as there is room for what the client may send."""

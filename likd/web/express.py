@@ -258,8 +258,9 @@ class ExpressLane:
 
         def settled(outcome: Outcome) -> None:
             answer = self._operations.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
+            response = self._responses.make(answer, keep_alive=True)
             for slot in slots:
-                self._fill(slot, answer)
+                slot.fill(response if slot.keep_alive else self._responses.make(answer, keep_alive=False))
             # What they had sent behind these requests has been read on by now.
             self._submit_gathered()
 

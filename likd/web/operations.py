@@ -95,14 +95,12 @@ class Operations:
         self._store = store
         self.body_bytes_max = body_bytes_max
         self._names = handlers.counts
+        self.recall = self._ingest.recall
+        """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
 
     def submit(self, body: bytes, headers: EventHeaders) -> Submission:
         """Offer the events of a request body to the event manager. The submission will be settled."""
         return self._offer(finish(self._read(body, headers)))
-
-    def recall(self, body: bytes) -> tuple[str, str] | None:
-        """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
-        return self._ingest.recall(body)
 
     def submit_gathered(self, events: Events, requests: int) -> Submission:
         """Offer the events of so many requests, each a single event, to the event manager as one submission."""
