@@ -212,6 +212,12 @@ class Config:
         "CONNECTIONS",
         "Open connections at most; past that, new ones are closed.",
     )
+    head_timeout: float = _setting(
+        _number(float, 0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
+    )
+    idle_timeout: float = _setting(
+        _number(float, 0.1, 3600), 60, "SECONDS", "A connection without requests is closed after this time."
+    )
     watches_max: int = _setting(_number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
     blocked_seconds: float = _setting(
         _number(float, 0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."

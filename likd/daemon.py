@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import resource
 import signal
 import sys
 import uuid
@@ -43,6 +44,9 @@ DATABASE = "likd.db"
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 """A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
+
+DESCRIPTORS_RESERVED = 64
+"""File descriptors that connections leave to the journal, the batch files and the store."""
 
 GC_ALLOCATIONS = 50_000
 """Counting makes many objects and no cycles: the cyclic collector need not look often."""
@@ -151,8 +155,10 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             app=app,
             listeners=await open_listeners(config.bind),
             hub=engine.hub,
-            connections_max=config.connections_max,
+            connections_max=min(config.connections_max, _descriptors() - DESCRIPTORS_RESERVED),
             bodies_bytes_max=config.bodies_bytes_max,
+            head_seconds=config.head_timeout,
+            idle_seconds=config.idle_timeout,
             grace_seconds=config.shutdown_timeout / 2,
         )
         engine.root.add("web", web.run)
@@ -192,6 +198,13 @@ def load_observers() -> list[Observer]:
         except Exception as error:
             raise StartError(f"observer {entry_point.name}: {type(error).__name__}: {error}") from error
     return observers
+
+
+def _descriptors() -> int:
+    """How many file descriptors this process may have; as many as it is allowed to ask for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else sys.maxsize
 
 
 def _source(data_dir: Path) -> str:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
 """Work that can be paused after each step, so that others get their turn; its result is what it returns."""
 
-_FIELD = re.compile(r"\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>\w+))?")
+_FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 _WHITESPACE = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
@@ -359,7 +359,9 @@ def _explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     index = place["index"] if place else None
     field = named["field"] if named else place["field"] if place else None
     expected = what.partition(",")[0].removeprefix("Expected ").replace("`", "") if not named else "fields kind, url"
-    return IngestError(what.replace("`", ""), index=int(index) if index else None, field=field, expected=expected)
+    # Both may hold a field's name as the client wrote it.
+    detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
+    return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)
 
 
 def short(text: str) -> str:

@@ -22,10 +22,14 @@ PATIENCE_SECONDS = 20.0
 class Daemon:
     """`likd serve` on `data_dir` and a port of its own."""
 
-    def __init__(self, data_dir: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *flags: str, environment: dict[str, str] | None = None, descriptors: int | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
         command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *flags]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
         assert self.process.stdout is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -291,3 +292,51 @@ def _refused(daemon: Daemon) -> bool:
         client.send(b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n" + b"\n" * 100_000)
         response = client.response()
         return response.status == 503 and "retry-after" in response.headers
+
+
+def test_a_request_that_trickles_in_is_refused_in_time_and_holds_up_nobody(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--head-timeout", "0.5") as daemon:
+        slow = [Client(daemon.address) for _ in range(200)]
+        for n, client in enumerate(slow):
+            client.send(b"POST /v1/events HTTP/1.1\r\nX: "[: 1 + n % 30])
+        with Client(daemon.address) as client:
+            assert client.request("POST", "/v1/events", event()).status == 202
+        for client in slow:
+            with client:
+                assert client.response().status == 408
+                assert client.closed()
+
+
+def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--idle-timeout", "0.5") as daemon, Client(daemon.address) as client:
+        assert client.request("GET", "/healthz").status == 200
+        assert client.closed()
+
+
+def test_connections_leave_descriptors_to_the_journal(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--flush-interval", "0.1", descriptors=100) as daemon:
+        clients = [Client(daemon.address) for _ in range(150)]
+        served = 0
+        for client in clients:
+            with client, contextlib.suppress(OSError, AssertionError):
+                served += client.request("POST", "/v1/events", event("https://example.com/fd")).status == 202
+        assert 30 <= served <= 36
+
+        wait_until(lambda: _is_served(daemon))
+        with Client(daemon.address) as client:
+            assert likes(client, "https://example.com/fd") == served
+        assert daemon.stop() == 0
+
+
+def test_running_out_of_file_descriptors_is_survived(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--flush-interval", "0.1") as daemon:
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+        clients = [Client(daemon.address) for _ in range(100)]
+        wait_until(lambda: b"can't accept a connection" in daemon.log.read_bytes())
+        for client in clients:
+            client.socket.close()
+
+        wait_until(lambda: _is_served(daemon))
+        with Client(daemon.address) as client:
+            wait_until(lambda: client.request("POST", "/v1/events", event()).status == 202)
+        assert daemon.stop() == 0

@@ -6,9 +6,9 @@ import select
 import socket
 from collections import deque
 from enum import Enum, auto
-from typing import Protocol
 
-from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Heads, Operation
+from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Operation
+from likd.web.lane import Lane, Slot
 
 RECEIVE_BYTES = 1 << 18
 PIPELINE_MAX = 64
@@ -19,8 +19,6 @@ OUTPUT_BYTES_MAX = 1 << 18
 BODY_ADMITTED_BYTES = 1 << 14
 """Bodies up to this size are taken without asking: they are here with their heads already."""
 
-HEAD_SECONDS = 10.0
-IDLE_SECONDS = 60.0
 BODY_SECONDS = 20.0
 BODY_BYTES_PER_SECOND = 16_384
 LINGER_SECONDS = 2.0
@@ -33,60 +31,6 @@ class State(Enum):
     BODY = auto()
     DISCARD = auto()
     CLOSED = auto()
-
-
-class Lane(Protocol):
-    """What a connection asks of its server."""
-
-    heads: Heads
-    now: float
-    """The time, in seconds of a clock that only goes forward."""
-    stopping: bool
-    """Whether each connection is to end with its next answer."""
-
-    def request(self, slot: Slot, head: Head, body: bytes) -> None:
-        """Answer a request by filling the slot, now or later."""
-
-    def admit(self, head: Head) -> bytes | None:
-        """None if a body of this length may be received, else the answer instead."""
-
-    def release(self, length: int) -> None:
-        """So many bytes of a body that was admitted are let go of."""
-
-    def refusal(self, status: int, detail: str) -> bytes:
-        """The answer to what breaks HTTP."""
-
-    def hand_over(self, connection: Connection, data: bytes) -> None:
-        """The connection is not for this lane; `data` was read from it already."""
-
-    def watch(self, connection: Connection, events: int) -> None:
-        """Call `ready` when the socket is ready for `events` (bits of epoll)."""
-
-    def closed(self, connection: Connection) -> None:
-        """The connection is about to be closed."""
-
-
-class Slot:
-    """The place of one answer in a connection's order of answers."""
-
-    __slots__ = ("admitted", "connection", "keep_alive", "response")
-
-    def __init__(self, connection: Connection, keep_alive: bool, admitted: int = 0) -> None:
-        self.connection = connection
-        self.keep_alive = keep_alive
-        self.admitted = admitted
-        """Bytes of the request's body that its lane has to account for until it is answered."""
-        self.response: bytes | None = None
-
-    def fill(self, response: bytes) -> None:
-        """The answer is known: it is sent when its turn comes."""
-        self.response = response
-        self.connection.answered(self)
-
-    def abandon(self) -> None:
-        """There will be no answer."""
-        self.connection.close()
-        self.connection.answered(self)
 
 
 class Connection:
@@ -116,7 +60,7 @@ class Connection:
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         self.socket = sock
         self.state = State.HEADS
-        self.deadline = lane.now + HEAD_SECONDS
+        self.deadline = lane.now + lane.head_seconds
         self._lane = lane
         self._data = b""
         self._advancing = False
@@ -156,7 +100,7 @@ class Connection:
             self.state = State.DISCARD
         slots.clear()
         if not self._data:
-            self.deadline = self._lane.now + IDLE_SECONDS
+            self.deadline = self._lane.now + self._lane.idle_seconds
         self._send(responses or b"")
         if self._busy and not self._advancing:
             self._advance()
@@ -168,7 +112,7 @@ class Connection:
     def expire(self) -> None:
         """The deadline has passed."""
         if self._slots:
-            self.deadline = self._lane.now + IDLE_SECONDS
+            self.deadline = self._lane.now + self._lane.idle_seconds
         elif self.state is State.BODY or (self.state is State.HEADS and self._data):
             self._refuse(self._lane.refusal(408, "the request did not arrive in time"))
         else:
@@ -227,7 +171,7 @@ class Connection:
                 self._data += data
             else:
                 self._data = data
-                self.deadline = self._lane.now + HEAD_SECONDS
+                self.deadline = self._lane.now + self._lane.head_seconds
             self._advance()
         elif self.state is State.BODY:
             self._take_body(data)

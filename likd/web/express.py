@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from likd.events import Accepted, Events, Outcome, Submission
-from likd.web.connection import Connection, Slot
+from likd.web.connection import Connection
 from likd.web.http1 import Head, Heads, Operation, Responses
+from likd.web.lane import Client, Slot
 from likd.web.operations import Answer, Operations, answer_problem
 from likd.web.problem import Problem
 
@@ -47,7 +48,11 @@ class ExpressLane:
         connections_elsewhere: Callable[[], int],
         connections_max: int,
         bodies_bytes_max: int,
+        head_seconds: float,
+        idle_seconds: float,
     ) -> None:
+        self.head_seconds = head_seconds
+        self.idle_seconds = idle_seconds
         self.heads = Heads()
         self.now = time.monotonic()
         self.stopping = False
@@ -153,16 +158,16 @@ class ExpressLane:
         """The answer to what breaks HTTP."""
         return self._responses.make(answer_problem(Problem(status, detail)), keep_alive=False)
 
-    def hand_over(self, connection: Connection, data: bytes) -> None:
+    def hand_over(self, connection: Client, data: bytes) -> None:
         """Give the connection to the other lane."""
         self.closed(connection)
         self._give(connection.detach(), data)
 
-    def watch(self, connection: Connection, events: int) -> None:
+    def watch(self, connection: Client, events: int) -> None:
         """Watch the connection's socket for `events`."""
         self._epoll.modify(connection.socket.fileno(), events)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Client) -> None:
         """Forget the connection."""
         fd = connection.socket.fileno()
         del self._connections[fd]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +18,8 @@ from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
 PING_SECONDS = 20.0
-READ_TIMEOUT_SECONDS = 75.0
-KEEP_ALIVE_SECONDS = 60.0
+READ_TIMEOUT_SECONDS_MIN = 45.0
+"""A websocket that is watched and says nothing still answers two pings in that time."""
 MESSAGE_BYTES_MAX = 1 << 20
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ class FullLane:
     so its `TCPServer`, one connection's server, is given a stream that plays those bytes first.
     """
 
-    def __init__(self, app: QuartTrio, *, connections_max: int) -> None:
+    def __init__(self, app: QuartTrio, *, connections_max: int, idle_seconds: float) -> None:
         self._app = app
         self._asgi = ASGIWrapper(app)
         self._context = WorkerContext(None)
@@ -41,8 +42,10 @@ class FullLane:
         self._config.include_server_header = False
         self._config.websocket_ping_interval = PING_SECONDS
         self._config.websocket_max_message_size = MESSAGE_BYTES_MAX
-        self._config.read_timeout = int(READ_TIMEOUT_SECONDS)
-        self._config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+        # Hypercorn's own timer for idle connections does not start when the request's task is cancelled, which
+        # Quart-Trio does after each response; a read that takes too long ends the connection all the same.
+        self._config.read_timeout = math.ceil(max(idle_seconds, READ_TIMEOUT_SECONDS_MIN))
+        self._config.keep_alive_timeout = idle_seconds
         self._given, self._taken = trio.open_memory_channel[tuple[socket.socket, bytes]](connections_max)
         self._connections = trio.CancelScope()
         self.connections = 0

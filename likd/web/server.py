@@ -30,9 +30,11 @@ class WebServer:
         hub: LiveHub,
         connections_max: int,
         bodies_bytes_max: int,
+        head_seconds: float,
+        idle_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self._full = FullLane(app, connections_max=connections_max)
+        self._full = FullLane(app, connections_max=connections_max, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
             listeners=listeners,
@@ -40,6 +42,8 @@ class WebServer:
             connections_elsewhere=lambda: self._full.connections,
             connections_max=connections_max,
             bodies_bytes_max=bodies_bytes_max,
+            head_seconds=head_seconds,
+            idle_seconds=idle_seconds,
         )
         self._hub = hub
         self._grace = grace_seconds
