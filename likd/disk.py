@@ -163,7 +163,10 @@ class RealDisk:
     def _set_aside(self, name: str) -> None:
         folder = self.path / "damaged"
         folder.mkdir(mode=0o750, exist_ok=True)
-        (self.path / name).replace(folder / name)
+        target = folder / name
+        while target.exists():
+            target = target.with_name(target.name + "+")
+        (self.path / name).replace(target)
         self._sync_directory()
 
     def _sync_directory(self) -> None:

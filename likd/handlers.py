@@ -92,6 +92,10 @@ class Registration:
     off: bool = False
 
 
+ANY = ""
+"""In place of a handler's name: whichever handlers want the kind."""
+
+
 class Aside(NamedTuple):
     """An event that a handler could not count, kept for replay."""
 
@@ -159,15 +163,16 @@ class Handlers:
         """What events set aside earlier add now, each asked of its own handler; what is still set aside."""
         rows: Rows = {}
         aside: list[Aside] = []
-        named = {r.name: r for r in self.registered}
         for event in events:
-            registration = named.get(event.handler)
-            if registration is None or event.kind not in registration.handler.kinds:
+            wanting = self._by_kind.get(event.kind, [])
+            if event.handler != ANY:
+                wanting = [registration for registration in wanting if registration.name == event.handler]
+            if not wanting:
                 aside.append(event)
-            else:
-                columns: Columns = {}
+            columns: Columns = {}
+            for registration in wanting:
                 self._count(registration, event.kind, {event.url: event.times}, columns, aside)
-                add_columns(rows, columns)
+            add_columns(rows, columns)
         return rows, aside
 
     def _count(

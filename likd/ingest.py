@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
-import trio
 
 from likd.events import Events
+from likd.steps import Steps, count_pieces
 from likd.urls import canonical
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512
 """Pieces that are longer are not remembered: each of the two memories stays under about 40 MB."""
 
-SLICE_BYTES = 1 << 17
 SLICE_EVENTS = 1000
-"""A step reads so much, about a millisecond's worth."""
-
-T = TypeVar("T")
-Steps: TypeAlias = Generator[None, None, T]
-"""Work that can be paused after each step, so that others get their turn; its result is what it returns."""
+"""A step adds up so many pieces, at most a few milliseconds' worth."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
@@ -49,10 +43,6 @@ class IngestError(Exception):
         self.detail = detail
         self.malformed = malformed
         self.place = {"line": line, "index": index, "field": field, "expected": expected}
-
-
-class TooLarge(Exception):
-    """A body is larger than the limit after inflation."""
 
 
 class _Event(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,63 +95,6 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_events = msgspec.json.Decoder(list[_Event]).decode
 
 
-def inflate(body: bytes, limit: int) -> Steps[bytes]:
-    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, IngestError if it is not whole and sound."""
-    pieces: list[bytes] = []
-    room = limit + 1
-    try:
-        while body:
-            inflater = zlib.decompressobj(wbits=31)
-            while not inflater.eof:
-                if not body:
-                    raise IngestError("the gzip data is cut short", malformed=True)
-                pieces.append(inflater.decompress(body, min(room, SLICE_BYTES)))
-                body = inflater.unconsumed_tail or inflater.unused_data
-                room -= len(pieces[-1])
-                if room <= 0:
-                    raise TooLarge
-                yield
-    except zlib.error as error:
-        raise IngestError(f"the body is not gzip data: {error}", malformed=True) from None
-    return b"".join(pieces)
-
-
-def finish(steps: Steps[T]) -> T:
-    """Do all steps at once."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-
-
-async def finish_in_turns(steps: Steps[T]) -> T:
-    """Do all steps, letting other tasks in between."""
-    try:
-        while True:
-            next(steps)
-            await trio.lowlevel.checkpoint()
-    except StopIteration as done:
-        result: T = done.value
-        return result
-
-
-def _count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
-    """How often each piece between separators occurs."""
-    counted: Counter[bytes] = Counter()
-    begin = 0
-    while len(body) - begin > SLICE_BYTES:
-        end = body.find(separator, begin + SLICE_BYTES)
-        if end == -1:
-            break
-        counted.update(body[begin:end].split(separator))
-        begin = end + len(separator)
-        yield
-    counted.update(body[begin:].split(separator))
-    return counted
-
-
 def _add(urls: dict[str, int], found: list[str | None], times: list[int]) -> None:
     """Add `times` to the `urls` that were found, at C speed where each of them is new."""
     new = dict(zip(found, times, strict=True))
@@ -210,7 +143,7 @@ class Ingest:
         return result
 
     def _read_lines(self, body: bytes) -> Steps[tuple[Events, int]]:
-        counted = yield from _count_pieces(body, b"\n")
+        counted = yield from count_pieces(body, b"\n")
         counted.pop(b"", None)
         try:
             return (yield from self._add_up(counted, self._lines))
@@ -226,7 +159,7 @@ class Ingest:
         # inside a string leaves a piece that is no JSON, and then the array is read the slow and exact way.
         for separator in (b"},{", b"}, {"):
             if separator in body and body.startswith(b"[{") and body.endswith(b"}]"):
-                counted = yield from _count_pieces(body[2:-2], separator)
+                counted = yield from count_pieces(body[2:-2], separator)
                 try:
                     return (yield from self._add_up(counted, self._elements))
                 except _BadPiece:

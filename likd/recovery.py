@@ -13,7 +13,7 @@ from likd import aside, batchfile, journal
 from likd.batchfile import Batch, DamagedBatch
 from likd.disk import TEMPORARY, Disk
 from likd.events import IdempotencyKey, Rows, add_columns
-from likd.handlers import Aside, Handlers, columns
+from likd.handlers import ANY, Aside, Handlers, columns
 from likd.journal import Entry, Header, SegmentDamage
 from likd.keys import KeyLog, KeyWindow
 
@@ -51,6 +51,9 @@ class Replayed:
         columns, aside = handlers.increments(entry.events)
         add_columns(self.rows, columns)
         self.aside += aside
+        for kind in entry.events.keys() - set(handlers.kinds):
+            # Its handler was uninstalled: the events wait until one comes that wants them.
+            self.aside += [Aside(ANY, kind, url, n) for url, n in entry.events[kind].items()]
         self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from likd import aside, batchfile, journal
 from likd.disk import RealDisk
 from likd.events import IdempotencyKey, Submission
-from likd.handlers import Aside
-from likd.journal import Journal
+from likd.handlers import Aside, Handlers, Likes
+from likd.journal import Entry, Journal
+from likd.keys import KeyLog, KeyWindow
+from likd.recovery import Recovery
 from tests.directory import by_table, damaged, likes, new_window, recover, write_batch, write_segment
 
 A, B, C = "http://a/", "http://b/", "http://c/"
@@ -176,3 +180,29 @@ async def test_files_of_others_are_left_alone(disk: RealDisk) -> None:
     found = await recover(disk)
     assert (found.steps, found.next_table) == ([], 1)
     assert await disk.names() == ["journal_x", "likd.sqlite", "notes.txt", "tab_5"]
+
+
+async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> None:
+    await write_segment(disk, 5, Entry(1, 0, 1, [], {"like": {A: 1}, "heart": {A: 4}}))
+    assert by_table(await recover(disk)) == {5: {A: 1}}
+    assert aside.decode(await disk.read("aside_000000000005")) == [Aside("", "heart", A, 4)]
+
+    class Hearts:
+        kinds: tuple[str, ...] = ("heart",)
+        counts: tuple[str, ...] = ("hearts",)
+
+        def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+            return {"hearts": times}
+
+    handlers = Handlers({"likes": Likes(), "hearts": Hearts()})
+    window = KeyWindow(window_seconds=60, keys_max=100)
+    keys = KeyLog(disk, window_seconds=60, keys_max=100)
+    found = await Recovery(disk, applied=5, handlers=handlers, keys=keys, window=window).run()
+    assert [batch.rows for batch in found.batches] == [{A: {"hearts": 4}}]
+
+
+async def test_a_second_damaged_file_of_a_name_does_not_take_the_place_of_the_first(disk: RealDisk) -> None:
+    for data in (b"one", b"two"):
+        (disk.path / "tab_000000000001").write_bytes(data)
+        await disk.set_aside("tab_000000000001")
+    assert damaged(disk) == ["tab_000000000001", "tab_000000000001+"]

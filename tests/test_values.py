@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from likd.cli.accesslog import NotALogLine, delivered
+from likd.cli.sending.accesslog import NotALogLine, delivered
 from likd.config import Bind, Config, ConfigError, load, settings
 from likd.tolerance import WriteTolerance
 from likd.urls import URL_BYTES_MAX, canonical

@@ -14,16 +14,16 @@ import click
 import httpx
 import trio
 
-from likd.cli.accesslog import ORIGIN
 from likd.cli.client import ClientError, Daemon, daemon_options, until_signal
-from likd.cli.delivery import Delivery
-from likd.cli.formats import AccessLog, Format, Ndjson
-from likd.cli.ledger import Ledger, NoLedger
-from likd.cli.records import Options
-from likd.cli.report import Report
-from likd.cli.resume import Gap, StateFile
-from likd.cli.sources import read_file, read_stream
-from likd.cli.spans import Extent, Source, Span
+from likd.cli.sending.accesslog import ORIGIN
+from likd.cli.sending.delivery import Delivery
+from likd.cli.sending.formats import AccessLog, Format, Ndjson
+from likd.cli.sending.ledger import Ledger, NoLedger
+from likd.cli.sending.records import Options
+from likd.cli.sending.report import Report
+from likd.cli.sending.resume import Gap, StateFile
+from likd.cli.sending.sources import read_file, read_stream
+from likd.cli.sending.spans import Extent, Source, Span
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 KEYS_SECONDS = 86_400

@@ -11,19 +11,10 @@ import msgspec
 
 from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, Events, IdempotencyKey, Outcome, Submission
 from likd.handlers import Handlers
-from likd.ingest import (
-    SLICE_BYTES,
-    Ingest,
-    IngestError,
-    Steps,
-    TooLarge,
-    finish,
-    finish_in_turns,
-    inflate,
-    short,
-)
+from likd.ingest import Ingest, IngestError, short
 from likd.intake import Intake
 from likd.keys import KEY, KeyReused
+from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import Store, StoreError
 from likd.top import NET, top
 from likd.totals import Totals
@@ -133,6 +124,8 @@ class Operations:
             events, size = yield from self._ingest.read(body)
         except TooLarge:
             raise self.too_large() from None
+        except BadGzip as error:
+            raise Problem(400, str(error)) from None
         except IngestError as error:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         return Submission(events, size, key)

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import attrs
 
-from likd.cli.accesslog import NotALogLine, delivered
-from likd.cli.spans import LINE_BYTES_MAX, Span
-from likd.cli.tally import Tally
+from likd.cli.sending.accesslog import NotALogLine, delivered
+from likd.cli.sending.spans import LINE_BYTES_MAX, Span
+from likd.cli.sending.tally import Tally
 
 
 class LineRefused(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Protocol
 
-from likd.cli.formats import Batch
-from likd.cli.spans import Span
-from likd.cli.tally import Tally
+from likd.cli.sending.formats import Batch
+from likd.cli.sending.spans import Span
+from likd.cli.sending.tally import Tally
 
 
 class Ledger(Protocol):

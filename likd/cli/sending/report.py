@@ -16,8 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from likd.cli.spans import Source, Span
-from likd.cli.tally import Tally
+from likd.cli.sending.spans import Source, Span
+from likd.cli.sending.tally import Tally
 
 UNPARSABLE_SHOWN = 5
 

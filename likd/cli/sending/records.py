@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from likd.cli.spans import Extent
-from likd.cli.tally import Tally
+from likd.cli.sending.spans import Extent
+from likd.cli.sending.tally import Tally
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import trio
 
-from likd.cli.resume import Gap, read_span
-from likd.cli.spans import Cutter, Extent, Source, Span
+from likd.cli.sending.resume import Gap, read_span
+from likd.cli.sending.spans import Cutter, Extent, Source, Span
 
 CHUNK_BYTES = 256 << 10
 STREAM_SECONDS = 1.0

@@ -19,8 +19,8 @@ import msgspec
 import trio
 
 from likd.cli.client import ClientError
-from likd.cli.formats import Batch, Format, read
-from likd.cli.records import (
+from likd.cli.sending.formats import Batch, Format, read
+from likd.cli.sending.records import (
     Accepted,
     Begin,
     File,
@@ -33,8 +33,8 @@ from likd.cli.records import (
     digest,
     encode,
 )
-from likd.cli.spans import Extent, Source, Span
-from likd.cli.tally import Tally
+from likd.cli.sending.spans import Extent, Source, Span
+from likd.cli.sending.tally import Tally
 
 VERSION = 1
 HEAD_BYTES = 4096

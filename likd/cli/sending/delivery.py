@@ -14,11 +14,11 @@ import httpx
 import trio
 
 from likd.cli.client import ClientError, pause
-from likd.cli.formats import Batch, Format, read
-from likd.cli.ledger import Ledger
-from likd.cli.spans import Source, Span
-from likd.cli.tally import Tally
-from likd.cli.verdict import NOTHING_COUNTED, RETRIED, Wrong, judge
+from likd.cli.sending.formats import Batch, Format, read
+from likd.cli.sending.ledger import Ledger
+from likd.cli.sending.spans import Source, Span
+from likd.cli.sending.tally import Tally
+from likd.cli.sending.verdict import NOTHING_COUNTED, RETRIED, Wrong, judge
 
 GZIP_LEVEL = 6
 

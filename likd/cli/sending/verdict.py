@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from likd.cli.client import ClientError, printable
-from likd.cli.formats import Batch
+from likd.cli.sending.formats import Batch
 
 NOTHING_COUNTED = frozenset([429, 503])
 """Not taken, and may be later."""

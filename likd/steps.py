@@ -1,0 +1,82 @@
+"""Steps: long work on bytes that lets others in between."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
+
+import trio
+
+SLICE_BYTES = 1 << 17
+"""A step reads so much, about a millisecond's worth."""
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that can be paused after each step, so that others get their turn; its result is what it returns."""
+
+
+class TooLarge(Exception):
+    """A body is larger than the limit after inflation."""
+
+
+class BadGzip(Exception):
+    """A body is not gzip data, or not whole; the message says which."""
+
+
+def finish(steps: Steps[T]) -> T:
+    """Do all steps at once."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def finish_in_turns(steps: Steps[T]) -> T:
+    """Do all steps, letting other tasks in between."""
+    try:
+        while True:
+            next(steps)
+            await trio.lowlevel.checkpoint()
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
+    """How often each piece between separators occurs."""
+    counted: Counter[bytes] = Counter()
+    begin = 0
+    while len(body) - begin > SLICE_BYTES:
+        end = body.find(separator, begin + SLICE_BYTES)
+        if end == -1:
+            break
+        counted.update(body[begin:end].split(separator))
+        begin = end + len(separator)
+        yield
+    counted.update(body[begin:].split(separator))
+    return counted
+
+
+def inflate(body: bytes, limit: int) -> Steps[bytes]:
+    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, BadGzip if it is not whole and sound."""
+    pieces: list[bytes] = []
+    room = limit + 1
+    try:
+        while body:
+            inflater = zlib.decompressobj(wbits=31)
+            while not inflater.eof:
+                if not body:
+                    raise BadGzip("the gzip data is cut short")
+                pieces.append(inflater.decompress(body, min(room, SLICE_BYTES)))
+                body = inflater.unconsumed_tail or inflater.unused_data
+                room -= len(pieces[-1])
+                if room <= 0:
+                    raise TooLarge
+                yield
+    except zlib.error as error:
+        raise BadGzip(f"the body is not gzip data: {error}") from None
+    return b"".join(pieces)
