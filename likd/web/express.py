@@ -177,6 +177,7 @@ class ExpressLane:
 
     def _serve_ready(self) -> None:
         self.now = time.monotonic()
+        listeners: list[socket.socket] = []
         for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
             connection = self._connections.get(fd)
             if connection is not None:
@@ -187,8 +188,11 @@ class ExpressLane:
                     log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
                     connection.close()
             elif fd in self._listeners:
-                self._accept(self._listeners[fd])
+                listeners.append(self._listeners[fd])
         self._submit_gathered()
+        # New connections come last: one that closed just now may have left them its file descriptor.
+        for listener in listeners:
+            self._accept(listener)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -242,8 +246,12 @@ class ExpressLane:
                 self._fill_when_settled(slot, await self._operations.submit_long(body, head.events))
         except Problem as problem:
             self._fill(slot, answer_problem(problem))
+        except Exception as error:
+            # One request's fault must not end the others.
+            log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+            self._fill(slot, answer_problem(Problem(500, "the request could not be read")))
         except BaseException:
-            # Without an answer the client must not wait.
+            # Cancelled: without an answer the client must not wait.
             slot.abandon()
             raise
         self._submit_gathered()
