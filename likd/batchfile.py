@@ -65,11 +65,11 @@ def encode(batch: Batch) -> bytes:
         f" urls={len(batch.rows)} counts={','.join(names)}\n"
     )
     line = "%d\t" * len(names) + "%s\n"
+    zeros = (0,) * len(names)
     lines = [header]
     rows = batch.rows
     for url in sorted(rows):
-        get = rows[url].get
-        lines.append(line % (*[get(name, 0) for name in names], url))
+        lines.append(line % (*map(rows[url].get, names, zeros), url))
     body = "".join(lines).encode()
     sums = batch.sums
     end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"

@@ -58,15 +58,19 @@ def add_events(events: Events, more: Mapping[str, Mapping[str, int]]) -> None:
     """Add the events of `more` to `events` in place."""
     for kind, urls in more.items():
         mine = events.setdefault(kind, {})
-        for url, n in urls.items():
-            mine[url] = mine.get(url, 0) + n
+        if mine.keys().isdisjoint(urls):
+            mine.update(urls)
+        else:
+            for url, n in urls.items():
+                mine[url] = mine.get(url, 0) + n
 
 
 def total(rows: Iterable[Mapping[str, int]]) -> Counts:
     """The sums over `rows`, by name."""
     sums: Counts = {}
     for counts in rows:
-        add(sums, counts)
+        for name, n in counts.items():
+            sums[name] = sums.get(name, 0) + n
     return sums
 
 

@@ -15,7 +15,7 @@ def canonical(url: str) -> str:
 
     The limit holds for the URL as it is written and for its canonical form, which is ASCII.
     """
-    if not url[:8].lower().startswith(_SCHEMES):
+    if not url.startswith(_SCHEMES) and not url[:8].lower().startswith(_SCHEMES):
         raise ValueError(f"expected {EXPECTED}")
     # A character is at least a byte, so only URLs near the limit need to be encoded to be measured.
     if len(url) > URL_BYTES_MAX // 4 and len(url.encode(errors="replace")) > URL_BYTES_MAX:
