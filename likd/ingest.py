@@ -160,7 +160,7 @@ class Ingest:
             return whole
 
     def _recall_lines(self, body: bytes) -> tuple[Events, int] | None:
-        """The events of lines that are all remembered and of one kind: so few are seldom equal, so count URLs instead."""
+        """The events of lines that are all known and of one kind; so few are seldom equal, so URLs are counted."""
         lines = body.split(b"\n")
         if not lines[-1]:
             lines.pop()

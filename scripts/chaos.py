@@ -268,10 +268,11 @@ class Chaos:
         self.daemon.signal(signal.SIGCONT)
 
     async def _order(self, name: str, **order: object) -> None:
+        # Counted before it is sent: the crash of the web takes the answer along.
+        self.faults[name] += 1
         status, answer = await ask(self.daemon.port, "POST", "/v1/fault", json.dumps(order).encode())
         if status != 202:
             raise Wrong(f"{order}: {status} {answer}")
-        self.faults[name] += 1
 
     async def _crash_child(self) -> None:
         child = self.rng.choice(CHILDREN)
