@@ -36,16 +36,6 @@ def add(counts: Counts, increments: Mapping[str, int]) -> None:
         counts[name] = counts.get(name, 0) + n
 
 
-def add_rows(rows: Rows, increments: Mapping[str, Counts]) -> None:
-    """Add the counts of every URL of `increments` to `rows` in place, sharing no dict between the two."""
-    for url, counts in increments.items():
-        mine = rows.get(url)
-        if mine is None:
-            rows[url] = counts.copy()
-        else:
-            add(mine, counts)
-
-
 def add_columns(rows: Rows, columns: Mapping[str, Mapping[str, int]]) -> None:
     """Add `columns` to `rows` in place."""
     for name, urls in columns.items():

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from likd.batchfile import Batch
-from likd.events import Counts, Rows, add, add_rows
+from likd.events import Counts, Rows, add
 from likd.store import Increments, Store
 from likd.table import Table
 
@@ -42,7 +42,6 @@ class Totals:
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self._tables: dict[int, Table] = {}
-        self._unapplied: Rows = {}
         self._cache: OrderedDict[str, Counts] = OrderedDict()
         self._cache_max = cache_urls_max
         self._moved = trio.Event()
@@ -56,9 +55,11 @@ class Totals:
         del self._tables[table.id]
 
     def batched(self, batch: Batch) -> None:
-        """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids."""
+        """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids.
+
+        The rows of `batch` belong to the totals from now on.
+        """
         self._tables.pop(batch.table, None)
-        add_rows(self._unapplied, batch.rows)
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         if (
@@ -69,12 +70,11 @@ class Totals:
         ):
             increments = last.increments
             self.rows_waiting -= len(increments.rows)
-            add_rows(increments.rows, batch.rows)
+            _merge(increments.rows, batch.rows)
             increments.last = batch.table
             last.tables.append(batch.table)
         else:
-            rows = {url: counts.copy() for url, counts in batch.rows.items()}
-            increments = Increments(batch.table, batch.table, minute, rows)
+            increments = Increments(batch.table, batch.table, minute, batch.rows)
             self.waiting.append(Waiting(increments, [batch.table], since=batch.closed))
         self.rows_waiting += len(increments.rows)
 
@@ -83,11 +83,8 @@ class Totals:
         first = self.waiting.popleft()
         increments = first.increments
         self.rows_waiting -= len(increments.rows)
-        for url, counts in increments.rows.items():
-            cached = self._cache.get(url)
-            if cached is not None:
-                add(cached, counts)
-            self._subtract(url, counts)
+        for url in self._cache.keys() & increments.rows.keys():
+            add(self._cache[url], increments.rows[url])
         self.applied = increments.last
         self._moved.set()
         self._moved = trio.Event()
@@ -116,10 +113,10 @@ class Totals:
 
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
-        urls = set(self._unapplied)
-        for table in self._tables.values():
-            urls.update(table.urls)
-        return urls
+        return set().union(
+            *(table.urls for table in self._tables.values()),
+            *(item.increments.rows for item in self.waiting),
+        )
 
     async def wait_moved(self) -> None:
         """Wait until the next table is applied."""
@@ -140,20 +137,25 @@ class Totals:
 
     def _add_up(self, url: str, base: Counts) -> Counts:
         counts = base.copy()
-        unapplied = self._unapplied.get(url)
-        if unapplied is not None:
-            add(counts, unapplied)
+        for item in self.waiting:
+            waiting = item.increments.rows.get(url)
+            if waiting is not None:
+                add(counts, waiting)
         for table in self._tables.values():
             open_counts = table.counts(url)
             if open_counts is not None:
                 add(counts, open_counts)
         return counts
 
-    def _subtract(self, url: str, counts: Counts) -> None:
-        unapplied = self._unapplied[url]
-        for name, n in counts.items():
-            unapplied[name] -= n
-            if not unapplied[name]:
-                del unapplied[name]
-        if not unapplied:
-            del self._unapplied[url]
+
+def _merge(rows: Rows, more: Rows) -> None:
+    """Add `more` to `rows` in place; counts that are new there are taken over as they are."""
+    if rows.keys().isdisjoint(more):
+        rows.update(more)
+        return
+    for url, counts in more.items():
+        mine = rows.get(url)
+        if mine is None:
+            rows[url] = counts
+        else:
+            add(mine, counts)

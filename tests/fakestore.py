@@ -8,9 +8,10 @@ import trio
 
 from likd.batchfile import Batch
 from likd.counter import Counter
-from likd.events import Counts, Rows, add_rows
+from likd.events import Counts, Rows
 from likd.store import Increments, StoreError
 from likd.table import Table
+from tests.rows import add_rows
 
 
 class FakeStore:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd.events import Accepted, Outcome, Refused, Submission, add, add_columns, add_events, add_rows, total
+from likd.events import Accepted, Outcome, Refused, Submission, add, add_columns, add_events, total
 
 COUNTS = st.dictionaries(st.sampled_from(["likes", "unlikes"]), st.integers(1, 1 << 40))
 ROWS = st.dictionaries(st.sampled_from("abc"), COUNTS)
@@ -21,22 +21,6 @@ def test_counts_are_added_by_name() -> None:
     counts = {"likes": 1, "unlikes": 2}
     add(counts, {"likes": 4, "impressions": 8})
     assert counts == {"likes": 5, "unlikes": 2, "impressions": 8}
-
-
-@given(ROWS, ROWS)
-def test_rows_are_added_by_url_and_share_nothing(
-    first: dict[str, dict[str, int]], second: dict[str, dict[str, int]]
-) -> None:
-    before = {url: counts.copy() for url, counts in second.items()}
-    sums = {url: counts.copy() for url, counts in first.items()}
-    add_rows(sums, second)
-    for url in {*first, *second}:
-        for name in ("likes", "unlikes"):
-            expected = first.get(url, {}).get(name, 0) + second.get(url, {}).get(name, 0)
-            assert sums[url].get(name, 0) == expected
-    for counts in sums.values():
-        counts["likes"] = -1
-    assert second == before
 
 
 @given(ROWS)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import trio
 
-from likd.events import Counts, Rows, add_rows
+from likd.events import Counts, Rows
 from likd.store import Increments, StoreError
+from tests.rows import add_rows
 
 
 class SimStore:
