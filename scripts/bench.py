@@ -278,16 +278,18 @@ wrk.headers["Content-Type"] = "application/json"
 local n = 0
 function request()
   n = n + 1
-  return wrk.format(nil, nil, nil, '{"kind":"like","url":"https://example.com/page/' .. (n % 1000) .. '"}')
+  return wrk.format(nil, nil, nil, '{"kind":"like","url":"https://example.com/page/' .. (PAGE) .. '"}')
 end
 """
+THOUSAND = "n % 1000"
+ZIPF = "math.floor(100000 ^ math.random())"
 MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
-def wrk(daemon: Daemon, target: str, connections: int, seconds: int) -> tuple[int, float, float]:
+def wrk(daemon: Daemon, target: str, connections: int, seconds: int, page: str = THOUSAND) -> tuple[int, float, float]:
     """(requests, requests/s, p99 in ms)."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(WRK_SCRIPT)
+        script.write(WRK_SCRIPT.replace("PAGE", page))
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name]
         command.append(daemon.url + target)
@@ -300,21 +302,24 @@ def wrk(daemon: Daemon, target: str, connections: int, seconds: int) -> tuple[in
 
 
 def single(bench: Bench) -> None:
-    """One like a request, 1000 URLs."""
+    """One like a request, over 1000 URLs where nothing else is said."""
     if not shutil.which("wrk"):
         bench.missing.append("wrk: single requests were not measured")
         return
     seconds = max(1, int(5 * bench.scale))
-    for name, target, connections in (
-        ("single-like POST, 64 keep-alive connections", "/v1/events", 64),
-        ("single-like POST, 1 connection", "/v1/events", 1),
-        ("single-like POST through the full lane (Quart), 64 conn.", "/v1/events?", 64),
+    for name, target, connections, page in (
+        ("single-like POST, 64 keep-alive connections", "/v1/events", 64, THOUSAND),
+        ("single-like POST, 64 connections, one URL", "/v1/events", 64, "1"),
+        ("single-like POST, 64 connections, Zipf over 100,000 URLs", "/v1/events", 64, ZIPF),
+        ("single-like POST, 256 connections", "/v1/events", 256, THOUSAND),
+        ("single-like POST, 1 connection", "/v1/events", 1, THOUSAND),
+        ("single-like POST through the full lane (Quart), 64 conn.", "/v1/events?", 64, THOUSAND),
     ):
         daemon = Daemon("--flush-interval", "1")
-        done = wrk(daemon, target, connections, 1)[0]
+        done = wrk(daemon, target, connections, 1, page)[0]
         rates, p99s = [], []
         for _ in range(bench.runs):
-            requests, rate, p99 = wrk(daemon, target, connections, seconds)
+            requests, rate, p99 = wrk(daemon, target, connections, seconds, page)
             done += requests
             rates.append(rate)
             p99s.append(p99)
