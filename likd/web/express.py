@@ -122,12 +122,7 @@ class ExpressLane:
             elif len(body) > INLINE_BYTES_MAX:
                 self._do_later(slot, head, body)
             else:
-                try:
-                    submission = self._operations.submit(body, head.events)
-                except Problem as problem:
-                    self._fill(slot, answer_problem(problem))
-                else:
-                    self._fill_when_settled(slot, submission)
+                self._read(slot, head, body)
         elif head.operation is Operation.COUNTS:
             try:
                 answer = self._operations.counts_nowait(head.urls)
@@ -256,8 +251,19 @@ class ExpressLane:
             raise
         self._submit_gathered()
 
+    def _read(self, slot: Slot, head: Head, body: bytes) -> None:
+        try:
+            submission = self._operations.read(body, head.events)
+            if head.plain and submission.size == 1:
+                ((kind, (url,)),) = submission.events.items()
+                self._gather(slot, (kind, url))
+            else:
+                self._fill_when_settled(slot, self._operations.offer(submission))
+        except Problem as problem:
+            self._fill(slot, answer_problem(problem))
+
     def _gather(self, slot: Slot, event: tuple[str, str]) -> None:
-        """Let a request that is one event, seen before, go with the others that were ready at the same time."""
+        """Let a request that is one event go with the others that were ready at the same time."""
         kind, url = event
         urls = self._gathered.setdefault(kind, {})
         urls[url] = urls.get(url, 0) + 1
@@ -277,7 +283,8 @@ class ExpressLane:
             # What they had sent behind these requests has been read on by now.
             self._submit_gathered()
 
-        self._operations.submit_gathered(events, len(slots)).on_settled(settled)
+        submission = Submission(events, len(slots), requests=len(slots))
+        self._operations.offer(submission).on_settled(settled)
 
     def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:

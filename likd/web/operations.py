@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, Events, IdempotencyKey, Outcome, Submission
+from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.handlers import Handlers
 from likd.ingest import Ingest, IngestError, short
 from likd.intake import Intake
@@ -89,17 +89,13 @@ class Operations:
         self.recall = self._ingest.recall
         """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
 
-    def submit(self, body: bytes, headers: EventHeaders) -> Submission:
-        """Offer the events of a request body to the event manager. The submission will be settled."""
-        return self._offer(finish(self._read(body, headers)))
-
-    def submit_gathered(self, events: Events, requests: int) -> Submission:
-        """Offer the events of so many requests, each a single event, to the event manager as one submission."""
-        return self._intake.offer(Submission(events, requests, requests=requests))
+    def read(self, body: bytes, headers: EventHeaders) -> Submission:
+        """The events of a request body, yet to be offered."""
+        return finish(self._read(body, headers))
 
     async def submit_long(self, body: bytes, headers: EventHeaders) -> Submission:
-        """As `submit`, for a body that takes long to read: other tasks get their turns meanwhile."""
-        return self._offer(await finish_in_turns(self._read(body, headers)))
+        """Read and offer a body that takes long to read: other tasks get their turns meanwhile."""
+        return self.offer(await finish_in_turns(self._read(body, headers)))
 
     def _read(self, body: bytes, headers: EventHeaders) -> Steps[Submission]:
         if headers.media_type not in _MEDIA_TYPES:
@@ -130,7 +126,8 @@ class Operations:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         return Submission(events, size, key)
 
-    def _offer(self, submission: Submission) -> Submission:
+    def offer(self, submission: Submission) -> Submission:
+        """Offer a submission to the event manager. The one that is returned will be settled."""
         try:
             return self._intake.offer(submission)
         except KeyReused:
