@@ -117,7 +117,9 @@ class Batcher:
             committed=committed,
             journaled=table.journaled,
         )
-        replayed = await recovery.replay_segment(self._disk, table.id, self._handlers)
+        replayed = await recovery.replay_segment(
+            self._disk, table.id, self._journal.length(table.id), self._handlers
+        )
         if replayed is not None:
             table.rows, table.aside = replayed.rows, replayed.aside
 

@@ -116,13 +116,17 @@ class Journal:
         segment = self._segments.get(table)
         return segment.length if segment is not None else 0
 
-    async def withdraw(self, table: int, length: int) -> None:
-        """Cut the segment of `table` back to `length`, because a later part of its last group failed."""
+    def withdraw(self, table: int, length: int) -> None:
+        """Declare what follows `length` in the segment of `table` void, because a later part of its group failed.
+
+        The next segment says so. Until then the bytes stay: if the last part is on the disk after all, a crash
+        must bring the group back whole.
+        """
         segment = self._segments.get(table)
         if segment is not None:
-            # Nothing depends on whether this works: without its last part the group does not count.
             segment.length = length
-            await self._seal(table, segment)
+            segment.closed = True
+            self._unsealed[table] = length
 
     async def finish(self, table: int) -> None:
         """Let go of a segment that gets no more entries; the file stays until `drop`."""

@@ -194,7 +194,7 @@ class EventManager:
         except JournalError as error:
             log.error("refused events", fault=str(error), requests=len(group.submissions))
             for table, length in written:
-                await self._journal.withdraw(table, length)
+                self._journal.withdraw(table, length)
             self._refuse(group, error)
         group.journaled = True
 

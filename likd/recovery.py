@@ -57,10 +57,10 @@ class Replayed:
         self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
 
-async def replay_segment(disk: Disk, table: int, handlers: Handlers) -> Replayed | None:
-    """The counts of a segment of which every entry was dispatched; None if it can't be read."""
+async def replay_segment(disk: Disk, table: int, length: int, handlers: Handlers) -> Replayed | None:
+    """The counts in the first `length` bytes of a segment, all of them dispatched; None if it can't be read."""
     try:
-        data = await disk.read(journal.name(table))
+        data = await disk.read(journal.name(table), length)
     except OSError as error:
         log.error("can't read journal segment", table=table, fault=error.strerror)
         return None
