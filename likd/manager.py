@@ -110,7 +110,9 @@ class EventManager:
                 self._in_journal = await self._next_group()
             group = self._in_journal
             if not group.journaled:
-                await self._write(group)
+                # Half a write must not be left to whoever runs this next: it could not tell what is on the disk.
+                with trio.CancelScope(shield=True):
+                    await self._write(group)
             await self._journaled_send.send(group)
             self._in_journal = None
             if group.last:

@@ -13,6 +13,10 @@ import trio
 from likd.disk import TEMPORARY, AppendFile
 
 
+class PowerCut(BaseException):
+    """The process ends here and now. No clean-up of its own can hold it up, not even a shielded one."""
+
+
 @attrs.define(eq=False)
 class Inode:
     """A file: what a reader sees, what the platter has, and the writes in between."""
@@ -143,7 +147,7 @@ class SimDisk:
         with trio.CancelScope(shield=True):
             await trio.sleep(self._rng.random() * 0.01)
         if self.off:
-            await trio.sleep_forever()
+            raise PowerCut
 
     def fail(self) -> None:
         """Raise, sometimes."""

@@ -34,7 +34,7 @@ from likd.handlers import Handlers, Impressions, Likes
 from likd.keys import KeyReused
 from likd.store import StoreError
 from likd.supervisor import RestartIntensityExceeded
-from tests.sim.disk import SimDisk
+from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.store import SimStore
 
 NAMES = {LIKE: LIKES, UNLIKE: UNLIKES, IMPRESSION: IMPRESSIONS}
@@ -125,28 +125,31 @@ class World:
             wall_clock=lambda: 1_790_000_000 + trio.current_time(),
             jitter=self.rng.random,
         ) as engine:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(engine.root.run)
-                async with trio.open_nursery() as clients:
-                    for request in self.pending:
-                        clients.start_soon(self._retry, engine, request)
-                    for _ in range(0 if last else 3):
-                        clients.start_soon(self._client, engine)
-                    clients.start_soon(self._reader, engine)
-                    if not last:
-                        clients.start_soon(self._crash_children, engine)
-                    await trio.sleep(seconds)
-                    if not last and not gently:
-                        self.disk.off = self.store.off = True
-                        nursery.cancel_scope.cancel()
-                    if last and self.pending:
-                        await self._settled.wait()
-                    clients.cancel_scope.cancel()
-                with trio.move_on_after(60 if last else self.rng.uniform(0, 2)):
-                    await engine.drain()
-                    self.note("drained")
-                self.disk.off = self.store.off = True
-                nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(engine.root.run)
+                    async with trio.open_nursery() as clients:
+                        for request in self.pending:
+                            clients.start_soon(self._retry, engine, request)
+                        for _ in range(0 if last else 3):
+                            clients.start_soon(self._client, engine)
+                        clients.start_soon(self._reader, engine)
+                        if not last:
+                            clients.start_soon(self._crash_children, engine)
+                        await trio.sleep(seconds)
+                        if not last and not gently:
+                            self.disk.off = self.store.off = True
+                            nursery.cancel_scope.cancel()
+                        if last and self.pending:
+                            await self._settled.wait()
+                        clients.cancel_scope.cancel()
+                    with trio.move_on_after(60 if last else self.rng.uniform(0, 2)):
+                        await engine.drain()
+                        self.note("drained")
+                    self.disk.off = self.store.off = True
+                    nursery.cancel_scope.cancel()
+            except* PowerCut:
+                pass
             if engine.batcher.mismatches:
                 raise Broken("double entry found a difference")
 
