@@ -94,7 +94,7 @@ class Batcher:
         if self._written is None:
             await self._check_double_entry(table)
             assert table.rows is not None
-            if table.rows or table.aside or table.keys:
+            if table.rows or table.aside or table.keys or table.actors:
                 self._written = await self._write(table)
             else:
                 self._totals.dropped(table)
@@ -117,16 +117,14 @@ class Batcher:
             committed=committed,
             journaled=table.journaled,
         )
-        replayed = await recovery.replay_segment(
-            self._disk, table.id, self._journal.length(table.id), self._handlers
-        )
+        replayed = await recovery.replay_segment(self._disk, table.id, self._journal.length(table.id), self._handlers)
         if replayed is not None:
-            table.rows, table.aside = replayed.rows, replayed.aside
+            table.rows, table.aside, table.actors = replayed.rows, replayed.aside, replayed.actors
 
     async def _write(self, table: Table) -> Batch:
         assert table.rows is not None
         names = columns(table.rows.values(), self._handlers.counts)
-        batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows)
+        batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows, table.actors)
         pause = RETRY_SECONDS
         while True:
             try:

@@ -4,6 +4,9 @@ likd-batch 1 table=17 opened=1790000000.250 closed=1790000005.250 urls=2 counts=
 3	1	40	https://example.com/a
 0	0	7	https://example.com/b
 end sums=3,1,47 sha256=<of every byte before this line>
+
+If actors liked or unliked, the header ends with `actors=<how many>`, and after the URLs there is a line for each:
+`+` if the actor likes the URL now or `-` if not, and the key of actor and URL in hexadecimal.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ NAME = re.compile(r"tab_(\d{12})")
 
 _HEADER = re.compile(
     r"likd-batch 1 table=(\d{1,12}) opened=(\d{1,12}\.\d{3}) closed=(\d{1,12}\.\d{3}) urls=(\d{1,9})"
-    r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)"
+    r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)(?: actors=([1-9]\d{0,8}))?"
 )
+_ACTOR = re.compile(r"([+-])((?:[0-9a-f]{2}){1,64})")
 _END = re.compile(r"end sums=(\d{1,20}(?:,\d{1,20})*) sha256=([0-9a-f]{64})")
 _NUMBER = re.compile(r"0|[1-9]\d{0,18}")
 
@@ -39,6 +43,7 @@ class Batch:
     closed: float
     names: tuple[str, ...]
     rows: Rows = attrs.field(repr=False)
+    actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
 
     @property
     def sums(self) -> Counts:
@@ -62,7 +67,7 @@ def encode(batch: Batch) -> bytes:
     names = batch.names
     header = (
         f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
-        f" urls={len(batch.rows)} counts={','.join(names)}\n"
+        f" urls={len(batch.rows)} counts={','.join(names)}{f' actors={len(batch.actors)}' if batch.actors else ''}\n"
     )
     line = "%d\t" * len(names) + "%s\n"
     zeros = (0,) * len(names)
@@ -70,6 +75,7 @@ def encode(batch: Batch) -> bytes:
     rows = batch.rows
     for url in sorted(rows):
         lines.append(line % (*map(rows[url].get, names, zeros), url))
+    lines += [f"{'+' if likes else '-'}{key.hex()}\n" for key, likes in sorted(batch.actors.items())]
     body = "".join(lines).encode()
     sums = batch.sums
     end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"
@@ -90,10 +96,12 @@ def decode(data: bytes) -> Batch:
     if header is None:
         raise DamagedBatch("line 1: this is no header of a batch file")
     names = tuple(header[5].split(","))
-    rows = _rows(lines[1:], names)
+    actors_begin = len(lines) - int(header[6] or 0)
+    rows = _rows(lines[1:actors_begin], names)
     if len(rows) != int(header[4]):
         raise DamagedBatch(f"{header[4]} URLs are announced, {len(rows)} are there")
-    batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows)
+    actors = _actors(lines[actors_begin:], actors_begin + 1)
+    batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows, actors)
     sums = batch.sums
     if [sums.get(name, 0) for name in names] != [int(n) for n in match[1].split(",")]:
         raise DamagedBatch("the sums do not match")
@@ -112,6 +120,16 @@ def _rows(lines: Iterable[str], names: tuple[str, ...]) -> Rows:
         rows[url] = {name: int(n) for name, n in zip(names, counts, strict=True) if n != "0"}
         last = url
     return rows
+
+
+def _actors(lines: Iterable[str], first: int) -> dict[bytes, bool]:
+    actors: dict[bytes, bool] = {}
+    for number, line in enumerate(lines, start=first):
+        match = _ACTOR.fullmatch(line)
+        if match is None:
+            raise DamagedBatch(f"line {number}: expected + or - and a key")
+        actors[bytes.fromhex(match[2])] = match[1] == "+"
+    return actors
 
 
 def _text(data: bytes, where: str) -> str:

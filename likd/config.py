@@ -10,6 +10,9 @@ from typing import Any
 
 import attrs
 
+from likd import values
+from likd.values import Bind
+
 CONFIG_FILE = "likd.toml"
 PREFIX = "LIKD_"
 
@@ -40,76 +43,6 @@ class Setting:
         return PREFIX + self.name.upper()
 
 
-def _number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[object], float]:
-    what = "a whole number" if kind is int else "a number"
-
-    def parse(value: object) -> float:
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            if kind is int and isinstance(value, float):
-                raise TypeError
-            number = kind(value)
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{what} from {low:g} to {high:g}") from None
-        if not low <= number <= high:
-            raise ValueError(f"{what} from {low:g} to {high:g}")
-        return number
-
-    return parse
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("text that is not empty")
-    return value
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("a path")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError("a path") from None
-
-
-@attrs.frozen
-class Bind:
-    """Where to listen. `port` 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _bind(value: object) -> Bind:
-    if isinstance(value, Bind):
-        return value
-    expected = "HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
-    if not isinstance(value, str):
-        raise ValueError(expected)
-    host, colon, port = value.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(expected)
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(expected)
-    return Bind(host, int(port))
-
-
-def _choice(*choices: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return str(value)
-
-    return parse
-
-
 def _setting(
     parse: Callable[[object], object], default: object, unit: str, help: str, choices: tuple[str, ...] = ()
 ) -> Any:
@@ -127,10 +60,12 @@ _LOG_FORMATS = ("auto", "console", "json")
 class Config:
     """All settings of the daemon."""
 
-    bind: Bind = _setting(_bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose.")
-    data_dir: Path = _setting(_path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
+    bind: Bind = _setting(
+        values.bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
+    )
+    data_dir: Path = _setting(values.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
     durability: str = _setting(
-        _choice(*_DURABILITIES),
+        values.choice(*_DURABILITIES),
         "fsync",
         "",
         "When an event is acknowledged: 'fsync' once it is on disk; 'os' once the operating system has it (power"
@@ -138,98 +73,175 @@ class Config:
         _DURABILITIES,
     )
     table_limit: int = _setting(
-        _number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs of a table; at so many it is swapped."
+        values.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs of a table; at so many it is swapped."
     )
     flush_interval: float = _setting(
-        _number(float, 0.01, 3600), 5, "SECONDS", "A table is swapped when it has been counting for so long."
+        values.number(float, 0.01, 3600), 5, "SECONDS", "A table is swapped when it has been counting for so long."
     )
     pool_size: int = _setting(
-        _number(int, 1, 1_000_000),
+        values.number(int, 1, 1_000_000),
         100,
         "COUNTERS",
         "Counters that are kept warm; 10 % more are kept as a buffer.",
     )
     counters_max: int = _setting(
-        _number(int, 1, 10_000_000),
+        values.number(int, 1, 10_000_000),
         50_000,
         "COUNTERS",
         "Counters at most; past that, requests are refused (503).",
     )
     hung_timeout: float = _setting(
-        _number(float, 0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
+        values.number(float, 0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
     )
     max_leases: int = _setting(
-        _number(int, 1, 1_000_000_000),
+        values.number(int, 1, 1_000_000_000),
         1000,
         "LEASES",
         "A counter is replaced after it served so many tables.",
     )
     write_tolerance: float = _setting(
-        _number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "Rows that the store is given in a second at most."
+        values.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "Rows that the store is given in a second at most."
     )
     keep_batches: int = _setting(
-        _number(int, 0, 1_000_000), 0, "FILES", "Newest batch files that are kept after they were applied."
+        values.number(int, 0, 1_000_000), 0, "FILES", "Newest batch files that are kept after they were applied."
     )
     live_interval: float = _setting(
-        _number(float, 0.01, 60), 0.25, "SECONDS", "A websocket is sent changes at most this often."
+        values.number(float, 0.01, 60), 0.25, "SECONDS", "A websocket is sent changes at most this often."
     )
     inbox_max: int = _setting(
-        _number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; past that, 503."
+        values.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; past that, 503."
     )
     tables_waiting_max: int = _setting(
-        _number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
+        values.number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
     )
     rows_waiting_max: int = _setting(
-        _number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
+        values.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
     )
     disk_free_min: int = _setting(
-        _number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
+        values.number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
     )
     body_bytes_max: int = _setting(
-        _number(int, 1024, 1 << 30),
+        values.number(int, 1024, 1 << 30),
         32 << 20,
         "BYTES",
         "Size of a request body at most, also after inflation.",
     )
     bodies_bytes_max: int = _setting(
-        _number(int, 1024, 1 << 40),
+        values.number(int, 1024, 1 << 40),
         256 << 20,
         "BYTES",
         "Request bodies held in memory at once at most; past that, 503.",
     )
     keys_window: float = _setting(
-        _number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
+        values.number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
     )
     keys_max: int = _setting(
-        _number(int, 1, 100_000_000), 200_000, "KEYS", "How many Idempotency-Keys are remembered at most."
+        values.number(int, 1, 100_000_000), 200_000, "KEYS", "How many Idempotency-Keys are remembered at most."
     )
     cache_urls_max: int = _setting(
-        _number(int, 1000, 100_000_000), 50_000, "URLS", "URLs whose totals are kept in memory for reads."
+        values.number(int, 1000, 100_000_000), 50_000, "URLS", "URLs whose totals are kept in memory for reads."
     )
+    cache_actors_max: int = _setting(
+        values.number(int, 1000, 100_000_000),
+        100_000,
+        "LIKINGS",
+        "Pairs of actor and URL of which it is kept in memory whether the one likes the other.",
+    )
+    keep_minutes: int = _setting(
+        values.number(int, 1, 100_000), 48, "HOURS", "How long the store keeps counts per minute."
+    )
+    keep_hours: int = _setting(values.number(int, 1, 100_000), 90, "DAYS", "How long it keeps counts per hour.")
+    keep_days: int = _setting(values.number(int, 1, 100_000), 1830, "DAYS", "How long it keeps counts per day.")
     connections_max: int = _setting(
-        _number(int, 1, 1_000_000),
+        values.number(int, 1, 1_000_000),
         4096,
         "CONNECTIONS",
         "Open connections at most; past that, new ones are closed.",
     )
     head_timeout: float = _setting(
-        _number(float, 0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
+        values.number(float, 0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
     )
     idle_timeout: float = _setting(
-        _number(float, 0.1, 3600), 60, "SECONDS", "A connection without requests is closed after this time."
+        values.number(float, 0.1, 3600), 60, "SECONDS", "A connection without requests is closed after this time."
     )
-    watches_max: int = _setting(_number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
+    watches_max: int = _setting(values.number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
     blocked_seconds: float = _setting(
-        _number(float, 0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."
+        values.number(float, 0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."
     )
     shutdown_timeout: float = _setting(
-        _number(float, 0.1, 3600),
+        values.number(float, 0.1, 3600),
         10,
         "SECONDS",
         "How long a shutdown may take to bring tables into the store.",
     )
+    same_schemes: bool = _setting(
+        values.flag,
+        "true",
+        "true|false",
+        "Whether http and https of a page are one URL, counted as https.",
+    )
+    drop_parameters: tuple[str, ...] = _setting(
+        values.words(
+            lambda word: bool(values.PARAMETER.fullmatch(word)), "names of query parameters, for example utm_*,fbclid"
+        ),
+        "",
+        "NAMES",
+        "Query parameters that do not make another URL, for example utm_*,fbclid,gclid.",
+    )
+    admin_token_file: str = _setting(
+        values.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
+    )
+    write_tokens_file: str = _setting(
+        values.optional_path,
+        "",
+        "FILE",
+        "File with tokens for posting events, one a line; LIKD_WRITE_TOKENS has some, too, with commas between.",
+    )
+    public_sites: tuple[str, ...] = _setting(
+        values.words(
+            lambda word: bool(values.HOST.fullmatch(word)), "host names, for example example.com,*.example.org"
+        ),
+        "",
+        "HOSTS",
+        "Sites whose pages may be counted and read without a token, for example example.com,*.example.org.",
+    )
+    origins: tuple[str, ...] = _setting(
+        values.words(lambda word: bool(values.ORIGIN.fullmatch(word)), "origins, for example https://app.example.com"),
+        "",
+        "ORIGINS",
+        "Origins of further pages that may use the API from a browser; * lets all in.",
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        values.words(values.is_network, "addresses or networks, for example 127.0.0.1,10.0.0.0/8"),
+        "",
+        "NETWORKS",
+        "Proxies whose X-Forwarded-For is believed.",
+    )
+    address_rate: float = _setting(
+        values.number(float, 0, 1e9),
+        20,
+        "EVENTS_PER_SECOND",
+        "Events and reads that an address without a token has in a second, once there are tokens or public sites;"
+        " 0 sets no limit.",
+    )
+    address_burst: int = _setting(
+        values.number(int, 1, 1_000_000_000), 200, "EVENTS", "Events and reads that it has at once after a rest."
+    )
+    token_rate: float = _setting(
+        values.number(float, 0, 1e9), 0, "EVENTS_PER_SECOND", "The same for each token; 0 sets no limit."
+    )
+    token_burst: int = _setting(
+        values.number(int, 1, 1_000_000_000), 1_000_000, "EVENTS", "Events and reads that a token has at once."
+    )
+    tls_cert: str = _setting(
+        values.optional_path, "", "FILE", "Certificate chain in PEM; with it, only https is spoken. Needs --tls-key."
+    )
+    tls_key: str = _setting(values.optional_path, "", "FILE", "Private key of the certificate in PEM.")
+    insecure: bool = _setting(
+        values.flag, "false", "true|false", "Listen for other machines although there is no admin token."
+    )
     log_format: str = _setting(
-        _choice(*_LOG_FORMATS),
+        values.choice(*_LOG_FORMATS),
         "auto",
         "",
         "Log lines for people or as JSON; 'auto' asks for a terminal.",
@@ -259,22 +271,22 @@ def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping
     """
     path = file if file is not None else Path(CONFIG_FILE)
     written = _read_file(path, must_exist=file is not None)
-    values: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     for setting in settings():
         for value, source in (
             (flags.get(setting.name), setting.flag),
             (environment.get(setting.variable), setting.variable),
             (written.pop(setting.name, None), f"{path}: {setting.name}"),
         ):
-            if value is None or setting.name in values:
+            if value is None or setting.name in chosen:
                 continue
             try:
-                values[setting.name] = setting.parse(value)
+                chosen[setting.name] = setting.parse(value)
             except ValueError as error:
                 raise ConfigError(f"{source}: {value!r} is not {error}") from None
     if written:
         raise ConfigError(f"{path}: there is no setting {next(iter(written))!r}")
-    return Config(**values)
+    return Config(**chosen)
 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
@@ -18,7 +17,7 @@ import attrs
 import structlog
 import trio
 
-from likd import __version__
+from likd import identity
 from likd.config import Config
 from likd.counter import Observer
 from likd.disk import Disk, DryRunDisk, RealDisk
@@ -29,16 +28,13 @@ from likd.handlers import Handlers, load_handlers
 from likd.keys import KeyLog, KeyWindow
 from likd.notify import Notifier
 from likd.recovery import Recovered, Recovery
-from likd.status import StatusBoard
 from likd.store import Store
+from likd.store.history import Retention
 from likd.store.sqlite import SqliteStore, read_applied
 from likd.watchdog import Watchdog
-from likd.web.app import create_app
-from likd.web.faultpoint import add_fault_point
-from likd.web.listeners import open_listeners
-from likd.web.operations import Operations
+from likd.web.compose import compose_web
 from likd.web.server import WebServer
-from likd.web.session import LiveSessions
+from likd.web.tokens import load_tokens, refuse_unsafe
 
 DATABASE = "likd.db"
 
@@ -123,47 +119,36 @@ async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon, notifier: N
 @asynccontextmanager
 async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
+    tokens = load_tokens(config, os.environ)
+    refuse_unsafe(config, tokens)
     disk: Disk = RealDisk(config.data_dir)
-    store: Store = SqliteStore(config.data_dir / DATABASE, _source(config.data_dir))
+    store: Store = _sqlite(config)
     handlers = Handlers(load_handlers())
     observers = load_observers()
-    faults = Faults()
-    if faults_enabled():
+    faults = Faults() if faults_enabled() else None
+    if faults is not None:
         disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(store, faults)
         observers.append(faults.observe)
     async with open_engine(config, disk=disk, store=store, handlers=handlers, observers=observers) as engine:
-        board = StatusBoard(engine, __version__)
-        operations = Operations(
-            intake=engine.intake,
-            handlers=engine.handlers,
-            totals=engine.totals,
-            store=engine.store,
-            body_bytes_max=config.body_bytes_max,
-        )
-        sessions = LiveSessions(
-            hub=engine.hub,
-            operations=operations,
-            status=board.status,
-            interval_seconds=config.live_interval,
-            watches_max=config.watches_max,
-        )
-        app = create_app(operations=operations, status=board, bounds=engine.bounds, sessions=sessions)
-        if faults_enabled():
-            add_fault_point(app, faults, engine.root)
-        web = WebServer(
-            operations=operations,
-            app=app,
-            listeners=await open_listeners(config.bind),
-            hub=engine.hub,
+        watchdog = Watchdog(blocked_seconds=config.blocked_seconds)
+        web = await compose_web(
+            config,
+            engine,
+            tokens=tokens,
+            secret=identity.secret(config.data_dir),
+            aliases=await store.aliases(),
+            watchdog=watchdog,
             connections_max=min(config.connections_max, _descriptors() - DESCRIPTORS_RESERVED),
-            bodies_bytes_max=config.bodies_bytes_max,
-            head_seconds=config.head_timeout,
-            idle_seconds=config.idle_timeout,
-            grace_seconds=config.shutdown_timeout / 2,
+            faults=faults,
         )
         engine.root.add("web", web.run)
-        engine.root.add("watchdog", Watchdog(blocked_seconds=config.blocked_seconds).run)
+        engine.root.add("watchdog", watchdog.run)
         yield Daemon(engine, web)
+
+
+def _sqlite(config: Config) -> SqliteStore:
+    retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
+    return SqliteStore(config.data_dir / DATABASE, identity.source(config.data_dir), retention)
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
@@ -179,7 +164,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk = DryRunDisk(disk)
         applied = await trio.to_thread.run_sync(read_applied, database)
     else:
-        store = SqliteStore(database, _source(config.data_dir))
+        store = _sqlite(config)
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
@@ -205,19 +190,6 @@ def _descriptors() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize
-
-
-def _source(data_dir: Path) -> str:
-    """The identity of the data directory, under which stores keep its applied mark."""
-    path = data_dir / "source"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        source = uuid.uuid4().hex
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(source + "\n")
-        temporary.replace(path)
-        return source
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class Drainer:
         increments = waiting.increments
         waiting.frozen = True
         if self._paid_for is not waiting:
-            await self._tolerance.take(len(increments.rows))
+            await self._tolerance.take(increments.size)
             self._paid_for = waiting
         pause = BACKOFF_SECONDS
         while True:
@@ -103,7 +103,7 @@ class Drainer:
                 await self._end.wait()
             pause = min(pause * 2, BACKOFF_SECONDS_MAX)
         self.fault = None
-        self.rows_written += len(increments.rows)
+        self.rows_written += increments.size
         self._applied_files += self._totals.applied_first().tables
         return True
 

@@ -23,6 +23,7 @@ from typing import cast
 import attrs
 import trio
 
+from likd.actors import Actors
 from likd.batcher import Batcher
 from likd.batchfile import Batch
 from likd.bounds import Bounds
@@ -55,11 +56,13 @@ class Engine:
     config: Config
     root: Supervisor
     intake: Intake
+    journal: Journal
     manager: EventManager
     pool: PoolManager
     batcher: Batcher
     drainer: Drainer
     totals: Totals
+    actors: Actors
     store: Store
     handlers: Handlers
     keys: KeyWindow
@@ -105,7 +108,8 @@ async def open_engine(
         tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
         batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
 
-        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max)
+        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max)
+        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max, actors=actors)
         for batch in recovered.batches:
             totals.batched(batch)
         journal = Journal(disk, cast(Durability, config.durability))
@@ -122,6 +126,7 @@ async def open_engine(
             journal=journal,
             handlers=handlers,
             pool=pool,
+            actors=actors,
             ledger=totals,
             next_table=recovered.next_table,
             table_urls_max=config.table_limit,
@@ -182,11 +187,13 @@ async def open_engine(
             config=config,
             root=root,
             intake=Intake(submissions=submissions_in, bounds=bounds, keys=window),
+            journal=journal,
             manager=manager,
             pool=pool,
             batcher=batcher,
             drainer=drainer,
             totals=totals,
+            actors=actors,
             store=store,
             handlers=handlers,
             keys=window,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import attrs
 import trio
@@ -64,6 +64,17 @@ def total(rows: Iterable[Mapping[str, int]]) -> Counts:
     return sums
 
 
+class Act(NamedTuple):
+    """A like or unlike by an actor: what it changes depends on what the actor did before.
+
+    `key` stands for the actor and the URL together; neither can be told from it.
+    """
+
+    kind: str
+    url: str
+    key: bytes
+
+
 @attrs.frozen
 class IdempotencyKey:
     """What identifies one request over its retries: the client's key, and a digest of the body it came with."""
@@ -96,7 +107,7 @@ Outcome: TypeAlias = Accepted | Refused
 
 @attrs.define(eq=False)
 class Submission:
-    """The coalesced events of a request (or of several small ones), and those who wait to hear what became of it.
+    """The coalesced events of a request (or of several small ones), its `acts`, and those who wait for the outcome.
 
     It is settled once, by the event manager: `Accepted` when it is durable and counted, else `Refused`.
     """
@@ -105,6 +116,7 @@ class Submission:
     size: int
     key: IdempotencyKey | None = None
     requests: int = 1
+    acts: Sequence[Act] = ()
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 

@@ -13,7 +13,7 @@ import trio
 
 from likd.disk import AppendFile, RealDisk
 from likd.events import Counts, Rows
-from likd.store import Increments, Store, StoreError
+from likd.store import Increments, Merged, Store, StoreError, Unit
 
 
 @attrs.define(eq=False)
@@ -108,6 +108,31 @@ class FaultyStore:
     async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         self._faults.check_store()
         return await self._store.top(by, limit)
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        self._faults.check_store()
+        return await self._store.read_actors(keys)
+
+    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        self._faults.check_store()
+        return await self._store.history(url, unit, begin, end)
+
+    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        self._faults.check_store()
+        return await self._store.page(after, limit)
+
+    async def aliases(self) -> dict[str, str]:
+        return await self._store.aliases()
+
+    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
+        self._faults.check_store()
+        return await self._store.merge(old, new, old_key, new_key)
+
+    async def load(self, name: str, rows: Rows) -> bool:
+        self._faults.check_store()
+        done = await self._store.load(name, rows)
+        self._faults.check_store()
+        return done
 
     async def aclose(self) -> None:
         await self._store.aclose()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
-from likd.events import Events
+from likd.events import Act, Events
+from likd.ordered import ActorKey, read_in_order
 from likd.steps import Steps, count_pieces
-from likd.urls import canonical
+from likd.urls import UrlRules
+from likd.wire import Checker, Event, IngestError, decode_event, decode_events, explain
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512
@@ -21,34 +22,8 @@ SMALL_BYTES_MAX = 1 << 16
 SLICE_EVENTS = 1000
 """A step adds up so many pieces, at most a few milliseconds' worth."""
 
-_FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
-_NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 _WHITESPACE = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
-
-
-class IngestError(Exception):
-    """A body is refused. `malformed` if it could not even be read, else an event of it is wrong."""
-
-    def __init__(
-        self,
-        detail: str,
-        *,
-        malformed: bool = False,
-        line: int | None = None,
-        index: int | None = None,
-        field: str | None = None,
-        expected: str | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.malformed = malformed
-        self.place = {"line": line, "index": index, "field": field, "expected": expected}
-
-
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
-    kind: str
-    url: str
 
 
 class _BadPiece(Exception):
@@ -58,6 +33,10 @@ class _BadPiece(Exception):
         super().__init__(piece)
         self.piece = piece
         self.error = error
+
+
+class _HasActors(Exception):
+    """Some event of a body has an actor."""
 
 
 class _Memory:
@@ -92,10 +71,6 @@ class _Memory:
         self.kinds[kind][piece] = url
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_events = msgspec.json.Decoder(list[_Event]).decode
-
-
 def _add(events: Events, kind: str, found: list[str | None], times: list[int], unknown: int) -> None:
     """Add `times` to the URLs that were found, all but `unknown`, at C speed where each of them is new."""
     new = dict(zip(found, times, strict=True))
@@ -111,15 +86,22 @@ def _add(events: Events, kind: str, found: list[str | None], times: list[int], u
 
 
 class Ingest:
-    """Reads bodies with events of the given `kinds`.
+    """Reads bodies with events of the given `kinds`, by URLs as `canonical` counts them.
 
     Lines that are the same are counted as bytes and decoded once, and what they held is remembered for the
     requests to come.
     """
 
-    def __init__(self, kinds: Iterable[str]) -> None:
+    def __init__(
+        self, kinds: Iterable[str], canonical: UrlRules | None = None, actor_key: ActorKey | None = None
+    ) -> None:
         self._kinds = frozenset(kinds)
-        self._expected_kinds = f"one of {', '.join(sorted(self._kinds))}"
+        self._checker = Checker(self._kinds, canonical or UrlRules())
+        self._actor_key = actor_key or _no_key
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what bodies held: another URL is meant from now on."""
         self._lines = _Memory(self._kinds, (b"", b""))
         self._elements = _Memory(self._kinds, (b"{", b"}"))
 
@@ -127,11 +109,18 @@ class Ingest:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
-    def read(self, body: bytes) -> Steps[tuple[Events, int]]:
-        """The events of one JSON object, an array of objects, or NDJSON, and how many. Raises IngestError.
+    def read(self, body: bytes) -> Steps[tuple[Events, int, list[Act]]]:
+        """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError.
 
-        Reads in steps of about a millisecond.
+        Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
         """
+        try:
+            events, size = yield from self._read(body)
+        except _HasActors:
+            return (yield from read_in_order(body, self._checker, self._actor_key))
+        return events, size, []
+
+    def _read(self, body: bytes) -> Steps[tuple[Events, int]]:
         start = body if body[:1] not in _BLANKS else body.lstrip(_WHITESPACE)
         if start.startswith(b"["):
             result = yield from self._read_array(start.rstrip(_WHITESPACE))
@@ -231,12 +220,10 @@ class Ingest:
         if len(pieces) < 2 or text.count(b"},\n{") != len(pieces) - 1 or text[1:2] != b"{" or text[-2:-1] != b"}":
             return {}
         try:
-            decoded = _decode_events(text)
+            decoded = decode_events(text)
             if len(decoded) != len(pieces):
                 return {}
-            return {
-                piece: self._check_fields(event.kind, event.url) for piece, event in zip(pieces, decoded, strict=True)
-            }
+            return {piece: self._check(event) for piece, event in zip(pieces, decoded, strict=True)}
         except (msgspec.DecodeError, UnicodeDecodeError, IngestError):
             return {}
 
@@ -253,7 +240,7 @@ class Ingest:
     def _read_one_object(self, body: bytes) -> tuple[Events, int] | None:
         """One object that is laid out over several lines, if that is what `body` is."""
         try:
-            event = _decode_event(body)
+            event = decode_event(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         kind, url = self._check(event)
@@ -261,14 +248,16 @@ class Ingest:
 
     def _read_whole_array(self, body: bytes) -> tuple[Events, int]:
         try:
-            decoded: Sequence[_Event] = _decode_events(body)
+            decoded: Sequence[Event] = decode_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _explain(error) from None
+            raise explain(error) from None
+        if any(event.actor is not None for event in decoded):
+            raise _HasActors
         counted = Counter([(event.kind, event.url) for event in decoded])
         events: Events = {}
         for (kind, url), times in counted.items():
             try:
-                _, href = self._check_fields(kind, url)
+                _, href = self._checker.check(kind, url)
             except IngestError as error:
                 error.place["index"] = next(
                     index for index, event in enumerate(decoded) if event.kind == kind and event.url == url
@@ -280,41 +269,16 @@ class Ingest:
 
     def _read_line(self, line: bytes) -> tuple[str, str]:
         try:
-            event = _decode_event(line)
+            event = decode_event(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _explain(error) from None
+            raise explain(error) from None
         return self._check(event)
 
-    def _check(self, event: _Event) -> tuple[str, str]:
-        return self._check_fields(event.kind, event.url)
-
-    def _check_fields(self, kind: str, url: str) -> tuple[str, str]:
-        if kind not in self._kinds:
-            raise IngestError(f"kind is {short(kind)}", field="kind", expected=self._expected_kinds)
-        try:
-            return kind, canonical(url)
-        except ValueError as error:
-            expected = str(error).removeprefix("expected ")
-            raise IngestError(f"url is {short(url)}", field="url", expected=expected) from None
+    def _check(self, event: Event) -> tuple[str, str]:
+        if event.actor is not None:
+            raise _HasActors
+        return self._checker.check(event.kind, event.url)
 
 
-def _explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
-    if isinstance(error, UnicodeDecodeError):
-        return IngestError("the text is not UTF-8", malformed=True)
-    message = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return IngestError(message, malformed=True)
-    what, _, where = message.partition(" - at ")
-    place = _FIELD.match(where.strip("`"))
-    named = _NAMED.search(what)
-    index = place["index"] if place else None
-    field = named["field"] if named else place["field"] if place else None
-    expected = what.partition(",")[0].removeprefix("Expected ").replace("`", "") if not named else "fields kind, url"
-    # Both may hold a field's name as the client wrote it.
-    detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
-    return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)
-
-
-def short(text: str) -> str:
-    """`text` as ASCII, cut to a length that fits a message."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")
+def _no_key(actor: str, url: str) -> bytes:
+    raise IngestError("actors are not counted here", field="actor", expected="no actor")

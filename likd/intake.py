@@ -40,6 +40,17 @@ class Intake:
                 submission.settle(Refused("too many requests wait to be counted"))
         return submission
 
+    @property
+    def waiting(self) -> int:
+        """Submissions that the event manager has not taken yet."""
+        return self._submissions.statistics().current_buffer_used
+
+    async def barrier(self) -> None:
+        """Wait until everything taken so far belongs to its table."""
+        submission = Submission({}, 0)
+        await self._submissions.send(submission)
+        await submission.settled()
+
     async def close(self) -> None:
         """Refuse everything from now on. What was taken is counted; then the event manager ends."""
         self._closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -13,6 +14,7 @@ import structlog
 from likd import framing
 from likd.disk import AppendFile, Disk
 from likd.events import Events
+from likd.histogram import Histogram
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
 
@@ -32,6 +34,8 @@ class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
 class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
     """One group's events of one table, and the idempotency keys (key, digest, events) of its requests.
 
+    What its actors like from now on is with the last part, too.
+
     A group that fills tables has a part in the segment of each, written in order: it counts if the last part
     is there.
     """
@@ -41,6 +45,7 @@ class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
     parts: int
     keys: list[tuple[str, bytes, int]]
     events: Events
+    actors: dict[bytes, bool] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -88,6 +93,8 @@ class Journal:
         self._segments: dict[int, _Segment] = {}
         self._unsealed: dict[int, int] = {}
         self.bytes_written = 0
+        self.appends = Histogram()
+        """How long appends took, seconds."""
         self.failures = 0
 
     async def append(self, table: int, entry: Entry) -> None:
@@ -102,12 +109,14 @@ class Journal:
         if segment.closed:
             raise JournalError("the journal segment is closed")
         data = framing.frame(_encode(entry))
+        began = time.monotonic()
         try:
             await segment.file.append(data, sync=self._durability == "fsync")
         except OSError as error:
             self.failures += 1
             sealed = await self._seal(table, segment)
             raise JournalError(f"can't write the journal: {error.strerror}", certain=sealed) from error
+        self.appends.observe(time.monotonic() - began)
         segment.length += len(data)
         self.bytes_written += len(data)
 

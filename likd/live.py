@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from likd.events import Counts, Rows
+from likd.hot import Hot
 from likd.store import StoreError
 from likd.totals import Totals
 
@@ -62,6 +63,8 @@ class LiveHub:
         self._interval = interval_seconds
         self._urls: dict[str, Watched] = {}
         self._tops: dict[tuple[str, int], WatchedTop] = {}
+        self._hot = Hot(totals)
+        self._hot_watchers = 0
         self._news = trio.Event()
         self._wanted = trio.Event()
         self.version = 0
@@ -77,7 +80,7 @@ class LiveHub:
         task_status.started()
         last = trio.current_time()
         while True:
-            if not self._urls and not self._tops:
+            if not self._urls and not self._tops and not self._hot_watchers:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
                 last = trio.current_time()
@@ -127,6 +130,23 @@ class LiveHub:
         """The newest state of a top list that is watched."""
         return self._tops[by, limit]
 
+    def watch_hot(self) -> None:
+        """Begin to watch which URLs are hottest."""
+        if not self._hot_watchers:
+            self._hot.start()
+        self._hot_watchers += 1
+        self._wanted.set()
+
+    def unwatch_hot(self) -> None:
+        """One watcher of the hottest less."""
+        self._hot_watchers -= 1
+        if not self._hot_watchers:
+            self._hot.stop()
+
+    def hottest(self, limit: int) -> list[tuple[str, float]]:
+        """The URLs that get most events a second now, as far as somebody watches."""
+        return self._hot.hottest(limit)
+
     async def wait_news(self) -> None:
         """Wait until the next look found something changed."""
         await self._news.wait()
@@ -138,7 +158,9 @@ class LiveHub:
         for begin in range(0, len(urls), URLS_AT_ONCE):
             totals |= await self._totals.counts(urls[begin : begin + URLS_AT_ONCE])
         self.version += 1
-        changed = False
+        changed = bool(self._hot_watchers)
+        if self._hot_watchers:
+            self._hot.sample(elapsed)
         for url, counts in totals.items():
             watched = self._urls.get(url)
             if watched is not None:

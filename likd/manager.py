@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
@@ -12,8 +12,10 @@ import attrs
 import structlog
 import trio
 
-from likd.events import Accepted, Events, Refused, Submission, add_events
+from likd.actors import Actors, Likings
+from likd.events import Accepted, Counts, Events, Refused, Submission, add_events
 from likd.handlers import Handlers
+from likd.histogram import Histogram
 from likd.journal import Entry, Journal, JournalError
 from likd.pool import PoolManager
 from likd.table import Table
@@ -38,6 +40,7 @@ class _Part:
     table: Table
     events: Events
     closes: bool = False
+    counted: bool = False
 
 
 @attrs.define(eq=False)
@@ -46,7 +49,10 @@ class _Group:
 
     submissions: list[Submission] = attrs.field(factory=list)
     parts: deque[_Part] = attrs.field(factory=deque)
+    actors: Likings = attrs.field(factory=dict)
+    actors_before: Mapping[bytes, tuple[bool, int] | None] = attrs.field(factory=dict)
     last: bool = False
+    taken_at: float = 0.0
     journaled: bool = False
     refused: JournalError | None = None
 
@@ -68,6 +74,7 @@ class EventManager:
         journal: Journal,
         handlers: Handlers,
         pool: PoolManager,
+        actors: Actors,
         ledger: Ledger,
         next_table: int,
         table_urls_max: int,
@@ -80,6 +87,7 @@ class EventManager:
         self._journal = journal
         self._handlers = handlers
         self._pool = pool
+        self._actors = actors
         self._ledger = ledger
         self._urls_max = table_urls_max
         self._flush_interval = flush_interval_seconds
@@ -93,6 +101,12 @@ class EventManager:
         self._in_dispatch: _Group | None = None
         self._journaled_send, self._journaled = trio.open_memory_channel[_Group](1)
         self.journal_fault: str | None = None
+        self.accepted: Counts = {}
+        """Accepted events by kind."""
+        self.refused: Counts = {}
+        """Refused events by kind, of those that came so far."""
+        self.acknowledgements = Histogram()
+        """From taking a group to acknowledging it, seconds."""
         self.events_accepted = 0
         self.requests_accepted = 0
         self.open_table = self._open_table()
@@ -130,25 +144,30 @@ class EventManager:
 
     def _assemble(self, first: Submission) -> _Group:
         submissions = [first]
-        urls = sum(map(len, first.events.values()))
+        urls = len(first.acts) + sum(map(len, first.events.values()))
         while len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
             try:
                 submission = self._submissions.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
             submissions.append(submission)
-            urls += sum(map(len, submission.events.values()))
-        if len(submissions) == 1:
-            events = first.events
-        else:
-            events = {}
-            for submission in submissions:
-                add_events(events, submission.events)
-        return _Group(submissions, self._allot(events))
+            urls += len(submission.acts) + sum(map(len, submission.events.values()))
+        if len(submissions) == 1 and not first.acts:
+            return _Group(submissions, self._allot(first.events), taken_at=time.monotonic())
+        events: Events = {}
+        actors: Likings = {}
+        for submission in submissions:
+            add_events(events, submission.events)
+            if submission.acts:
+                self._actors.decide(submission.acts, events, actors)
+        parts = self._allot(events)
+        before = self._actors.change(parts[-1].table.id, actors)
+        return _Group(submissions, parts, actors, before, taken_at=time.monotonic())
 
     def _allot(self, events: Events) -> deque[_Part]:
         parts: deque[_Part] = deque()
-        while events:
+        # A group that changes nothing has a part, too: the keys of its requests are journaled with it.
+        while events or not parts:
             table = self.open_table
             taken, events = table.allot(events, self._urls_max)
             full = len(table.urls) >= self._urls_max
@@ -181,6 +200,8 @@ class EventManager:
         """Make the group durable, or mark it refused, with no trace of it left in the journal."""
         keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
         parts = [part for part in group.parts if part.events]
+        if keys and not parts:
+            parts = list(group.parts)
         self._groups += 1
         written: list[tuple[int, int]] = []
         try:
@@ -189,7 +210,14 @@ class EventManager:
                 length = self._journal.length(part.table.id)
                 await self._journal.append(
                     part.table.id,
-                    Entry(self._epoch + self._groups, index, len(parts), keys if last else [], part.events),
+                    Entry(
+                        self._epoch + self._groups,
+                        index,
+                        len(parts),
+                        keys if last else [],
+                        part.events,
+                        group.actors if last else {},
+                    ),
                 )
                 written.append((part.table.id, length))
             self.journal_fault = None
@@ -203,7 +231,11 @@ class EventManager:
     def _refuse(self, group: _Group, error: JournalError) -> None:
         self.journal_fault = str(error)
         group.refused = error
+        self._actors.undo(group.actors_before)
+        group.actors = {}
         for part in group.parts:
+            for kind, urls in part.events.items():
+                self.refused[kind] = self.refused.get(kind, 0) + sum(urls.values())
             part.events = {}
             if part.table is self.open_table:
                 self._swap()
@@ -225,16 +257,19 @@ class EventManager:
 
     async def _dispatch(self, group: _Group, part: _Part) -> None:
         table = part.table
-        if part.events:
+        if not part.counted:
             self._count(table, part.events)
-            part.events = {}
-            if len(group.parts) == 1:
+            part.counted = True
+            if len(group.parts) == 1 and group.refused is None:
                 table.keys += [(s.key, s.size) for s in group.submissions if s.key is not None]
+                table.actors.update(group.actors)
         if part.closes:
             table.closed_at = table.closed_at or self._wall_clock()
             await self._tables.send(table)
 
     def _count(self, table: Table, events: Events) -> None:
+        for kind, urls in events.items():
+            self.accepted[kind] = self.accepted.get(kind, 0) + sum(urls.values())
         columns, aside = self._handlers.increments(events)
         table.aside += aside
         for name, increments in columns.items():
@@ -242,6 +277,7 @@ class EventManager:
             table.journaled[name] = table.journaled.get(name, 0) + sum(increments.values())
 
     def _acknowledge(self, group: _Group) -> None:
+        self.acknowledgements.observe(time.monotonic() - group.taken_at, len(group.submissions))
         for submission in group.submissions:
             if group.refused is not None:
                 submission.settle(Refused(str(group.refused), certain=group.refused.certain))

@@ -45,6 +45,7 @@ class Replayed:
     rows: Rows = attrs.field(factory=dict)
     aside: list[Aside] = attrs.field(factory=list)
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list)
+    actors: dict[bytes, bool] = attrs.field(factory=dict)
 
     def count(self, entry: Entry, handlers: Handlers) -> None:
         """Add the events of `entry`."""
@@ -54,6 +55,7 @@ class Replayed:
         for kind in entry.events.keys() - set(handlers.kinds):
             # Its handler was uninstalled: the events wait until one comes that wants them.
             self.aside += [Aside(ANY, kind, url, n) for url, n in entry.events[kind].items()]
+        self.actors.update(entry.actors)
         self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
 
@@ -221,17 +223,19 @@ class Recovery:
         for key, size in replayed.keys:
             self._window.remember(key.key, key.digest, size, self._wall_clock())
         await aside.write(self._disk, table, replayed.aside)
-        if replayed.rows:
-            await self._write_batch(table, replayed.rows, segment.opened)
+        if replayed.rows or replayed.actors:
+            await self._write_batch(table, replayed.rows, segment.opened, replayed.actors)
         self._found.step(f"{journal.name(table)}: replayed, {len(replayed.rows)} URLs")
         if segment.damaged:
             await self._disk.set_aside(journal.name(table))
         else:
             await self._disk.remove(journal.name(table))
 
-    async def _write_batch(self, table: int, rows: Rows, opened: float) -> None:
+    async def _write_batch(
+        self, table: int, rows: Rows, opened: float, actors: dict[bytes, bool] | None = None
+    ) -> None:
         names = columns(rows.values(), self._handlers.counts)
-        batch = Batch(table, opened, self._wall_clock(), names, rows)
+        batch = Batch(table, opened, self._wall_clock(), names, rows, actors or {})
         await self._disk.write(batchfile.name(table), batchfile.encode(batch))
         self._found.batches.append(batch)
 

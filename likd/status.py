@@ -18,6 +18,12 @@ class StatusBoard:
     engine: Engine
     version: str
 
+    @property
+    def lag_seconds(self) -> float:
+        """How old the oldest table is that the store does not have."""
+        waiting = self.engine.totals.waiting
+        return round(max(0.0, time.time() - waiting[0].since), 3) if waiting else 0.0
+
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
         engine = self.engine
@@ -30,6 +36,8 @@ class StatusBoard:
             "totals": {
                 "events_accepted": engine.manager.events_accepted,
                 "requests_accepted": engine.manager.requests_accepted,
+                "by_kind": {kind: engine.manager.accepted.get(kind, 0) for kind in engine.handlers.kinds},
+                "unchanged": engine.actors.unchanged,
                 "requests_refused": dict(engine.bounds.refused),
             },
             "tables": {
@@ -52,7 +60,7 @@ class StatusBoard:
                 "fault": engine.drainer.fault,
                 "applied": engine.totals.applied,
                 "lag_tables": sum(len(item.tables) for item in waiting),
-                "lag_seconds": round(max(0.0, time.time() - waiting[0].since), 3) if waiting else 0.0,
+                "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
             },
@@ -69,8 +77,16 @@ class StatusBoard:
         """The supervision tree."""
         engine = self.engine
         pool = attrs.asdict(engine.pool.status)
+        queues: dict[str, int] = {
+            "event manager": engine.intake.waiting,
+            "batcher": engine.batcher.tables_in_hand,
+            "drainer": sum(len(item.tables) for item in engine.totals.waiting),
+            "live hub": engine.hub.urls_watched,
+        }
         children = [_child(child) for child in engine.root.children]
         for child in children:
+            if child["name"] in queues:
+                child["queue"] = queues[child["name"]]
             if child["name"] == "pool manager":
                 child["counters"] = pool
         return {"name": engine.root.name, "state": "running", "children": children}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import trio
 
+from likd.actors import Actors
 from likd.batchfile import Batch
 from likd.events import Counts, Rows, add
 from likd.store import Increments, Store
@@ -36,11 +37,17 @@ class Totals:
     What was read from the store is kept for `cache_urls_max` URLs, and follows what is applied.
     """
 
-    def __init__(self, store: Store, *, applied: int, cache_urls_max: int) -> None:
+    def __init__(self, store: Store, *, applied: int, cache_urls_max: int, actors: Actors | None = None) -> None:
         self._store = store
+        self._actors = actors or Actors(store, applied=applied, cached_max=cache_urls_max)
+        self._epoch = 0
         self.applied = applied
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
+        self.aliases: dict[str, str] = {}
+        """URLs that were merged into others, whose totals are theirs."""
+        self.on_batched: Callable[[Batch], object] | None = None
+        """Is told of each batch as its table goes."""
         self._tables: dict[int, Table] = {}
         self._cache: OrderedDict[str, Counts] = OrderedDict()
         self._cache_max = cache_urls_max
@@ -53,6 +60,7 @@ class Totals:
     def dropped(self, table: Table) -> None:
         """A table ended without any counts."""
         del self._tables[table.id]
+        self._tell()
 
     def batched(self, batch: Batch) -> None:
         """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids.
@@ -60,38 +68,43 @@ class Totals:
         The rows of `batch` belong to the totals from now on.
         """
         self._tables.pop(batch.table, None)
+        if self.on_batched is not None:
+            self.on_batched(batch)
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         if (
             last is not None
             and not last.frozen
             and last.increments.minute == minute
-            and len(last.increments.rows) + len(batch.rows) <= TRANSACTION_ROWS_MAX
+            and last.increments.size + len(batch.rows) + len(batch.actors) <= TRANSACTION_ROWS_MAX
         ):
             increments = last.increments
-            self.rows_waiting -= len(increments.rows)
+            self.rows_waiting -= increments.size
             _merge(increments.rows, batch.rows)
+            increments.actors.update(batch.actors)
             increments.last = batch.table
             last.tables.append(batch.table)
         else:
-            increments = Increments(batch.table, batch.table, minute, batch.rows)
+            increments = Increments(batch.table, batch.table, minute, batch.rows, batch.actors)
             self.waiting.append(Waiting(increments, [batch.table], since=batch.closed))
-        self.rows_waiting += len(increments.rows)
+        self.rows_waiting += increments.size
+        self._actors.batched(batch.table, batch.actors)
 
     def applied_first(self) -> Waiting:
         """The store has the first of `waiting`: its counts move over to the store's side."""
         first = self.waiting.popleft()
         increments = first.increments
-        self.rows_waiting -= len(increments.rows)
+        self.rows_waiting -= increments.size
+        self._actors.applied(increments)
         for url in self._cache.keys() & increments.rows.keys():
             add(self._cache[url], increments.rows[url])
         self.applied = increments.last
-        self._moved.set()
-        self._moved = trio.Event()
+        self._tell()
         return first
 
     def counts_nowait(self, url: str) -> Counts | None:
         """The total of `url` if that needs no look into the store, else None."""
+        url = self.aliases.get(url, url)
         base = self._cache.get(url)
         if base is None:
             return None
@@ -101,11 +114,14 @@ class Totals:
     async def counts(self, urls: Sequence[str]) -> Rows:
         """The totals of `urls`, all of one moment; at most `cache_urls_max` of them. Raises StoreError."""
         cache = self._cache
-        while unknown := [url for url in urls if url not in cache]:
+        while unknown := [each for url in urls if (each := self.aliases.get(url, url)) not in cache]:
             await self._read(unknown)
-        for url in urls:
+        totals: Rows = {}
+        for asked in urls:
+            url = self.aliases.get(asked, asked)
             cache.move_to_end(url)
-        return {url: self._add_up(url, cache[url]) for url in urls}
+            totals[asked] = self._add_up(url, cache[url])
+        return totals
 
     def increments(self, url: str) -> Counts:
         """What the store does not have yet of `url`."""
@@ -118,15 +134,39 @@ class Totals:
             *(item.increments.rows for item in self.waiting),
         )
 
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that have no batch file yet."""
+        return list(self._tables.values())
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """The store's counts of `urls` were changed by others than the drainer."""
+        self._epoch += 1
+        for url in urls:
+            self._cache.pop(url, None)
+
+    def merged(self, old: str, new: str) -> None:
+        """The store made `old` a part of `new`."""
+        for alias, target in self.aliases.items():
+            if target == old:
+                self.aliases[alias] = new
+        self.aliases[old] = new
+        self.forget([old, new])
+
     async def wait_moved(self) -> None:
-        """Wait until the next table is applied."""
+        """Wait until the next table is applied, or ended without counts."""
         await self._moved.wait()
+
+    def _tell(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
 
     async def _read(self, urls: Sequence[str]) -> None:
         """Cache the store's counts of `urls`, read when it had just the tables up to `applied`."""
         while True:
+            epoch = self._epoch
             applied, rows = await self._store.read(urls)
-            if applied == self.applied:
+            if applied == self.applied and epoch == self._epoch:
                 break
             if applied > self.applied:
                 await self._moved.wait()

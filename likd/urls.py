@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import can_ada
 
 URL_BYTES_MAX = 2048
@@ -15,6 +18,56 @@ def canonical(url: str) -> str:
 
     The limit holds for the URL as it is written and for its canonical form, which is ASCII.
     """
+    return _href(_parse(url))
+
+
+@attrs.define
+class UrlRules:
+    """Which canonical URLs count as one.
+
+    With `unify_schemes`, http and https on their default ports are one, counted as https. Query parameters
+    whose names are in `drop_parameters`, where `utm_*` means all that begin so, do not count. What is in
+    `aliases` (canonical → canonical) was merged into another URL.
+    """
+
+    unify_schemes: bool = False
+    drop_parameters: tuple[str, ...] = ()
+    aliases: dict[str, str] = attrs.field(factory=dict)
+    _names: frozenset[str] = attrs.field(init=False)
+    _prefixes: tuple[str, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._names = frozenset(name for name in self.drop_parameters if not name.endswith("*"))
+        self._prefixes = tuple(name[:-1] for name in self.drop_parameters if name.endswith("*"))
+
+    def __call__(self, url: str) -> str:
+        """What `url` counts as. Raises ValueError if it is not what is EXPECTED."""
+        parsed = _parse(url)
+        if self.drop_parameters and parsed.has_search():
+            self._drop(parsed)
+        href = _href(parsed)
+        if self.unify_schemes and href.startswith("http:") and not parsed.has_port():
+            href = _checked("https" + href[4:])
+        return self.aliases.get(href, href) if self.aliases else href
+
+    def add_alias(self, old: str, new: str) -> None:
+        """From now on `old` counts as `new`, and so does all that counted as `old` before."""
+        for alias, target in self.aliases.items():
+            if target == old:
+                self.aliases[alias] = new
+        self.aliases[old] = new
+
+    def _drop(self, parsed: Any) -> None:
+        pairs = parsed.search[1:].split("&")
+        kept = [pair for pair in pairs if not self._dropped(pair.partition("=")[0])]
+        if len(kept) < len(pairs):
+            parsed.search = "&".join(kept)
+
+    def _dropped(self, name: str) -> bool:
+        return name in self._names or (bool(self._prefixes) and name.startswith(self._prefixes))
+
+
+def _parse(url: str) -> Any:
     if not url.startswith(_SCHEMES) and not url[:8].lower().startswith(_SCHEMES):
         raise ValueError(f"expected {EXPECTED}")
     # A character is at least a byte, so only URLs near the limit need to be encoded to be measured.
@@ -26,7 +79,14 @@ def canonical(url: str) -> str:
         raise ValueError(f"expected {EXPECTED}") from None
     if parsed.has_hash():
         parsed.hash = ""
-    href: str = parsed.href
+    return parsed
+
+
+def _href(parsed: Any) -> str:
+    return _checked(parsed.href)
+
+
+def _checked(href: str) -> str:
     if len(href) > URL_BYTES_MAX:
         raise ValueError(f"expected {EXPECTED}")
     return href

@@ -23,7 +23,7 @@ def event(url: str = A, kind: str = "like") -> bytes:
 
 
 def read(body: bytes, ingest: Ingest | None = None) -> tuple[Events, int]:
-    events, size = finish((ingest or Ingest(KINDS)).read(body))
+    events, size, _ = finish((ingest or Ingest(KINDS)).read(body))
     assert size == sum(n for urls in events.values() for n in urls.values())
     return {kind: urls for kind, urls in events.items() if urls}, size
 
@@ -241,7 +241,7 @@ async def test_long_bodies_let_others_have_their_turn() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count_turns)
-        events, size = await finish_in_turns(Ingest(KINDS).read(body))
+        events, size, _ = await finish_in_turns(Ingest(KINDS).read(body))
         nursery.cancel_scope.cancel()
     assert (len(events["like"]), size) == (5000, 5000)
     assert turns >= 5

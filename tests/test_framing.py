@@ -6,7 +6,7 @@ import struct
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from likd import framing
@@ -42,6 +42,8 @@ def test_any_bytes_are_covered_without_gap_or_overlap(data: bytes) -> None:
 
 @given(PAYLOADS, st.data())
 def test_damage_costs_only_the_frames_it_touches(written: list[bytes], data: st.DataObject) -> None:
+    # Of a payload that ends as frames begin, the end can be lost and the beginning of the next frame be taken for it.
+    assume(not any(payload[-n:] == framing.MAGIC[:n] for payload in written for n in range(1, 5)))
     whole = b"".join(map(frame, written))
     stroke = data.draw(strokes(len(whole)))
     begin, spared = 0, []

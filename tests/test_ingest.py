@@ -21,7 +21,8 @@ KINDS = ("like", "unlike", "impression")
 
 
 def read(body: bytes, ingest: Ingest | None = None) -> tuple[Events, int]:
-    return finish((ingest or Ingest(KINDS)).read(body))
+    events, size, _ = finish((ingest or Ingest(KINDS)).read(body))
+    return events, size
 
 
 def plainly(body: bytes) -> tuple[Events, int] | None:

@@ -141,7 +141,7 @@ async def test_counts_of_new_handlers_start_from_zero_and_old_ones_stay(path: Pa
 
 
 async def test_more_urls_than_a_statement_takes_are_read_of_one_moment(store: SqliteStore) -> None:
-    urls = [f"http://{n}/" for n in range(2 * sqlite_module.READ_URLS_MAX + 1)]
+    urls = [f"http://{n}/" for n in range(2 * sqlite_module.READ_AT_ONCE + 1)]
     await store.apply(increments(1, {url: {"likes": n + 1} for n, url in enumerate(urls)}))
     assert await store.read(urls) == (1, {url: {"likes": n + 1} for n, url in enumerate(urls)})
     assert await store.read([]) == (1, {})

@@ -61,8 +61,12 @@ async def _serve(config: Config) -> int:
     from likd.supervisor import RestartIntensityExceeded
     from likd.web.listeners import BindError
 
+    return_code = 0
     try:
         await daemon.serve(config, ready=_announce)
+    except* ConfigError as errors:
+        click.echo(f"likd: {errors.exceptions[0]}", err=True)
+        return_code = 2
     except* (
         daemon.StartError,
         BindError,
@@ -74,8 +78,6 @@ async def _serve(config: Config) -> int:
         for error in errors.exceptions:
             click.echo(f"likd: {error}", err=True)
         return_code = 1
-    else:
-        return_code = 0
     return return_code
 
 

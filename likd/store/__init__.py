@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -19,12 +19,32 @@ class Increments:
     """What the tables `first` to `last` add to the totals: one transaction, one row a URL.
 
     All of them were closed in one minute, `minute` (minutes since 1970), so that a store can keep a history.
+    `actors` says of actors, by their keys, whether they like what they liked or unliked since.
     """
 
     first: int
     last: int
     minute: int
     rows: Rows = attrs.field(repr=False)
+    actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many rows the store is given."""
+        return len(self.rows) + len(self.actors)
+
+
+Unit: TypeAlias = Literal["minute", "hour", "day"]
+
+UNIT_SECONDS: Mapping[Unit, int] = {"minute": 60, "hour": 3600, "day": 86_400}
+
+
+@attrs.frozen
+class Merged:
+    """What became of two URLs that were merged: the counts now, and how many actors had liked both."""
+
+    counts: Counts
+    liked_both: int
 
 
 class Store(Protocol):
@@ -56,6 +76,37 @@ class Store(Protocol):
 
         Highest first, ties by URL; URLs where it is 0 or less are left out. Raises StoreError.
         """
+        ...
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        """The applied mark and those of `keys` whose actor likes the URL, of one moment. Raises StoreError."""
+        ...
+
+    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        """What `url` got in each unit of time from `begin` until before `end` that had anything, oldest first.
+
+        Times are seconds since 1970, those of a unit its beginning. Raises StoreError.
+        """
+        ...
+
+    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        """The totals of the next `limit` URLs in their order, after `after`. Raises StoreError."""
+        ...
+
+    async def aliases(self) -> dict[str, str]:
+        """The URLs that were merged into others. Raises StoreError."""
+        ...
+
+    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
+        """Fold counts, history and actors of `old` into `new` and note the alias, in one durable transaction.
+
+        The actors' keys begin with `old_key` and `new_key`. Whoever liked both likes once from now on: that
+        counts as an unlike. Raises StoreError.
+        """
+        ...
+
+    async def load(self, name: str, rows: Rows) -> bool:
+        """Add `rows` in one durable transaction, once for each `name`: whether this was the time. Raises StoreError."""
         ...
 
     async def aclose(self) -> None:

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from likd.events import Counts, Rows
-from likd.store import Increments, StoreError
+from likd.events import UNLIKES, Counts, Rows, add
+from likd.store import Increments, Merged, StoreError, Unit
+from likd.store.history import History, Retention
 
 BUSY_TIMEOUT_SECONDS = 5.0
-READ_URLS_MAX = 500
-"""URLs asked for in one statement, well under SQLite's limit on variables."""
+READ_AT_ONCE = 500
+"""What is asked for in one statement, well under SQLite's limit on variables."""
 
 T = TypeVar("T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aliases (old TEXT PRIMARY KEY, new TEXT NOT NULL, old_key BLOB, new_key BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
 class SqliteStore:
-    """Totals in the SQLite file at `path`, in tables `counts` (one row a URL) and `applied`.
+    """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied. Writes are durable when they return. One
-    connection writes and is used by one task, the drainer; the other reads, one read at a time.
+    connection writes, one transaction at a time; the other reads, one read at a time.
     """
 
     kind = "sqlite"
 
-    def __init__(self, path: Path, source: str) -> None:
+    def __init__(self, path: Path, source: str, retention: Retention | None = None) -> None:
         self._path = path
+        self._history = History(retention or Retention())
         self._source = source
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
@@ -54,6 +59,24 @@ class SqliteStore:
 
     async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         return await self._in_thread(self._top, by, limit, limiter=self._reading)
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        return await self._in_thread(self._read_actors, keys, limiter=self._reading)
+
+    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        return await self._in_thread(self._read_history, url, unit, begin, end, limiter=self._reading)
+
+    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        return await self._in_thread(self._page, after, limit, limiter=self._reading)
+
+    async def aliases(self) -> dict[str, str]:
+        return await self._in_thread(self._aliases, limiter=self._writing)
+
+    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
+        return await self._in_thread(self._merge, old, new, old_key, new_key, limiter=self._writing)
+
+    async def load(self, name: str, rows: Rows) -> bool:
+        return await self._in_thread(self._load, name, rows, limiter=self._writing)
 
     async def aclose(self) -> None:
         for connection in (self._reader, self._writer):
@@ -87,6 +110,7 @@ class SqliteStore:
         if {"likes", "unlikes"} <= set(names):
             self._index("net", "likes - unlikes")
         self._names = names
+        self._history.open(self._writer, names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -102,24 +126,83 @@ class SqliteStore:
         return row[0] if row else 0
 
     def _apply(self, increments: Increments) -> None:
-        connection = _open_or_raise(self._writer)
-        quoted = [f'"{name}"' for name in self._names]
-        statement = (
+        with self._transaction() as connection:
+            if self._applied(connection) >= increments.last:
+                return
+            rows, actors = self._follow_aliases(connection, increments)
+            self._add(connection, rows)
+            self._history.add(connection, increments.minute, rows)
+            liking = [(key,) for key, likes in actors.items() if likes]
+            connection.executemany("INSERT OR IGNORE INTO actors VALUES (?)", liking)
+            not_liking = [(key,) for key, likes in actors.items() if not likes]
+            connection.executemany("DELETE FROM actors WHERE key = ?", not_liking)
+            connection.execute(
+                "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
+                (self._source, increments.last),
+            )
+
+    def _add(self, connection: sqlite3.Connection, rows: Rows) -> None:
+        names = self._names
+        quoted = [f'"{name}"' for name in names]
+        connection.executemany(
             f"INSERT INTO counts (url, {', '.join(quoted)}) VALUES (?{', ?' * len(quoted)})"
-            f" ON CONFLICT (url) DO UPDATE SET {', '.join(f'{q} = {q} + excluded.{q}' for q in quoted)}"
+            f" ON CONFLICT (url) DO UPDATE SET {', '.join(f'{q} = {q} + excluded.{q}' for q in quoted)}",
+            ((url, *(counts.get(name, 0) for name in names)) for url, counts in rows.items()),
         )
+
+    def _follow_aliases(self, connection: sqlite3.Connection, increments: Increments) -> tuple[Rows, dict[bytes, bool]]:
+        """The rows and actors of `increments`; what is left of URLs that were merged counts for their new ones."""
+        rows, actors = increments.rows, increments.actors
+        for old, new, old_key, new_key in connection.execute("SELECT old, new, old_key, new_key FROM aliases"):
+            if old in rows:
+                rows = dict(rows)
+                target = rows[new] = dict(rows.get(new, {}))
+                add(target, rows.pop(old))
+            if any(key.startswith(old_key) for key in actors):
+                actors = {
+                    new_key + key[len(old_key) :] if key.startswith(old_key) else key: likes
+                    for key, likes in actors.items()
+                }
+        return rows, actors
+
+    def _load(self, name: str, rows: Rows) -> bool:
+        with self._transaction() as connection:
+            fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
+            if fresh:
+                self._add(connection, rows)
+        return fresh
+
+    def _merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
+        with self._transaction() as connection:
+            both = self._merge_actors(connection, old_key, new_key)
+            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
+            self._add(connection, {new: {**rows.get(old, {})}})
+            if both:
+                self._add(connection, {new: {UNLIKES: both}})
+            ids = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
+            if old in ids:
+                self._history.merge(connection, ids[old], ids[new])
+                connection.execute("DELETE FROM counts WHERE url = ?", (old,))
+            connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
+            connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
+            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (new,)))
+        return Merged(rows[new], both)
+
+    def _merge_actors(self, connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
+        """Move the actors whose keys begin with `old`; how many were there with `new` already."""
+        keys = connection.execute("SELECT key FROM actors WHERE key >= ? AND key < ?", (old, _after(old))).fetchall()
+        moved = connection.executemany(
+            "INSERT OR IGNORE INTO actors VALUES (?)", [(new + key[len(old) :],) for (key,) in keys]
+        ).rowcount
+        connection.executemany("DELETE FROM actors WHERE key = ?", keys)
+        return len(keys) - max(0, moved)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = _open_or_raise(self._writer)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if self._applied(connection) < increments.last:
-                names = self._names
-                connection.executemany(
-                    statement,
-                    ((url, *(counts.get(name, 0) for name in names)) for url, counts in increments.rows.items()),
-                )
-                connection.execute(
-                    "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
-                    (self._source, increments.last),
-                )
+            yield connection
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -127,26 +210,47 @@ class SqliteStore:
             raise
 
     def _read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        connection = _open_or_raise(self._reader)
         rows: Rows = {}
-        connection.execute("BEGIN")
-        try:
+        with self._snapshot() as connection:
             applied = self._applied(connection)
-            for begin in range(0, len(urls), READ_URLS_MAX):
-                chunk = urls[begin : begin + READ_URLS_MAX]
+            for chunk in _chunks(urls):
                 query = f"{self._select} WHERE url IN (?{', ?' * (len(chunk) - 1)})"
                 rows.update(self._rows(connection.execute(query, chunk)))
-        finally:
-            connection.execute("COMMIT")
         return applied, rows
 
+    def _read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        liking: set[bytes] = set()
+        with self._snapshot() as connection:
+            applied = self._applied(connection)
+            for chunk in _chunks(keys):
+                query = f"SELECT key FROM actors WHERE key IN (?{', ?' * (len(chunk) - 1)})"
+                liking.update(key for (key,) in connection.execute(query, chunk))
+        return applied, liking
+
     def _top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        connection = _open_or_raise(self._reader)
         value = "likes - unlikes" if by == "net" else f'"{by}"'
         query = f"{self._select} WHERE {value} > 0 ORDER BY {value} DESC, url LIMIT ?"
+        with self._snapshot() as connection:
+            return self._applied(connection), list(self._rows(connection.execute(query, (limit,))).items())
+
+    def _read_history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        with self._snapshot() as connection:
+            return self._history.read(connection, url, unit, begin, end)
+
+    def _page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        with self._snapshot() as connection:
+            query = f"{self._select} WHERE url > ? ORDER BY url LIMIT ?"
+            return list(self._rows(connection.execute(query, (after, limit))).items())
+
+    def _aliases(self) -> dict[str, str]:
+        return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        connection = _open_or_raise(self._reader)
         connection.execute("BEGIN")
         try:
-            return self._applied(connection), list(self._rows(connection.execute(query, (limit,))).items())
+            yield connection
         finally:
             connection.execute("COMMIT")
 
@@ -179,3 +283,14 @@ def read_applied(path: Path) -> int:
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
     return int(row[0] or 0)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(items), READ_AT_ONCE):
+        yield items[begin : begin + READ_AT_ONCE]
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`."""
+    number = int.from_bytes(prefix) + 1
+    return number.to_bytes(len(prefix) + (number >> 8 * len(prefix)))

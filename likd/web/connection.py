@@ -54,13 +54,15 @@ class Connection:
         "_out",
         "_owed",
         "_slots",
+        "address",
         "deadline",
         "socket",
         "state",
     )
 
-    def __init__(self, sock: socket.socket, lane: Lane) -> None:
+    def __init__(self, sock: socket.socket, address: str, lane: Lane) -> None:
         self.socket = sock
+        self.address = address
         self.state = State.HEADS
         self.deadline = lane.now + lane.head_seconds
         self._lane = lane
@@ -211,7 +213,7 @@ class Connection:
         self._advancing = False
 
     def _begin_body(self, head: Head, data: bytes) -> None:
-        refusal = self._lane.admit(head)
+        refusal = self._lane.admit(self, head)
         if refusal is not None:
             self._refuse(refusal)
             return

@@ -6,17 +6,20 @@ import errno
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 import trio
 
 from likd.events import Accepted, Events, Outcome, Submission
+from likd.web.access import EVERYONE, Caller, Gate
 from likd.web.connection import Connection
 from likd.web.http1 import Head, Heads, Operation, Responses
 from likd.web.lane import Client, Slot
-from likd.web.operations import Answer, Operations, answer_problem
+from likd.web.operations import Answer, Operations, answer_problem, conditional
 from likd.web.problem import Problem
+from likd.web.tokens import Role
 
 EVENTS_AT_ONCE = 128
 ACCEPTS_AT_ONCE = 64
@@ -25,6 +28,8 @@ INLINE_BYTES_MAX = 1 << 16
 """Bodies over this size are read in a task of their own, which lets others in between."""
 
 HandOver = Callable[[socket.socket, bytes], None]
+Work = Callable[[], Awaitable[Answer | Submission]]
+"""What answers a request, or takes its events."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,16 +40,18 @@ class ExpressLane:
     A task for each connection would be woken for each request. Here one task is woken for all sockets that are
     ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
     all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
-    bytes read so far. At most `connections_max` connections are open in both lanes together, and at most
-    `bodies_bytes_max` bytes of request bodies are in memory.
+    bytes read so far, and so does encryption. At most `connections_max` connections are open in both lanes
+    together, and at most `bodies_bytes_max` bytes of request bodies are in memory.
     """
 
     def __init__(
         self,
         *,
         operations: Operations,
+        gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
+        encrypted: bool,
         connections_elsewhere: Callable[[], int],
         connections_max: int,
         bodies_bytes_max: int,
@@ -58,15 +65,17 @@ class ExpressLane:
         self.stopping = False
         self.refused = 0
         self._operations = operations
+        self._gate = gate
         self._responses = Responses()
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._give = hand_over
+        self._encrypted = encrypted
         self._elsewhere = connections_elsewhere
         self._connections_max = connections_max
         self._bodies_max = bodies_bytes_max
         self._bodies = 0
         self._connections: dict[int, Connection] = {}
-        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Head, bytes]](connections_max)
+        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](connections_max)
         self._gathered: Events = {}
         self._gathered_slots: list[Slot] = []
         self._stopped = trio.Event()
@@ -115,28 +124,18 @@ class ExpressLane:
 
     def request(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer a request: at once, when it is acknowledged, or from a task of its own."""
-        if head.operation is Operation.EVENTS:
-            event = self._operations.recall(body) if head.plain else None
-            if event is not None:
-                self._gather(slot, event)
-            elif len(body) > INLINE_BYTES_MAX:
-                self._do_later(slot, head, body)
-            else:
-                self._read(slot, head, body)
-        elif head.operation is Operation.COUNTS:
-            try:
-                answer = self._operations.counts_nowait(head.urls)
-            except Problem as problem:
-                answer = answer_problem(problem)
-            if answer is None:
-                self._do_later(slot, head, body)
-            else:
-                self._fill(slot, answer)
-        else:
-            self._fill(slot, self._operations.health())
+        try:
+            self._answer(slot, head, body)
+        except Problem as problem:
+            self._fill(slot, answer_problem(problem))
 
-    def admit(self, head: Head) -> bytes | None:
-        """Room for a body, if there is."""
+    def admit(self, connection: Client, head: Head) -> bytes | None:
+        """Room for a body, if there is, and if its sender may send it."""
+        if not self._gate.open:
+            try:
+                self._gate.recognize(head.credentials, Role.PUBLIC)
+            except Problem as refused:
+                return self._responses.make(answer_problem(refused), keep_alive=False)
         if head.length > self._operations.body_bytes_max:
             return self._responses.make(answer_problem(self._operations.too_large()), keep_alive=False)
         if self._bodies + head.length > self._bodies_max:
@@ -192,7 +191,7 @@ class ExpressLane:
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                sock, _ = listener.accept()
+                sock, peer = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -208,7 +207,10 @@ class ExpressLane:
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connections[sock.fileno()] = Connection(sock, self)
+            if self._encrypted:
+                self._give(sock, b"")
+                continue
+            self._connections[sock.fileno()] = Connection(sock, peer[0], self)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     async def _sweep(self) -> None:
@@ -223,22 +225,23 @@ class ExpressLane:
                 self._epoll.modify(fd, select.EPOLLIN)
 
     async def _spawn_long_requests(self, nursery: trio.Nursery) -> None:
-        async for slot, head, body in self._long:
-            nursery.start_soon(self._answer_later, slot, head, body)
+        async for work in self._long:
+            nursery.start_soon(self._answer_later, *work)
 
-    def _do_later(self, slot: Slot, head: Head, body: bytes) -> None:
+    def _do_later(self, slot: Slot, work: Work) -> None:
         try:
-            self._long_in.send_nowait((slot, head, body))
+            self._long_in.send_nowait((slot, work))
         except trio.WouldBlock:
             problem = Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
             self._fill(slot, answer_problem(problem))
 
-    async def _answer_later(self, slot: Slot, head: Head, body: bytes) -> None:
+    async def _answer_later(self, slot: Slot, work: Work) -> None:
         try:
-            if head.operation is Operation.COUNTS:
-                self._fill(slot, await self._operations.counts(head.urls))
+            done = await work()
+            if isinstance(done, Answer):
+                self._fill(slot, done)
             else:
-                self._fill_when_settled(slot, await self._operations.submit_long(body, head.events))
+                self._fill_when_settled(slot, done)
         except Problem as problem:
             self._fill(slot, answer_problem(problem))
         except Exception as error:
@@ -251,16 +254,44 @@ class ExpressLane:
             raise
         self._submit_gathered()
 
-    def _read(self, slot: Slot, head: Head, body: bytes) -> None:
-        try:
-            submission = self._operations.read(body, head.events)
-            if head.plain and submission.size == 1:
-                ((kind, (url,)),) = submission.events.items()
-                self._gather(slot, (kind, url))
+    def _answer(self, slot: Slot, head: Head, body: bytes) -> None:
+        """Answer, or raise Problem."""
+        caller = EVERYONE
+        if head.operation is Operation.HEALTH:
+            self._fill(slot, self._operations.health())
+            return
+        if not self._gate.open or head.credentials.origin:
+            caller = self._gate.admit(slot.connection.address, head.credentials, Role.PUBLIC)
+            slot.headers = caller.headers
+        if head.operation is Operation.COUNTS:
+            answer = self._operations.counts_nowait(head.urls, caller)
+            if answer is None:
+                self._do_later(slot, partial(self._counts, head, caller))
             else:
-                self._fill_when_settled(slot, self._operations.offer(submission))
-        except Problem as problem:
-            self._fill(slot, answer_problem(problem))
+                self._fill(slot, conditional(answer, head.if_none_match))
+            return
+        event = self._operations.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
+        if event is not None:
+            self._gather(slot, event)
+        elif len(body) > INLINE_BYTES_MAX:
+            self._do_later(slot, partial(self._operations.submit_long, body, head.events, caller))
+        else:
+            self._read(slot, head, body, caller)
+
+    async def _counts(self, head: Head, caller: Caller) -> Answer:
+        return conditional(await self._operations.counts(head.urls, caller), head.if_none_match)
+
+    def _read(self, slot: Slot, head: Head, body: bytes, caller: Caller) -> None:
+        submission = self._operations.read(body, head.events, caller)
+        if head.plain and submission.size == 1 and not submission.acts:
+            ((kind, (url,)),) = submission.events.items()
+            self._gather(slot, (kind, url))
+            return
+        answering = self._operations.submit_nowait(submission)
+        if answering is None:
+            self._do_later(slot, partial(self._operations.submit, submission))
+        else:
+            self._fill_when_settled(slot, answering)
 
     def _gather(self, slot: Slot, event: tuple[str, str]) -> None:
         """Let a request that is one event go with the others that were ready at the same time."""
@@ -279,12 +310,17 @@ class ExpressLane:
             answer = self._operations.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
             response = self._responses.make(answer, keep_alive=True)
             for slot in slots:
-                slot.fill(response if slot.keep_alive else self._responses.make(answer, keep_alive=False))
+                if slot.keep_alive and not slot.headers:
+                    slot.fill(response)
+                else:
+                    self._fill(slot, answer)
             # What they had sent behind these requests has been read on by now.
             self._submit_gathered()
 
         submission = Submission(events, len(slots), requests=len(slots))
-        self._operations.offer(submission).on_settled(settled)
+        answering = self._operations.submit_nowait(submission)
+        assert answering is not None, "events without actors need no look into the store"
+        answering.on_settled(settled)
 
     def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
@@ -294,4 +330,4 @@ class ExpressLane:
         submission.on_settled(settled)
 
     def _fill(self, slot: Slot, answer: Answer) -> None:
-        slot.fill(self._responses.make(answer, keep_alive=slot.keep_alive))
+        slot.fill(self._responses.make(answer, keep_alive=slot.keep_alive, extra=slot.headers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +33,11 @@ class FullLane:
     so its `TCPServer`, one connection's server, is given a stream that plays those bytes first.
     """
 
-    def __init__(self, app: QuartTrio, *, connections_max: int, idle_seconds: float) -> None:
+    def __init__(
+        self, app: QuartTrio, *, tls: ssl.SSLContext | None, connections_max: int, idle_seconds: float
+    ) -> None:
         self._app = app
+        self._tls = tls
         self._asgi = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._config = HypercornConfig()
@@ -75,10 +79,13 @@ class FullLane:
 
     async def _serve(self, sock: socket.socket, data: bytes) -> None:
         scope = trio.CancelScope()
-        stream = _Resumed(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), data, on_close=scope.cancel)
+        plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        stream: Any = _Resumed(plain, data, on_close=scope.cancel)
+        if self._tls is not None:
+            stream = trio.SSLStream(plain, self._tls, server_side=True, https_compatible=True)
         try:
             with scope:
-                await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), _as_tls(stream))
+                await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)
         except Exception as error:
             # One connection's fault must not end the others; what a request does wrong has its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
@@ -121,8 +128,3 @@ class _Resumed(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         self._on_close()
         await self._stream.aclose()
-
-
-def _as_tls(stream: _Resumed) -> Any:
-    """TCPServer is typed for TLS streams and takes plain ones just as well."""
-    return stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from enum import Enum, auto
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl
 import attrs
 import httptools
 
+from likd.web.access import Credentials
 from likd.web.operations import Answer, EventHeaders
 
 HEAD_BYTES_MAX = 16_384
@@ -47,6 +49,8 @@ class Head:
     expects_continue: bool = False
     events: EventHeaders = EventHeaders()
     urls: tuple[str, ...] = ()
+    credentials: Credentials = Credentials()
+    if_none_match: str = ""
     plain: bool = attrs.field(init=False)
     """Whether the body of POST /v1/events is events and nothing else."""
 
@@ -138,6 +142,14 @@ def _parse(data: bytes) -> Head:
             None if key is None else key.decode("latin-1"),
         ),
         urls,
+        Credentials(
+            headers.get(b"authorization", b"").decode("latin-1"),
+            headers.get(b"origin", b"").decode("latin-1"),
+            headers.get(b"host", b"").decode("latin-1"),
+            headers.get(b"x-forwarded-for", b"").decode("latin-1"),
+            headers.get(b"cookie", b"").decode("latin-1"),
+        ),
+        headers.get(b"if-none-match", b"").decode("latin-1"),
     )
 
 
@@ -164,26 +176,29 @@ class Responses:
         self._date = ""
         self._known: dict[bytes, bytes] = {}
 
-    def make(self, answer: Answer, *, keep_alive: bool) -> bytes:
-        """The bytes of `answer`."""
+    def make(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of `answer`, with the headers that `extra` adds to its own."""
         now = int(time.time())
         if now != self._second:
             self._second = now
             self._date = formatdate(now, usegmt=True)
             self._known.clear()
+        if extra:
+            return self._make(answer, keep_alive, extra)
         common = keep_alive and answer.status < 300 and len(answer.body) <= RESPONSE_CACHE_BYTES_MAX
         response = self._known.get(answer.body) if common else None
         if response is None:
-            response = self._make(answer, keep_alive)
+            response = self._make(answer, keep_alive, {})
             if common and len(self._known) < RESPONSE_CACHE_MAX:
                 self._known[answer.body] = response
         return response
 
-    def _make(self, answer: Answer, keep_alive: bool) -> bytes:
+    def _make(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
         headers = {
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),
             "date": self._date,
+            **extra,
             **answer.headers,
         }
         if not keep_alive:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import socket as sockets
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from likd.web.http1 import Head, Heads
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Client(Protocol):
     """A connection, as its lane sees it."""
 
     socket: sockets.socket
+    address: str
+    """The IP address of its other end."""
 
     def answered(self, slot: Slot) -> None:
         """The answer in `slot` is known."""
@@ -39,7 +45,7 @@ class Lane(Protocol):
     def request(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer a request by filling the slot, now or later."""
 
-    def admit(self, head: Head) -> bytes | None:
+    def admit(self, connection: Client, head: Head) -> bytes | None:
         """None if a body of this length may be received, else the answer instead."""
 
     def release(self, length: int) -> None:
@@ -61,13 +67,15 @@ class Lane(Protocol):
 class Slot:
     """The place of one answer in a connection's order of answers."""
 
-    __slots__ = ("admitted", "connection", "keep_alive", "response")
+    __slots__ = ("admitted", "connection", "headers", "keep_alive", "response")
 
     def __init__(self, connection: Client, keep_alive: bool, admitted: int = 0) -> None:
         self.connection = connection
         self.keep_alive = keep_alive
         self.admitted = admitted
         """Bytes of the request's body that its lane has to account for until it is answered."""
+        self.headers: Mapping[str, str] = NO_HEADERS
+        """What the answer's caller adds to its headers."""
         self.response: bytes | None = None
 
     def fill(self, response: bytes) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import trio
 
-from likd.config import Bind
+from likd.values import Bind
 
 BACKLOG = 1024
 
@@ -33,7 +33,7 @@ async def open_listeners(bind: Bind) -> list[socket.socket]:
     return sockets
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, scheme: str) -> str:
     """The URL by which `listener` is reached."""
     host, port = listener.getsockname()[:2]
-    return f"http://{Bind(host, port)}"
+    return f"{scheme}://{Bind(host, port)}"

@@ -9,17 +9,21 @@ from typing import Any
 import attrs
 import msgspec
 
+from likd.actors import Actors
 from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.handlers import Handlers
-from likd.ingest import Ingest, IngestError, short
+from likd.ingest import Ingest
 from likd.intake import Intake
 from likd.keys import KEY, KeyReused
+from likd.ordered import ActorKey
 from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import Store, StoreError
 from likd.top import NET, top
 from likd.totals import Totals
-from likd.urls import EXPECTED, canonical
+from likd.urls import EXPECTED, UrlRules
+from likd.web.access import EVERYONE, Caller, Gate
 from likd.web.problem import Problem
+from likd.wire import IngestError, short
 
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
@@ -68,6 +72,15 @@ def answer_problem(problem: Problem) -> Answer:
     return Answer(problem.status, problem.body(), "application/problem+json", problem.headers)
 
 
+def conditional(answer: Answer, if_none_match: str) -> Answer:
+    """A read as browsers and proxies may keep it: whoever has it already need not be sent it again."""
+    tag = f'"{hashlib.blake2b(answer.body, digest_size=8).hexdigest()}"'
+    headers = {"Cache-Control": "no-cache", **answer.headers, "ETag": tag}
+    if tag in if_none_match or if_none_match == "*":
+        return Answer(304, b"", answer.content_type, headers)
+    return attrs.evolve(answer, headers=headers)
+
+
 class Operations:
     """The operations of the API on the daemon's parts. They raise Problem for everything a client can do wrong."""
 
@@ -77,27 +90,49 @@ class Operations:
         intake: Intake,
         handlers: Handlers,
         totals: Totals,
+        actors: Actors,
         store: Store,
+        gate: Gate,
+        reading: UrlRules,
+        writing: UrlRules,
+        actor_key: ActorKey,
         body_bytes_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds)
+        self._ingest = Ingest(handlers.kinds, writing, actor_key)
+        self._actors = actors
+        self._gate = gate
+        self.canonical = reading
         self._totals = totals
         self._store = store
         self.body_bytes_max = body_bytes_max
         self._names = handlers.counts
         self.recall = self._ingest.recall
         """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
+        self.forget_urls = self._ingest.forget
+        """The rules by which events are read have changed."""
 
-    def read(self, body: bytes, headers: EventHeaders) -> Submission:
+    def read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Submission:
         """The events of a request body, yet to be offered."""
-        return finish(self._read(body, headers))
+        return finish(self._read(body, headers, caller))
 
-    async def submit_long(self, body: bytes, headers: EventHeaders) -> Submission:
+    async def submit_long(self, body: bytes, headers: EventHeaders, caller: Caller) -> Submission:
         """Read and offer a body that takes long to read: other tasks get their turns meanwhile."""
-        return self.offer(await finish_in_turns(self._read(body, headers)))
+        return await self.submit(await finish_in_turns(self._read(body, headers, caller)))
 
-    def _read(self, body: bytes, headers: EventHeaders) -> Steps[Submission]:
+    async def submit(self, submission: Submission) -> Submission:
+        """Offer a submission once it is known what its actors did before. The one that is returned will be settled."""
+        try:
+            await self._actors.load(submission)
+        except StoreError as error:
+            raise store_away(error) from None
+        return self._offer(submission)
+
+    def submit_nowait(self, submission: Submission) -> Submission | None:
+        """The same, if that needs no look into the store."""
+        return self._offer(submission) if self._actors.hold(submission) else None
+
+    def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in _MEDIA_TYPES:
             raise Problem(
                 415,
@@ -117,25 +152,30 @@ class Operations:
                     f"content encoding {short(encoding)} is not understood",
                     members={"expected": "gzip or identity"},
                 )
-            events, size = yield from self._ingest.read(body)
+            events, size, acts = yield from self._ingest.read(body)
         except TooLarge:
             raise self.too_large() from None
         except BadGzip as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
-        return Submission(events, size, key)
+        if caller is not EVERYONE:
+            self._gate.check_events(caller, events, acts, size)
+        return Submission(events, size, key, acts=acts)
 
-    def offer(self, submission: Submission) -> Submission:
-        """Offer a submission to the event manager. The one that is returned will be settled."""
+    def _offer(self, submission: Submission) -> Submission:
         try:
-            return self._intake.offer(submission)
+            answering = self._intake.offer(submission)
         except KeyReused:
+            self._actors.release(submission)
             raise Problem(
                 422,
                 "this Idempotency-Key came with another body before",
                 members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
             ) from None
+        if submission.acts:
+            self._actors.release_when_settled(submission, answering)
+        return answering
 
     def _key(self, key: str, body: bytes) -> Steps[IdempotencyKey]:
         if not KEY.fullmatch(key):
@@ -171,19 +211,19 @@ class Operations:
         detail = f"{outcome.reason}; it may be counted after a crash, unless it is sent again with its Idempotency-Key"
         return answer_problem(Problem(500, detail, headers=retry))
 
-    def counts_nowait(self, urls: Sequence[str]) -> Answer | None:
+    def counts_nowait(self, urls: Sequence[str], caller: Caller) -> Answer | None:
         """The counts of `urls`, if that needs no look into the store."""
         found: list[dict[str, Any]] = []
-        for url in self._canonical_all(urls):
+        for url in self.readable(urls, caller):
             counts = self._totals.counts_nowait(url)
             if counts is None:
                 return None
             found.append(self.row(url, counts))
         return Answer(200, encode({"counts": found}))
 
-    async def counts(self, urls: Sequence[str]) -> Answer:
+    async def counts(self, urls: Sequence[str], caller: Caller) -> Answer:
         """The counts of `urls`, in their order, under the names they were asked by."""
-        hrefs = self._canonical_all(urls)
+        hrefs = self.readable(urls, caller)
         try:
             totals = await self._totals.counts(list(dict.fromkeys(hrefs)))
         except StoreError as error:
@@ -227,17 +267,19 @@ class Operations:
             raise Problem(422, f"limit is {limit!r}", members={"field": "limit", "expected": expected})
         return int(limit)
 
-    def _canonical_all(self, urls: Sequence[str]) -> list[str]:
+    def readable(self, urls: Sequence[str], caller: Caller) -> list[str]:
+        """What `urls` count as, if the caller may read them all."""
         if not 1 <= len(urls) <= COUNT_URLS_MAX:
             members: dict[str, object] = {"field": "url", "expected": f"1 to {COUNT_URLS_MAX} URLs"}
             raise Problem(422, f"{len(urls)} URLs are asked for", members=members)
         hrefs: list[str] = []
         for index, url in enumerate(urls):
             try:
-                hrefs.append(canonical(url))
+                hrefs.append(self.canonical(url))
             except ValueError:
                 members = {"index": index, "field": "url", "expected": EXPECTED}
                 raise Problem(422, f"url is {short(url)}", members=members) from None
+        self._gate.check_urls(caller, hrefs)
         return hrefs
 
 

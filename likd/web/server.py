@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import trio
 from quart_trio import QuartTrio
 
 from likd.live import LiveHub
+from likd.web.access import Gate
 from likd.web.express import ExpressLane
 from likd.web.full import FullLane
 from likd.web.listeners import address
@@ -25,8 +27,10 @@ class WebServer:
         self,
         *,
         operations: Operations,
+        gate: Gate,
         app: QuartTrio,
         listeners: list[socket.socket],
+        tls: ssl.SSLContext | None,
         hub: LiveHub,
         connections_max: int,
         bodies_bytes_max: int,
@@ -34,11 +38,13 @@ class WebServer:
         idle_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self._full = FullLane(app, connections_max=connections_max, idle_seconds=idle_seconds)
+        self._full = FullLane(app, tls=tls, connections_max=connections_max, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
+            gate=gate,
             listeners=listeners,
             hand_over=self._full.take,
+            encrypted=tls is not None,
             connections_elsewhere=lambda: self._full.connections,
             connections_max=connections_max,
             bodies_bytes_max=bodies_bytes_max,
@@ -48,8 +54,13 @@ class WebServer:
         self._hub = hub
         self._grace = grace_seconds
         self._stopping = trio.Event()
-        self.addresses = [address(listener) for listener in listeners]
+        self.addresses = [address(listener, "http" if tls is None else "https") for listener in listeners]
         """The URLs that are listened on."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections of both lanes."""
+        return self._express.connections + self._full.connections
 
     def stop(self) -> None:
         """Take no more connections, and end the ones there are."""

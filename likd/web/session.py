@@ -14,9 +14,11 @@ from quart import Websocket
 
 from likd.live import LiveHub
 from likd.store import StoreError
-from likd.urls import EXPECTED, canonical
+from likd.urls import EXPECTED
+from likd.web.access import Caller, Gate
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.tokens import Role
 
 GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
@@ -25,6 +27,7 @@ TRY_AGAIN_LATER = 1013
 BAD_MESSAGE = 4400
 
 STATUS_SECONDS = 1.0
+HOT_MAX = 100
 MESSAGE_BYTES_MAX = 1 << 20
 
 log = structlog.get_logger(__name__)
@@ -47,6 +50,14 @@ class _UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unkn
     pass
 
 
+class _WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_fields=True):
+    limit: int = 10
+
+
+class _UnwatchHot(msgspec.Struct, tag_field="op", tag="unwatch_hot", forbid_unknown_fields=True):
+    pass
+
+
 class _WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unknown_fields=True):
     pass
 
@@ -55,7 +66,12 @@ class _UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbi
     pass
 
 
-_decode = msgspec.json.Decoder(_Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchStatus | _UnwatchStatus).decode
+_Op = _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchHot | _UnwatchHot | _WatchStatus | _UnwatchStatus
+_decode = msgspec.json.Decoder(_Op).decode
+
+
+_NEEDS: dict[type[msgspec.Struct], Role] = {_WatchTop: Role.WRITER, _WatchHot: Role.WRITER, _WatchStatus: Role.ADMIN}
+"""What needs more than to watch URLs, which the gate looks at one by one."""
 
 
 class _Close(Exception):
@@ -72,10 +88,12 @@ class _Close(Exception):
 class _Session:
     """What one client watches. URLs keep the form they were asked in, and the version sent last."""
 
+    caller: Caller
     urls: dict[str, str] = attrs.field(factory=dict)
     fresh: list[str] = attrs.field(factory=list)
     top: tuple[str, int] | None = None
     fresh_top: bool = False
+    hot: int = 0
     status_at: float | None = None
     seen: int = 0
     wish: trio.Event = attrs.field(factory=trio.Event)
@@ -89,21 +107,23 @@ class LiveSessions:
         *,
         hub: LiveHub,
         operations: Operations,
+        gate: Gate,
         status: Callable[[], dict[str, Any]],
         interval_seconds: float,
         watches_max: int,
     ) -> None:
         self._hub = hub
         self._operations = operations
+        self._gate = gate
         self._status = status
         self._interval = interval_seconds
         self._watches_max = watches_max
         self.open = 0
 
-    async def serve(self, websocket: Websocket) -> None:
+    async def serve(self, websocket: Websocket, caller: Caller) -> None:
         """Serve one client until it leaves, breaks the rules, or the daemon shuts down."""
         await websocket.accept()
-        session = _Session()
+        session = _Session(caller)
         self.open += 1
         close = _Close(GOING_AWAY, "the daemon is shutting down")
         try:
@@ -127,8 +147,8 @@ class LiveSessions:
             self.open -= 1
             for url in set(session.urls.values()):
                 self._hub.unwatch(url)
-            if session.top is not None:
-                self._hub.unwatch_top(*session.top)
+            self._unwatch_top(session)
+            self._watch_hot(session, 0)
 
     async def _obey(self, session: _Session, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -137,6 +157,9 @@ class LiveSessions:
             op = _decode(message)
         except msgspec.DecodeError as error:
             raise _Close(BAD_MESSAGE, str(error).replace("`", "")) from None
+        need = _NEEDS.get(type(op))
+        if need is not None and not self._gate.allows(session.caller.role, need):
+            raise _Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
         try:
             match op:
                 case _Watch(urls):
@@ -147,6 +170,10 @@ class LiveSessions:
                     await self._watch_top(session, by, limit)
                 case _UnwatchTop():
                     self._unwatch_top(session)
+                case _WatchHot(limit):
+                    self._watch_hot(session, limit)
+                case _UnwatchHot():
+                    self._watch_hot(session, 0)
                 case _WatchStatus():
                     session.status_at = -1.0
                 case _UnwatchStatus():
@@ -158,9 +185,13 @@ class LiveSessions:
     async def _watch(self, session: _Session, urls: list[str]) -> None:
         for url in urls:
             try:
-                href = canonical(url)
+                href = self._operations.canonical(url)
             except ValueError:
                 raise _Close(BAD_MESSAGE, f"urls: expected {EXPECTED}") from None
+            try:
+                self._gate.check_urls(session.caller, [href])
+            except Problem as problem:
+                raise _Close(POLICY_VIOLATION, problem.detail) from None
             if url not in session.urls:
                 if len(session.urls) >= self._watches_max:
                     raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
@@ -190,6 +221,15 @@ class LiveSessions:
         if session.top is not None:
             self._hub.unwatch_top(*session.top)
             session.top = None
+
+    def _watch_hot(self, session: _Session, limit: int) -> None:
+        if not 0 <= limit <= HOT_MAX:
+            raise _Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
+        if limit and not session.hot:
+            self._hub.watch_hot()
+        elif session.hot and not limit:
+            self._hub.unwatch_hot()
+        session.hot = limit
 
     async def _send(self, session: _Session, websocket: Websocket) -> None:
         """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""
@@ -232,9 +272,12 @@ class LiveSessions:
                 ]
                 messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
             session.fresh_top = False
+        if session.hot and self._hub.version > seen:
+            hot = [{"url": url, "rate": round(rate, 1)} for url, rate in self._hub.hottest(session.hot)]
+            messages.append(msgspec.json.encode({"type": "hot", "hot": hot}))
         if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
             session.status_at = time.monotonic()
-            messages.append(msgspec.json.encode({"type": "status", "status": self._status()}))
+            messages.append(msgspec.json.encode({"type": "status", **self._status()}))
         return messages
 
     def _counts(self, kind: str, session: _Session, urls: list[str]) -> bytes:

@@ -1,0 +1,75 @@
+"""Merging: one URL's counts, history and actors become part of another's, and its name an alias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+import structlog
+import trio
+
+from likd.actors import ActorKeys, Actors
+from likd.intake import Intake
+from likd.store import Merged, Store
+from likd.totals import Totals
+from likd.urls import UrlRules
+
+DRAIN_SECONDS_MAX = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class MergeError(Exception):
+    """The URLs were not merged; the message says why."""
+
+
+@attrs.define(eq=False)
+class Merger:
+    """Merges URLs while events for both come in, so that none is lost and none is counted twice.
+
+    New events of the old URL are counted for the new one from the first moment. What came before is waited
+    for until the store has it, and is then folded in one transaction. A merge that was cut off can be asked
+    for again.
+    """
+
+    intake: Intake
+    totals: Totals
+    actors: Actors
+    store: Store
+    actor_keys: ActorKeys
+    writing: UrlRules
+    """By these rules events are read."""
+    forget: Callable[[], None]
+    """Makes ingest forget which URLs it saw."""
+    _turn: trio.Lock = attrs.field(factory=trio.Lock)
+
+    def know(self, aliases: Mapping[str, str]) -> None:
+        """These were merged before."""
+        self.writing.aliases.update(aliases)
+        self.totals.aliases.update(aliases)
+
+    async def merge(self, old: str, new: str) -> Merged:
+        """Merge canonical `old` into canonical `new`. Raises MergeError, StoreError."""
+        async with self._turn:
+            new = self.writing.aliases.get(new, new)
+            if old == new:
+                raise MergeError("a URL can't be merged into itself")
+            if self.writing.aliases.get(old, new) != new:
+                raise MergeError(f"it is merged into {self.writing.aliases[old]} already")
+            self.writing.add_alias(old, new)
+            self.forget()
+            await self._wait_drained(old)
+            merged = await self.store.merge(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new))
+            self.totals.merged(old, new)
+            self.actors.forget()
+            log.info("merged", old=old, new=new, liked_both=merged.liked_both)
+            return merged
+
+    async def _wait_drained(self, old: str) -> None:
+        with trio.move_on_after(DRAIN_SECONDS_MAX) as waiting:
+            await self.intake.barrier()
+            while old in self.totals.unapplied_urls():
+                await self.totals.wait_moved()
+        if waiting.cancelled_caught:
+            # What is still on its way is counted for the new URL when the store gets it.
+            log.warning("merging before the store has all", url=old)

@@ -1,0 +1,168 @@
+"""The history of the embedded store: counts per minute, hour and day, each kept for its own time.
+
+Minutes are written with every transaction. When an hour is over its minutes are added up into hours, and when a
+day is over its hours into days; what comes late is added where its time was summed up already. So each unit is
+exact at every moment, and most rows are written once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from likd.events import Counts, Rows
+from likd.store import Unit
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS minutes (hour INTEGER, url INTEGER, minute INTEGER, PRIMARY KEY (hour, url, minute))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hours (day INTEGER, url INTEGER, hour INTEGER, PRIMARY KEY (day, url, hour)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS days (url INTEGER, day INTEGER, PRIMARY KEY (url, day)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS history (hour INTEGER NOT NULL);
+"""
+
+TABLES = ("minutes", "hours", "days")
+
+
+@attrs.frozen
+class Retention:
+    """For how long each unit is kept: minutes for so many hours, hours for so many days, days for so many days."""
+
+    minute_hours: int = 48
+    hour_days: int = 90
+    day_days: int = 1830
+
+
+class History:
+    """Keeps the history in the database of `connection`'s caller, who owns the transactions."""
+
+    def __init__(self, retention: Retention) -> None:
+        self._keep = retention
+        self._names: tuple[str, ...] = ()
+
+    def open(self, connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
+        """Make the tables, or bring them up to date with the counts there are."""
+        connection.executescript(_SCHEMA)
+        for table in TABLES:
+            there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            for name in names:
+                if name not in there:
+                    connection.execute(f'ALTER TABLE {table} ADD COLUMN "{name}" INTEGER NOT NULL DEFAULT 0')
+        self._names = names
+
+    def add(self, connection: sqlite3.Connection, minute: int, rows: Rows) -> None:
+        """Add what came in `minute` (minutes since 1970). The URLs are in `counts` already."""
+        hour, day = minute // 60, minute // 1440
+        open_hour = self._open_hour(connection, hour)
+        if hour > open_hour:
+            self._roll(connection, open_hour, hour)
+        self._upsert(connection, "minutes", "hour, url, minute", f"{hour}, id, {minute}", rows)
+        if hour < open_hour:
+            self._upsert(connection, "hours", "day, url, hour", f"{day}, id, {hour}", rows)
+            if day < open_hour // 24:
+                self._upsert(connection, "days", "url, day", f"id, {day}", rows)
+
+    def read(
+        self, connection: sqlite3.Connection, url: str, unit: Unit, begin: int, end: int
+    ) -> list[tuple[int, Counts]]:
+        """What `url` got from `begin` until before `end` (seconds since 1970), by unit."""
+        row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
+        if row is None:
+            return []
+        open_hour = self._open_hour(connection, 0)
+        found: dict[int, Counts] = {}
+        if unit == "minute":
+            for hour in range(begin // 3600, -(-end // 3600)):
+                self._collect(connection, found, "minutes", "minute", 60, "hour = ? AND url = ?", (hour, row[0]))
+        elif unit == "hour":
+            for day in range(begin // 86_400, -(-end // 86_400)):
+                self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, row[0]))
+            self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (open_hour, row[0]))
+        else:
+            self._collect(connection, found, "days", "day", 86_400, "url = ?", (row[0],))
+            today = (open_hour // 24, row[0])
+            self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", today)
+            self._collect(
+                connection, found, "minutes", f"{open_hour // 24}", 86_400, "hour = ? AND url = ?", (open_hour, row[0])
+            )
+        return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
+
+    def merge(self, connection: sqlite3.Connection, old: int, new: int) -> None:
+        """Fold the history of the URL with id `old` into that of `new`."""
+        for table, keys in (("minutes", "hour, url, minute"), ("hours", "day, url, hour"), ("days", "url, day")):
+            values = ", ".join("?1" if key == "url" else key for key in keys.split(", "))
+            connection.execute(
+                f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}, {self._columns} FROM {table}"
+                f" WHERE url = ?2 ON CONFLICT DO UPDATE SET {self._growth}",
+                (new, old),
+            )
+            connection.execute(f"DELETE FROM {table} WHERE url = ?", (old,))
+
+    @property
+    def _columns(self) -> str:
+        return ", ".join(f'"{name}"' for name in self._names)
+
+    @property
+    def _growth(self) -> str:
+        return ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in self._names)
+
+    @property
+    def _sums(self) -> str:
+        return ", ".join(f'sum("{name}")' for name in self._names)
+
+    def _open_hour(self, connection: sqlite3.Connection, default: int) -> int:
+        row = connection.execute("SELECT hour FROM history").fetchone()
+        if row is not None:
+            return int(row[0])
+        if default:
+            connection.execute("INSERT INTO history VALUES (?)", (default,))
+        return default
+
+    def _upsert(self, connection: sqlite3.Connection, table: str, keys: str, values: str, rows: Rows) -> None:
+        names = self._names
+        connection.executemany(
+            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}{', ?' * len(names)}"
+            f" FROM counts WHERE url = ? ON CONFLICT DO UPDATE SET {self._growth}",
+            ((*(counts.get(name, 0) for name in names), url) for url, counts in rows.items()),
+        )
+
+    def _roll(self, connection: sqlite3.Connection, since: int, hour: int) -> None:
+        """The hours from `since` until before `hour` are over."""
+        connection.execute(
+            f"INSERT INTO hours (day, url, hour, {self._columns}) SELECT hour / 24, url, hour, {self._sums}"
+            f" FROM minutes WHERE hour >= ? AND hour < ? GROUP BY hour, url ON CONFLICT DO UPDATE SET {self._growth}",
+            (since, hour),
+        )
+        connection.execute(
+            f"INSERT INTO days (url, day, {self._columns}) SELECT url, day, {self._sums}"
+            f" FROM hours WHERE day >= ? AND day < ? GROUP BY day, url ON CONFLICT DO UPDATE SET {self._growth}",
+            (since // 24, hour // 24),
+        )
+        connection.execute("DELETE FROM minutes WHERE hour < ?", (hour - self._keep.minute_hours,))
+        connection.execute("DELETE FROM hours WHERE day < ?", (hour // 24 - self._keep.hour_days,))
+        if hour // 24 > since // 24:
+            connection.execute("DELETE FROM days WHERE day < ?", (hour // 24 - self._keep.day_days,))
+        connection.execute("UPDATE history SET hour = ?", (hour,))
+
+    def _collect(
+        self,
+        connection: sqlite3.Connection,
+        found: dict[int, Counts],
+        table: str,
+        column: str,
+        seconds: int,
+        where: str,
+        values: Sequence[int],
+    ) -> None:
+        query = f"SELECT {column}, {self._columns} FROM {table} WHERE {where}"
+        for time, *counts in _rows(connection.execute(query, values)):
+            mine = found.setdefault(time * seconds, {})
+            for name, n in zip(self._names, counts, strict=True):
+                if n:
+                    mine[name] = mine.get(name, 0) + n
+
+
+def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[int, ...]]:
+    yield from cursor

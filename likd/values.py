@@ -1,0 +1,117 @@
+"""Values of settings: how each kind is read, and what is said when it can't be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+def number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[object], float]:
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(value: object) -> float:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            if kind is int and isinstance(value, float):
+                raise TypeError
+            number = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{what} from {low:g} to {high:g}") from None
+        if not low <= number <= high:
+            raise ValueError(f"{what} from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def optional_path(value: object) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError("a path")
+    return str(path(value)) if str(value) else ""
+
+
+def path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path") from None
+
+
+@attrs.frozen
+class Bind:
+    """Where to listen. `port` 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "yes", "1", "on", "false", "no", "0", "off"):
+        return value.lower() in ("true", "yes", "1", "on")
+    raise ValueError("true or false")
+
+
+def words(check: Callable[[str], bool], expected: str) -> Callable[[object], tuple[str, ...]]:
+    """A list: in TOML as an array, elsewhere separated by commas."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        found = value.split(",") if isinstance(value, str) else value
+        if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
+            raise ValueError(expected)
+        found = [word.strip() for word in found if word.strip()]
+        if not all(map(check, found)):
+            raise ValueError(expected)
+        return tuple(found)
+
+    return parse
+
+
+HOST = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+ORIGIN = re.compile(r"\*|https?://[^/\s]+", re.IGNORECASE)
+PARAMETER = re.compile(r"[^&=#\s*]+\*?")
+
+
+def is_network(word: str) -> bool:
+    try:
+        ip_network(word, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def bind(value: object) -> Bind:
+    if isinstance(value, Bind):
+        return value
+    expected = "HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
+    if not isinstance(value, str):
+        raise ValueError(expected)
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(expected)
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(expected)
+    return Bind(host, int(port))
+
+
+def choice(*choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return str(value)
+
+    return parse

@@ -1,0 +1,230 @@
+"""Access: who may do what, from which pages, and how often."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+import attrs
+
+from likd.config import Config
+from likd.events import Act, Events
+from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
+from likd.web.limits import RateLimit
+from likd.web.problem import Problem
+from likd.web.tokens import Role, Tokens
+
+PUBLIC_EVENTS_MAX = 100
+"""Events in one request of a caller without a token: a page of buttons has no more."""
+COOKIE = "likd_admin"
+LOGIN_RATE = 0.2
+LOGIN_BURST = 10
+SESSION_SECONDS = 7 * 86_400
+
+_CORS = {
+    "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After",
+    "Vary": "Origin",
+}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Encoding, Content-Type, Idempotency-Key",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+@attrs.frozen
+class Credentials:
+    """What the headers of a request say of its caller."""
+
+    authorization: str = attrs.field(default="", repr=False)
+    origin: str = ""
+    host: str = ""
+    forwarded_for: str = ""
+    cookie: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen
+class Caller:
+    """A caller that was let in: its role, its name for limits, and the headers of the answer."""
+
+    role: Role
+    name: str = ""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+EVERYONE = Caller(Role.ADMIN)
+"""The caller where all is open to all."""
+
+
+class Gate:
+    """Lets callers in: by their token, and without one where the sites are public or all is open.
+
+    All is open to all as long as there is neither a token nor a public site. Pages of other origins are let
+    in if they are on a public site, among `origins`, or on this machine as the daemon is.
+    """
+
+    def __init__(self, config: Config, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._sites = Hosts(config.public_sites)
+        self._origins = frozenset(origin.lower() for origin in config.origins)
+        self._local = is_loopback(config.bind.host)
+        self._proxies = Proxies(config.trusted_proxies)
+        self.open = not tokens.admin and not tokens.write and not self._sites
+        """Whether everyone may do everything."""
+        self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
+        self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
+        self._logins = RateLimit(LOGIN_RATE, LOGIN_BURST)
+        self._known_origin = lru_cache(maxsize=1024)(self._knows_origin)
+        self.refused = {"401": 0, "403": 0, "429": 0}
+
+    def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
+        """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""
+        caller = self.recognize(credentials, need)
+        limit = self._token_limit if caller.name else self._address_limit
+        if limit is None or self.open or caller.role is Role.NOBODY:
+            return caller
+        name = caller.name or caller_of(self._proxies.client(peer, credentials.forwarded_for))
+        left = limit.take(name)
+        headers = {
+            **caller.headers,
+            "RateLimit-Policy": limit.policy,
+            "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
+        }
+        if not left.allowed:
+            self.refused["429"] += 1
+            headers["Retry-After"] = str(max(1, left.reset_seconds))
+            raise Problem(429, "too many requests from this caller", headers=headers)
+        return Caller(caller.role, name, headers)
+
+    def recognize(self, credentials: Credentials, need: Role) -> Caller:
+        """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
+        if self.open and not credentials.origin:
+            return EVERYONE
+        headers = self.cross_origin(credentials)
+        if need is Role.NOBODY:
+            return Caller(Role.NOBODY, headers=headers)
+        role, name = self._identify(credentials)
+        if not self.allows(role, need):
+            self._refuse_role(role, need, headers)
+        return Caller(role, name, headers)
+
+    def allows(self, role: Role, need: Role) -> bool:
+        """Whether `role` may do what needs `need`. Without an admin token, who is on this machine is an admin."""
+        return role >= need or (need is Role.ADMIN and self._local and not self._tokens.admin)
+
+    def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
+        """Raises Problem unless the caller may post these events; they count against its limit."""
+        if caller.role is Role.PUBLIC:
+            if size > PUBLIC_EVENTS_MAX:
+                raise Problem(403, f"without a token a request has at most {PUBLIC_EVENTS_MAX} events")
+            for urls in events.values():
+                self.check_urls(caller, urls)
+            self.check_urls(caller, (act.url for act in acts))
+        if caller.name and size > 1:
+            limit = self._address_limit if caller.role is Role.PUBLIC else self._token_limit
+            if limit is not None:
+                limit.charge(caller.name, size - 1)
+
+    def check_urls(self, caller: Caller, urls: Iterable[str]) -> None:
+        """Raises Problem unless the caller may know of these canonical URLs."""
+        if caller.role is Role.PUBLIC:
+            for url in urls:
+                if _host(url) not in self._sites:
+                    self.refused["403"] += 1
+                    members = {"field": "url", "expected": "a URL of a public site"}
+                    raise Problem(403, "the URL is not on a public site of this daemon", members=members)
+
+    def cross_origin(self, credentials: Credentials, *, preflight: bool = False) -> dict[str, str]:
+        """The headers for a page of another origin; none for its own pages. Raises Problem for a page not let in."""
+        origin = credentials.origin
+        if not origin:
+            return {}
+        if not self._known_origin(origin, credentials.host):
+            self.refused["403"] += 1
+            raise Problem(403, "pages of this origin are not let in", members={"field": "Origin"})
+        return {"Access-Control-Allow-Origin": origin, **_CORS, **(_PREFLIGHT if preflight else {})}
+
+    def limit_login(self, peer: str, credentials: Credentials) -> None:
+        """Count an attempt at the token. Raises Problem if there were too many."""
+        if not self._logins.take(caller_of(self._proxies.client(peer, credentials.forwarded_for))).allowed:
+            self.refused["429"] += 1
+            raise Problem(429, "too many attempts", headers={"Retry-After": "10"})
+
+    def login(self, token: str) -> str | None:
+        """The value of the session cookie for whoever knows the admin token, else None."""
+        if self._tokens.role(token.encode()) is not Role.ADMIN:
+            self.refused["401"] += 1
+            return None
+        return self._session(int(time.time()) + SESSION_SECONDS)
+
+    @property
+    def wants_login(self) -> bool:
+        """Whether the dashboard is only for those who know the admin token."""
+        return bool(self._tokens.admin) or not (self._local or self.open)
+
+    def _identify(self, credentials: Credentials) -> tuple[Role, str]:
+        """The role, and the token's name for its limits. Raises Problem for a token that there is not."""
+        if credentials.authorization:
+            scheme, _, token = credentials.authorization.partition(" ")
+            secret = token.strip().encode("latin-1", "replace")
+            role = self._tokens.role(secret) if scheme.lower() == "bearer" else None
+            if role is not None:
+                return role, "token " + hashlib.blake2b(secret, digest_size=8).hexdigest()
+            if not self.open:
+                self._refuse_role(Role.NOBODY, Role.PUBLIC, {})
+        if self.open:
+            return Role.ADMIN, ""
+        if credentials.cookie and self._session_holds(credentials.cookie):
+            return Role.ADMIN, ""
+        return (Role.PUBLIC if self._sites else Role.NOBODY), ""
+
+    def _refuse_role(self, role: Role, need: Role, headers: Mapping[str, str]) -> None:
+        if role > Role.PUBLIC:
+            self.refused["403"] += 1
+            raise Problem(403, f"this needs the {need.name.lower()} token", headers=headers)
+        self.refused["401"] += 1
+        raise Problem(
+            401,
+            "a token is needed, and none that is known was sent",
+            headers={
+                **headers,
+                "WWW-Authenticate": 'Bearer realm="likd"',
+            },
+        )
+
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname or ""
+        except ValueError:
+            return False
+        if host and parts.netloc.lower() == host.lower():
+            return True
+        if "*" in self._origins or origin.lower() in self._origins or (self._sites and name in self._sites):
+            return True
+        return self._local and is_loopback(name)
+
+    def _session(self, until: int) -> str:
+        digest = hmac.new(self._tokens.admin[0], b"likd session %d" % until, hashlib.sha256).hexdigest()
+        return f"{until}.{digest}"
+
+    def _session_holds(self, cookie: str) -> bool:
+        try:
+            morsel = SimpleCookie(cookie).get(COOKIE)
+        except CookieError:
+            return False
+        until = morsel.value.partition(".")[0] if morsel else ""
+        if morsel is None or not until.isdecimal() or not self._tokens.admin or int(until[:12]) < time.time():
+            return False
+        return hmac.compare_digest(self._session(int(until[:12])), morsel.value)
+
+
+def _host(url: str) -> str:
+    """The host of a canonical URL, without its port."""
+    authority = url.split("/", 3)[2].rpartition("@")[2]
+    return authority if authority.endswith("]") else authority.rsplit(":", 1)[0] if ":" in authority else authority

@@ -1,0 +1,74 @@
+"""Addresses: whose request it is, also behind proxies, and which hosts are meant by a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+IPV6_CALLER_BITS = 64
+"""Whoever has one IPv6 address has as many as they like: a network of this length is one caller."""
+
+
+class Proxies:
+    """Proxies whose X-Forwarded-For is believed, by address or network."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = [ip_network(network, strict=False) for network in networks]
+
+    def client(self, peer: str, forwarded_for: str) -> str:
+        """The address that a request came from: the last one in the chain that is not such a proxy."""
+        address = peer
+        if not self._networks:
+            return address
+        for hop in reversed(forwarded_for.split(",")):
+            if not self._trusted(address):
+                break
+            try:
+                address = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+        return address
+
+    def _trusted(self, address: str) -> bool:
+        parsed = _parse(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
+
+
+class Hosts:
+    """A list of host names, where `*.example.org` means every name below it and `*` means all."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = [pattern.lower() for pattern in patterns]
+        self._all = "*" in patterns
+        self._names = frozenset(patterns)
+        self._suffixes = tuple(pattern[1:] for pattern in patterns if pattern.startswith("*."))
+
+    def __bool__(self) -> bool:
+        return self._all or bool(self._names)
+
+    def __contains__(self, host: str) -> bool:
+        return self._all or host in self._names or (bool(self._suffixes) and host.endswith(self._suffixes))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    parsed = _parse(host.strip("[]"))
+    return host == "localhost" if parsed is None else parsed.is_loopback
+
+
+@lru_cache(maxsize=16_384)
+def caller_of(address: str) -> str:
+    """The name under which the limits of `address` are kept."""
+    parsed = _parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, IPV6_CALLER_BITS), strict=False))
+    return address
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed

@@ -1,0 +1,145 @@
+"""The API in full, as views of the Quart application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import structlog
+from quart import Response, request, websocket
+from quart_trio import QuartTrio
+
+from likd.bounds import Bounds
+from likd.status import StatusBoard
+from likd.store import StoreError
+from likd.web import metrics
+from likd.web.admin import Admin
+from likd.web.door import caller, needs
+from likd.web.metrics import Metrics
+from likd.web.operations import Answer, EventHeaders, Operations, conditional
+from likd.web.problem import Problem
+from likd.web.reads import Reads
+from likd.web.session import LiveSessions
+from likd.web.tokens import Role
+
+log = structlog.get_logger(__name__)
+
+
+def respond(answer: Answer) -> Response:
+    """An answer as Quart's response."""
+    return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
+
+
+def add_api(
+    app: QuartTrio,
+    *,
+    operations: Operations,
+    reads: Reads,
+    admin: Admin,
+    status: StatusBoard,
+    bounds: Bounds,
+    sessions: LiveSessions,
+) -> None:
+    """Add everything under /v1, /healthz and /readyz, and the badge."""
+
+    @app.post("/v1/events")
+    @needs(Role.PUBLIC)
+    async def post_events() -> Response:
+        headers = EventHeaders(
+            request.headers.get("Content-Type", ""),
+            request.headers.get("Content-Encoding", ""),
+            request.headers.get("Idempotency-Key"),
+        )
+        submission = await operations.submit_long(await request.body, headers, caller())
+        return respond(operations.answer(await submission.settled()))
+
+    @app.get("/v1/counts")
+    @needs(Role.PUBLIC)
+    async def get_counts() -> Response:
+        answer = await operations.counts(request.args.getlist("url"), caller())
+        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+
+    @app.get("/v1/history")
+    @needs(Role.PUBLIC)
+    async def get_history() -> Response:
+        args = request.args
+        answer = await reads.history(
+            caller(), args.get("url", ""), args.get("unit", "hour"), args.get("last", ""), args.get("until", "")
+        )
+        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+
+    @app.get("/badge.svg")
+    @needs(Role.PUBLIC)
+    async def get_badge() -> Response:
+        args = request.args
+        answer = await reads.badge(caller(), args.get("url", ""), args.get("by", "likes"), args.get("label", ""))
+        answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        answer.headers["Content-Security-Policy"] = "default-src 'none'"
+        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+
+    @app.get("/v1/top")
+    @needs(Role.WRITER)
+    async def get_top() -> Response:
+        answer = await operations.top(request.args.get("by", "likes"), request.args.get("limit", "10"))
+        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+
+    @app.get("/v1/export")
+    @needs(Role.WRITER)
+    async def get_export() -> Response:
+        async def lines() -> AsyncIterator[bytes]:
+            try:
+                async for some in reads.export():
+                    yield some
+            except StoreError as error:
+                # The answer has begun: all that is left is not to end it as if it were whole.
+                log.error("export failed", fault=str(error))
+                raise
+
+        return Response(lines(), content_type="application/x-ndjson")
+
+    @app.get("/v1/status")
+    @needs(Role.ADMIN)
+    async def get_status() -> Response:
+        return respond(Answer(200, msgspec.json.encode(status.status())))
+
+    @app.get("/v1/tree")
+    @needs(Role.ADMIN)
+    async def get_tree() -> Response:
+        return respond(Answer(200, msgspec.json.encode(status.tree())))
+
+    @app.post("/v1/merge")
+    @needs(Role.ADMIN)
+    async def post_merge() -> Response:
+        return respond(await admin.merge(await request.body))
+
+    @app.post("/v1/import")
+    @needs(Role.ADMIN)
+    async def post_import() -> Response:
+        return respond(await admin.load(await request.body, request.headers.get("Idempotency-Key")))
+
+    @app.get("/healthz")
+    @needs(Role.NOBODY)
+    async def healthz() -> Response:
+        return respond(operations.health())
+
+    @app.get("/readyz")
+    @needs(Role.NOBODY)
+    async def readyz() -> Response:
+        refused = bounds.reached(count=False)
+        if refused is not None:
+            raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
+        return respond(Answer(200, b'{"status":"ready"}'))
+
+    @app.websocket("/v1/live")
+    @needs(Role.PUBLIC)
+    async def live() -> None:
+        await sessions.serve(websocket, caller())
+
+
+def add_metrics(app: QuartTrio, source: Metrics) -> None:
+    """Add /metrics."""
+
+    @app.get("/metrics")
+    @needs(Role.ADMIN)
+    async def get_metrics() -> Response:
+        return Response(source.text(), content_type=metrics.CONTENT_TYPE)

@@ -1,0 +1,105 @@
+"""Composes the web on an engine: gate, operations, views, pages, and the server before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from likd import __version__
+from likd.actors import ActorKeys
+from likd.config import Config
+from likd.engine import Engine
+from likd.faults import Faults
+from likd.merging import Merger
+from likd.status import StatusBoard
+from likd.urls import UrlRules
+from likd.watchdog import Watchdog
+from likd.web.access import Gate
+from likd.web.admin import Admin
+from likd.web.api import add_api, add_metrics
+from likd.web.app import create_app
+from likd.web.faultpoint import add_fault_point
+from likd.web.listeners import open_listeners
+from likd.web.metrics import Metrics
+from likd.web.operations import Operations
+from likd.web.pages import add_pages
+from likd.web.reads import Reads
+from likd.web.server import WebServer
+from likd.web.session import LiveSessions
+from likd.web.tls import server_context
+from likd.web.tokens import Tokens
+
+
+async def compose_web(
+    config: Config,
+    engine: Engine,
+    *,
+    tokens: Tokens,
+    secret: bytes,
+    aliases: Mapping[str, str],
+    watchdog: Watchdog,
+    connections_max: int,
+    faults: Faults | None,
+) -> WebServer:
+    """The web server of a daemon, listening, yet to be run. Raises BindError, ConfigError.
+
+    `secret` is what actors are hashed with, `aliases` are the URLs that were merged. With `faults` there is a
+    way to make the daemon fail.
+    """
+    reading = UrlRules(config.same_schemes, config.drop_parameters)
+    writing = UrlRules(config.same_schemes, config.drop_parameters)
+    keys = ActorKeys(secret)
+    gate = Gate(config, tokens)
+    tls = server_context(config)
+    operations = Operations(
+        intake=engine.intake,
+        handlers=engine.handlers,
+        totals=engine.totals,
+        actors=engine.actors,
+        store=engine.store,
+        gate=gate,
+        reading=reading,
+        writing=writing,
+        actor_key=keys,
+        body_bytes_max=config.body_bytes_max,
+    )
+    merger = Merger(
+        engine.intake, engine.totals, engine.actors, engine.store, keys, writing, forget=operations.forget_urls
+    )
+    merger.know(aliases)
+    board = StatusBoard(engine, __version__)
+    sessions = LiveSessions(
+        hub=engine.hub,
+        operations=operations,
+        gate=gate,
+        status=lambda: {"status": board.status(), "tree": board.tree()},
+        interval_seconds=config.live_interval,
+        watches_max=config.watches_max,
+    )
+    app = create_app(operations=operations, gate=gate, tls=tls is not None)
+    add_api(
+        app,
+        operations=operations,
+        reads=Reads(operations, engine.totals, engine.store),
+        admin=Admin(operations, merger, engine.totals, engine.store, reading, engine.handlers.counts),
+        status=board,
+        bounds=engine.bounds,
+        sessions=sessions,
+    )
+    add_pages(app, gate=gate, operations=operations, names=engine.handlers.counts)
+    if faults is not None:
+        add_fault_point(app, faults, engine.root)
+    web = WebServer(
+        operations=operations,
+        gate=gate,
+        app=app,
+        listeners=await open_listeners(config.bind),
+        tls=tls,
+        hub=engine.hub,
+        connections_max=connections_max,
+        bodies_bytes_max=config.bodies_bytes_max,
+        head_seconds=config.head_timeout,
+        idle_seconds=config.idle_timeout,
+        grace_seconds=config.shutdown_timeout / 2,
+    )
+    add_metrics(app, Metrics(board, gate, web, watchdog))
+    return web

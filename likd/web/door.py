@@ -1,0 +1,84 @@
+"""The door of the full lane: each request is let in, or not, before its view is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from quart import Response, g, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
+from quart_trio import QuartTrio
+
+from likd.web.access import Caller, Credentials, Gate
+from likd.web.http1 import HEAD_BYTES_MAX
+from likd.web.problem import Problem
+from likd.web.tokens import Role
+
+CLOSE = {"Connection": "close"}
+SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+V = TypeVar("V", bound=Callable[..., object])
+
+
+def needs(role: Role) -> Callable[[V], V]:
+    """Say what role a view needs; one that does not say needs an admin."""
+
+    def mark(view: V) -> V:
+        view.needs = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def caller() -> Caller:
+    """Who asks."""
+    who: Caller = g.caller
+    return who
+
+
+def add_door(app: QuartTrio, gate: Gate, *, tls: bool) -> None:
+    """Put `gate` before all views of `app`."""
+
+    def let_in(asked: BaseRequestWebsocket) -> None:
+        view = app.view_functions.get(asked.endpoint or "")
+        # A path that there is not is nobody's secret.
+        role = Role.NOBODY if view is None else getattr(view, "needs", Role.ADMIN)
+        g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
+
+    @app.before_request
+    async def before_request() -> Response | None:
+        # As the express lane does; h11 is more lenient.
+        if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
+            raise Problem(400, "Content-Length and Transfer-Encoding exclude each other", headers=CLOSE)
+        if sum(len(name) + len(value) for name, value in request.headers.items()) > HEAD_BYTES_MAX:
+            raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
+        if request.method == "OPTIONS" and request.url_rule is not None:
+            return Response(status=204, headers=gate.cross_origin(credentials(request), preflight=True))
+        let_in(request)
+        return None
+
+    @app.before_websocket
+    async def before_websocket() -> None:
+        let_in(websocket)
+
+    @app.after_request
+    async def after_request(response: Response) -> Response:
+        for name, value in SECURITY.items():
+            response.headers.setdefault(name, value)
+        if tls:
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        if "caller" in g:
+            response.headers.update(g.caller.headers)
+        return response
+
+
+def credentials(asked: BaseRequestWebsocket) -> Credentials:
+    """What the headers say of the caller."""
+    headers = asked.headers
+    return Credentials(
+        headers.get("Authorization", ""),
+        headers.get("Origin", ""),
+        headers.get("Host", ""),
+        ",".join(headers.getlist("X-Forwarded-For")),
+        headers.get("Cookie", ""),
+    )

@@ -1,0 +1,73 @@
+"""Rate limits: a token bucket for each caller, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+import attrs
+
+CALLERS_MAX = 100_000
+
+
+@attrs.frozen
+class Allowance:
+    """What a caller has left: how many events, and in how many seconds there will be more."""
+
+    remaining: int
+    reset_seconds: int
+    allowed: bool
+
+
+class RateLimit:
+    """Lets each caller have `rate` events a second, and `burst` of them at once after a rest.
+
+    Of more than `callers_max` callers those are forgotten that were here least lately: their buckets are the
+    fullest.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        burst: int,
+        *,
+        callers_max: int = CALLERS_MAX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._callers_max = callers_max
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    @property
+    def policy(self) -> str:
+        """The limit, as the RateLimit-Policy header tells it."""
+        return f'"events";q={self.burst};w={math.ceil(self.burst / self.rate)}'
+
+    def take(self, caller: str, events: int = 1) -> Allowance:
+        """Take so many events out of the caller's bucket, if anything is in it: it may owe some after that."""
+        now = self._clock()
+        level = self._level(caller, now)
+        allowed = level >= 1
+        if allowed:
+            level -= events
+        self._keep(caller, level, now)
+        return Allowance(max(0, int(level)), max(0, math.ceil((1 - level) / self.rate)), allowed)
+
+    def charge(self, caller: str, events: int) -> None:
+        """Take so many events more for a request that was let in already."""
+        now = self._clock()
+        self._keep(caller, self._level(caller, now) - events, now)
+
+    def _level(self, caller: str, now: float) -> float:
+        level, at = self._buckets.get(caller, (float(self.burst), now))
+        return min(float(self.burst), level + (now - at) * self.rate)
+
+    def _keep(self, caller: str, level: float, now: float) -> None:
+        self._buckets[caller] = level, now
+        self._buckets.move_to_end(caller)
+        while len(self._buckets) > self._callers_max:
+            self._buckets.popitem(last=False)

@@ -1,0 +1,145 @@
+"""/metrics: the daemon in numbers, as Prometheus asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from likd.histogram import Histogram
+from likd.status import StatusBoard
+from likd.watchdog import Watchdog
+from likd.web.access import Gate
+from likd.web.server import WebServer
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@attrs.define(eq=False)
+class Metrics:
+    """Reads the same state objects as the status does, at the moment it is asked."""
+
+    board: StatusBoard
+    gate: Gate
+    web: WebServer
+    watchdog: Watchdog
+    _registry: CollectorRegistry = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """The exposition in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry need not know the names before it asks."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of likd."""
+        engine = self.board.engine
+        manager, pool, totals = engine.manager, engine.pool.status, engine.totals
+        events = CounterMetricFamily(
+            "likd_events", "Events by kind and by what became of them.", labels=["kind", "result"]
+        )
+        for result, by_kind in (("accepted", manager.accepted), ("refused", manager.refused)):
+            for kind in engine.handlers.kinds:
+                events.add_metric([kind, result], by_kind.get(kind, 0))
+        yield events
+        yield _counter(
+            "likd_events_unchanged", "Accepted likes and unlikes that changed nothing.", engine.actors.unchanged
+        )
+        yield _counter("likd_requests_accepted", "Requests whose events were accepted.", manager.requests_accepted)
+        yield _counters(
+            "likd_requests_refused", "Requests refused because a bound was reached.", "bound", engine.bounds.refused
+        )
+        yield _counters(
+            "likd_callers_refused", "Requests refused by their caller, by HTTP status.", "status", self.gate.refused
+        )
+        yield _histogram(
+            "likd_acknowledgement_seconds",
+            "From taking a group of requests to acknowledging it.",
+            manager.acknowledgements,
+        )
+        yield _histogram(
+            "likd_journal_fsync_seconds", "Appends to the journal, with their fsync.", engine.journal.appends
+        )
+        yield _counter("likd_journal_bytes", "Bytes written to the journal.", engine.journal.bytes_written)
+        yield _counter("likd_journal_failures", "Failed writes to the journal.", engine.journal.failures)
+        yield _counter(
+            "likd_journal_mismatches", "Tables whose counters differed from their journal.", engine.batcher.mismatches
+        )
+        yield _gauge("likd_table_open_urls", "Unique URLs of the open table.", len(manager.open_table.urls))
+        yield _gauge("likd_tables_draining", "Tables without a batch file yet.", engine.batcher.tables_in_hand)
+        yield _gauge(
+            "likd_tables_waiting", "Batched tables that wait for the store.", sum(len(w.tables) for w in totals.waiting)
+        )
+        yield _gauge("likd_rows_waiting", "Rows that wait for the store.", totals.rows_waiting)
+        yield _gauge("likd_inbox_requests", "Requests that wait for the event manager.", engine.intake.waiting)
+        yield _counter("likd_batch_files_written", "Batch files written.", engine.batcher.batches_written)
+        yield _counter("likd_store_rows_written", "Rows given to the store.", engine.drainer.rows_written)
+        yield _gauge(
+            "likd_store_lag_seconds", "Age of the oldest table that the store does not have.", self.board.lag_seconds
+        )
+        yield _gauge(
+            "likd_store_failing", "1 while the store refuses what it is given.", int(engine.drainer.fault is not None)
+        )
+        yield _gauge(
+            "likd_store_write_tolerance_rows_per_second",
+            "Rows a second that the store is given at most.",
+            engine.config.write_tolerance,
+        )
+        yield _gauge("likd_counters", "Counters in the pool.", pool.counters)
+        yield _gauge("likd_counters_leased", "Counters that count for a URL.", pool.leased)
+        yield _counter("likd_counters_hung", "Counters restarted because their observer did not return.", pool.hung)
+        yield _counter("likd_counters_crashed", "Counters restarted because they crashed.", pool.crashed)
+        yield _counter("likd_counters_worn", "Counters replaced after their last lease.", pool.worn)
+        restarts = {child.name: child.restarts for child in engine.root.children}
+        yield _counters("likd_child_restarts", "Restarts of supervised tasks.", "child", restarts)
+        yield _counters(
+            "likd_handler_faults",
+            "Faults of event handlers.",
+            "handler",
+            {r.name: r.faults for r in engine.handlers.registered},
+        )
+        yield _gauge("likd_connections", "Open connections.", self.web.connections)
+        yield _gauge("likd_urls_watched", "Distinct URLs that are watched live.", engine.hub.urls_watched)
+        yield _gauge("likd_idempotency_keys", "Idempotency keys remembered.", len(engine.keys))
+        yield _counter(
+            "likd_event_loop_blocked",
+            "Times the event loop was blocked for longer than it may be.",
+            self.watchdog.blocked,
+        )
+        if engine.monitor.disk_free is not None:
+            yield _gauge("likd_disk_free_bytes", "Free space where the data directory is.", engine.monitor.disk_free)
+        info = GaugeMetricFamily("likd_build_info", "1, with the version.", labels=["version"])
+        info.add_metric([self.board.version], 1)
+        yield info
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=histogram.cumulative(), sum_value=histogram.sum)

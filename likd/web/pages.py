@@ -1,0 +1,137 @@
+"""Pages for people, and the script that other sites embed."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import PurePath
+
+import msgspec
+from quart import Response, redirect, render_template, request
+from quart_trio import QuartTrio
+
+from likd import __version__
+from likd.web.access import COOKIE, SESSION_SECONDS, Gate
+from likd.web.door import caller, credentials, needs
+from likd.web.operations import Answer, Operations, conditional
+from likd.web.problem import Problem
+from likd.web.tokens import Role
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+SCRIPT_CACHE = "public, max-age=300"
+
+
+def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tuple[str, ...]) -> None:
+    """Add the dashboard, the page of a URL, login, demo, API description, and what they are made of."""
+    assets = {
+        path.name: path.read_bytes()
+        for path in files("likd.web").joinpath("static").iterdir()
+        if PurePath(path.name).suffix in _TYPES
+    }
+    description = msgspec.json.decode(assets["openapi.json"])
+    description["info"]["version"] = __version__
+    assets["openapi.json"] = msgspec.json.encode(description)
+    mark = hashlib.blake2b(b"".join(assets.values()), digest_size=4).hexdigest()
+
+    async def page(template: str, **context: object) -> Response:
+        body = await render_template(template, version=__version__, mark=mark, login=gate.wants_login, **context)
+        headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
+        return Response(body, headers=headers, content_type="text/html; charset=utf-8")
+
+    def asset(name: str, cache: str) -> Response:
+        if name not in assets:
+            raise Problem(404, "there is no such file")
+        headers = {"Cache-Control": cache, "Cross-Origin-Resource-Policy": "cross-origin"}
+        answer = Answer(200, assets[name], _TYPES[PurePath(name).suffix], headers)
+        answer = conditional(answer, request.headers.get("If-None-Match", ""))
+        return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
+
+    @app.get("/")
+    @needs(Role.ADMIN)
+    async def dashboard() -> Response:
+        return await page("dashboard.html")
+
+    @app.get("/url")
+    @needs(Role.ADMIN)
+    async def url_page() -> Response:
+        (href,) = operations.readable([request.args.get("url", "")], caller())
+        return await page("url.html", url=href, names=names)
+
+    @app.get("/demo")
+    @needs(Role.NOBODY)
+    async def demo() -> Response:
+        return await page("demo.html")
+
+    @app.get("/docs")
+    @needs(Role.NOBODY)
+    async def docs() -> Response:
+        return await page("docs.html", api=description)
+
+    @app.get("/login")
+    @needs(Role.NOBODY)
+    async def login_form() -> Response:
+        return await page("login.html", wrong=False)
+
+    @app.post("/login")
+    @needs(Role.NOBODY)
+    async def login() -> Response:
+        gate.limit_login(request.remote_addr or "", credentials(request))
+        form = await request.form
+        session = gate.login(form.get("token", ""))
+        if session is None:
+            response = await page("login.html", wrong=True)
+            response.status_code = 401
+            return response
+        away = Response(status=303, headers={"Location": "/"})
+        away.set_cookie(
+            COOKIE,
+            session,
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="Strict",
+            secure=request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https",
+        )
+        return away
+
+    @app.post("/logout")
+    @needs(Role.NOBODY)
+    async def logout() -> Response:
+        away = Response(status=303, headers={"Location": "/login"})
+        away.delete_cookie(COOKIE)
+        return away
+
+    @app.get("/likd.js")
+    @needs(Role.NOBODY)
+    async def button() -> Response:
+        return asset("likd.js", SCRIPT_CACHE)
+
+    @app.get("/openapi.json")
+    @needs(Role.NOBODY)
+    async def openapi() -> Response:
+        return asset("openapi.json", "no-cache")
+
+    @app.get("/static/<name>")
+    @needs(Role.NOBODY)
+    async def static_file(name: str) -> Response:
+        return asset(name, SCRIPT_CACHE)
+
+
+def redirect_to_login() -> Response:
+    """Where a person goes who may not see a page yet."""
+    response = redirect("/login", 303)
+    assert isinstance(response, Response)
+    return response
+
+
+def wants_page() -> bool:
+    """Whether the request comes from a person's browser that goes to a page."""
+    return request.method == "GET" and "text/html" in request.headers.get("Accept", "")

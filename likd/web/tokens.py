@@ -1,0 +1,80 @@
+"""Tokens: the secrets that callers show, and what each lets them do."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+
+import attrs
+
+from likd.config import Config, ConfigError
+from likd.web.addresses import is_loopback
+
+TOKEN_CHARACTERS_MIN = 16
+
+
+class Role(IntEnum):
+    """What a caller may do, each role all of the ones before it."""
+
+    NOBODY = 0
+    """Ask whether the daemon is alive, fetch the button."""
+    PUBLIC = 1
+    """Post events of the public sites and read their counts."""
+    WRITER = 2
+    """Post any events and read any counts."""
+    ADMIN = 3
+    """See the daemon's inside, merge and import."""
+
+
+@attrs.frozen
+class Tokens:
+    """The secrets that callers show."""
+
+    admin: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    write: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+
+    def role(self, token: bytes) -> Role | None:
+        """The role of a token, None if there is no such token. Takes the same time for each that is wrong."""
+        found = None
+        for role, known in ((Role.WRITER, self.write), (Role.ADMIN, self.admin)):
+            for each in known:
+                if hmac.compare_digest(each, token):
+                    found = role
+        return found
+
+
+def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
+    """The tokens in the files of `config` and in LIKD_ADMIN_TOKEN and LIKD_WRITE_TOKENS. Raises ConfigError."""
+
+    def load(path: str, variable: str) -> tuple[bytes, ...]:
+        found = [(variable, token) for token in environment.get(variable, "").split(",") if token.strip()]
+        if path:
+            try:
+                with Path(path).open(encoding="ascii") as file:
+                    found += [(path, line) for line in file if line.strip() and not line.startswith("#")]
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path}: can't read the tokens: {error}") from None
+        tokens = [(source, token.strip()) for source, token in found]
+        for source, token in tokens:
+            # The token stays out of the message: it is a secret.
+            if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
+                raise ConfigError(
+                    f"{source}: a token has at least {TOKEN_CHARACTERS_MIN} printable ASCII characters and no spaces"
+                )
+        return tuple(token.encode() for _, token in tokens)
+
+    return Tokens(
+        admin=load(config.admin_token_file, "LIKD_ADMIN_TOKEN"),
+        write=load(config.write_tokens_file, "LIKD_WRITE_TOKENS"),
+    )
+
+
+def refuse_unsafe(config: Config, tokens: Tokens) -> None:
+    """Raises ConfigError if others than this machine could reach a daemon that has no admin token."""
+    if not tokens.admin and not config.insecure and not is_loopback(config.bind.host):
+        raise ConfigError(
+            f"--bind: {config.bind} is reached from other machines, and there is no admin token:"
+            " give --admin-token-file or LIKD_ADMIN_TOKEN, or say --insecure"
+        )

@@ -1,0 +1,102 @@
+"""Events as clients write them: what an event looks like, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from likd.urls import UrlRules
+
+ACTOR_BYTES_MAX = 128
+
+_FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
+_NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
+
+
+class IngestError(Exception):
+    """A body is refused. `malformed` if it could not even be read, else an event of it is wrong."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        malformed: bool = False,
+        line: int | None = None,
+        index: int | None = None,
+        field: str | None = None,
+        expected: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.malformed = malformed
+        self.place = {"line": line, "index": index, "field": field, "expected": expected}
+
+
+class Event(msgspec.Struct, forbid_unknown_fields=True):
+    """One event as it is sent."""
+
+    kind: str
+    url: str
+    actor: str | None = None
+
+
+decode_event = msgspec.json.Decoder(Event).decode
+decode_events = msgspec.json.Decoder(list[Event]).decode
+
+
+class Checker:
+    """Checks the fields of events of the given `kinds`, by URLs as `canonical` counts them."""
+
+    def __init__(self, kinds: frozenset[str], canonical: UrlRules) -> None:
+        self._kinds = kinds
+        self._canonical = canonical
+        self._expected_kinds = f"one of {', '.join(sorted(kinds))}"
+
+    def check(self, kind: str, url: str) -> tuple[str, str]:
+        """The kind and what the URL counts as. Raises IngestError."""
+        if kind not in self._kinds:
+            raise IngestError(f"kind is {short(kind)}", field="kind", expected=self._expected_kinds)
+        try:
+            return kind, self._canonical(url)
+        except ValueError as error:
+            expected = str(error).removeprefix("expected ")
+            raise IngestError(f"url is {short(url)}", field="url", expected=expected) from None
+
+
+def check_actor(actor: str) -> str:
+    """`actor` if it is one. Raises IngestError."""
+    try:
+        length = len(actor.encode())
+    except UnicodeEncodeError:
+        length = 0
+    if not 1 <= length <= ACTOR_BYTES_MAX:
+        raise IngestError(f"actor is {short(actor)}", field="actor", expected=f"text of 1 to {ACTOR_BYTES_MAX} bytes")
+    return actor
+
+
+def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
+    """What is wrong with a body that msgspec can't decode."""
+    if isinstance(error, UnicodeDecodeError):
+        return IngestError("the text is not UTF-8", malformed=True)
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return IngestError(message, malformed=True)
+    what, _, where = message.partition(" - at ")
+    place = _FIELD.match(where.strip("`"))
+    named = _NAMED.search(what)
+    index = place["index"] if place else None
+    field = named["field"] if named else place["field"] if place else None
+    expected = "fields kind, url" if named else _expected(what)
+    # Both may hold a field's name as the client wrote it.
+    detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
+    return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)
+
+
+def _expected(what: str) -> str:
+    return what.partition(",")[0].removeprefix("Expected ").replace("`", "").replace(" | null", "")
+
+
+def short(text: str) -> str:
+    """`text` as ASCII, cut to a length that fits a message."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
