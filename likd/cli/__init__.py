@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -15,8 +16,13 @@ COMMANDS = {
     "send": "Send events from files, access logs or standard input.",
     "watch": "Show the counts of URLs as they change.",
     "top": "Show the hottest URLs and the daemon's health.",
+    "export": "Write all counts as NDJSON or CSV.",
+    "import": "Load starting counts from elsewhere, each file once.",
+    "merge": "Make one URL's counts part of another's.",
+    "doctor": "Check disk, clock, limits, store and port before or while likd runs.",
     "inspect": "Show what is in a data directory.",
     "recover": "Bring a data directory's journal and batch files in order.",
+    "completion": "Print the completion script of a shell.",
 }
 
 
@@ -31,7 +37,8 @@ class LazyGroup(click.Group):
         """The command of that name, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"likd.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"likd.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,0 +1,33 @@
+"""Asking the daemon to do something, and understanding what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from likd.cli.client import ClientError, Daemon, printable
+
+
+async def post(daemon: Daemon, path: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """What the daemon answers to `body`. Raises ClientError with its own words if it refuses."""
+    async with httpx.AsyncClient(headers={**daemon.headers, **(headers or {})}, timeout=120) as client:
+        try:
+            response = await client.post(f"{daemon.url}{path}", content=body)
+        except httpx.RequestError as error:
+            raise ClientError(f"can't connect to {daemon.url}: {error or type(error).__name__}") from None
+    if response.is_error:
+        raise ClientError(reason(response))
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def reason(response: httpx.Response) -> str:
+    """Why the daemon refused, in a line."""
+    try:
+        problem = response.json()
+        where = [f"{name} {problem[name]}" for name in ("line", "field") if name in problem]
+        expected = f" (expected {problem['expected']})" if "expected" in problem else ""
+        return printable(f"{problem['detail']}{expected}{': ' if where else ''}{', '.join(where)}")
+    except (ValueError, KeyError, TypeError):
+        return f"the daemon answers {response.status_code}"

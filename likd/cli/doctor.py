@@ -1,0 +1,202 @@
+"""`likd doctor`: what would be in the daemon's way."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import click
+import trio
+
+from likd.config import Config, ConfigError, load
+
+DESCRIPTORS_SPARE = 128
+FSYNC_SECONDS_GOOD = 0.005
+FSYNC_SECONDS_MAX = 0.05
+FSYNCS = 50
+YEAR_MIN = 2026
+
+Finding = tuple[str, str, str]
+"""ok, warn or fail; what was looked at; what was found."""
+
+
+@click.command()
+@click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
+@click.option("--bind", metavar="HOST:PORT", help="Where the daemon is to listen.  [env: LIKD_BIND]")
+@click.option(
+    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="LIKD_CONFIG", help="As of likd serve."
+)
+def doctor(data_dir: str | None, bind: str | None, file: Path | None) -> None:
+    """Check settings, disk, clock, limits, store and port, as `likd serve` would find them.
+
+    Writes a small file into the data directory and removes it. Can be run beside a daemon.
+
+    \b
+    Exit status: 0 if nothing fails, 1 if something does, 2 if a setting is wrong.
+    """
+    try:
+        config = load({"data_dir": data_dir, "bind": bind}, file=file)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    failed = False
+    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for check in (_access, _disk, _durability, _store, _clock, _limits, _port):
+        for grade, what, found in check(config):
+            failed |= grade == "fail"
+            click.echo(f"{click.style(f'{grade:4}', fg=colors[grade])}  {what}: {found}")
+    sys.exit(1 if failed else 0)
+
+
+def _access(config: Config) -> Iterator[Finding]:
+    from likd.web.tls import server_context
+    from likd.web.tokens import load_tokens, refuse_unsafe
+
+    try:
+        tokens = load_tokens(config, os.environ)
+        refuse_unsafe(config, tokens)
+        server_context(config)
+    except ConfigError as error:
+        yield "fail", "access", str(error)
+        return
+    told = [f"{len(tokens.admin)} admin tokens, {len(tokens.write)} write tokens"]
+    told += [f"public sites {', '.join(config.public_sites)}"] if config.public_sites else []
+    open_to_all = not tokens.admin and not tokens.write and not config.public_sites
+    yield "ok", "access", f"open to all who reach {config.bind}" if open_to_all else "; ".join(told)
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    path = _existing(config.data_dir)
+    if not os.access(path, os.W_OK | os.X_OK):
+        yield "fail", "data directory", f"{path} can't be written to"
+        return
+    yield "ok", "data directory", str(config.data_dir if config.data_dir.exists() else f"{config.data_dir}, to be made")
+    free = shutil.disk_usage(path).free
+    grade = "fail" if free < config.disk_free_min else "warn" if free < 16 * config.disk_free_min else "ok"
+    yield (
+        grade,
+        "free space",
+        f"{free / 2**30:.1f} GiB; under {config.disk_free_min / 2**30:.2f} GiB events are refused",
+    )
+    kind = _file_system(path)
+    if kind in ("nfs", "nfs4", "cifs", "9p", "fuse.sshfs"):
+        yield "warn", "file system", f"{kind}: locks and fsync over a network are slow at best; use a local disk"
+    elif kind in ("tmpfs", "ramfs") and config.durability == "fsync":
+        yield "warn", "file system", f"{kind}: nothing survives a restart of the machine"
+
+
+def _durability(config: Config) -> Iterator[Finding]:
+    path = _existing(config.data_dir)
+    if config.durability != "fsync" or not os.access(path, os.W_OK | os.X_OK):
+        return
+    times = []
+    with tempfile.TemporaryFile(dir=path) as file:
+        for _ in range(FSYNCS):
+            file.write(b"x" * 512)
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    median = sorted(times)[FSYNCS // 2]
+    grade = "ok" if median <= FSYNC_SECONDS_GOOD else "warn" if median <= FSYNC_SECONDS_MAX else "fail"
+    yield (
+        grade,
+        "fsync",
+        f"{median * 1000:.2f} ms at the median, {max(times) * 1000:.2f} ms at worst: a request waits so long",
+    )
+
+
+def _store(config: Config) -> Iterator[Finding]:
+    database = config.data_dir / "likd.db"
+    if not database.exists():
+        yield "ok", "store", f"sqlite {sqlite3.sqlite_version}, to be made"
+        return
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            urls = connection.execute("SELECT count(*) FROM counts").fetchone()[0]
+    except sqlite3.Error as error:
+        yield "fail", "store", f"{database}: {error}"
+        return
+    if found != "ok":
+        yield "fail", "store", f"{database} is damaged: {found}"
+    else:
+        yield (
+            "ok",
+            "store",
+            f"sqlite {sqlite3.sqlite_version}, {urls:,} URLs, {database.stat().st_size / 2**20:.1f} MiB",
+        )
+
+
+def _clock(config: Config) -> Iterator[Finding]:
+    year = time.gmtime().tm_year
+    if year < YEAR_MIN:
+        yield "fail", "clock", f"it says {year}: history and idempotency keys need the time"
+        return
+    newest = max((file.stat().st_mtime for file in config.data_dir.glob("*") if file.is_file()), default=0.0)
+    ahead = newest - time.time()
+    if ahead > 60:
+        yield "warn", "clock", f"it is {ahead:.0f} s behind what was written in the data directory"
+    else:
+        yield "ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.connections_max + DESCRIPTORS_SPARE
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        yield "warn", "file descriptors", f"{hard} allowed, {wanted} wanted for {config.connections_max} connections"
+    else:
+        yield "ok", "file descriptors", "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+
+
+def _port(config: Config) -> Iterator[Finding]:
+    import httpx
+
+    from likd.web.listeners import BindError, open_listeners
+
+    try:
+        for listener in trio.run(open_listeners, config.bind):
+            listener.close()
+    except BindError as error:
+        host = "127.0.0.1" if config.bind.host in ("0.0.0.0", "::") else str(config.bind).rpartition(":")[0]
+        scheme = "https" if config.tls_cert else "http"
+        try:
+            alive = httpx.get(f"{scheme}://{host}:{config.bind.port}/healthz", timeout=5, verify=False).json()
+        except (httpx.HTTPError, ValueError, OSError):
+            alive = None
+        if alive == {"status": "ok"}:
+            yield "ok", "port", f"a likd listens on {config.bind} already"
+        else:
+            yield "fail", "port", str(error)
+        return
+    yield "ok", "port", f"{config.bind} is free"
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest directory above it that is there."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _file_system(path: Path) -> str:
+    """The kind of file system that `path` is on, "" if it can't be told."""
+    found, kind = "", ""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="replace")
+    except OSError:
+        return ""
+    for line in mounts.splitlines():
+        _, at, this, *_ = line.split(" ")
+        if len(at) >= len(found) and path.resolve().is_relative_to(at.replace("\\040", " ")):
+            found, kind = at, this
+    return kind

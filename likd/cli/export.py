@@ -1,0 +1,56 @@
+"""`likd export`: all counts, for other programs."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any, TextIO
+
+import click
+import httpx
+import msgspec
+import trio
+
+from likd.cli.ask import reason
+from likd.cli.client import ClientError, Daemon, daemon_options
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["ndjson", "csv"]), default="ndjson", help="[default: ndjson]")
+@click.option(
+    "--output", metavar="FILE", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="[default: -]"
+)
+@daemon_options
+def export(form: str, output: TextIO, url: str, token: str | None) -> None:
+    """Write the counts of all URLs, one a line, sorted by URL.
+
+    Each count is exact as of the moment in which its line is made. A file is there whole or not at all.
+
+    \b
+    Exit status: 1 if the daemon can't be reached or does not tell all, 2 if an argument is wrong.
+    """
+    try:
+        trio.run(_export, Daemon(url, token), output, form == "csv")
+    except* ClientError as errors:
+        raise click.ClickException(str(errors.exceptions[0])) from None
+
+
+async def _export(daemon: Daemon, output: TextIO, as_csv: bool) -> None:
+    writer: Any = None
+    async with httpx.AsyncClient(headers=daemon.headers, timeout=60) as client:
+        try:
+            async with client.stream("GET", f"{daemon.url}/v1/export") as response:
+                if response.is_error:
+                    await response.aread()
+                    raise ClientError(reason(response))
+                async for line in response.aiter_lines():
+                    if not as_csv:
+                        output.write(line + "\n")
+                        continue
+                    row = msgspec.json.decode(line, type=dict[str, str | int])
+                    if writer is None:
+                        writer = csv.DictWriter(output, list(row), lineterminator="\n")
+                        writer.writeheader()
+                    writer.writerow(row)
+        except httpx.HTTPError as error:
+            raise ClientError(f"{daemon.url} did not tell all: {error or type(error).__name__}") from None
+    output.flush()
