@@ -22,6 +22,7 @@ class FakeStore:
     def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:
         self.applied = 0
         self.rows: Rows = rows or {}
+        self.liking: set[bytes] = set()
         self.slow = slow
         self.away = False
         self.reads: list[list[str]] = []
@@ -37,6 +38,8 @@ class FakeStore:
         assert increments.first > self.applied
         self.applied = increments.last
         add_rows(self.rows, increments.rows)
+        for key, likes in increments.actors.items():
+            (self.liking.add if likes else self.liking.discard)(key)
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         self.reads.append(list(urls))
@@ -44,6 +47,12 @@ class FakeStore:
         if self.away:
             raise StoreError("away")
         seen = self.applied, {url: self.rows[url].copy() for url in urls if url in self.rows}
+        await self._gate()
+        return seen
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        await self._gate()
+        seen = self.applied, self.liking.intersection(keys)
         await self._gate()
         return seen
 

@@ -23,6 +23,7 @@ class SimStore:
         self.off = False
         self.applied = 0
         self.rows: Rows = {}
+        self.liking: set[bytes] = set()
         self.transactions: list[tuple[int, int]] = []
 
     async def open(self, names: Sequence[str]) -> int:
@@ -37,12 +38,21 @@ class SimStore:
             self.applied = increments.last
             self.transactions.append((increments.first, increments.last))
             add_rows(self.rows, increments.rows)
+            for key, likes in increments.actors.items():
+                (self.liking.add if likes else self.liking.discard)(key)
         await self._talk()
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         await trio.lowlevel.checkpoint()
         await self._talk()
         found = self.applied, {url: self.rows[url].copy() for url in urls if url in self.rows}
+        await self._talk()
+        return found
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        await trio.lowlevel.checkpoint()
+        await self._talk()
+        found = self.applied, self.liking.intersection(keys)
         await self._talk()
         return found
 

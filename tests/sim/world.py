@@ -15,6 +15,7 @@ import attrs
 import trio
 import trio.testing
 
+from likd.actors import ActorKeys
 from likd.config import Config
 from likd.engine import Engine, open_engine
 from likd.events import (
@@ -25,6 +26,7 @@ from likd.events import (
     UNLIKE,
     UNLIKES,
     Accepted,
+    Act,
     Events,
     IdempotencyKey,
     Refused,
@@ -39,6 +41,9 @@ from tests.sim.store import SimStore
 
 NAMES = {LIKE: LIKES, UNLIKE: UNLIKES, IMPRESSION: IMPRESSIONS}
 URLS = [f"https://example.com/{n}" for n in range(9)]
+LIKED = [f"https://liked.example/{n}" for n in range(3)]
+"""Only actors like these."""
+KEYS = ActorKeys(b"a secret")
 CONFIG = Config(
     table_limit=4,
     flush_interval=0.3,
@@ -47,6 +52,7 @@ CONFIG = Config(
     max_leases=7,
     write_tolerance=200,
     cache_urls_max=1000,
+    cache_actors_max=1000,
     live_interval=0.1,
 )
 
@@ -87,6 +93,10 @@ class World:
         self.doubtful: Counted = Counter()
         self.pending: list[Request] = []
         self.keys = 0
+        self.wishes: dict[tuple[str, str], bool] = {}
+        """(actor, URL) → what the actor wanted last."""
+        self.unsettled: set[tuple[str, str]] = set()
+        """Where the actor has not heard yet that it is so."""
         self._settled = trio.Event()
         self.trace = hashlib.sha256()
         self.figures: Counter[str] = Counter()
@@ -133,6 +143,8 @@ class World:
                             clients.start_soon(self._retry, engine, request)
                         for _ in range(0 if last else 3):
                             clients.start_soon(self._client, engine)
+                        for number in range(2):
+                            clients.start_soon(self._actor, engine, f"actor {number}", last)
                         clients.start_soon(self._reader, engine)
                         if not last:
                             clients.start_soon(self._crash_children, engine)
@@ -140,7 +152,7 @@ class World:
                         if not last and not gently:
                             self.disk.off = self.store.off = True
                             nursery.cancel_scope.cancel()
-                        if last and self.pending:
+                        while last and (self.pending or self.unsettled):
                             await self._settled.wait()
                         clients.cancel_scope.cancel()
                     with trio.move_on_after(60 if last else self.rng.uniform(0, 2)):
@@ -176,6 +188,37 @@ class World:
         request = Request(events, key)
         self.sent += request.counted
         return request
+
+    async def _actor(self, engine: Engine, actor: str, last: bool) -> None:
+        """Likes and unlikes, and repeats itself until it is heard; what it wanted last must be so in the end."""
+        while True:
+            wanted = [place for place in sorted(self.unsettled) if place[0] == actor]
+            if not wanted:
+                if last:
+                    return
+                wanted = [(actor, self.rng.choice(LIKED))]
+                self.wishes[wanted[0]] = self.rng.random() < 0.6
+                self.unsettled.add(wanted[0])
+            with trio.move_on_after(self.rng.choice([0.01, 10])):
+                await self._act(engine, wanted[0])
+            await trio.sleep(self.rng.random() * 0.1)
+
+    async def _act(self, engine: Engine, place: tuple[str, str]) -> None:
+        kind = LIKE if self.wishes[place] else UNLIKE
+        acts = [Act(kind, place[1], KEYS(*place))] * self.rng.randint(1, 2)
+        submission = Submission({}, len(acts), acts=acts)
+        try:
+            await engine.actors.load(submission)
+        except StoreError:
+            return
+        answering = engine.intake.offer(submission)
+        engine.actors.release_when_settled(submission, answering)
+        outcome = await answering.settled()
+        self.note("act", *place, kind, outcome)
+        if isinstance(outcome, Accepted):
+            self.unsettled.discard(place)
+            self._settled.set()
+            self._settled = trio.Event()
 
     async def _retry(self, engine: Engine, request: Request) -> None:
         while request in self.pending:
@@ -215,10 +258,14 @@ class World:
         while True:
             low = self.acknowledged.copy()
             try:
-                rows = await engine.totals.counts(URLS)
+                rows = await engine.totals.counts(URLS + LIKED)
             except StoreError:
                 continue
-            now = _flat(rows)
+            for url in LIKED:
+                net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
+                if not 0 <= net <= 2:
+                    raise Broken(f"{url} has {net} likes of two actors")
+            now = _flat({url: rows[url] for url in URLS})
             self.note("read", now.total())
             for place in {*low, *now, *last}:
                 if not max(low[place], last[place]) <= now[place] <= self.sent[place]:
@@ -244,7 +291,8 @@ class World:
         await trio.sleep(chance * 0.05)
 
     def _check_all(self) -> None:
-        counted = _flat(self.store.rows)
+        self._check_actors()
+        counted = _flat({url: counts for url, counts in self.store.rows.items() if url not in LIKED})
         for place in {*counted, *self.acknowledged, *self.sent}:
             low, high = self.acknowledged[place], self.acknowledged[place] + self.doubtful[place]
             if not low <= counted[place] <= high:
@@ -252,6 +300,16 @@ class World:
         if self.disk.damaged:
             raise Broken(f"set aside as damaged: {self.disk.damaged}")
         self.note("end", sorted(counted.items()))
+
+    def _check_actors(self) -> None:
+        for place, likes in self.wishes.items():
+            if (KEYS(*place) in self.store.liking) != likes:
+                raise Broken(f"{place} should be {likes}")
+        for url in LIKED:
+            counts = self.store.rows.get(url, {})
+            liking = sum(likes for (_, liked), likes in self.wishes.items() if liked == url)
+            if counts.get(LIKES, 0) - counts.get(UNLIKES, 0) != liking:
+                raise Broken(f"{url}: {counts}, and {liking} like it")
 
 
 def _flat(rows: Mapping[str, Mapping[str, int]]) -> Counted:

@@ -1,0 +1,223 @@
+"""Who is let in: tokens, public sites, origins, limits, and whose address counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likd.config import Config, ConfigError
+from likd.values import Bind
+from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
+from likd.web.addresses import Hosts, Proxies, caller_of
+from likd.web.limits import RateLimit
+from likd.web.problem import Problem
+from likd.web.tokens import Role, Tokens, load_tokens, refuse_unsafe
+
+ADMIN = "an-admin-token-of-some-length"
+WRITE = "a-write-token-of-some-length"
+TOKENS = Tokens((ADMIN.encode(),), (WRITE.encode(),))
+SITES = ("example.com", "*.example.org")
+PEER = "203.0.113.9"
+
+
+def gate(tokens: Tokens = TOKENS, **settings: object) -> Gate:
+    return Gate(Config(**{"address_rate": 0.0, **settings}), tokens)  # type: ignore[arg-type]
+
+
+def bearer(token: str, **more: str) -> Credentials:
+    return Credentials(f"Bearer {token}", **more)
+
+
+def status(gate: Gate, credentials: Credentials, need: Role, peer: str = PEER) -> int:
+    try:
+        gate.admit(peer, credentials, need)
+    except Problem as problem:
+        return problem.status
+    return 200
+
+
+def test_without_tokens_and_public_sites_all_is_open() -> None:
+    assert gate(Tokens()).admit(PEER, Credentials(), Role.ADMIN) is EVERYONE
+
+
+@pytest.mark.parametrize(
+    ("credentials", "allowed"),
+    [
+        (Credentials(), {Role.NOBODY}),
+        (bearer(WRITE), {Role.NOBODY, Role.PUBLIC, Role.WRITER}),
+        (bearer(ADMIN), set(Role)),
+        (bearer("no-such-token-anywhere"), {Role.NOBODY}),
+        (bearer(ADMIN[:-1]), {Role.NOBODY}),
+        (bearer(""), {Role.NOBODY}),
+        (Credentials("Basic " + ADMIN), {Role.NOBODY}),
+    ],
+)
+def test_a_token_opens_what_its_role_may_do(credentials: Credentials, allowed: set[Role]) -> None:
+    assert {role for role in Role if status(gate(), credentials, role) == 200} == allowed
+
+
+def test_who_has_too_small_a_token_is_told_so() -> None:
+    assert status(gate(), Credentials(), Role.WRITER) == 401
+    assert status(gate(), bearer(WRITE), Role.ADMIN) == 403
+
+
+def test_public_sites_need_no_token_for_their_own_urls() -> None:
+    public = gate(public_sites=SITES)
+    caller = public.admit(PEER, Credentials(), Role.PUBLIC)
+    for url in (
+        "https://example.com/a",
+        "https://example.com:8443/",
+        "https://www.example.org/",
+        "http://u@example.com/",
+    ):
+        public.check_urls(caller, [url])
+    for url in ("https://example.org/", "https://example.com.evil.test/", "https://evilexample.com/", "https://[::1]/"):
+        with pytest.raises(Problem) as refused:
+            public.check_urls(caller, [url])
+        assert refused.value.status == 403
+    assert status(public, Credentials(), Role.WRITER) == 401
+
+
+def test_without_a_token_a_request_has_few_events() -> None:
+    public = gate(public_sites=SITES)
+    caller = public.admit(PEER, Credentials(), Role.PUBLIC)
+    public.check_events(caller, {"like": {"https://example.com/": 100}}, (), 100)
+    with pytest.raises(Problem, match="at most 100 events"):
+        public.check_events(caller, {"like": {"https://example.com/": 101}}, (), 101)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "let_in"),
+    [
+        ("https://example.com", "likes.test", True),
+        ("https://blog.example.org", "likes.test", True),
+        ("https://app.test", "likes.test", True),
+        ("https://likes.test", "likes.test", True),
+        ("http://localhost:3000", "likes.test", True),
+        ("https://evil.test", "likes.test", False),
+        ("https://example.com.evil.test", "likes.test", False),
+        ("null", "likes.test", False),
+        ("http://[", "likes.test", False),
+    ],
+)
+def test_pages_are_let_in_by_their_origin(origin: str, host: str, let_in: bool) -> None:
+    wary = gate(public_sites=SITES, origins=("https://app.test",))
+    found = status(wary, bearer(WRITE, origin=origin, host=host), Role.PUBLIC)
+    assert found == (200 if let_in else 403)
+
+
+def test_a_page_from_nowhere_cannot_use_a_daemon_that_is_open_to_this_machine() -> None:
+    assert status(gate(Tokens()), Credentials(origin="https://evil.test", host="127.0.0.1:8080"), Role.PUBLIC) == 403
+    assert status(gate(Tokens()), Credentials(origin="http://localhost:3000"), Role.PUBLIC) == 200
+
+
+def test_a_page_that_is_let_in_may_read_the_answer() -> None:
+    caller = gate(public_sites=SITES).admit(PEER, Credentials(origin="https://example.com"), Role.PUBLIC)
+    assert caller.headers["Access-Control-Allow-Origin"] == "https://example.com"
+    assert caller.headers["Vary"] == "Origin"
+
+
+def test_a_session_is_as_good_as_the_admin_token_and_cannot_be_made_up() -> None:
+    guarded = gate()
+    session = guarded.login(ADMIN)
+    assert session is not None
+    assert guarded.login(WRITE) is None
+    assert status(guarded, Credentials(cookie=f"{COOKIE}={session}"), Role.ADMIN) == 200
+    until, _, digest = session.partition(".")
+    for forged in (f"{int(until) + 1}.{digest}", f"{until}.{digest[:-1]}0", until, "", "x.y", f"{until}."):
+        if forged != session:
+            assert status(guarded, Credentials(cookie=f"{COOKIE}={forged}"), Role.ADMIN) == 401
+
+
+def test_a_caller_past_its_limit_is_told_when_to_come_again() -> None:
+    limited = gate(public_sites=SITES, address_rate=1.0, address_burst=3)
+    seen = [status(limited, Credentials(), Role.PUBLIC) for _ in range(5)]
+    assert seen == [200, 200, 200, 429, 429]
+    assert status(limited, Credentials(), Role.PUBLIC, peer="198.51.100.1") == 200
+    assert status(limited, bearer(WRITE), Role.PUBLIC) == 200
+    with pytest.raises(Problem) as refused:
+        limited.admit(PEER, Credentials(), Role.PUBLIC)
+    assert refused.value.headers["RateLimit-Policy"] == '"events";q=3;w=3'
+    assert refused.value.headers["RateLimit"].startswith('"events";r=0;t=')
+    assert int(refused.value.headers["Retry-After"]) >= 1
+
+
+def test_events_count_against_the_limit_one_by_one() -> None:
+    limited = gate(public_sites=SITES, address_rate=1.0, address_burst=10)
+    caller = limited.admit(PEER, Credentials(), Role.PUBLIC)
+    limited.check_events(caller, {"like": {"https://example.com/": 20}}, (), 20)
+    assert status(limited, Credentials(), Role.PUBLIC) == 429
+
+
+def test_forwarded_addresses_are_believed_of_trusted_proxies_only() -> None:
+    proxies = Proxies(["10.0.0.0/8", "::1"])
+    assert proxies.client("10.0.0.1", "198.51.100.7") == "198.51.100.7"
+    assert proxies.client("10.0.0.1", "1.2.3.4, 198.51.100.7, 10.9.9.9") == "198.51.100.7"
+    assert proxies.client("203.0.113.9", "198.51.100.7") == "203.0.113.9"
+    assert proxies.client("10.0.0.1", "") == "10.0.0.1"
+    assert proxies.client("10.0.0.1", "nonsense") == "10.0.0.1"
+    assert Proxies([]).client("10.0.0.1", "198.51.100.7") == "10.0.0.1"
+
+
+def test_one_network_of_ipv6_is_one_caller() -> None:
+    assert caller_of("2001:db8:1:2::1") == caller_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert caller_of("::ffff:192.0.2.1") == "::ffff:192.0.2.1"
+    assert caller_of("192.0.2.1") == "192.0.2.1"
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 5)), max_size=60))
+def test_nobody_gets_more_than_burst_and_rate(calls: list[tuple[float, int]]) -> None:
+    now = 0.0
+    limit = RateLimit(2.0, 7, clock=lambda: now)
+    taken = debt = 0
+    for wait, events in calls:
+        now += wait
+        if limit.take("me", events).allowed:
+            taken += events
+            debt = max(debt, events)
+    assert taken <= 7 + 2.0 * now + debt
+
+
+def test_callers_are_forgotten_past_their_number() -> None:
+    limit = RateLimit(1.0, 1, callers_max=10, clock=lambda: 0.0)
+    for number in range(1000):
+        limit.take(str(number))
+    assert len(limit._buckets) == 10
+
+
+def test_hosts_are_matched_whole() -> None:
+    assert "anything.test" in Hosts(["*"])
+    assert "example.org" not in Hosts(["*.example.org"])
+    assert not Hosts([])
+
+
+def test_tokens_come_from_files_and_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"# edge servers\n{WRITE}\n\n")
+    tokens = load_tokens(Config(write_tokens_file=str(file)), {"LIKD_ADMIN_TOKEN": ADMIN})
+    assert tokens == TOKENS
+    assert WRITE not in repr(tokens)
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in its middle", "\u00e9" * 20])
+def test_a_poor_token_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(ConfigError, match="at least 16") as refused:
+        load_tokens(Config(), {"LIKD_ADMIN_TOKEN": token})
+    assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_other_machines_are_not_let_in_by_accident(host: str, safe: bool) -> None:
+    config = Config(bind=Bind(host, 8080))
+    if safe:
+        refuse_unsafe(config, Tokens())
+    else:
+        with pytest.raises(ConfigError, match="no admin token"):
+            refuse_unsafe(config, Tokens())
+    refuse_unsafe(config, TOKENS)
+    refuse_unsafe(Config(bind=Bind(host, 8080), insecure=True), Tokens())

@@ -1,0 +1,211 @@
+"""Actors: one like for each actor and URL, wherever what they did before is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from likd import batchfile
+from likd.actors import ActorKeys, Actors, Likings
+from likd.batchfile import Batch
+from likd.config import Config
+from likd.disk import RealDisk
+from likd.engine import Engine, open_engine
+from likd.events import LIKE, UNLIKE, Accepted, Act, Events, Outcome, Submission
+from likd.handlers import Handlers, Impressions, Likes
+from likd.ingest import Ingest, IngestError
+from likd.steps import finish
+from likd.store import Increments
+from likd.store.sqlite import SqliteStore
+from tests.fakestore import FakeStore
+
+URL = "https://example.com/"
+KEYS = ActorKeys(b"secret")
+
+
+def act(actor: str, kind: str = LIKE, url: str = URL) -> Act:
+    return Act(kind, url, KEYS(actor, url))
+
+
+def submission(*acts: Act) -> Submission:
+    return Submission({}, len(acts), acts=acts)
+
+
+def read(*lines: str) -> tuple[Events, int, list[Act]]:
+    body = "\n".join(lines).encode()
+    return finish(Ingest(["like", "unlike", "impression"], actor_key=KEYS).read(body))
+
+
+def line(kind: str = LIKE, actor: str | None = None, url: str = URL) -> str:
+    return f'{{"kind":"{kind}","url":"{url}"' + (f',"actor":"{actor}"}}' if actor else "}")
+
+
+def test_events_with_an_actor_are_read_in_order_and_the_others_are_coalesced() -> None:
+    events, size, acts = read(
+        line(), line(actor="a"), line(UNLIKE, "a"), line(), line(actor="a"), line("impression", "a")
+    )
+    assert (events, size) == ({"like": {URL: 2}, "impression": {URL: 1}}, 6)
+    assert acts == [act("a"), act("a", UNLIKE), act("a")]
+
+
+@pytest.mark.parametrize("form", ["{}", "[{}]", " \n{}\n", "{}\n{}"])
+def test_an_actor_is_read_in_every_form_of_a_body(form: str) -> None:
+    _, _, acts = read(form.replace("{}", line(actor="a")))
+    assert set(acts) == {act("a")}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (line(actor="x" * 129), {"field": "actor"}),
+        (line() + "\n" + line().replace("}", ',"actor":""}'), {"line": 2, "field": "actor"}),
+        (line(actor="a") + "\n" + line().replace("}", ',"actor":5}'), {"line": 2, "field": "actor"}),
+        ("[" + line(actor="a") + "," + line(kind="hate") + "]", {"index": 1, "field": "kind"}),
+        (line(actor="a") + "\n{", {"line": 2}),
+    ],
+)
+def test_what_is_wrong_with_an_actor_is_found(text: str, place: dict[str, object]) -> None:
+    with pytest.raises(IngestError) as error:
+        read(text)
+    assert {name: value for name, value in error.value.place.items() if name in place} == place
+
+
+def test_neither_actor_nor_url_can_be_told_from_a_key() -> None:
+    key = KEYS("someone@example.com", URL)
+    assert len(key) == 20
+    assert key.startswith(KEYS.of_url(URL))
+    assert ActorKeys(b"another")("someone@example.com", URL) != key
+    assert KEYS("someone@example.com", URL + "other")[8:] == key[8:]
+
+
+async def test_the_second_like_changes_nothing_and_only_a_like_is_taken_back() -> None:
+    actors = Actors(FakeStore(), applied=0, cached_max=10)
+    acts = [act("a", UNLIKE), act("a"), act("a"), act("b"), act("a", UNLIKE), act("a", UNLIKE)]
+    await actors.load(submission(*acts))
+    events: Events = {}
+    changes: Likings = {}
+    actors.decide(acts, events, changes)
+    assert events == {"like": {URL: 2}, "unlike": {URL: 1}}
+    assert changes == {act("a").key: False, act("b").key: True}
+    assert actors.unchanged == 3
+
+
+async def test_what_the_store_says_is_asked_again_if_tables_were_applied_meanwhile() -> None:
+    store = FakeStore(slow=True)
+    actors = Actors(store, applied=0, cached_max=10)
+    one = submission(act("a"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actors.load, one)
+        await wait_all_tasks_blocked()
+        store.gates[0].set()
+        await wait_all_tasks_blocked()
+        # It has looked, and before it says what it saw, a like of the same actor comes and goes through.
+        liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: True})
+        actors.change(1, {act("a").key: True})
+        store.commit(liked)
+        actors.applied(liked)
+        store.slow = False
+        store.gates[1].set()
+    events: Events = {}
+    actors.decide(one.acts, events, {})
+    assert events == {}
+
+
+async def test_what_is_held_stays_in_memory_and_the_rest_is_bounded() -> None:
+    actors = Actors(FakeStore(), applied=0, cached_max=5)
+    held = submission(*(act(f"held {n}") for n in range(4)))
+    await actors.load(held)
+    for n in range(50):
+        passing = submission(act(f"passing {n}"))
+        await actors.load(passing)
+        actors.release(passing)
+    assert len(actors._cached) <= 6
+    actors.decide(held.acts, {}, {})
+    actors.release(held)
+
+
+async def test_refused_changes_are_taken_back() -> None:
+    actors = Actors(FakeStore(), applied=0, cached_max=10)
+    await actors.load(submission(act("a")))
+    first = actors.change(1, {act("a").key: True})
+    second = actors.change(2, {act("a").key: False})
+    actors.undo(second)
+    events: Events = {}
+    actors.decide([act("a")], events, {})
+    assert events == {}
+    actors.undo(first)
+    actors.decide([act("a")], events, {})
+    assert events == {"like": {URL: 1}}
+
+
+@given(st.dictionaries(st.binary(min_size=20, max_size=20), st.booleans(), max_size=5))
+def test_a_batch_file_keeps_actors(actors: Likings) -> None:
+    batch = Batch(3, 1.0, 2.0, ("likes",), {URL: {"likes": 1}}, actors)
+    assert batchfile.decode(batchfile.encode(batch)) == batch
+
+
+@asynccontextmanager
+async def engine(path: Path) -> AsyncIterator[Engine]:
+    path.mkdir(exist_ok=True)
+    config = Config(table_limit=3, flush_interval=0.2, cache_actors_max=1000)
+    async with (
+        open_engine(
+            config,
+            disk=RealDisk(path),
+            store=SqliteStore(path / "likd.db", "here"),
+            handlers=Handlers({"likes": Likes(), "impressions": Impressions()}),
+        ) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(engine.root.run)
+        yield engine
+        nursery.cancel_scope.cancel()
+
+
+async def send(engine: Engine, *acts: Act) -> Outcome:
+    sent = submission(*acts)
+    await engine.actors.load(sent)
+    answering = engine.intake.offer(sent)
+    engine.actors.release_when_settled(sent, answering)
+    return await answering.settled()
+
+
+async def net(engine: Engine) -> int:
+    counts = (await engine.totals.counts([URL]))[URL]
+    return counts.get("likes", 0) - counts.get("unlikes", 0)
+
+
+@pytest.mark.parametrize("drained", [True, False])
+async def test_a_like_is_one_like_over_restarts_whether_it_reached_the_store_or_not(
+    tmp_path: Path, drained: bool
+) -> None:
+    path = tmp_path / "data"
+    for _ in range(3):
+        async with engine(path) as running:
+            assert await send(running, act("a"), act("b")) == Accepted(2)
+            assert await net(running) == 2
+            if drained:
+                await running.drain()
+    async with engine(path) as running:
+        assert await send(running, act("a", UNLIKE), act("c", UNLIKE)) == Accepted(2)
+        assert await net(running) == 1
+
+
+async def test_many_actors_of_one_url_over_many_tables_are_each_counted_once(tmp_path: Path) -> None:
+    async with engine(tmp_path / "data") as running:
+        for _ in range(2):
+            for begin in range(0, 300, 60):
+                acts = [act(f"actor {n}") for n in range(begin, begin + 60)]
+                others = [act("x", url=f"https://example.com/{n}") for n in range(begin, begin + 7)]
+                await send(running, *acts, *others)
+        assert await net(running) == 300
+        assert running.actors.unchanged == 335
+        await running.drain()
+        assert running.batcher.mismatches == 0

@@ -1,0 +1,88 @@
+"""The history: what came in each minute, hour and day, whenever it is summed up and however late it comes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likd.store import UNIT_SECONDS, Increments, Unit
+from likd.store.history import Retention
+from likd.store.sqlite import SqliteStore
+
+A, B = "https://a.example/", "https://b.example/"
+NAMES = ("likes", "unlikes")
+DAY = 20_000
+MINUTE = DAY * 1440
+UNITS: list[Unit] = ["minute", "hour", "day"]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "likd.db", "here", Retention(minute_hours=2, hour_days=2, day_days=3))
+    await store.open(NAMES)
+    yield store
+    await store.aclose()
+
+
+async def history(store: SqliteStore, unit: Unit, url: str = A) -> dict[int, int]:
+    found = await store.history(url, unit, (DAY - 40) * 86_400, (DAY + 40) * 86_400)
+    return {time // UNIT_SECONDS[unit]: counts["likes"] for time, counts in found}
+
+
+async def test_minutes_add_up_to_hours_and_hours_to_days_also_while_they_last(store: SqliteStore) -> None:
+    for table, minute in enumerate([MINUTE, MINUTE, MINUTE + 1, MINUTE + 60, MINUTE + 1440], start=1):
+        await store.apply(Increments(table, table, minute, {A: {"likes": 1}, B: {"unlikes": 1}}))
+    assert await history(store, "hour") == {DAY * 24: 3, DAY * 24 + 1: 1, DAY * 24 + 24: 1}
+    assert await history(store, "day") == {DAY: 4, DAY + 1: 1}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4 * 1440), st.integers(1, 9)), min_size=1, max_size=25))
+def test_each_unit_is_exact_in_whatever_order_minutes_come(came: list[tuple[int, int]]) -> None:
+    async def check(path: str) -> None:
+        store = SqliteStore(Path(path) / "likd.db", "here", Retention(10_000, 10_000, 10_000))
+        await store.open(NAMES)
+        for table, (minute, likes) in enumerate(came, start=1):
+            await store.apply(Increments(table, table, MINUTE + minute, {A: {"likes": likes}}))
+        for unit in UNITS:
+            wanted: Counter[int] = Counter()
+            for minute, likes in came:
+                wanted[(MINUTE + minute) * 60 // UNIT_SECONDS[unit]] += likes
+            assert await history(store, unit) == dict(wanted)
+        await store.aclose()
+
+    with tempfile.TemporaryDirectory() as path:
+        trio.run(check, path)
+
+
+async def test_what_is_older_than_its_time_is_dropped(store: SqliteStore) -> None:
+    for table in range(1, 8):
+        await store.apply(Increments(table, table, MINUTE + table * 1440, {A: {"likes": 1}}))
+    assert await history(store, "minute") == {MINUTE + 7 * 1440: 1}
+    assert set(await history(store, "hour")) == {(DAY + n) * 24 for n in (5, 6, 7)}
+    assert set(await history(store, "day")) == {DAY + n for n in (4, 5, 6, 7)}
+
+
+async def test_a_url_that_was_never_seen_has_no_history(store: SqliteStore) -> None:
+    assert await store.history(A, "hour", 0, 3600) == []
+
+
+async def test_merged_urls_have_one_history(store: SqliteStore) -> None:
+    await store.apply(Increments(1, 1, MINUTE, {A: {"likes": 1}, B: {"likes": 2}}))
+    await store.apply(Increments(2, 2, MINUTE + 1440, {A: {"likes": 4}, B: {"likes": 8}}))
+    await store.merge(A, B, b"a", b"b")
+    assert await history(store, "day", B) == {DAY: 3, DAY + 1: 12}
+    assert await history(store, "day", A) == {}
+
+
+async def test_a_retried_transaction_is_in_the_history_once(store: SqliteStore) -> None:
+    for _ in range(2):
+        await store.apply(Increments(1, 1, MINUTE, {A: {"likes": 1}}))
+    assert await history(store, "minute") == {MINUTE: 1}
