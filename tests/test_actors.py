@@ -153,7 +153,6 @@ def test_a_batch_file_keeps_actors(actors: Likings) -> None:
 
 @asynccontextmanager
 async def engine(path: Path) -> AsyncIterator[Engine]:
-    path.mkdir(exist_ok=True)
     config = Config(table_limit=3, flush_interval=0.2, cache_actors_max=1000)
     async with (
         open_engine(
@@ -186,20 +185,19 @@ async def net(engine: Engine) -> int:
 async def test_a_like_is_one_like_over_restarts_whether_it_reached_the_store_or_not(
     tmp_path: Path, drained: bool
 ) -> None:
-    path = tmp_path / "data"
     for _ in range(3):
-        async with engine(path) as running:
+        async with engine(tmp_path) as running:
             assert await send(running, act("a"), act("b")) == Accepted(2)
             assert await net(running) == 2
             if drained:
                 await running.drain()
-    async with engine(path) as running:
+    async with engine(tmp_path) as running:
         assert await send(running, act("a", UNLIKE), act("c", UNLIKE)) == Accepted(2)
         assert await net(running) == 1
 
 
 async def test_many_actors_of_one_url_over_many_tables_are_each_counted_once(tmp_path: Path) -> None:
-    async with engine(tmp_path / "data") as running:
+    async with engine(tmp_path) as running:
         for _ in range(2):
             for begin in range(0, 300, 60):
                 acts = [act(f"actor {n}") for n in range(begin, begin + 60)]

@@ -91,7 +91,7 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
             response = await page("login.html", wrong=True)
             response.status_code = 401
             return response
-        away = Response(status=303, headers={"Location": "/"})
+        away = Response("", 303, headers={"Location": "/"})
         away.set_cookie(
             COOKIE,
             session,
@@ -105,7 +105,7 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @app.post("/logout")
     @needs(Role.NOBODY)
     async def logout() -> Response:
-        away = Response(status=303, headers={"Location": "/login"})
+        away = Response("", 303, headers={"Location": "/login"})
         away.delete_cookie(COOKIE)
         return away
 

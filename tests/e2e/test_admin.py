@@ -1,0 +1,210 @@
+"""URLs that move, counts that come from elsewhere or go there: with a real process and the command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.daemon import Client, Daemon, wait_until
+
+OLD, NEW = "https://example.com/old", "https://example.com/new"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path / "data", "--table-limit", "5", "--flush-interval", "0.1") as daemon:
+        yield daemon
+
+
+def likd(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "likd", *arguments, "--url", daemon.url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def post(daemon: Daemon, *events: dict[str, Any]) -> None:
+    with Client(daemon.address) as client:
+        body = b"\n".join(json.dumps(event).encode() for event in events)
+        assert client.request("POST", "/v1/events", body).status == 202
+
+
+def counts(daemon: Daemon, url: str) -> dict[str, Any]:
+    with Client(daemon.address) as client:
+        row: dict[str, Any] = client.request("GET", f"/v1/counts?url={url}").json["counts"][0]
+        return row
+
+
+def like(url: str, actor: str | None = None) -> dict[str, Any]:
+    return {"kind": "like", "url": url} | ({"actor": actor} if actor else {})
+
+
+def test_http_and_https_are_one_page(daemon: Daemon) -> None:
+    post(daemon, like("http://example.com/"), like("https://example.com/"), like("http://example.com:8000/"))
+    assert counts(daemon, "http://example.com/")["likes"] == counts(daemon, "https://example.com/")["likes"] == 2
+
+
+def test_tracking_parameters_can_be_dropped(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--drop-parameters", "utm_*,fbclid") as daemon:
+        post(daemon, like(NEW + "?utm_source=x&fbclid=1"), like(NEW + "?id=1&utm_medium=y"), like(NEW + "?id=1"))
+        assert counts(daemon, NEW)["likes"] == 1
+        assert counts(daemon, NEW + "?id=1")["likes"] == 2
+
+
+def test_a_page_that_moved_keeps_its_likes_and_each_actor_has_one(daemon: Daemon) -> None:
+    post(daemon, like(OLD, "a"), like(OLD, "b"), like(NEW, "b"), like(NEW, "c"), like(OLD))
+
+    merged = likd(daemon, "merge", OLD, NEW)
+
+    assert (merged.returncode, merged.stdout) == (0, f"{OLD} is part of {NEW} now: 5 likes, 1 unlikes\n")
+    assert counts(daemon, OLD)["net"] == counts(daemon, NEW)["net"] == 4
+    post(daemon, like(OLD, "a"), like(NEW, "c"), like(OLD, "d"), {"kind": "unlike", "url": NEW, "actor": "a"})
+    assert counts(daemon, NEW)["net"] == 4
+    assert likd(daemon, "merge", OLD, NEW).returncode == 0
+    assert counts(daemon, NEW)["net"] == 4
+
+
+def test_a_merge_is_remembered(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data") as daemon:
+        post(daemon, like(OLD))
+        assert likd(daemon, "merge", OLD, NEW).returncode == 0
+        daemon.stop()
+    with Daemon(tmp_path / "data") as daemon:
+        post(daemon, like(OLD), like(NEW))
+        assert counts(daemon, OLD)["likes"] == counts(daemon, NEW)["likes"] == 3
+
+
+def test_urls_are_merged_while_likes_come_for_both_and_none_is_lost(daemon: Daemon) -> None:
+    sent = [0, 0]
+    stop = threading.Event()
+
+    def send(number: int) -> None:
+        with Client(daemon.address) as client:
+            while not stop.is_set():
+                body = b"\n".join(json.dumps(like(url)).encode() for url in (OLD, NEW))
+                assert client.request("POST", "/v1/events", body).status == 202
+                sent[number] += 2
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(2)]
+    for sender in senders:
+        sender.start()
+    merged = likd(daemon, "merge", OLD, NEW)
+    stop.set()
+    for sender in senders:
+        sender.join()
+
+    assert merged.returncode == 0, merged.stderr
+    assert counts(daemon, OLD)["likes"] == counts(daemon, NEW)["likes"] == sum(sent)
+    daemon.stop()
+    assert daemon.stored()[NEW]["likes"] == sum(sent)
+    assert OLD not in daemon.stored()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [(OLD, OLD, "into itself"), ("nonsense", NEW, "old is 'nonsense'"), (OLD, "ftp://x/", "new is 'ftp://x/'")],
+)
+def test_what_cannot_be_merged_is_one_line(daemon: Daemon, old: str, new: str, said: str) -> None:
+    refused = likd(daemon, "merge", old, new)
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_starting_counts_are_loaded_once_however_often(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "counts.csv"
+    file.write_text(f"url,likes,impressions\n{OLD},100,5000\nhttp://example.com/new,7,\n")
+    post(daemon, like(OLD))
+    assert counts(daemon, OLD)["likes"] == 1
+
+    first, again = likd(daemon, "import", str(file)), likd(daemon, "import", str(file))
+
+    assert first.stdout == "2 URLs loaded\n"
+    assert again.stdout == "0 URLs loaded; 2 lines were loaded before\n"
+    assert (counts(daemon, OLD)["likes"], counts(daemon, OLD)["impressions"]) == (101, 5000)
+    assert counts(daemon, NEW)["likes"] == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "page,likes\nx,1\n", "no column url"),
+        ("a.csv", f"url,likes\n{OLD},many\n", "line 2: likes is 'many'"),
+        ("a.ndjson", '{"url":"https://example.com/","loves":1}\n', "line 1"),
+        ("a.ndjson", '{"url":"x","likes":1}\n', "line 1"),
+        ("a.ndjson", "{\n", "line 1"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(daemon: Daemon, tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    refused = likd(daemon, "import", str(tmp_path / name))
+    assert refused.returncode in (1, 2)
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_all_counts_are_exported_also_those_not_in_the_store_yet(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--flush-interval", "3600") as daemon:
+        urls = [f"https://example.com/{n:04}" for n in range(2500)]
+        post(daemon, *map(like, urls))
+        rows = [json.loads(line) for line in likd(daemon, "export").stdout.splitlines()]
+        table = list(csv.DictReader(io.StringIO(likd(daemon, "export", "--format", "csv").stdout)))
+    assert [row["url"] for row in rows] == urls
+    assert sum(row["likes"] for row in rows) == 2500
+    assert [row["url"] for row in table] == urls
+
+
+def test_the_history_of_a_url_is_told(daemon: Daemon) -> None:
+    post(daemon, like(NEW), like(NEW))
+
+    def history(unit: str) -> list[dict[str, int]]:
+        with Client(daemon.address) as client:
+            found: list[dict[str, int]] = client.request("GET", f"/v1/history?url={NEW}&unit={unit}&last=3").json[
+                "history"
+            ]
+            return found
+
+    wait_until(lambda: sum(row["likes"] for row in history("minute")) == 2)
+    assert [sum(row["likes"] for row in history(unit)) for unit in ("hour", "day")] == [2, 2]
+    assert all(len(history(unit)) == 3 for unit in ("minute", "hour", "day"))
+
+
+def test_metrics_are_as_prometheus_asks(daemon: Daemon) -> None:
+    post(daemon, like(OLD), like(NEW))
+    with Client(daemon.address) as client:
+        client.request("POST", "/v1/events", json.dumps(like(NEW)).encode())
+        text = client.request("GET", "/metrics").body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    events = {(s.labels["kind"], s.labels["result"]): s.value for s in families["likd_events"].samples}
+    assert events["like", "accepted"] == 3
+    assert events["impression", "refused"] == 0
+    assert all(family.documentation for family in families.values())
+    assert {"likd_journal_fsync_seconds", "likd_acknowledgement_seconds", "likd_child_restarts"} <= set(families)
+
+
+def test_the_doctor_finds_nothing_wrong_and_says_what_is(daemon: Daemon, tmp_path: Path) -> None:
+    def doctor(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "likd", "doctor", *flags], capture_output=True, text=True, timeout=60
+        )
+
+    bind = f"127.0.0.1:{daemon.address[1]}"
+    well = doctor("--data-dir", str(daemon.data_dir), "--bind", bind)
+    assert well.returncode == 0, well.stdout
+    assert f"a likd listens on {bind} already" in well.stdout
+    (tmp_path / "sick").mkdir()
+    (tmp_path / "sick" / "likd.db").write_bytes(b"no database" * 100)
+    ill = doctor("--data-dir", str(tmp_path / "sick"), "--bind", "0.0.0.0:1")
+    assert ill.returncode == 1
+    assert [line.split()[1].rstrip(":") for line in ill.stdout.splitlines() if line.startswith("fail")][:2] == [
+        "access",
+        "store",
+    ]

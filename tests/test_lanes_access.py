@@ -1,0 +1,177 @@
+"""Access, in both lanes alike: tokens, public sites, origins, limits, and what is told of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Client, Daemon, Response
+
+ADMIN = "admin-token-for-these-tests"
+WRITE = "write-token-for-these-tests"
+SITE = "https://www.example.com"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    path: Path = tmp_path_factory.mktemp("access") / "data"
+    flags = ["--public-sites", "*.example.com", "--address-rate", "1e6", "--address-burst", "1000000"]
+    environment = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": WRITE}
+    with Daemon(path, *flags, environment=environment) as daemon:
+        yield daemon
+
+
+@pytest.fixture(params=["express", "full"])
+def client(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Client]:
+    with Client(daemon.address) as client:
+        if request.param == "full":
+            assert client.request("GET", "/readyz").status == 200
+        yield client
+
+
+def event(url: str) -> bytes:
+    return json.dumps({"kind": "like", "url": url}).encode()
+
+
+def post(client: Client, url: str, **headers: str) -> Response:
+    return client.request("POST", "/v1/events", event(url), **headers)
+
+
+def test_the_public_posts_events_of_public_sites(client: Client) -> None:
+    assert post(client, f"{SITE}/a").status == 202
+    refused = post(client, "https://elsewhere.test/")
+    assert (refused.status, refused.json["field"]) == (403, "url")
+
+
+def test_the_public_reads_counts_of_public_sites(client: Client) -> None:
+    assert client.request("GET", f"/v1/counts?url={SITE}/a").status == 200
+    assert client.request("GET", f"/v1/counts?url={SITE}/a&url=https://elsewhere.test/").status == 403
+
+
+def test_a_write_token_posts_and_reads_everything(client: Client) -> None:
+    bearer = f"Bearer {WRITE}"
+    assert post(client, "https://elsewhere.test/", Authorization=bearer).status == 202
+    assert client.request("GET", "/v1/counts?url=https://elsewhere.test/", Authorization=bearer).status == 200
+
+
+def test_a_wrong_token_is_refused_even_where_none_is_needed(client: Client) -> None:
+    refused = post(client, f"{SITE}/a", Authorization="Bearer wrong-token-wrong-token")
+    assert refused.status == 401
+    assert refused.headers["www-authenticate"] == 'Bearer realm="likd"'
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_page_of_a_public_site_may_read_answers_and_errors(client: Client) -> None:
+    for target in (f"{SITE}/a", "https://elsewhere.test/"):
+        answer = post(client, target, Origin=SITE)
+        assert answer.headers["access-control-allow-origin"] == SITE
+        assert answer.headers["vary"] == "Origin"
+
+
+def test_a_page_from_elsewhere_is_refused(client: Client) -> None:
+    refused = post(client, f"{SITE}/a", Origin="https://evil.test")
+    assert (refused.status, refused.json["field"]) == (403, "Origin")
+    assert "access-control-allow-origin" not in refused.headers
+
+
+def test_limits_are_told(client: Client) -> None:
+    answer = post(client, f"{SITE}/a")
+    assert answer.headers["ratelimit-policy"].startswith('"events";q=1000000;')
+    assert answer.headers["ratelimit"].startswith('"events";r=')
+
+
+def test_many_events_of_the_public_are_refused_whole(client: Client) -> None:
+    body = b"\n".join([event(f"{SITE}/many")] * 101)
+    assert client.request("POST", "/v1/events", body).status == 403
+    counts = client.request("GET", f"/v1/counts?url={SITE}/many").json["counts"]
+    assert counts[0]["likes"] == 0
+
+
+def test_actors_are_one_like_each(client: Client, request: pytest.FixtureRequest) -> None:
+    url = f"{SITE}/{request.node.name}"
+    for actor in ("a", "b", "a"):
+        body = json.dumps({"kind": "like", "url": url, "actor": actor}).encode()
+        assert client.request("POST", "/v1/events", body).json == {"accepted": 1}
+    assert client.request("GET", f"/v1/counts?url={url}").json["counts"][0]["likes"] == 2
+
+
+def test_a_read_that_is_known_is_not_sent_again(client: Client) -> None:
+    first = client.request("GET", f"/v1/counts?url={SITE}/etag")
+    tag = first.headers["etag"]
+    again = client.request("GET", f"/v1/counts?url={SITE}/etag", If_None_Match=tag)
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    post(client, f"{SITE}/etag")
+    assert client.request("GET", f"/v1/counts?url={SITE}/etag", If_None_Match=tag).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/status", "/v1/tree", "/metrics", "/url?url=https://www.example.com/"])
+def test_the_inside_needs_the_admin_token(daemon: Daemon, path: str) -> None:
+    with Client(daemon.address) as client:
+        assert client.request("GET", path).status == 401
+        assert client.request("GET", path, Authorization=f"Bearer {WRITE}").status == 403
+        assert client.request("GET", path, Authorization=f"Bearer {ADMIN}").status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/top", "/v1/export"])
+def test_what_tells_of_all_urls_needs_a_token(daemon: Daemon, path: str) -> None:
+    with Client(daemon.address) as client:
+        assert client.request("GET", path).status == 401
+        assert client.request("GET", path, Authorization=f"Bearer {WRITE}", Connection="close").status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/likd.js", "/openapi.json", "/docs", "/demo", "/login"])
+def test_some_things_are_for_everyone(daemon: Daemon, path: str) -> None:
+    with Client(daemon.address) as client:
+        assert client.request("GET", path).status == 200
+
+
+def test_a_browser_is_sent_to_the_login_and_let_in_with_its_cookie(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        away = client.request("GET", "/", Accept="text/html,*/*")
+        assert (away.status, away.headers["location"]) == (303, "/login")
+        form = "application/x-www-form-urlencoded"
+        assert client.request("POST", "/login", b"token=wrong", Content_Type=form).status == 401
+        let_in = client.request("POST", "/login", f"token={ADMIN}".encode(), Content_Type=form)
+        assert (let_in.status, let_in.headers["location"]) == (303, "/")
+        cookie = let_in.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert client.request("GET", "/", Cookie=cookie.partition(";")[0]).status == 200
+
+
+def test_the_token_is_not_to_be_guessed(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        form = "application/x-www-form-urlencoded"
+        tried = [client.request("POST", "/login", b"token=guess", Content_Type=form).status for _ in range(15)]
+    assert 429 in tried
+
+
+def test_a_preflight_is_answered_for_pages_that_are_let_in(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "idempotency-key"}
+        answer = client.request("OPTIONS", "/v1/events", Origin=SITE, **asked)
+        assert answer.status == 204
+        assert answer.headers["access-control-allow-origin"] == SITE
+        assert "Idempotency-Key" in answer.headers["access-control-allow-headers"]
+    with Client(daemon.address) as client:
+        assert client.request("OPTIONS", "/v1/events", Origin="https://evil.test", **asked).status == 403
+
+
+def test_pages_let_nothing_in_from_elsewhere(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        page = client.request("GET", "/demo")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert b"<script>" not in page.body
+    assert b" style=" not in page.body
+
+
+def test_no_token_is_in_the_log(daemon: Daemon) -> None:
+    assert ADMIN not in daemon.log.read_text()
+    assert WRITE not in daemon.log.read_text()
