@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
 import trio
@@ -61,8 +61,11 @@ def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
     return counted
 
 
-def inflate(body: bytes, limit: int) -> Steps[bytes]:
-    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, BadGzip if it is not whole and sound."""
+def inflate(body: bytes, limit: int, grow: Callable[[int], None] = lambda _: None) -> Steps[bytes]:
+    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, BadGzip if it is not whole and sound.
+
+    `grow` is told of each piece by its size, and may raise to stop it.
+    """
     pieces: list[bytes] = []
     room = limit + 1
     try:
@@ -74,6 +77,7 @@ def inflate(body: bytes, limit: int) -> Steps[bytes]:
                 pieces.append(inflater.decompress(body, min(room, SLICE_BYTES)))
                 body = inflater.unconsumed_tail or inflater.unused_data
                 room -= len(pieces[-1])
+                grow(len(pieces[-1]))
                 if room <= 0:
                     raise TooLarge
                 yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -89,6 +90,17 @@ def test_many_events_of_the_public_are_refused_whole(client: Client) -> None:
     assert client.request("POST", "/v1/events", body).status == 403
     counts = client.request("GET", f"/v1/counts?url={SITE}/many").json["counts"]
     assert counts[0]["likes"] == 0
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_large_bodies_of_the_public_are_refused(daemon: Daemon, client: Client, gzipped: bool) -> None:
+    body, headers = b"\n" * 300_000, {}
+    if gzipped:
+        body, headers = gzip.compress(body), {"Content_Encoding": "gzip"}
+    assert client.request("POST", "/v1/events", body, **headers).status == 413
+    with Client(daemon.address) as trusted:
+        headers["Authorization"] = f"Bearer {WRITE}"
+        assert trusted.request("POST", "/v1/events", body, **headers).json == {"accepted": 0}
 
 
 def test_actors_are_one_like_each(client: Client, request: pytest.FixtureRequest) -> None:

@@ -21,6 +21,8 @@ from likd.web.tokens import Role, Tokens
 
 PUBLIC_EVENTS_MAX = 100
 """Events in one request of a caller without a token: a page of buttons has no more."""
+PUBLIC_BODY_BYTES_MAX = 1 << 18
+"""Their body: each of them with a URL as long as it may be."""
 COOKIE = "likd_admin"
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from likd.web.access import Gate
 from likd.web.api import respond
-from likd.web.door import add_door
+from likd.web.door import add_door, caller
 from likd.web.operations import Operations, answer_problem
 from likd.web.pages import redirect_to_login, wants_page
 from likd.web.problem import Problem
@@ -19,7 +19,7 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     app = QuartTrio(__name__, static_folder=None)
     # Quart refuses at more than the limit; so does what counts the bytes of a body that has no length.
     app.config["MAX_CONTENT_LENGTH"] = operations.body_bytes_max
-    add_door(app, gate, tls=tls)
+    add_door(app, gate, body_limit=operations.body_limit, tls=tls)
 
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:
@@ -31,7 +31,7 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     async def on_http_exception(error: HTTPException) -> Response:
         status = error.code or 500
         if status == 413:
-            return respond(answer_problem(operations.too_large()))
+            return respond(answer_problem(operations.too_large(caller())))
         response = respond(answer_problem(Problem(status, error.description or "")))
         for name, value in error.get_headers():
             if name == "Allow":

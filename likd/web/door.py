@@ -8,6 +8,7 @@ from typing import TypeVar
 from quart import Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from likd.web.access import Caller, Credentials, Gate
 from likd.web.http1 import HEAD_BYTES_MAX
@@ -36,7 +37,7 @@ def caller() -> Caller:
     return who
 
 
-def add_door(app: QuartTrio, gate: Gate, *, tls: bool) -> None:
+def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
     """Put `gate` before all views of `app`."""
 
     def let_in(asked: BaseRequestWebsocket) -> None:
@@ -55,6 +56,8 @@ def add_door(app: QuartTrio, gate: Gate, *, tls: bool) -> None:
         if request.method == "OPTIONS" and request.url_rule is not None:
             return Response(status=204, headers=gate.cross_origin(credentials(request), preflight=True))
         let_in(request)
+        if (request.content_length or 0) > body_limit(caller()):
+            raise RequestEntityTooLarge
         return None
 
     @app.before_websocket

@@ -131,13 +131,12 @@ class ExpressLane:
 
     def admit(self, connection: Client, head: Head) -> bytes | None:
         """Room for a body, if there is, and if its sender may send it."""
-        if not self._gate.open:
-            try:
-                self._gate.recognize(head.credentials, Role.PUBLIC)
-            except Problem as refused:
-                return self._responses.make(answer_problem(refused), keep_alive=False)
-        if head.length > self._operations.body_bytes_max:
-            return self._responses.make(answer_problem(self._operations.too_large()), keep_alive=False)
+        try:
+            caller = self._gate.recognize(head.credentials, Role.PUBLIC)
+        except Problem as refused:
+            return self._responses.make(answer_problem(refused), keep_alive=False)
+        if head.length > self._operations.body_limit(caller):
+            return self._responses.make(answer_problem(self._operations.too_large(caller)), keep_alive=False)
         if self._bodies + head.length > self._bodies_max:
             problem = Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
             return self._responses.make(answer_problem(problem), keep_alive=False)

@@ -21,8 +21,9 @@ from likd.store import Store, StoreError
 from likd.top import NET, top
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
-from likd.web.access import EVERYONE, Caller, Gate
+from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, Caller, Gate
 from likd.web.problem import Problem
+from likd.web.tokens import Role
 from likd.wire import IngestError, short
 
 COUNT_URLS_MAX = 1000
@@ -97,6 +98,7 @@ class Operations:
         writing: UrlRules,
         actor_key: ActorKey,
         body_bytes_max: int,
+        bodies_bytes_max: int,
     ) -> None:
         self._intake = intake
         self._ingest = Ingest(handlers.kinds, writing, actor_key)
@@ -106,6 +108,8 @@ class Operations:
         self._totals = totals
         self._store = store
         self.body_bytes_max = body_bytes_max
+        self._inflated = 0
+        self._inflated_max = bodies_bytes_max
         self._names = handlers.counts
         self.recall = self._ingest.recall
         """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
@@ -139,13 +143,24 @@ class Operations:
                 f"content type {short(headers.content_type)} is not understood",
                 members={"expected": "application/json, application/x-ndjson or text/plain"},
             )
+        if len(body) > self.body_limit(caller):
+            raise self.too_large(caller)
         key = None
         if headers.idempotency_key is not None:
             key = yield from self._key(headers.idempotency_key, body)
         encoding = headers.content_encoding.strip().lower()
+        inflated = 0
+
+        def grow(size: int) -> None:
+            nonlocal inflated
+            inflated += size
+            self._inflated += size
+            if self._inflated > self._inflated_max:
+                raise Problem(503, "too many request bodies are being inflated", headers={"Retry-After": "1"})
+
         try:
             if encoding == "gzip":
-                body = yield from inflate(body, self.body_bytes_max)
+                body = yield from inflate(body, self.body_limit(caller), grow)
             elif encoding not in ("", "identity"):
                 raise Problem(
                     415,
@@ -154,11 +169,13 @@ class Operations:
                 )
             events, size, acts = yield from self._ingest.read(body)
         except TooLarge:
-            raise self.too_large() from None
+            raise self.too_large(caller) from None
         except BadGzip as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
+        finally:
+            self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
         return Submission(events, size, key, acts=acts)
@@ -197,9 +214,13 @@ class Operations:
         """The process serves."""
         return _HEALTH
 
-    def too_large(self) -> Problem:
+    def body_limit(self, caller: Caller) -> int:
+        """How large a body of this caller may be, also after inflation."""
+        return min(PUBLIC_BODY_BYTES_MAX, self.body_bytes_max) if caller.role is Role.PUBLIC else self.body_bytes_max
+
+    def too_large(self, caller: Caller) -> Problem:
         """The problem of a body over the limit."""
-        return Problem(413, f"the body is larger than {self.body_bytes_max} bytes")
+        return Problem(413, f"the body is larger than {self.body_limit(caller)} bytes")
 
     def answer(self, outcome: Outcome) -> Answer:
         """The answer to a settled submission."""

@@ -73,7 +73,7 @@ def test_a_page_that_moved_keeps_its_likes_and_each_actor_has_one(daemon: Daemon
 
 
 def test_a_merge_is_remembered(tmp_path: Path) -> None:
-    with Daemon(tmp_path / "data") as daemon:
+    with Daemon(tmp_path / "data", "--flush-interval", "0.1") as daemon:
         post(daemon, like(OLD))
         assert likd(daemon, "merge", OLD, NEW).returncode == 0
         daemon.stop()
