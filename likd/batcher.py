@@ -152,6 +152,6 @@ class Batcher:
 
 async def _encode(batch: Batch) -> bytes:
     """The bytes of the file; a thread only pays for what would keep others waiting."""
-    if len(batch.rows) <= ROWS_INLINE_MAX:
+    if len(batch.rows) + len(batch.actors) <= ROWS_INLINE_MAX:
         return batchfile.encode(batch)
     return await trio.to_thread.run_sync(batchfile.encode, batch)

@@ -23,6 +23,8 @@ from likd.table import Table
 GROUP_SUBMISSIONS_MAX = 1024
 GROUP_URLS_MAX = 20_000
 """A group ends at either: the longest that dispatch keeps the event loop."""
+TABLE_ACTORS_MAX = 20_000
+"""A table is swapped at so many, too: one hot URL may have any number of actors."""
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +163,12 @@ class EventManager:
             if submission.acts:
                 self._actors.decide(submission.acts, events, actors)
         parts = self._allot(events)
-        before = self._actors.change(parts[-1].table.id, actors)
+        table = parts[-1].table
+        before = self._actors.change(table.id, actors)
+        table.actors_allotted += len(actors)
+        if table.actors_allotted >= TABLE_ACTORS_MAX and not parts[-1].closes:
+            parts[-1].closes = True
+            self._swap()
         return _Group(submissions, parts, actors, before, taken_at=time.monotonic())
 
     def _allot(self, events: Events) -> deque[_Part]:

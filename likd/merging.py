@@ -41,7 +41,7 @@ class Merger:
     """By these rules events are read."""
     forget: Callable[[], None]
     """Makes ingest forget which URLs it saw."""
-    _turn: trio.Lock = attrs.field(factory=trio.Lock)
+    _busy: bool = False
 
     def know(self, aliases: Mapping[str, str]) -> None:
         """These were merged before."""
@@ -50,20 +50,25 @@ class Merger:
 
     async def merge(self, old: str, new: str) -> Merged:
         """Merge canonical `old` into canonical `new`. Raises MergeError, StoreError."""
-        async with self._turn:
-            new = self.writing.aliases.get(new, new)
-            if old == new:
-                raise MergeError("a URL can't be merged into itself")
-            if self.writing.aliases.get(old, new) != new:
-                raise MergeError(f"it is merged into {self.writing.aliases[old]} already")
+        new = self.writing.aliases.get(new, new)
+        if old == new:
+            raise MergeError("a URL can't be merged into itself")
+        if self.writing.aliases.get(old, new) != new:
+            raise MergeError(f"it is merged into {self.writing.aliases[old]} already")
+        if self._busy:
+            raise MergeError("another merge is under way")
+        self._busy = True
+        try:
             self.writing.add_alias(old, new)
             self.forget()
             await self._wait_drained(old)
             merged = await self.store.merge(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new))
             self.totals.merged(old, new)
             self.actors.forget()
-            log.info("merged", old=old, new=new, liked_both=merged.liked_both)
-            return merged
+        finally:
+            self._busy = False
+        log.info("merged", old=old, new=new, liked_both=merged.liked_both)
+        return merged
 
     async def _wait_drained(self, old: str) -> None:
         with trio.move_on_after(DRAIN_SECONDS_MAX) as waiting:

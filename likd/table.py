@@ -28,6 +28,7 @@ class Table:
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
     aside: list[Aside] = attrs.field(factory=list, repr=False)
     actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
+    actors_allotted: int = 0
     rows: Rows | None = attrs.field(default=None, repr=False)
 
     def allot(self, events: Events, limit: int) -> tuple[Events, Events]:
