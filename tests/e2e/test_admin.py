@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -188,6 +189,15 @@ def test_metrics_are_as_prometheus_asks(daemon: Daemon) -> None:
     assert events["impression", "refused"] == 0
     assert all(family.documentation for family in families.values())
     assert {"likd_journal_fsync_seconds", "likd_acknowledgement_seconds", "likd_child_restarts"} <= set(families)
+
+
+def test_alerts_ask_for_metrics_that_there_are(daemon: Daemon) -> None:
+    rules = (Path(__file__).resolve().parents[2] / "docs" / "deploy" / "alerts.yml").read_text()
+    with Client(daemon.address) as client:
+        text = client.request("GET", "/metrics").body.decode()
+    asked = set(re.findall(r"\blikd_[a-z_]+", rules))
+    assert len(asked) >= 10
+    assert asked <= set(re.findall(r"^(likd_[a-z_]+)", text, re.MULTILINE))
 
 
 def test_the_doctor_finds_nothing_wrong_and_says_what_is(daemon: Daemon, tmp_path: Path) -> None:
