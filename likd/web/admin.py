@@ -11,7 +11,8 @@ from likd.merging import MergeError, Merger
 from likd.store import Store, StoreError
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
-from likd.web.operations import Answer, Operations, store_away
+from likd.web.answer import Answer
+from likd.web.operations import Operations, store_away
 from likd.web.problem import Problem
 from likd.wire import explain, short
 

@@ -14,9 +14,10 @@ from likd.status import StatusBoard
 from likd.store import StoreError
 from likd.web import metrics
 from likd.web.admin import Admin
+from likd.web.answer import Answer, EventHeaders, conditional
 from likd.web.door import caller, needs
 from likd.web.metrics import Metrics
-from likd.web.operations import Answer, EventHeaders, Operations, conditional
+from likd.web.operations import Operations
 from likd.web.problem import Problem
 from likd.web.reads import Reads
 from likd.web.session import LiveSessions

@@ -7,9 +7,10 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from likd.web.access import Gate
+from likd.web.answer import answer_problem
 from likd.web.api import respond
 from likd.web.door import add_door, caller
-from likd.web.operations import Operations, answer_problem
+from likd.web.operations import Operations
 from likd.web.pages import redirect_to_login, wants_page
 from likd.web.problem import Problem
 

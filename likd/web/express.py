@@ -12,12 +12,14 @@ from functools import partial
 import structlog
 import trio
 
-from likd.events import Accepted, Events, Outcome, Submission
+from likd.events import Outcome, Submission
 from likd.web.access import EVERYONE, Caller, Gate
+from likd.web.answer import Answer, answer_problem, conditional
 from likd.web.connection import Connection
+from likd.web.gathering import Gathering
 from likd.web.http1 import Head, Heads, Operation, Responses
 from likd.web.lane import Client, Slot
-from likd.web.operations import Answer, Operations, answer_problem, conditional
+from likd.web.operations import Operations
 from likd.web.problem import Problem
 from likd.web.tokens import Role
 
@@ -76,8 +78,7 @@ class ExpressLane:
         self._bodies = 0
         self._connections: dict[int, Connection] = {}
         self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](connections_max)
-        self._gathered: Events = {}
-        self._gathered_slots: list[Slot] = []
+        self._gathering = Gathering(operations, self._responses)
         self._stopped = trio.Event()
         self._epoll = select.epoll()
         for fd in self._listeners:
@@ -182,7 +183,7 @@ class ExpressLane:
                     connection.close()
             elif fd in self._listeners:
                 listeners.append(self._listeners[fd])
-        self._submit_gathered()
+        self._gathering.submit()
         # New connections come last: one that closed just now may have left them its file descriptor.
         for listener in listeners:
             self._accept(listener)
@@ -251,7 +252,7 @@ class ExpressLane:
             # Cancelled: without an answer the client must not wait.
             slot.abandon()
             raise
-        self._submit_gathered()
+        self._gathering.submit()
 
     def _answer(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer, or raise Problem."""
@@ -271,7 +272,7 @@ class ExpressLane:
             return
         event = self._operations.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
         if event is not None:
-            self._gather(slot, event)
+            self._gathering.add(slot, event)
         elif len(body) > INLINE_BYTES_MAX:
             self._do_later(slot, partial(self._operations.submit_long, body, head.events, caller))
         else:
@@ -284,7 +285,7 @@ class ExpressLane:
         submission = self._operations.read(body, head.events, caller)
         if head.plain and submission.size == 1 and not submission.acts:
             ((kind, (url,)),) = submission.events.items()
-            self._gather(slot, (kind, url))
+            self._gathering.add(slot, (kind, url))
             return
         answering = self._operations.submit_nowait(submission)
         if answering is None:
@@ -292,39 +293,10 @@ class ExpressLane:
         else:
             self._fill_when_settled(slot, answering)
 
-    def _gather(self, slot: Slot, event: tuple[str, str]) -> None:
-        """Let a request that is one event go with the others that were ready at the same time."""
-        kind, url = event
-        urls = self._gathered.setdefault(kind, {})
-        urls[url] = urls.get(url, 0) + 1
-        self._gathered_slots.append(slot)
-
-    def _submit_gathered(self) -> None:
-        if not self._gathered_slots:
-            return
-        slots, self._gathered_slots = self._gathered_slots, []
-        events, self._gathered = self._gathered, {}
-
-        def settled(outcome: Outcome) -> None:
-            answer = self._operations.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
-            response = self._responses.make(answer, keep_alive=True)
-            for slot in slots:
-                if slot.keep_alive and not slot.headers:
-                    slot.fill(response)
-                else:
-                    self._fill(slot, answer)
-            # What they had sent behind these requests has been read on by now.
-            self._submit_gathered()
-
-        submission = Submission(events, len(slots), requests=len(slots))
-        answering = self._operations.submit_nowait(submission)
-        assert answering is not None, "events without actors need no look into the store"
-        answering.on_settled(settled)
-
     def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
             self._fill(slot, self._operations.answer(outcome))
-            self._submit_gathered()
+            self._gathering.submit()
 
         submission.on_settled(settled)
 

@@ -13,7 +13,7 @@ import attrs
 import httptools
 
 from likd.web.access import Credentials
-from likd.web.operations import Answer, EventHeaders
+from likd.web.answer import Answer, EventHeaders
 
 HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048

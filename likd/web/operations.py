@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import msgspec
 
 from likd.actors import Actors
@@ -22,6 +21,7 @@ from likd.top import NET, top
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, Caller, Gate
+from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problem import Problem
 from likd.web.tokens import Role
 from likd.wire import IngestError, short
@@ -29,57 +29,7 @@ from likd.wire import IngestError, short
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
 
-_MEDIA_TYPES = frozenset(
-    ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
-)
-
-encode = msgspec.json.encode
-
-
-@attrs.frozen
-class Answer:
-    """A response with a JSON body."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: dict[str, str] = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class EventHeaders:
-    """What the headers of POST /v1/events say of its body."""
-
-    content_type: str = ""
-    content_encoding: str = ""
-    idempotency_key: str | None = None
-
-    @property
-    def media_type(self) -> str:
-        """The content type without its parameters."""
-        return self.content_type.partition(";")[0].strip().lower()
-
-    @property
-    def plain(self) -> bool:
-        """Whether the body is the events and nothing else: no encoding, no key."""
-        return self.media_type in _MEDIA_TYPES and not self.content_encoding and self.idempotency_key is None
-
-
 _HEALTH = Answer(200, b'{"status":"ok"}')
-
-
-def answer_problem(problem: Problem) -> Answer:
-    """`problem` as an answer."""
-    return Answer(problem.status, problem.body(), "application/problem+json", problem.headers)
-
-
-def conditional(answer: Answer, if_none_match: str) -> Answer:
-    """A read as browsers and proxies may keep it: whoever has it already need not be sent it again."""
-    tag = f'"{hashlib.blake2b(answer.body, digest_size=8).hexdigest()}"'
-    headers = {"Cache-Control": "no-cache", **answer.headers, "ETag": tag}
-    if tag in if_none_match or if_none_match == "*":
-        return Answer(304, b"", answer.content_type, headers)
-    return attrs.evolve(answer, headers=headers)
 
 
 class Operations:
@@ -137,7 +87,7 @@ class Operations:
         return self._offer(submission) if self._actors.hold(submission) else None
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
-        if headers.media_type not in _MEDIA_TYPES:
+        if headers.media_type not in MEDIA_TYPES:
             raise Problem(
                 415,
                 f"content type {short(headers.content_type)} is not understood",
@@ -240,7 +190,7 @@ class Operations:
             if counts is None:
                 return None
             found.append(self.row(url, counts))
-        return Answer(200, encode({"counts": found}))
+        return Answer(200, msgspec.json.encode({"counts": found}))
 
     async def counts(self, urls: Sequence[str], caller: Caller) -> Answer:
         """The counts of `urls`, in their order, under the names they were asked by."""
@@ -249,7 +199,7 @@ class Operations:
             totals = await self._totals.counts(list(dict.fromkeys(hrefs)))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, encode({"counts": [self.row(href, totals[href]) for href in hrefs]}))
+        return Answer(200, msgspec.json.encode({"counts": [self.row(href, totals[href]) for href in hrefs]}))
 
     async def top(self, by: str, limit: str) -> Answer:
         """The top list."""
@@ -258,7 +208,7 @@ class Operations:
             ranked = await top(self._store, self._totals, by=by, limit=self.check_limit(limit))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
+        return Answer(200, msgspec.json.encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
 
     def row(self, url: str, counts: Counts) -> dict[str, Any]:
         """The counts of one URL as the API shows them."""

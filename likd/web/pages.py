@@ -12,8 +12,9 @@ from quart_trio import QuartTrio
 
 from likd import __version__
 from likd.web.access import COOKIE, SESSION_SECONDS, Gate
+from likd.web.answer import Answer, conditional
 from likd.web.door import caller, credentials, needs
-from likd.web.operations import Answer, Operations, conditional
+from likd.web.operations import Operations
 from likd.web.problem import Problem
 from likd.web.tokens import Role
 

@@ -14,7 +14,8 @@ from likd.events import Counts
 from likd.store import UNIT_SECONDS, Store, StoreError, Unit
 from likd.totals import Totals
 from likd.web.access import Caller
-from likd.web.operations import Answer, Operations, store_away
+from likd.web.answer import Answer
+from likd.web.operations import Operations, store_away
 from likd.web.problem import Problem
 
 HISTORY_MAX = 2000
