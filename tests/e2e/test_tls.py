@@ -1,0 +1,119 @@
+"""TLS by the daemon itself, and what the settings of access say at the start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+import trio_websocket
+
+from tests.daemon import PATIENCE_SECONDS, Daemon
+
+pytestmark = pytest.mark.skipif(
+    subprocess.run(["which", "openssl"], capture_output=True).returncode != 0, reason="no openssl to make a certificate"
+)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    path = tmp_path_factory.mktemp("tls")
+    chain, key = path / "chain.pem", path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return chain, key
+
+
+@contextmanager
+def encrypted(path: Path, certificate: tuple[Path, Path]) -> Iterator[str]:
+    chain, key = certificate
+    command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(path)]
+    command += ["--tls-cert", str(chain), "--tls-key", str(key)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.fullmatch(r"likd is listening on (https://127.0.0.1:\d+)\n", process.stdout.readline())
+        try:
+            assert found
+            yield found[1]
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_events_and_pages_over_https(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    trusted = ssl.create_default_context(cafile=certificate[0])
+    with encrypted(tmp_path / "data", certificate) as url, httpx.Client(verify=trusted) as client:
+        event = {"kind": "like", "url": "https://example.com/"}
+        assert client.post(url + "/v1/events", json=event).json() == {"accepted": 1}
+        counted = client.get(url + "/v1/counts", params={"url": "https://example.com/"})
+        assert counted.json()["counts"][0]["likes"] == 1
+        page = client.get(url + "/")
+        assert page.status_code == 200
+        assert page.headers["strict-transport-security"] == "max-age=31536000"
+        with pytest.raises(httpx.HTTPError):
+            client.get(url.replace("https", "http") + "/healthz")
+
+
+def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    for flags in (["--tls-cert", "no.pem"], ["--tls-cert", "no.pem", "--tls-key", "no.key"]):
+        command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(tmp_path), *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "tls" in done.stderr or "no.pem" in done.stderr
+
+
+def test_an_address_others_reach_needs_an_admin_token(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "likd", "serve", "--bind", "0.0.0.0:0", "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 2
+    assert "there is no admin token" in done.stderr
+
+
+def websocket_status(daemon: Daemon, origin: str, *wishes: dict[str, object]) -> int | str:
+    """The HTTP status of a websocket from a page, or how it was closed after it wished."""
+
+    async def connect() -> int | str:
+        headers = [(b"Origin", origin.encode())] if origin else []
+        url = f"ws://127.0.0.1:{daemon.address[1]}/v1/live"
+        try:
+            async with trio_websocket.open_websocket_url(url, extra_headers=headers, disconnect_timeout=1) as websocket:
+                for wish in wishes:
+                    await websocket.send_message(json.dumps(wish))
+                with trio.fail_after(PATIENCE_SECONDS):
+                    return str(json.loads(await websocket.get_message())["type"])
+        except trio_websocket.ConnectionRejected as error:
+            return int(error.status_code)
+        except trio_websocket.ConnectionClosed as error:
+            return error.reason.code if error.reason else 0
+
+    return trio.run(connect)
+
+
+# trio-websocket leaves the socket of a rejected connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_websocket_is_let_in_as_a_request_is(tmp_path: Path) -> None:
+    secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
+    watch = {"op": "watch", "urls": ["https://example.com/a"]}
+    with Daemon(tmp_path / "data", "--public-sites", "example.com", environment=secrets) as daemon:
+        assert websocket_status(daemon, "https://evil.test", watch) == 403
+        assert websocket_status(daemon, "https://example.com", watch) == "snapshot"
+        assert websocket_status(daemon, "", {"op": "watch", "urls": ["https://elsewhere.test/"]}) == 1008
+        for op in ("watch_top", "watch_hot", "watch_status"):
+            assert websocket_status(daemon, "https://example.com", {"op": op}) == 1008
