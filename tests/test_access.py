@@ -64,6 +64,14 @@ def test_who_has_too_small_a_token_is_told_so() -> None:
     assert status(gate(), bearer(WRITE), Role.ADMIN) == 403
 
 
+def test_on_this_machine_the_inside_is_open_until_there_is_an_admin_token_or_a_public_site() -> None:
+    inside = (Role.WRITER, Role.ADMIN)
+    assert [status(gate(Tokens(write=TOKENS.write)), Credentials(), need) for need in inside] == [200, 200]
+    assert [status(gate(Tokens(), public_sites=SITES), Credentials(), need) for need in inside] == [401, 401]
+    elsewhere = gate(Tokens(write=TOKENS.write), bind=Bind("0.0.0.0", 1))
+    assert [status(elsewhere, Credentials(), need) for need in inside] == [401, 401]
+
+
 def test_public_sites_need_no_token_for_their_own_urls() -> None:
     public = gate(public_sites=SITES)
     caller = public.admit(PEER, Credentials(), Role.PUBLIC)

@@ -116,8 +116,12 @@ class Gate:
         return Caller(role, name, headers)
 
     def allows(self, role: Role, need: Role) -> bool:
-        """Whether `role` may do what needs `need`. Without an admin token, who is on this machine is an admin."""
-        return role >= need or (need is Role.ADMIN and self._local and not self._tokens.admin)
+        """Whether `role` may do what needs `need`.
+
+        Where there is neither an admin token nor a public site, who is on this machine sees the inside.
+        """
+        inside = self._local and not self._tokens.admin and not self._sites
+        return role >= need or (inside and need >= Role.WRITER)
 
     def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
         """Raises Problem unless the caller may post these events; they count against its limit."""
