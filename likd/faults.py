@@ -13,7 +13,7 @@ import trio
 
 from likd.disk import AppendFile, RealDisk
 from likd.events import Counts, Rows
-from likd.store import Increments, Merged, Store, StoreError, Unit
+from likd.store import Fold, Increments, Merged, Store, StoreError, Unit
 
 
 @attrs.define(eq=False)
@@ -127,6 +127,12 @@ class FaultyStore:
     async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
         self._faults.check_store()
         return await self._store.merge(old, new, old_key, new_key)
+
+    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
+        await self._store.fold(folds, rules)
+
+    async def rules(self) -> str:
+        return await self._store.rules()
 
     async def load(self, name: str, rows: Rows) -> bool:
         self._faults.check_store()

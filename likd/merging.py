@@ -10,17 +10,38 @@ import trio
 
 from likd.actors import ActorKeys, Actors
 from likd.intake import Intake
-from likd.store import Merged, Store
+from likd.store import Fold, Merged, Store
 from likd.totals import Totals
 from likd.urls import UrlRules
 
 DRAIN_SECONDS_MAX = 60.0
+FOLD_AT_ONCE = 1000
 
 log = structlog.get_logger(__name__)
 
 
 class MergeError(Exception):
     """The URLs were not merged; the message says why."""
+
+
+async def follow_rules(store: Store, rules: UrlRules, actor_keys: ActorKeys) -> int:
+    """Fold what the store has of URLs that count as others by `rules`, if other rules held before; how many.
+
+    Raises StoreError; it goes on when it is called again.
+    """
+    if await store.rules() == rules.text:
+        return 0
+    folded = 0
+    after = ""
+    while rows := await store.page(after, FOLD_AT_ONCE):
+        moved = [(url, new) for url, _ in rows if (new := rules(url)) != url]
+        await store.fold([Fold(old, new, actor_keys.of_url(old), actor_keys.of_url(new)) for old, new in moved])
+        folded += len(moved)
+        after = rows[-1][0]
+    await store.fold([], rules.text)
+    if folded:
+        log.info("URLs count as others by the rules that hold now", urls=folded, rules=rules.text)
+    return folded
 
 
 @attrs.define(eq=False)

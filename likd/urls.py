@@ -50,6 +50,11 @@ class UrlRules:
             href = _checked("https" + href[4:])
         return self.aliases.get(href, href) if self.aliases else href
 
+    @property
+    def text(self) -> str:
+        """The rules in words: the same words, the same URLs."""
+        return f"schemes {'one' if self.unify_schemes else 'two'}, without {' '.join(sorted(self.drop_parameters))}"
+
     def add_alias(self, old: str, new: str) -> None:
         """From now on `old` counts as `new`, and so does all that counted as `old` before."""
         for alias, target in self.aliases.items():

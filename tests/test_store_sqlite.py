@@ -11,8 +11,7 @@ import pytest
 import trio
 
 from likd.events import Rows
-from likd.store import Increments, StoreError
-from likd.store import sqlite as sqlite_module
+from likd.store import Increments, StoreError, likings
 from likd.store.sqlite import SqliteStore, read_applied
 
 A, B, C = "http://a/", "http://b/", "http://c/"
@@ -141,7 +140,7 @@ async def test_counts_of_new_handlers_start_from_zero_and_old_ones_stay(path: Pa
 
 
 async def test_more_urls_than_a_statement_takes_are_read_of_one_moment(store: SqliteStore) -> None:
-    urls = [f"http://{n}/" for n in range(2 * sqlite_module.READ_AT_ONCE + 1)]
+    urls = [f"http://{n}/" for n in range(2 * likings.READ_AT_ONCE + 1)]
     await store.apply(increments(1, {url: {"likes": n + 1} for n, url in enumerate(urls)}))
     assert await store.read(urls) == (1, {url: {"likes": n + 1} for n, url in enumerate(urls)})
     assert await store.read([]) == (1, {})

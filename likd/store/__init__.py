@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -45,6 +45,15 @@ class Merged:
 
     counts: Counts
     liked_both: int
+
+
+class Fold(NamedTuple):
+    """A URL that becomes part of another, and how the keys of the actors of each begin."""
+
+    old: str
+    new: str
+    old_key: bytes
+    new_key: bytes
 
 
 class Store(Protocol):
@@ -103,6 +112,17 @@ class Store(Protocol):
         The actors' keys begin with `old_key` and `new_key`. Whoever liked both likes once from now on: that
         counts as an unlike. Raises StoreError.
         """
+        ...
+
+    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
+        """Fold as `merge` does, without aliases, in one durable transaction; note `rules` as those that hold now.
+
+        Raises StoreError.
+        """
+        ...
+
+    async def rules(self) -> str:
+        """The rules by which the URLs in the store were made, "" if none were noted. Raises StoreError."""
         ...
 
     async def load(self, name: str, rows: Rows) -> bool:

@@ -89,16 +89,29 @@ class History:
             )
         return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
 
-    def merge(self, connection: sqlite3.Connection, old: int, new: int) -> None:
-        """Fold the history of the URL with id `old` into that of `new`."""
-        for table, keys in (("minutes", "hour, url, minute"), ("hours", "day, url, hour"), ("days", "url, day")):
-            values = ", ".join("?1" if key == "url" else key for key in keys.split(", "))
-            connection.execute(
-                f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}, {self._columns} FROM {table}"
-                f" WHERE url = ?2 ON CONFLICT DO UPDATE SET {self._growth}",
-                (new, old),
-            )
-            connection.execute(f"DELETE FROM {table} WHERE url = ?", (old,))
+    def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
+        """Fold the history of each first of `ids` into that of the second."""
+        for table, span, unit in (("minutes", "hour", "minute"), ("hours", "day", "hour")):
+            # A URL's rows are found by their span, so the spans there are have to be known.
+            for (at,) in connection.execute(f"SELECT DISTINCT {span} FROM {table}").fetchall():
+                self._move(connection, table, f"{span}, url, {unit}", f"{span}, ?1, {unit}", f"{span} = {at} AND", ids)
+        self._move(connection, "days", "url, day", "?1, day", "", ids)
+
+    def _move(
+        self,
+        connection: sqlite3.Connection,
+        table: str,
+        keys: str,
+        values: str,
+        where: str,
+        ids: Sequence[tuple[int, int]],
+    ) -> None:
+        connection.executemany(
+            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}, {self._columns} FROM {table}"
+            f" WHERE {where} url = ?2 ON CONFLICT DO UPDATE SET {self._growth}",
+            [(new, old) for old, new in ids],
+        )
+        connection.executemany(f"DELETE FROM {table} WHERE {where} url = ?", [(old,) for old, _ in ids])
 
     @property
     def _columns(self) -> str:

@@ -11,20 +11,17 @@ from typing import TypeVar
 import trio
 
 from likd.events import UNLIKES, Counts, Rows, add
-from likd.store import Increments, Merged, StoreError, Unit
+from likd.store import Fold, Increments, Merged, StoreError, Unit, likings
 from likd.store.history import History, Retention
 
 BUSY_TIMEOUT_SECONDS = 5.0
-READ_AT_ONCE = 500
-"""What is asked for in one statement, well under SQLite's limit on variables."""
-
 T = TypeVar("T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS aliases (old TEXT PRIMARY KEY, new TEXT NOT NULL, old_key BLOB, new_key BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rules (rules TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -75,6 +72,12 @@ class SqliteStore:
     async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
         return await self._in_thread(self._merge, old, new, old_key, new_key, limiter=self._writing)
 
+    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
+        await self._in_thread(self._fold_all, folds, rules, limiter=self._writing)
+
+    async def rules(self) -> str:
+        return await self._in_thread(self._rules, limiter=self._writing)
+
     async def load(self, name: str, rows: Rows) -> bool:
         return await self._in_thread(self._load, name, rows, limiter=self._writing)
 
@@ -101,7 +104,7 @@ class SqliteStore:
     def _open(self, names: tuple[str, ...]) -> int:
         if self._writer is None:
             self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
+        self._writer.executescript(_SCHEMA + likings.SCHEMA)
         there = {row[1] for row in self._writer.execute("PRAGMA table_info(counts)")}
         for name in names:
             if name not in there:
@@ -132,10 +135,7 @@ class SqliteStore:
             rows, actors = self._follow_aliases(connection, increments)
             self._add(connection, rows)
             self._history.add(connection, increments.minute, rows)
-            liking = [(key,) for key, likes in actors.items() if likes]
-            connection.executemany("INSERT OR IGNORE INTO actors VALUES (?)", liking)
-            not_liking = [(key,) for key, likes in actors.items() if not likes]
-            connection.executemany("DELETE FROM actors WHERE key = ?", not_liking)
+            likings.apply(connection, actors)
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
                 (self._source, increments.last),
@@ -174,28 +174,36 @@ class SqliteStore:
 
     def _merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
         with self._transaction() as connection:
-            both = self._merge_actors(connection, old_key, new_key)
-            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
-            self._add(connection, {new: {**rows.get(old, {})}})
-            if both:
-                self._add(connection, {new: {UNLIKES: both}})
-            ids = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
-            if old in ids:
-                self._history.merge(connection, ids[old], ids[new])
-                connection.execute("DELETE FROM counts WHERE url = ?", (old,))
+            both = self._fold(connection, [Fold(old, new, old_key, new_key)])
             connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
             connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
             rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (new,)))
         return Merged(rows[new], both)
 
-    def _merge_actors(self, connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
-        """Move the actors whose keys begin with `old`; how many were there with `new` already."""
-        keys = connection.execute("SELECT key FROM actors WHERE key >= ? AND key < ?", (old, _after(old))).fetchall()
-        moved = connection.executemany(
-            "INSERT OR IGNORE INTO actors VALUES (?)", [(new + key[len(old) :],) for (key,) in keys]
-        ).rowcount
-        connection.executemany("DELETE FROM actors WHERE key = ?", keys)
-        return len(keys) - max(0, moved)
+    def _fold_all(self, folds: Sequence[Fold], rules: str | None) -> None:
+        with self._transaction() as connection:
+            self._fold(connection, folds)
+            if rules is not None:
+                connection.execute("DELETE FROM rules")
+                connection.execute("INSERT INTO rules VALUES (?)", (rules,))
+
+    def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold]) -> int:
+        """Make each old URL a part of its new one; how many actors had liked both."""
+        all_both = 0
+        ids: list[tuple[int, int]] = []
+        for old, new, old_key, new_key in folds:
+            both = likings.merge(connection, old_key, new_key)
+            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
+            self._add(connection, {new: rows.get(old, {})})
+            if both:
+                self._add(connection, {new: {UNLIKES: both}})
+            found = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
+            if old in found:
+                ids.append((found[old], found[new]))
+            all_both += both
+        self._history.merge(connection, ids)
+        connection.executemany("DELETE FROM counts WHERE id = ?", [(old,) for old, _ in ids])
+        return all_both
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -213,19 +221,14 @@ class SqliteStore:
         rows: Rows = {}
         with self._snapshot() as connection:
             applied = self._applied(connection)
-            for chunk in _chunks(urls):
+            for chunk in likings.chunks(urls):
                 query = f"{self._select} WHERE url IN (?{', ?' * (len(chunk) - 1)})"
                 rows.update(self._rows(connection.execute(query, chunk)))
         return applied, rows
 
     def _read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        liking: set[bytes] = set()
         with self._snapshot() as connection:
-            applied = self._applied(connection)
-            for chunk in _chunks(keys):
-                query = f"SELECT key FROM actors WHERE key IN (?{', ?' * (len(chunk) - 1)})"
-                liking.update(key for (key,) in connection.execute(query, chunk))
-        return applied, liking
+            return self._applied(connection), likings.read(connection, keys)
 
     def _top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         value = "likes - unlikes" if by == "net" else f'"{by}"'
@@ -241,6 +244,10 @@ class SqliteStore:
         with self._snapshot() as connection:
             query = f"{self._select} WHERE url > ? ORDER BY url LIMIT ?"
             return list(self._rows(connection.execute(query, (after, limit))).items())
+
+    def _rules(self) -> str:
+        row = _open_or_raise(self._writer).execute("SELECT rules FROM rules").fetchone()
+        return row[0] if row else ""
 
     def _aliases(self) -> dict[str, str]:
         return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
@@ -283,14 +290,3 @@ def read_applied(path: Path) -> int:
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
     return int(row[0] or 0)
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(items), READ_AT_ONCE):
-        yield items[begin : begin + READ_AT_ONCE]
-
-
-def _after(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix`."""
-    number = int.from_bytes(prefix) + 1
-    return number.to_bytes(len(prefix) + (number >> 8 * len(prefix)))

@@ -9,7 +9,7 @@ from likd.actors import ActorKeys
 from likd.config import Config
 from likd.engine import Engine
 from likd.faults import Faults
-from likd.merging import Merger
+from likd.merging import Merger, follow_rules
 from likd.status import StatusBoard
 from likd.urls import UrlRules
 from likd.watchdog import Watchdog
@@ -48,6 +48,7 @@ async def compose_web(
     reading = UrlRules(config.same_schemes, config.drop_parameters)
     writing = UrlRules(config.same_schemes, config.drop_parameters)
     keys = ActorKeys(secret)
+    await follow_rules(engine.store, reading, keys)
     gate = Gate(config, tokens)
     tls = server_context(config)
     operations = Operations(

@@ -53,6 +53,18 @@ def test_http_and_https_are_one_page(daemon: Daemon) -> None:
     assert counts(daemon, "http://example.com/")["likes"] == counts(daemon, "https://example.com/")["likes"] == 2
 
 
+def test_what_was_counted_by_other_rules_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    with Daemon(path, "--same-schemes", "false", "--flush-interval", "0.1") as daemon:
+        post(daemon, like("http://example.com/", "a"), like("https://example.com/", "a"), like(NEW + "?utm_x=1"))
+        assert counts(daemon, "http://example.com/")["likes"] == 1
+        daemon.stop()
+    with Daemon(path, "--drop-parameters", "utm_*", "--flush-interval", "0.1") as daemon:
+        assert counts(daemon, "http://example.com/")["net"] == counts(daemon, "https://example.com/")["net"] == 1
+        assert counts(daemon, NEW)["likes"] == 1
+        assert set(daemon.stored()) == {"https://example.com/", NEW}
+
+
 def test_tracking_parameters_can_be_dropped(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--drop-parameters", "utm_*,fbclid") as daemon:
         post(daemon, like(NEW + "?utm_source=x&fbclid=1"), like(NEW + "?id=1&utm_medium=y"), like(NEW + "?id=1"))
