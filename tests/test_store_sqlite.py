@@ -12,6 +12,7 @@ import trio
 
 from likd.events import Rows
 from likd.store import Increments, StoreError, likings
+from likd.store import sqlite as sqlite_module
 from likd.store.sqlite import SqliteStore, read_applied
 
 A, B, C = "http://a/", "http://b/", "http://c/"
