@@ -158,6 +158,12 @@ class Config:
         "CONNECTIONS",
         "Open connections at most; past that, new ones are closed.",
     )
+    connections_per_address: int = _setting(
+        values.number(int, 1, 1_000_000),
+        256,
+        "CONNECTIONS",
+        "Open connections of one address at most; this machine and trusted proxies may have all.",
+    )
     head_timeout: float = _setting(
         values.number(float, 0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
     )

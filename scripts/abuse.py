@@ -170,7 +170,7 @@ def attacks() -> dict[str, Attack]:
     found: dict[str, Attack] = {(each.__doc__ or ""): each for each in (nothing, slow_heads, slow_bodies)}
     found |= {(each.__doc__ or ""): each for each in (idle_websockets, unique_urls)}
     deep = b"[" * 1_000_000
-    bomb = gzip.compress(bytes(512 << 20), 9)
+    bomb = gzip.compress(bytes(1 << 20), 9) * 512
     found["heads of 10 MB"] = repeated(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 10_000_000, 20)
     found["arrays in arrays, a million deep"] = repeated(post(deep), 20)
     found[f"gzip bombs: {len(bomb) // 1024} KiB that are 512 MiB"] = repeated(post(bomb, "Content-Encoding: gzip"), 20)

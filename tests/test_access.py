@@ -14,6 +14,7 @@ from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
 from likd.web.addresses import Hosts, Proxies, caller_of
 from likd.web.limits import RateLimit
 from likd.web.problem import Problem
+from likd.web.seats import Seats
 from likd.web.tokens import Role, Tokens, load_tokens, refuse_unsafe
 
 ADMIN = "an-admin-token-of-some-length"
@@ -229,3 +230,14 @@ def test_other_machines_are_not_let_in_by_accident(host: str, safe: bool) -> Non
             refuse_unsafe(config, Tokens())
     refuse_unsafe(config, TOKENS)
     refuse_unsafe(Config(bind=Bind(host, 8080), insecure=True), Tokens())
+
+
+def test_one_address_gets_some_of_the_seats_and_a_proxy_all() -> None:
+    seats = Seats(6, 2, Proxies(["10.0.0.1"]))
+    first = seats.take(PEER)
+    assert first is not None
+    assert [seats.take(address) is not None for address in (PEER, PEER, "2001:db8::1")] == [True, False, True]
+    first()
+    assert seats.take(PEER) is not None
+    assert [seats.take("10.0.0.1") is not None for _ in range(4)] == [True, True, True, False]
+    assert (seats.open, seats.refused) == (6, 2)

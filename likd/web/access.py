@@ -115,6 +115,11 @@ class Gate:
             self._refuse_role(role, need, headers)
         return Caller(role, name, headers)
 
+    def charge(self, caller: Caller) -> bool:
+        """One message more of a caller that was let in; whether it had it left."""
+        limit = self._address_limit if caller.role is Role.PUBLIC else self._token_limit
+        return not caller.name or limit is None or limit.take(caller.name).allowed
+
     def allows(self, role: Role, need: Role) -> bool:
         """Whether `role` may do what needs `need`.
 

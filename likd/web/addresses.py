@@ -22,7 +22,7 @@ class Proxies:
         if not self._networks:
             return address
         for hop in reversed(forwarded_for.split(",")):
-            if not self._trusted(address):
+            if not self.trusts(address):
                 break
             try:
                 address = str(ip_address(hop.strip()))
@@ -30,7 +30,8 @@ class Proxies:
                 break
         return address
 
-    def _trusted(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether `address` is such a proxy."""
         parsed = _parse(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 

@@ -14,6 +14,7 @@ from likd.status import StatusBoard
 from likd.urls import UrlRules
 from likd.watchdog import Watchdog
 from likd.web.access import Gate
+from likd.web.addresses import Proxies
 from likd.web.admin import Admin
 from likd.web.api import add_api, add_metrics
 from likd.web.app import create_app
@@ -23,6 +24,7 @@ from likd.web.metrics import Metrics
 from likd.web.operations import Operations
 from likd.web.pages import add_pages
 from likd.web.reads import Reads
+from likd.web.seats import Seats
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
 from likd.web.tls import server_context
@@ -97,7 +99,7 @@ async def compose_web(
         listeners=await open_listeners(config.bind),
         tls=tls,
         hub=engine.hub,
-        connections_max=connections_max,
+        seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies)),
         bodies_bytes_max=config.bodies_bytes_max,
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,

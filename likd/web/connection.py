@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 
 from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Operation
@@ -56,13 +57,15 @@ class Connection:
         "_slots",
         "address",
         "deadline",
+        "leave",
         "socket",
         "state",
     )
 
-    def __init__(self, sock: socket.socket, address: str, lane: Lane) -> None:
+    def __init__(self, sock: socket.socket, address: str, leave: Callable[[], None], lane: Lane) -> None:
         self.socket = sock
         self.address = address
+        self.leave = leave
         self.state = State.HEADS
         self.deadline = lane.now + lane.head_seconds
         self._lane = lane
@@ -136,6 +139,7 @@ class Connection:
             self._lane.release(self._admitted)
             self._lane.closed(self)
             self.socket.close()
+            self.leave()
 
     def detach(self) -> socket.socket:
         """Give the socket away; the connection is done with it."""

@@ -21,6 +21,7 @@ from likd.web.http1 import Head, Heads, Operation, Responses
 from likd.web.lane import Client, Slot
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.seats import Seats
 from likd.web.tokens import Role
 
 EVENTS_AT_ONCE = 128
@@ -29,7 +30,8 @@ SWEEP_SECONDS = 1.0
 INLINE_BYTES_MAX = 1 << 16
 """Bodies over this size are read in a task of their own, which lets others in between."""
 
-HandOver = Callable[[socket.socket, bytes], None]
+HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
+"""Takes a connection, what was read of it, and what gives its seat back."""
 Work = Callable[[], Awaitable[Answer | Submission]]
 """What answers a request, or takes its events."""
 
@@ -42,8 +44,8 @@ class ExpressLane:
     A task for each connection would be woken for each request. Here one task is woken for all sockets that are
     ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
     all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
-    bytes read so far, and so does encryption. At most `connections_max` connections are open in both lanes
-    together, and at most `bodies_bytes_max` bytes of request bodies are in memory.
+    bytes read so far, and so does encryption. A connection takes one of the `seats` of both lanes, and
+    at most `bodies_bytes_max` bytes of request bodies are in memory.
     """
 
     def __init__(
@@ -54,8 +56,7 @@ class ExpressLane:
         listeners: list[socket.socket],
         hand_over: HandOver,
         encrypted: bool,
-        connections_elsewhere: Callable[[], int],
-        connections_max: int,
+        seats: Seats,
         bodies_bytes_max: int,
         head_seconds: float,
         idle_seconds: float,
@@ -65,29 +66,22 @@ class ExpressLane:
         self.heads = Heads()
         self.now = time.monotonic()
         self.stopping = False
-        self.refused = 0
         self._operations = operations
         self._gate = gate
         self._responses = Responses()
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._give = hand_over
         self._encrypted = encrypted
-        self._elsewhere = connections_elsewhere
-        self._connections_max = connections_max
+        self._seats = seats
         self._bodies_max = bodies_bytes_max
         self._bodies = 0
         self._connections: dict[int, Connection] = {}
-        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](connections_max)
+        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](seats.connections_max)
         self._gathering = Gathering(operations, self._responses)
         self._stopped = trio.Event()
         self._epoll = select.epoll()
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
-
-    @property
-    def connections(self) -> int:
-        """Open connections of this lane."""
-        return len(self._connections)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. When run again after a fault, connections are found as they were."""
@@ -155,7 +149,7 @@ class ExpressLane:
     def hand_over(self, connection: Client, data: bytes) -> None:
         """Give the connection to the other lane."""
         self.closed(connection)
-        self._give(connection.detach(), data)
+        self._give(connection.detach(), data, connection.leave)
 
     def watch(self, connection: Client, events: int) -> None:
         """Watch the connection's socket for `events`."""
@@ -201,16 +195,16 @@ class ExpressLane:
                 log.error("can't accept a connection", fault=error.strerror)
                 self._epoll.modify(listener.fileno(), 0)
                 return
-            if len(self._connections) + self._elsewhere() >= self._connections_max:
-                self.refused += 1
+            leave = self._seats.take(peer[0])
+            if leave is None:
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._encrypted:
-                self._give(sock, b"")
+                self._give(sock, b"", leave)
                 continue
-            self._connections[sock.fileno()] = Connection(sock, peer[0], self)
+            self._connections[sock.fileno()] = Connection(sock, peer[0], leave, self)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     async def _sweep(self) -> None:

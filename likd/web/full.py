@@ -50,14 +50,14 @@ class FullLane:
         # Quart-Trio does after each response; a read that takes too long ends the connection all the same.
         self._config.read_timeout = math.ceil(max(idle_seconds, READ_TIMEOUT_SECONDS_MIN))
         self._config.keep_alive_timeout = idle_seconds
-        self._given, self._taken = trio.open_memory_channel[tuple[socket.socket, bytes]](connections_max)
+        self._given, self._taken = trio.open_memory_channel[tuple[socket.socket, bytes, Callable[[], None]]](
+            connections_max
+        )
         self._connections = trio.CancelScope()
-        self.connections = 0
 
-    def take(self, sock: socket.socket, data: bytes) -> None:
-        """Serve the connection `sock`, of which `data` was read before, from now on."""
-        self.connections += 1
-        self._given.send_nowait((sock, data))
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+        """Serve the connection `sock`, of which `data` was read before, from now on, and `leave` its seat then."""
+        self._given.send_nowait((sock, data, leave))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until stopped and the last connection has ended."""
@@ -67,8 +67,8 @@ class FullLane:
             self._app.nursery = nursery
             await self._app.startup()
             task_status.started()
-            async for sock, data in self._taken:
-                nursery.start_soon(self._serve, sock, data)
+            async for sock, data, leave in self._taken:
+                nursery.start_soon(self._serve, sock, data, leave)
         await self._app.shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -77,7 +77,7 @@ class FullLane:
         self._connections.deadline = trio.current_time() + grace_seconds
         await self._context.terminated.set()
 
-    async def _serve(self, sock: socket.socket, data: bytes) -> None:
+    async def _serve(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
         scope = trio.CancelScope()
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         stream: Any = _Resumed(plain, data, on_close=scope.cancel)
@@ -90,7 +90,7 @@ class FullLane:
             # One connection's fault must not end the others; what a request does wrong has its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
         finally:
-            self.connections -= 1
+            leave()
             await trio.aclose_forcefully(stream)
 
 

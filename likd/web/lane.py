@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket as sockets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -18,6 +18,8 @@ class Client(Protocol):
     socket: sockets.socket
     address: str
     """The IP address of its other end."""
+    leave: Callable[[], None]
+    """Gives its seat back."""
 
     def answered(self, slot: Slot) -> None:
         """The answer in `slot` is known."""

@@ -111,7 +111,8 @@ class Metrics:
             "handler",
             {r.name: r.faults for r in engine.handlers.registered},
         )
-        yield _gauge("likd_connections", "Open connections.", self.web.connections)
+        yield _gauge("likd_connections", "Open connections.", self.web.seats.open)
+        yield _counter("likd_connections_refused", "Connections closed for want of a seat.", self.web.seats.refused)
         yield _gauge("likd_urls_watched", "Distinct URLs that are watched live.", engine.hub.urls_watched)
         yield _gauge("likd_idempotency_keys", "Idempotency keys remembered.", len(engine.keys))
         yield _counter(

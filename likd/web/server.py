@@ -14,12 +14,13 @@ from likd.web.express import ExpressLane
 from likd.web.full import FullLane
 from likd.web.listeners import address
 from likd.web.operations import Operations
+from likd.web.seats import Seats
 
 
 class WebServer:
     """Serves the API on `listeners`: every connection begins in the express lane, and may move to the full lane.
 
-    At most `connections_max` connections are open in both together, and at most `bodies_bytes_max` bytes of
+    Both have their connections out of the same `seats`, and at most `bodies_bytes_max` bytes of
     request bodies are held by the express lane.
     """
 
@@ -32,35 +33,30 @@ class WebServer:
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None,
         hub: LiveHub,
-        connections_max: int,
+        seats: Seats,
         bodies_bytes_max: int,
         head_seconds: float,
         idle_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self._full = FullLane(app, tls=tls, connections_max=connections_max, idle_seconds=idle_seconds)
+        self._full = FullLane(app, tls=tls, connections_max=seats.connections_max, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
             gate=gate,
             listeners=listeners,
             hand_over=self._full.take,
             encrypted=tls is not None,
-            connections_elsewhere=lambda: self._full.connections,
-            connections_max=connections_max,
+            seats=seats,
             bodies_bytes_max=bodies_bytes_max,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
         )
+        self.seats = seats
         self._hub = hub
         self._grace = grace_seconds
         self._stopping = trio.Event()
         self.addresses = [address(listener, "http" if tls is None else "https") for listener in listeners]
         """The URLs that are listened on."""
-
-    @property
-    def connections(self) -> int:
-        """Open connections of both lanes."""
-        return self._express.connections + self._full.connections
 
     def stop(self) -> None:
         """Take no more connections, and end the ones there are."""

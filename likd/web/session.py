@@ -157,6 +157,8 @@ class LiveSessions:
             op = _decode(message)
         except msgspec.DecodeError as error:
             raise _Close(BAD_MESSAGE, str(error).replace("`", "")) from None
+        if not self._gate.charge(session.caller):
+            raise _Close(POLICY_VIOLATION, "too many messages")
         need = _NEEDS.get(type(op))
         if need is not None and not self._gate.allows(session.caller.role, need):
             raise _Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")

@@ -1,0 +1,41 @@
+"""Seats: how many connections there may be, of all and of one address, in both lanes together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from likd.web.addresses import Proxies, caller_of, is_loopback
+
+
+class Seats:
+    """Has `connections_max` seats, of which one address gets `per_address_max`.
+
+    This machine and trusted proxies, which speak for many, may have them all.
+    """
+
+    def __init__(self, connections_max: int, per_address_max: int, proxies: Proxies) -> None:
+        self.connections_max = connections_max
+        self._per_address_max = per_address_max
+        self._proxies = proxies
+        self._taken: dict[str, int] = {}
+        self.open = 0
+        self.refused = 0
+
+    def take(self, address: str) -> Callable[[], None] | None:
+        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+        caller = caller_of(address)
+        taken = self._taken.get(caller, 0)
+        many = is_loopback(address) or self._proxies.trusts(address)
+        if self.open >= self.connections_max or (taken >= self._per_address_max and not many):
+            self.refused += 1
+            return None
+        self.open += 1
+        self._taken[caller] = taken + 1
+
+        def give_back() -> None:
+            self.open -= 1
+            self._taken[caller] -= 1
+            if not self._taken[caller]:
+                del self._taken[caller]
+
+        return give_back
