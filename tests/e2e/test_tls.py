@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-import trio_websocket
+from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon
 
@@ -91,15 +91,17 @@ def heard(daemon: Daemon, origin: str, *wishes: dict[str, object]) -> int | str:
 
     async def connect() -> int | str:
         headers = [(b"Origin", origin.encode())] if origin else []
-        url = f"ws://127.0.0.1:{daemon.address[1]}/v1/live"
-        try:
-            async with trio_websocket.open_websocket_url(url, extra_headers=headers, disconnect_timeout=1) as websocket:
+        async with await trio.open_tcp_stream(*daemon.address) as stream, trio.open_nursery() as nursery:
+            websocket = await wrap_client_stream(nursery, stream, "test", "/v1/live", extra_headers=headers)
+            try:
                 for wish in wishes:
                     await websocket.send_message(json.dumps(wish))
                 with trio.fail_after(PATIENCE_SECONDS):
                     return str(json.loads(await websocket.get_message())["type"])
-        except trio_websocket.ConnectionClosed as error:
-            return error.reason.code if error.reason else 0
+            except ConnectionClosed as error:
+                return error.reason.code if error.reason else 0
+            finally:
+                nursery.cancel_scope.cancel()
 
     return trio.run(connect)
 
