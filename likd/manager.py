@@ -136,10 +136,10 @@ class EventManager:
                     await self._write(group)
             await self._journaled_send.send(group)
             self._in_journal = None
-            for _ in range(GATHERING_TURNS):
-                await trio.lowlevel.checkpoint()
             if group.last:
                 return
+            for _ in range(GATHERING_TURNS):
+                await trio.lowlevel.checkpoint()
 
     async def _next_group(self) -> _Group:
         """All that waits, as a group allotted to tables; the last one when there will be no more."""

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+import trio
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from likd.bounds import Bounds
 from likd.status import StatusBoard
 from likd.store import StoreError
-from likd.web import metrics
+from likd.watchdog import Watchdog
+from likd.web.access import Gate
 from likd.web.admin import Admin
 from likd.web.answer import Answer, EventHeaders, conditional
 from likd.web.door import caller, needs
-from likd.web.metrics import Metrics
 from likd.web.operations import Operations
 from likd.web.problem import Problem
 from likd.web.reads import Reads
+from likd.web.server import WebServer
 from likd.web.session import LiveSessions
 from likd.web.tokens import Role
+
+if TYPE_CHECKING:
+    from likd.web.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -137,10 +144,18 @@ def add_api(
         await sessions.serve(websocket, caller())
 
 
-def add_metrics(app: QuartTrio, source: Metrics) -> None:
+def add_metrics(app: QuartTrio, board: StatusBoard, gate: Gate, web: WebServer, watchdog: Watchdog) -> None:
     """Add /metrics."""
+
+    @cache
+    def source() -> Metrics:
+        # Imported when somebody asks: a start need not wait for it.
+        from likd.web.metrics import Metrics
+
+        return Metrics(board, gate, web, watchdog)
 
     @app.get("/metrics")
     @needs(Role.ADMIN)
     async def get_metrics() -> Response:
-        return Response(source.text(), content_type=metrics.CONTENT_TYPE)
+        metrics = await trio.to_thread.run_sync(source)
+        return Response(metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")

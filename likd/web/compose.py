@@ -20,7 +20,6 @@ from likd.web.api import add_api, add_metrics
 from likd.web.app import create_app
 from likd.web.faultpoint import add_fault_point
 from likd.web.listeners import open_listeners
-from likd.web.metrics import Metrics
 from likd.web.operations import Operations
 from likd.web.pages import add_pages
 from likd.web.reads import Reads
@@ -105,5 +104,5 @@ async def compose_web(
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
     )
-    add_metrics(app, Metrics(board, gate, web, watchdog))
+    add_metrics(app, board, gate, web, watchdog)
     return web

@@ -17,8 +17,6 @@ from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.server import WebServer
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 @attrs.define(eq=False)
 class Metrics:
