@@ -6,7 +6,7 @@ import hashlib
 
 import attrs
 
-from likd.web.problem import Problem
+from likd.web.problem import CONTENT_TYPE, Problem
 
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
@@ -44,7 +44,7 @@ class EventHeaders:
 
 def answer_problem(problem: Problem) -> Answer:
     """`problem` as an answer."""
-    return Answer(problem.status, problem.body(), "application/problem+json", problem.headers)
+    return Answer(problem.status, problem.body(), CONTENT_TYPE, problem.headers)
 
 
 def conditional(answer: Answer, if_none_match: str) -> Answer:
