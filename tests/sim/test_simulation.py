@@ -22,7 +22,7 @@ import structlog
 
 from tests.sim import world
 
-SECONDS = float(os.environ.get("LIKD_SIMULATION_SECONDS", "12"))
+SECONDS = float(os.environ.get("LIKD_SIMULATION_SECONDS", "8"))
 PROCESSES = 2
 
 
