@@ -64,14 +64,28 @@ async def test_what_was_applied_is_there_after_a_restart(path: Path, store: Sqli
     await again.aclose()
 
 
-async def test_a_transaction_that_fails_leaves_neither_counts_nor_mark(store: SqliteStore) -> None:
+async def test_a_transaction_that_fails_leaves_neither_counts_nor_mark(path: Path, store: SqliteStore) -> None:
     await store.apply(increments(1, {A: {"likes": 1}}))
-    broken: Rows = {A: {"likes": 1}, B: {"likes": None}}  # type: ignore[dict-item]
-    with pytest.raises(StoreError, match="NOT NULL"):
-        await store.apply(increments(2, broken))
+    unlucky = "CREATE TRIGGER unlucky BEFORE INSERT ON minutes WHEN NEW.likes = 13 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(unlucky)
+    with pytest.raises(StoreError, match="no"):
+        await store.apply(increments(2, {A: {"likes": 1}, B: {"likes": 13}}))
     assert await store.read([A, B]) == (1, {A: {"likes": 1}})
     await store.apply(increments(2, {A: {"likes": 1}, B: {"likes": 1}}))
     assert await store.read([A, B]) == (2, {A: {"likes": 2}, B: {"likes": 1}})
+
+
+async def test_a_count_beyond_64_bits_is_refused_and_not_rounded(store: SqliteStore) -> None:
+    with pytest.raises(StoreError, match="CHECK"):
+        await store.apply(increments(1, {A: {"likes": 2**63}}))
+    assert await store.read([A]) == (0, {})
+
+
+async def test_urls_with_characters_that_json_and_sql_escape_are_stored_as_they_are(store: SqliteStore) -> None:
+    urls = [f"https://example.com/{end}" for end in ("?a\\b", "'", '"', "%22?\\\\u0041", "?{}[]`~", "é", "\U0001f44d")]
+    await store.apply(increments(1, {url: {"likes": n} for n, url in enumerate(urls, start=1)}))
+    assert await store.read(urls) == (1, {url: {"likes": n} for n, url in enumerate(urls, start=1)})
 
 
 async def test_two_data_directories_share_a_database_each_with_its_mark(path: Path, store: SqliteStore) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from likd.events import Counts, Rows
+from likd.events import Counts
 from likd.store import Unit
 
 _SCHEMA = """
@@ -52,17 +52,17 @@ class History:
                     connection.execute(f'ALTER TABLE {table} ADD COLUMN "{name}" INTEGER NOT NULL DEFAULT 0')
         self._names = names
 
-    def add(self, connection: sqlite3.Connection, minute: int, rows: Rows) -> None:
-        """Add what came in `minute` (minutes since 1970). The URLs are in `counts` already."""
+    def add(self, connection: sqlite3.Connection, minute: int) -> None:
+        """Add the rows that are staged, which came in `minute` (minutes since 1970) and are in `counts` already."""
         hour, day = minute // 60, minute // 1440
         open_hour = self._open_hour(connection, hour)
         if hour > open_hour:
             self._roll(connection, open_hour, hour)
-        self._upsert(connection, "minutes", "hour, url, minute", f"{hour}, id, {minute}", rows)
+        self._upsert(connection, "minutes", "hour, url, minute", f"{hour}, id, {minute}")
         if hour < open_hour:
-            self._upsert(connection, "hours", "day, url, hour", f"{day}, id, {hour}", rows)
+            self._upsert(connection, "hours", "day, url, hour", f"{day}, id, {hour}")
             if day < open_hour // 24:
-                self._upsert(connection, "days", "url, day", f"id, {day}", rows)
+                self._upsert(connection, "days", "url, day", f"id, {day}")
 
     def read(
         self, connection: sqlite3.Connection, url: str, unit: Unit, begin: int, end: int
@@ -133,12 +133,12 @@ class History:
             connection.execute("INSERT INTO history VALUES (?)", (default,))
         return default
 
-    def _upsert(self, connection: sqlite3.Connection, table: str, keys: str, values: str, rows: Rows) -> None:
-        names = self._names
-        connection.executemany(
-            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}{', ?' * len(names)}"
-            f" FROM counts WHERE url = ? ON CONFLICT DO UPDATE SET {self._growth}",
-            ((*(counts.get(name, 0) for name in names), url) for url, counts in rows.items()),
+    def _upsert(self, connection: sqlite3.Connection, table: str, keys: str, values: str) -> None:
+        counts = ", ".join(f'staged."{name}"' for name in self._names)
+        connection.execute(
+            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}, {counts}"
+            f" FROM staged CROSS JOIN counts ON counts.url = staged.url WHERE true"
+            f" ON CONFLICT DO UPDATE SET {self._growth}"
         )
 
     def _roll(self, connection: sqlite3.Connection, since: int, hour: int) -> None:

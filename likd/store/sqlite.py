@@ -13,6 +13,7 @@ import trio
 from likd.events import UNLIKES, Counts, Rows, add
 from likd.store import Fold, Increments, Merged, StoreError, Unit, likings
 from likd.store.history import History, Retention
+from likd.store.staging import open_stage, stage
 
 BUSY_TIMEOUT_SECONDS = 5.0
 T = TypeVar("T")
@@ -114,6 +115,7 @@ class SqliteStore:
             self._index("net", "likes - unlikes")
         self._names = names
         self._history.open(self._writer, names)
+        open_stage(self._writer, names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -134,7 +136,7 @@ class SqliteStore:
                 return
             rows, actors = self._follow_aliases(connection, increments)
             self._add(connection, rows)
-            self._history.add(connection, increments.minute, rows)
+            self._history.add(connection, increments.minute)
             likings.apply(connection, actors)
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
@@ -142,12 +144,12 @@ class SqliteStore:
             )
 
     def _add(self, connection: sqlite3.Connection, rows: Rows) -> None:
-        names = self._names
-        quoted = [f'"{name}"' for name in names]
-        connection.executemany(
-            f"INSERT INTO counts (url, {', '.join(quoted)}) VALUES (?{', ?' * len(quoted)})"
-            f" ON CONFLICT (url) DO UPDATE SET {', '.join(f'{q} = {q} + excluded.{q}' for q in quoted)}",
-            ((url, *(counts.get(name, 0) for name in names)) for url, counts in rows.items()),
+        stage(connection, self._names, rows)
+        columns = ", ".join(f'"{name}"' for name in self._names)
+        growth = ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in self._names)
+        connection.execute(
+            f"INSERT INTO counts (url, {columns}) SELECT url, {columns} FROM staged WHERE true"
+            f" ON CONFLICT (url) DO UPDATE SET {growth}"
         )
 
     def _follow_aliases(self, connection: sqlite3.Connection, increments: Increments) -> tuple[Rows, dict[bytes, bool]]:
