@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from itertools import repeat
 
 import attrs
 
@@ -69,15 +70,15 @@ def encode(batch: Batch) -> bytes:
         f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
         f" urls={len(batch.rows)} counts={','.join(names)}{f' actors={len(batch.actors)}' if batch.actors else ''}\n"
     )
-    line = "%d\t" * len(names) + "%s\n"
-    zeros = (0,) * len(names)
-    lines = [header]
-    rows = batch.rows
-    for url in sorted(rows):
-        lines.append(line % (*map(rows[url].get, names, zeros), url))
-    lines += [f"{'+' if likes else '-'}{key.hex()}\n" for key, likes in sorted(batch.actors.items())]
-    body = "".join(lines).encode()
+    urls = sorted(batch.rows)
+    counts = [batch.rows[url] for url in urls]
     sums = batch.sums
+    columns = [
+        [str(each.get(name, 0)) for each in counts] if name in sums else repeat("0", len(urls)) for name in names
+    ]
+    lines = [*map("\t".join, zip(*columns, urls, strict=True)), ""]
+    actors = [f"{'+' if likes else '-'}{key.hex()}\n" for key, likes in sorted(batch.actors.items())]
+    body = "".join([header, "\n".join(lines), *actors]).encode()
     end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"
     return body + end.encode()
 

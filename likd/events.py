@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -55,13 +55,9 @@ def add_events(events: Events, more: Mapping[str, Mapping[str, int]]) -> None:
                 mine[url] = mine.get(url, 0) + n
 
 
-def total(rows: Iterable[Mapping[str, int]]) -> Counts:
+def total(rows: Collection[Mapping[str, int]]) -> Counts:
     """The sums over `rows`, by name."""
-    sums: Counts = {}
-    for counts in rows:
-        for name, n in counts.items():
-            sums[name] = sums.get(name, 0) + n
-    return sums
+    return {name: sum([counts.get(name, 0) for counts in rows]) for name in set().union(*rows)}
 
 
 class Act(NamedTuple):

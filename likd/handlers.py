@@ -244,5 +244,5 @@ def load_handlers() -> dict[str, Handler]:
 def columns(rows: Iterable[Counts], known: Iterable[str]) -> tuple[str, ...]:
     """The count names for a table of `rows`: the known ones in their order, then any others by name."""
     names = list(known)
-    others = {name for counts in rows for name in counts}.difference(names)
+    others = set().union(*rows).difference(names)
     return (*names, *sorted(others))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import cast
 
 import msgspec
@@ -59,19 +60,22 @@ class _Memory:
         """The kinds with their pieces, the kind of `piece` first: most bodies are of one kind."""
         return sorted(self.kinds.items(), key=lambda item: piece not in item[1])
 
-    def remember(self, piece: bytes, kind: str, url: str) -> None:
-        """Remember what `piece` was."""
-        if len(piece) > CACHED_BYTES_MAX:
-            return
-        if self._size >= CACHED_MAX:
+    def remember(self, kind: str, pieces: list[bytes], urls: list[str]) -> None:
+        """Remember what `pieces` were."""
+        if self._size + len(pieces) > CACHED_MAX:
             self._size = 0
-            for urls in self.kinds.values():
-                urls.clear()
-        self._size += 1
-        self.kinds[kind][piece] = url
+            for known in self.kinds.values():
+                known.clear()
+        self._size += len(pieces)
+        if max(map(len, pieces)) <= CACHED_BYTES_MAX:
+            self.kinds[kind].update(zip(pieces, urls, strict=True))
+        else:
+            self.kinds[kind].update(
+                (piece, url) for piece, url in zip(pieces, urls, strict=True) if len(piece) <= CACHED_BYTES_MAX
+            )
 
 
-def _add(events: Events, kind: str, found: list[str | None], times: list[int], unknown: int) -> None:
+def _add(events: Events, kind: str, found: Sequence[str | None], times: Sequence[int], unknown: int) -> None:
     """Add `times` to the URLs that were found, all but `unknown`, at C speed where each of them is new."""
     new = dict(zip(found, times, strict=True))
     new.pop(None, None)
@@ -128,7 +132,7 @@ class Ingest:
             result = yield from self._read_lines(body)
         elif start:
             kind, url = self._read_line(start)
-            self._lines.remember(body, kind, url)
+            self._lines.remember(kind, [body], [url])
             result = {kind: {url: 1}}, 1
         else:
             result = {}, 0
@@ -196,21 +200,19 @@ class Ingest:
 
     def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
         """Add the events of pieces that are read for the first time; how many pieces were blank."""
-        blank = 0
         learned = self._learn(pieces, known.braces)
-        for piece, n in zip(pieces, times, strict=True):
-            event = learned.get(piece) or self._read_piece(piece, known.braces)
-            if event is None:
-                blank += n
-                continue
-            kind, url = event
-            known.remember(piece, kind, url)
-            urls = events.setdefault(kind, {})
-            urls[url] = urls.get(url, 0) + n
-        return blank
+        if learned is None:
+            return self._add_one_by_one(events, pieces, times, known)
+        kinds, urls = learned
+        for kind in set(kinds):
+            wanted = [each == kind for each in kinds]
+            mine = list(compress(urls, wanted))
+            known.remember(kind, list(compress(pieces, wanted)), mine)
+            _add(events, kind, mine, list(compress(times, wanted)), 0)
+        return 0
 
-    def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> dict[bytes, tuple[str, str]]:
-        """What `pieces` hold, decoded in one go; nothing if one of them is in any way unusual.
+    def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> tuple[list[str], list[str]] | None:
+        """The kinds and URLs of `pieces`, decoded in one go; None if one of them is in any way unusual.
 
         No string can reach from one piece into the next, because it would have a newline in it. So if each
         piece begins and ends with its braces and there are as many events as pieces, each is one event.
@@ -218,14 +220,30 @@ class Ingest:
         left, right = braces
         text = b"[%b%b%b]" % (left, (right + b",\n" + left).join(pieces), right)
         if len(pieces) < 2 or text.count(b"},\n{") != len(pieces) - 1 or text[1:2] != b"{" or text[-2:-1] != b"}":
-            return {}
+            return None
         try:
             decoded = decode_events(text)
             if len(decoded) != len(pieces):
-                return {}
-            return {piece: self._check(event) for piece, event in zip(pieces, decoded, strict=True)}
-        except (msgspec.DecodeError, UnicodeDecodeError, IngestError):
-            return {}
+                return None
+            if {event.actor for event in decoded} != {None}:
+                raise _HasActors
+            kinds = [event.kind for event in decoded]
+            return kinds, self._checker.check_all(kinds, [event.url for event in decoded])
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            return None
+
+    def _add_one_by_one(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
+        blank = 0
+        for piece, n in zip(pieces, times, strict=True):
+            event = self._read_piece(piece, known.braces)
+            if event is None:
+                blank += n
+                continue
+            kind, url = event
+            known.remember(kind, [piece], [url])
+            urls = events.setdefault(kind, {})
+            urls[url] = urls.get(url, 0) + n
+        return blank
 
     def _read_piece(self, piece: bytes, braces: tuple[bytes, bytes]) -> tuple[str, str] | None:
         """What one piece holds, None if it is blank. Raises _BadPiece."""

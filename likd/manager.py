@@ -179,17 +179,23 @@ class EventManager:
         return _Group(submissions, parts, actors, before, taken_at=time.monotonic())
 
     def _allot(self, events: Events) -> deque[_Part]:
-        parts: deque[_Part] = deque()
         # A group that changes nothing has a part, too: the keys of its requests are journaled with it.
-        while events or not parts:
-            table = self.open_table
-            taken, events = table.allot(events, self._urls_max)
-            full = len(table.urls) >= self._urls_max
-            parts.append(_Part(table, taken, closes=full))
-            if full:
-                self._swap()
-            elif self._flush_at == inf:
-                self._flush_at = trio.current_time() + self._flush_interval
+        parts = deque([_Part(self.open_table, {})])
+        for kind, urls in events.items():
+            if len(self.open_table.urls) + len(urls) < self._urls_max and not parts[-1].closes:
+                self.open_table.urls.update(urls)
+                parts[-1].events[kind] = urls
+                continue
+            items = iter(urls.items())
+            while taken := self.open_table.take(items, self._urls_max):
+                if parts[-1].closes:
+                    parts.append(_Part(self.open_table, {}))
+                parts[-1].events[kind] = taken
+                if len(self.open_table.urls) >= self._urls_max:
+                    parts[-1].closes = True
+                    self._swap()
+        if self._flush_at == inf and not parts[-1].closes:
+            self._flush_at = trio.current_time() + self._flush_interval
         if self._journal.length(self.open_table.id) > self._segment_bytes_max:
             parts[-1].closes = True
             self._swap()

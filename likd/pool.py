@@ -100,17 +100,24 @@ class PoolManager:
         Counters that are missing are leased. Never waits: of all that is done for a like, this is done most
         often, so it is spelled out here instead of a method of the counter.
         """
+        before = len(counters)
+        idle, due = self._idle, self._due
+        if not due:
+            self._work.set()
         for url, n in increments.items():
             counter = counters.get(url)
             if counter is None:
-                counter = counters[url] = self.lease(url)
+                counter = counters[url] = idle.pop() if idle else self._new()
+                counter.lease(url)
             delta = counter.delta
             if delta is None:
                 counter.delta = {name: n}
             else:
                 delta[name] = delta.get(name, 0) + n
             if not counter.due:
-                self._enlist(counter)
+                counter.due = True
+                due.append(counter)
+        self._leased += len(counters) - before
 
     def donate(self, counters: Iterable[Counter]) -> None:
         """Take committed counters back. Those that still have news for observers become idle after that."""

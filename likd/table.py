@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import attrs
 
 from likd.counter import Counter
-from likd.events import Counts, Events, IdempotencyKey, Rows
+from likd.events import Counts, IdempotencyKey, Rows
 from likd.handlers import Aside
 
 
@@ -31,27 +31,16 @@ class Table:
     actors_allotted: int = 0
     rows: Rows | None = attrs.field(default=None, repr=False)
 
-    def allot(self, events: Events, limit: int) -> tuple[Events, Events]:
-        """Take in as many of `events` as there is room for up to `limit` unique URLs: (taken, left over).
+    def take(self, items: Iterator[tuple[str, int]], limit: int) -> dict[str, int]:
+        """Take in URLs with their times from `items`, as long as there is room for them up to `limit` unique URLs.
 
         The URLs are added at once, their counts follow when the events are durable.
         """
-        room = limit - len(self.urls)
-        if sum(map(len, events.values())) <= room:
-            for urls in events.values():
-                self.urls.update(urls)
-            return events, {}
-        taken: Events = {}
-        left: Events = {}
-        for kind, urls in events.items():
-            items = iter(urls.items())
-            mine = taken.setdefault(kind, {})
-            while len(self.urls) < limit and (chunk := dict(islice(items, limit - len(self.urls)))):
-                self.urls.update(chunk)
-                mine.update(chunk)
-            if rest := dict(items):
-                left[kind] = rest
-        return {kind: urls for kind, urls in taken.items() if urls}, left
+        taken: dict[str, int] = {}
+        while chunk := dict(islice(items, limit - len(self.urls))):
+            self.urls.update(chunk)
+            taken = taken | chunk if taken else chunk
+        return taken
 
     def counts(self, url: str) -> Counts | None:
         """The counts of `url` in this table so far, None if it has none."""

@@ -18,7 +18,7 @@ def canonical(url: str) -> str:
 
     The limit holds for the URL as it is written and for its canonical form, which is ASCII.
     """
-    return _href(_parse(url))
+    return _NO_RULES(url)
 
 
 @attrs.define
@@ -45,9 +45,11 @@ class UrlRules:
         parsed = _parse(url)
         if self.drop_parameters and parsed.has_search():
             self._drop(parsed)
-        href = _href(parsed)
+        href: str = parsed.href
         if self.unify_schemes and href.startswith("http:") and not parsed.has_port():
-            href = _checked("https" + href[4:])
+            href = "https" + href[4:]
+        if len(href) > URL_BYTES_MAX:
+            raise ValueError(f"expected {EXPECTED}")
         return self.aliases.get(href, href) if self.aliases else href
 
     @property
@@ -82,16 +84,9 @@ def _parse(url: str) -> Any:
         parsed = can_ada.parse(url)
     except (ValueError, TypeError):  # TypeError: a lone surrogate
         raise ValueError(f"expected {EXPECTED}") from None
-    if parsed.has_hash():
+    if "#" in url:
         parsed.hash = ""
     return parsed
 
 
-def _href(parsed: Any) -> str:
-    return _checked(parsed.href)
-
-
-def _checked(href: str) -> str:
-    if len(href) > URL_BYTES_MAX:
-        raise ValueError(f"expected {EXPECTED}")
-    return href
+_NO_RULES = UrlRules()

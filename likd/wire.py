@@ -63,6 +63,12 @@ class Checker:
             expected = str(error).removeprefix("expected ")
             raise IngestError(f"url is {short(url)}", field="url", expected=expected) from None
 
+    def check_all(self, kinds: list[str], urls: list[str]) -> list[str]:
+        """What the URLs of so many events count as. Raises ValueError if any of the events is wrong."""
+        if not self._kinds.issuperset(kinds):
+            raise ValueError("some kind is unknown")
+        return list(map(self._canonical, urls))
+
 
 def check_actor(actor: str) -> str:
     """`actor` if it is one. Raises IngestError."""
