@@ -67,7 +67,7 @@ class Checker:
         """What the URLs of so many events count as. Raises ValueError if any of the events is wrong."""
         if not self._kinds.issuperset(kinds):
             raise ValueError("some kind is unknown")
-        return list(map(self._canonical, urls))
+        return self._canonical.all(urls)
 
 
 def check_actor(actor: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd.urls import URL_BYTES_MAX, canonical
+from likd.urls import URL_BYTES_MAX, UrlRules, canonical
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,51 @@ def test_a_canonical_url_is_its_own_canonical_form(start: str, rest: str) -> Non
     assert url.isprintable()
     assert " " not in url
     assert "#" not in url
+
+
+PIECES = (
+    "http://", "https://", "HTTPS://", "example", "com", "x", "xn--", "xn--bcher-kva", "0x7f", "127", "1", "a1", "-",
+    "--", ".", "..", "/", "//", "%2e", "%2E", "%2", "%", "?", "#", ":", ":80", ":443", "@", "_", "~", "'", "\\", "é",
+    "A", "{", " ", "^", "|", "&", "=", "utm_a=1", "\t", "\n", "[::1]", "/a/b.html?c=d",
+)  # fmt: skip
+RULES = (
+    UrlRules(),
+    UrlRules(True),
+    UrlRules(False, ("utm_*",)),
+    UrlRules(aliases={"https://example.com/": "https://x/"}),
+)
+
+
+@settings(max_examples=400)
+@given(
+    st.sampled_from(RULES),
+    st.sampled_from(["", "https://example.com/", "http://a.example.com", "https://example."]),
+    st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
+)
+def test_many_urls_count_as_each_of_them_does(rules: UrlRules, start: str, rest: str) -> None:
+    urls = ["https://example.com/a", start + rest, "http://example.com/b?c"]
+    try:
+        each = [rules(url) for url in urls]
+    except ValueError:
+        with pytest.raises(ValueError, match="expected an absolute"):
+            rules.all(urls)
+    else:
+        assert rules.all(urls) == each
+
+
+@pytest.mark.parametrize(
+    "place", ["http{}://a.b/", "https://{}a.b/", "https://a{}b/", "https://a.b/{}", "https://a/b?{}c"]
+)
+def test_no_character_is_left_as_it_is_where_it_must_not_be(place: str) -> None:
+    for character in map(chr, range(256)):
+        url = place.format(character)
+        try:
+            counted = canonical(url)
+        except ValueError:
+            continue
+        assert UrlRules().all([url]) == [counted]
+
+
+def test_urls_that_are_too_long_are_found_among_many() -> None:
+    with pytest.raises(ValueError, match="at most 2048 bytes"):
+        UrlRules().all(["https://example.com/a", "https://example.com/" + "a" * URL_BYTES_MAX])
