@@ -30,6 +30,7 @@ class Counter:
     number: int
     observers: Sequence[Observer] = ()
     url: str = ""
+    """What it counts for, empty if it is not leased."""
     counts: Counts = attrs.field(factory=dict)
     leases: int = 0
     busy_since: float | None = None
@@ -38,6 +39,8 @@ class Counter:
     scope: trio.CancelScope | None = None
     delta: Counts | None = None
     """What was posted and not counted yet. Only the pool adds to it."""
+    on_quiet: Callable[[Counter], object] | None = None
+    """Is called once, when the counter is quiet after its observers were told the last news."""
     _news: Counts | None = None
     _news_url: str = ""
     _wake: trio.MemorySendChannel[Counts] = attrs.field(init=False)
@@ -45,11 +48,6 @@ class Counter:
 
     def __attrs_post_init__(self) -> None:
         self._wake, self._woken = trio.open_memory_channel[Counts](1)
-
-    def lease(self, url: str) -> None:
-        """Begin to count for `url`, from nothing."""
-        self.url = url
-        self.leases += 1
 
     def wake(self) -> bool:
         """Send the waiting delta, if any, to the task. False if the task has not taken the last one yet."""
@@ -75,7 +73,10 @@ class Counter:
         return self.counts
 
     def commit(self) -> Counts:
-        """Give up the counts, with everything that was posted so far in them. The lease ends with it."""
+        """Give up the counts, with everything that was posted so far in them. The lease ends with it.
+
+        Whoever leases the counter again sets its `url`; it counts from nothing.
+        """
         counts = self.settle()
         self.counts = {}
         self.url = ""
@@ -95,9 +96,11 @@ class Counter:
         if self.busy_since is not None:
             log.error("observer did not return, its news is dropped", counter=self.number, url=self.url)
             self.busy_since = None
+        self._say_if_quiet()
         async for _ in self._woken:
             self.settle()
             await self._tell_observers()
+            self._say_if_quiet()
 
     async def _tell_observers(self) -> None:
         while self._news is not None:
@@ -110,6 +113,11 @@ class Counter:
                 except Exception as error:
                     log.error("observer failed", url=url, fault=f"{type(error).__name__}: {error}")
             self.busy_since = None
+
+    def _say_if_quiet(self) -> None:
+        if self.on_quiet is not None and self.quiet:
+            tell, self.on_quiet = self.on_quiet, None
+            tell(self)
 
     def _note(self, delta: Counts) -> None:
         if self._news is not None and self._news_url == self.url:

@@ -87,18 +87,11 @@ class PoolManager:
             worn=self._worn,
         )
 
-    def lease(self, url: str) -> Counter:
-        """A counter for `url`. Never waits: if none is idle a new one is made, its task follows."""
-        counter = self._idle.pop() if self._idle else self._new()
-        counter.lease(url)
-        self._leased += 1
-        return counter
-
     def post(self, counters: dict[str, Counter], name: str, increments: Mapping[str, int]) -> None:
         """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and see that they get a turn.
 
-        Counters that are missing are leased. Never waits: of all that is done for a like, this is done most
-        often, so it is spelled out here instead of a method of the counter.
+        Counters that are missing are leased; if none is idle a new one is made, its task follows. Never waits: of
+        all that is done for a like, this is done most often, so it is spelled out here instead of calling methods.
         """
         before = len(counters)
         idle, due = self._idle, self._due
@@ -108,7 +101,8 @@ class PoolManager:
             counter = counters.get(url)
             if counter is None:
                 counter = counters[url] = idle.pop() if idle else self._new()
-                counter.lease(url)
+                counter.url = url
+                counter.leases += 1
             delta = counter.delta
             if delta is None:
                 counter.delta = {name: n}
@@ -125,8 +119,10 @@ class PoolManager:
             self._leased -= 1
             if counter.quiet:
                 self._take_in(counter)
-            elif not counter.due:
-                self._enlist(counter)
+            else:
+                counter.on_quiet = self._take_in
+                if not counter.due:
+                    self._enlist(counter)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""

@@ -72,8 +72,7 @@ def post(table: Table, url: str, likes: int) -> None:
     """Count, as the event manager and the pool do."""
     counter = table.counters.get(url)
     if counter is None:
-        counter = table.counters[url] = Counter(0)
-        counter.lease(url)
+        counter = table.counters[url] = Counter(0, url=url)
         table.urls.add(url)
     counter.delta = {"likes": likes + (counter.delta or {}).get("likes", 0)}
 

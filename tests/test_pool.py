@@ -142,6 +142,31 @@ async def test_a_hung_counter_holds_up_neither_commit_nor_the_others(autojump_cl
         assert pool.status.leased == 0
 
 
+async def test_counters_whose_observers_are_told_after_the_commit_come_back(autojump_clock: MockClock) -> None:
+    told: list[int] = []
+
+    async def observe(url: str, news: Mapping[str, int]) -> None:
+        await trio.sleep(3 if len(told) == 20 else 0.2)
+        told.append(news["likes"])
+
+    async with running(new_pool(observe)) as pool:
+        for _ in range(10):
+            counters: dict[str, Counter] = {}
+            pool.post(counters, "likes", {URL: 1, "https://b.example/": 2})
+            for counter in counters.values():
+                counter.commit()
+            pool.donate(counters.values())
+            assert pool.status.leased == 0
+            await trio.sleep(1)
+        pool.post(counters := {}, "likes", {URL: 100})
+        counters[URL].commit()
+        pool.donate(counters.values())
+        await trio.sleep(10)
+
+        assert sum(told) == 30
+        assert (pool.status.hung, pool.status.idle, pool.status.counters) == (1, 11, 11)
+
+
 async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: MockClock) -> None:
     told = []
 
