@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
+from operator import itemgetter
 from typing import cast
 
 import msgspec
@@ -153,14 +154,18 @@ class Ingest:
             return whole
 
     def _recall_lines(self, body: bytes) -> tuple[Events, int] | None:
-        """The events of lines that are all known and of one kind; so few are seldom equal, so URLs are counted."""
+        """The events of two lines or more, if they are all known and of one kind."""
         lines = body.split(b"\n")
         if not lines[-1]:
             lines.pop()
-        for kind, urls in self._lines.kinds.items():
-            if lines[0] in urls:
-                found = list(map(urls.get, lines))
-                return None if None in found else ({kind: dict(Counter(cast(list[str], found)))}, len(found))
+        for kind, known in self._lines.kinds.items():
+            if lines[0] in known:
+                try:
+                    found = itemgetter(*lines)(known)
+                except KeyError:
+                    return None
+                urls = dict.fromkeys(found, 1)
+                return {kind: urls if len(urls) == len(found) else dict(Counter(found))}, len(found)
         return None
 
     def _read_array(self, body: bytes) -> Steps[tuple[Events, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Protocol
 
@@ -182,12 +182,7 @@ class EventManager:
         # A group that changes nothing has a part, too: the keys of its requests are journaled with it.
         parts = deque([_Part(self.open_table, {})])
         for kind, urls in events.items():
-            if len(self.open_table.urls) + len(urls) < self._urls_max and not parts[-1].closes:
-                self.open_table.urls.update(urls)
-                parts[-1].events[kind] = urls
-                continue
-            items = iter(urls.items())
-            while taken := self.open_table.take(items, self._urls_max):
+            for taken in self._portions(urls):
                 if parts[-1].closes:
                     parts.append(_Part(self.open_table, {}))
                 parts[-1].events[kind] = taken
@@ -200,6 +195,15 @@ class EventManager:
             parts[-1].closes = True
             self._swap()
         return parts
+
+    def _portions(self, urls: dict[str, int]) -> Iterator[dict[str, int]]:
+        """Portions of `urls`, each as much as the table that is open then had room for and has taken in."""
+        if urls and self.open_table.take_all(urls, self._urls_max):
+            yield urls
+            return
+        left = iter(urls.items())
+        while taken := self.open_table.take(left, self._urls_max):
+            yield taken
 
     def _flush(self) -> _Group:
         part = _Part(self.open_table, {}, closes=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import attrs
@@ -30,6 +30,13 @@ class Table:
     actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
     actors_allotted: int = 0
     rows: Rows | None = attrs.field(default=None, repr=False)
+
+    def take_all(self, urls: Mapping[str, int], limit: int) -> bool:
+        """Take in all of `urls`, if there is room for them below `limit` unique URLs; else none, and False."""
+        if len(urls) >= limit or len(self.urls) + len(urls.keys() - self.urls) >= limit:
+            return False
+        self.urls.update(urls)
+        return True
 
     def take(self, items: Iterator[tuple[str, int]], limit: int) -> dict[str, int]:
         """Take in URLs with their times from `items`, as long as there is room for them up to `limit` unique URLs.
