@@ -32,10 +32,11 @@ class Table:
     rows: Rows | None = attrs.field(default=None, repr=False)
 
     def take_all(self, urls: Mapping[str, int], limit: int) -> bool:
-        """Take in all of `urls`, if there is room for them below `limit` unique URLs; else none, and False."""
-        if len(urls) >= limit or len(self.urls) + len(urls.keys() - self.urls) >= limit:
-            return False
-        self.urls.update(urls)
+        """Take in all of `urls`, if it is plain that there is room below `limit` unique URLs; else none, and False."""
+        if not self.urls.issuperset(urls):
+            if len(self.urls) + len(urls) >= limit:
+                return False
+            self.urls.update(urls)
         return True
 
     def take(self, items: Iterator[tuple[str, int]], limit: int) -> dict[str, int]:
