@@ -23,10 +23,11 @@ from likd.table import Table
 GROUP_SUBMISSIONS_MAX = 1024
 GROUP_URLS_MAX = 20_000
 """A group ends at either: the longest that dispatch keeps the event loop."""
-GATHERING_TURNS = 2
-"""Turns of the event loop between two groups: one to answer the last, one to receive what its clients send then.
+GATHERING_TURNS = 6
+"""Turns of the event loop between two groups: one to answer the last, the others to receive what its clients send then.
 
-Without them the last group's clients miss the next group, and the groups are twice as many and half as large.
+Without them the last group's clients miss the next group, and the groups are twice as many and half as large. Small
+requests are there after one turn; those of some ten thousand bytes arrive in pieces.
 """
 TABLE_ACTORS_MAX = 20_000
 """A table is swapped at so many, too: one hot URL may have any number of actors."""
