@@ -189,10 +189,10 @@ class Ingest:
             pieces, times = all_pieces[begin : begin + SLICE_EVENTS], all_times[begin : begin + SLICE_EVENTS]
             size += sum(times)
             for kind, memory in known.likeliest_first(pieces[0]):
+                if memory.keys().isdisjoint(pieces):
+                    continue
                 found = list(map(memory.get, pieces))
                 unknown = found.count(None)
-                if unknown == len(found):
-                    continue
                 _add(events, kind, found, times, unknown)
                 if not unknown:
                     break
