@@ -123,10 +123,49 @@ def test_a_page_from_nowhere_cannot_use_a_daemon_that_is_open_to_this_machine() 
     assert status(gate(Tokens()), Credentials(origin="http://localhost:3000"), Role.PUBLIC) == 200
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:8080", "127.0.0.1.evil.test", "203.0.113.9", "localhost.evil.test"]
+)
+@pytest.mark.parametrize("tokens", [Tokens(), Tokens(write=TOKENS.write)])
+def test_a_name_from_the_internet_does_not_lead_to_what_is_open_to_this_machine(host: str, tokens: Tokens) -> None:
+    local = gate(tokens)
+    for need in (Role.WRITER, Role.ADMIN):
+        assert status(local, Credentials(host=host), need) == 403
+        assert status(local, Credentials(host=host, origin=f"http://{host}"), need) == 403
+    assert status(local, bearer(WRITE, host=host), Role.WRITER) == (200 if tokens.write else 403)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "likd:8080", "a.localhost", "app.test"]
+)
+def test_a_name_of_this_machine_leads_to_what_is_open_to_it(host: str) -> None:
+    assert status(gate(Tokens(), origins=("https://app.test",)), Credentials(host=host), Role.ADMIN) == 200
+
+
 def test_a_page_that_is_let_in_may_read_the_answer() -> None:
     caller = gate(public_sites=SITES).admit(PEER, Credentials(origin="https://example.com"), Role.PUBLIC)
     assert caller.headers["Access-Control-Allow-Origin"] == "https://example.com"
     assert caller.headers["Vary"] == "Origin"
+
+
+def test_a_page_that_is_let_in_may_read_that_its_token_is_wrong() -> None:
+    with pytest.raises(Problem) as refused:
+        gate(public_sites=SITES).admit(PEER, bearer("no-such-token", origin="https://example.com"), Role.PUBLIC)
+    assert refused.value.headers["Access-Control-Allow-Origin"] == "https://example.com"
+
+
+def test_a_session_is_only_for_the_daemons_own_pages() -> None:
+    guarded = gate(public_sites=SITES)
+    cookie = f"{COOKIE}={guarded.login(ADMIN)}"
+    for origin, code in (("", 200), ("https://likes.example.org", 200), ("https://blog.example.org", 401)):
+        credentials = Credentials(origin=origin, host="likes.example.org", cookie=cookie)
+        assert status(guarded, credentials, Role.ADMIN) == code
+
+
+@given(st.text(max_size=60) | st.from_regex(r'"?[0-9]{1,14}\.("|[0-9a-f]{60,70}|\\351|é)*', fullmatch=True))
+def test_no_cookie_makes_trouble(value: str) -> None:
+    for cookie in (f"{COOKIE}={value}", f'a="; {COOKIE}="{value}"', value):
+        assert status(gate(), Credentials(cookie=cookie), Role.ADMIN) == 401
 
 
 def test_a_session_is_as_good_as_the_admin_token_and_cannot_be_made_up() -> None:
@@ -241,3 +280,12 @@ def test_one_address_gets_some_of_the_seats_and_a_proxy_all() -> None:
     assert seats.take(PEER) is not None
     assert [seats.take("10.0.0.1") is not None for _ in range(4)] == [True, True, True, False]
     assert (seats.open, seats.refused) == (6, 2)
+
+
+def test_who_names_a_source_of_tokens_and_gives_none_is_told_so(tmp_path: Path) -> None:
+    empty = tmp_path / "tokens"
+    empty.write_text("# none yet\n")
+    with pytest.raises(ConfigError, match="there is no token"):
+        load_tokens(Config(admin_token_file=str(empty)), {})
+    with pytest.raises(ConfigError, match="LIKD_ADMIN_TOKEN: there is no token"):
+        load_tokens(Config(), {"LIKD_ADMIN_TOKEN": " "})

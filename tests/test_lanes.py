@@ -307,6 +307,40 @@ def test_a_request_that_trickles_in_is_refused_in_time_and_holds_up_nobody(tmp_p
                 assert client.closed()
 
 
+def test_a_chunked_body_takes_its_part_of_the_room_for_all(tmp_path: Path) -> None:
+    with (
+        Daemon(tmp_path / "data", "--body-bytes-max", "100000", "--bodies-bytes-max", "150000") as daemon,
+        Client(daemon.address) as first,
+    ):
+        head = b"POST /v1/events HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+        first.send(head + b"18000\r\n%b\r\n" % (b"\n" * 0x18000))
+        wait_until(lambda: _refused(daemon))
+        first.send(b"0\r\n\r\n")
+        assert first.response().status == 202
+        wait_until(lambda: not _refused(daemon))
+
+
+def test_a_client_that_takes_no_answer_holds_up_no_shutdown(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--shutdown-timeout", "1") as daemon, Client(daemon.address) as client:
+        client.send(b"GET /likd.js HTTP/1.1\r\nHost: test\r\n\r\n" * 400)
+        wait_until(lambda: _is_served(daemon))
+        daemon.process.terminate()
+        assert daemon.process.wait(10) == 0
+
+
+def test_bodies_behind_pipelined_requests_have_their_own_time(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--idle-timeout", "0.5") as daemon, Client(daemon.address) as client:
+        like, long = event(), b"\n" * 40_000
+        head = b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n"
+        client.send(head % len(like) + like + head % len(long) + long[:20_000])
+        assert client.response().status == 202
+        with Client(daemon.address) as idle:
+            assert idle.request("GET", "/healthz").status == 200
+            assert idle.closed()
+        client.send(long[20_000:])
+        assert client.response().status == 202
+
+
 def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--idle-timeout", "0.5") as daemon, Client(daemon.address) as client:
         assert client.request("GET", "/healthz").status == 200

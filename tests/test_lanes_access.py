@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,50 @@ def test_large_bodies_of_the_public_are_refused(daemon: Daemon, client: Client, 
     with Client(daemon.address) as trusted:
         headers["Authorization"] = f"Bearer {WRITE}"
         assert trusted.request("POST", "/v1/events", body, **headers).json == {"accepted": 0}
+
+
+def test_a_body_without_a_length_is_bounded_as_any_other(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        client.send(b"POST /v1/events HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send(b"8000\r\n%b\r\n" % (b"\n" * 0x8000) * 9)
+        assert client.response().status == 413
+
+
+def test_whoever_anybody_is_logs_in_with_a_few_bytes(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        assert client.request("POST", "/login", b"a=b&" * 2000).status == 413
+    with Client(daemon.address) as client:
+        client.send(
+            b"POST /login HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n%b\r\n" % (b"a" * 0x2000)
+        )
+        assert client.response().status == 413
+
+
+@pytest.mark.parametrize("cookie", ['likd_admin="9999999999.\\351"', "likd_admin=9999999999.é", 'a="' + "\\" * 12_000])
+def test_a_cookie_reaches_nobody_else_behind_pipelined_requests(daemon: Daemon, cookie: str) -> None:
+    head = f"POST /v1/events HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\nContent-Length: 2\r\n\r\n[]"
+    like = event(f"{SITE}/pipelined")
+    with Client(daemon.address) as client, Client(daemon.address) as other:
+        plain = b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%b" % (len(like), like)
+        client.send(plain * 70 + head.encode("latin-1"))
+        assert post(other, f"{SITE}/other").status == 202
+        assert {client.response().status for _ in range(71)} == {202}
+        tree = other.request("GET", "/v1/tree", Authorization=f"Bearer {ADMIN}").body
+    assert set(re.findall(rb'"restarts":\s*(\d+)', tree)) == {b"0"}
+
+
+@pytest.mark.parametrize("last", ["0" * 18 + "1000000", "0" * 5000 + "1", "9" * 18, "-1", "1e3"])
+def test_a_number_has_no_way_around_its_limit(client: Client, last: str) -> None:
+    response = client.request("GET", f"/v1/history?url={SITE}/a&unit=minute&last={last}")
+    assert (response.status, response.json["field"]) == (422, "last")
+
+
+def test_keys_of_the_public_are_their_own(client: Client, request: pytest.FixtureRequest) -> None:
+    key = f"order-{request.node.name}"
+    bearer = {"Idempotency-Key": key, "Authorization": f"Bearer {WRITE}"}
+    assert post(client, f"{SITE}/by-anybody", **{"Idempotency-Key": key}).status == 202
+    assert post(client, "https://elsewhere.test/by-the-writer", **bearer).status == 202
+    assert post(client, f"{SITE}/by-anybody", **{"Idempotency-Key": key}).status == 202
 
 
 def test_actors_are_one_like_each(client: Client, request: pytest.FixtureRequest) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -27,6 +26,7 @@ COOKIE = "likd_admin"
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
 SESSION_SECONDS = 7 * 86_400
+_SESSION = re.compile(r"(\d{1,12})\.[0-9a-f]{64}", re.ASCII)
 
 _CORS = {
     "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After",
@@ -67,7 +67,9 @@ class Gate:
     """Lets callers in: by their token, and without one where the sites are public or all is open.
 
     All is open to all as long as there is neither a token nor a public site. Pages of other origins are let
-    in if they are on a public site, among `origins`, or on this machine as the daemon is.
+    in if they are on a public site, among `origins`, or on this machine as the daemon is. Who needs no token because
+    the daemon is only reached from its own machine has to call it by a name of that machine: a page on the internet
+    can give its own name the machine's address (DNS rebinding).
     """
 
     def __init__(self, config: Config, tokens: Tokens) -> None:
@@ -78,6 +80,8 @@ class Gate:
         self._proxies = Proxies(config.trusted_proxies)
         self.open = not tokens.admin and not tokens.write and not self._sites
         """Whether everyone may do everything."""
+        self._inside = self._local and not tokens.admin and not self._sites
+        self._knows_host = lru_cache(maxsize=1024)(self._is_own_host)
         self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
         self._logins = RateLimit(LOGIN_RATE, LOGIN_BURST)
@@ -105,14 +109,19 @@ class Gate:
 
     def recognize(self, credentials: Credentials, need: Role) -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
-        if self.open and not credentials.origin:
+        if self.lets_everyone(credentials):
             return EVERYONE
         headers = self.cross_origin(credentials)
         if need is Role.NOBODY:
             return Caller(Role.NOBODY, headers=headers)
-        role, name = self._identify(credentials)
+        role, name = self._identify(credentials, headers)
         if not self.allows(role, need):
             self._refuse_role(role, need, headers)
+        if not name and self._inside and not self._knows_host(credentials.host):
+            self.refused["403"] += 1
+            raise Problem(
+                403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
+            )
         return Caller(role, name, headers)
 
     def charge(self, caller: Caller) -> bool:
@@ -125,8 +134,11 @@ class Gate:
 
         Where there is neither an admin token nor a public site, who is on this machine sees the inside.
         """
-        inside = self._local and not self._tokens.admin and not self._sites
-        return role >= need or (inside and need >= Role.WRITER)
+        return role >= need or (self._inside and need >= Role.WRITER)
+
+    def lets_everyone(self, credentials: Credentials) -> bool:
+        """Whether it need not be asked who this is."""
+        return self.open and not credentials.origin and (not self._local or self._knows_host(credentials.host))
 
     def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
         """Raises Problem unless the caller may post these events; they count against its limit."""
@@ -178,7 +190,7 @@ class Gate:
         """Whether the dashboard is only for those who know the admin token."""
         return bool(self._tokens.admin) or not (self._local or self.open)
 
-    def _identify(self, credentials: Credentials) -> tuple[Role, str]:
+    def _identify(self, credentials: Credentials, headers: Mapping[str, str]) -> tuple[Role, str]:
         """The role, and the token's name for its limits. Raises Problem for a token that there is not."""
         if credentials.authorization:
             scheme, _, token = credentials.authorization.partition(" ")
@@ -187,10 +199,12 @@ class Gate:
             if role is not None:
                 return role, "token " + hashlib.blake2b(secret, digest_size=8).hexdigest()
             if not self.open:
-                self._refuse_role(Role.NOBODY, Role.PUBLIC, {})
+                self._refuse_role(Role.NOBODY, Role.PUBLIC, headers)
         if self.open:
             return Role.ADMIN, ""
-        if credentials.cookie and self._session_holds(credentials.cookie):
+        # A page of another origin, though of the same site, is not whom the cookie was given to.
+        own_page = not credentials.origin or _is_of_host(credentials.origin, credentials.host)
+        if credentials.cookie and own_page and self._session_holds(credentials.cookie):
             return Role.ADMIN, ""
         return (Role.PUBLIC if self._sites else Role.NOBODY), ""
 
@@ -209,13 +223,9 @@ class Gate:
         )
 
     def _knows_origin(self, origin: str, host: str) -> bool:
-        try:
-            parts = urlsplit(origin)
-            name = parts.hostname or ""
-        except ValueError:
-            return False
-        if host and parts.netloc.lower() == host.lower():
+        if _is_of_host(origin, host):
             return True
+        name = _name_of(origin.partition("://")[2])
         if "*" in self._origins or origin.lower() in self._origins or (self._sites and name in self._sites):
             return True
         return self._local and is_loopback(name)
@@ -224,15 +234,31 @@ class Gate:
         digest = hmac.new(self._tokens.admin[0], b"likd session %d" % until, hashlib.sha256).hexdigest()
         return f"{until}.{digest}"
 
-    def _session_holds(self, cookie: str) -> bool:
-        try:
-            morsel = SimpleCookie(cookie).get(COOKIE)
-        except CookieError:
-            return False
-        until = morsel.value.partition(".")[0] if morsel else ""
-        if morsel is None or not until.isdecimal() or not self._tokens.admin or int(until[:12]) < time.time():
-            return False
-        return hmac.compare_digest(self._session(int(until[:12])), morsel.value)
+    def _session_holds(self, cookies: str) -> bool:
+        for pair in cookies.split(";"):
+            name, _, value = pair.strip().partition("=")
+            match = _SESSION.fullmatch(value) if name == COOKIE and self._tokens.admin else None
+            if match is not None and int(match[1]) >= time.time():
+                return hmac.compare_digest(self._session(int(match[1])), value)
+        return False
+
+    def _is_own_host(self, host: str) -> bool:
+        """Whether `host` can only mean this machine; what has no dot is no name that the internet gives."""
+        name = _name_of(host)
+        if "*" in self._origins or any(_is_of_host(origin, host) for origin in self._origins):
+            return True
+        return is_loopback(name) or ("." not in name and ":" not in name) or name.endswith(".localhost")
+
+
+def _is_of_host(origin: str, host: str) -> bool:
+    """Whether a page of `origin` came from `host`, the name and port that it calls now."""
+    return bool(host) and origin.partition("://")[2].lower() == host.lower()
+
+
+def _name_of(authority: str) -> str:
+    """A host's name without its port."""
+    name, colon, port = authority.lower().rpartition(":")
+    return (name if colon and port.isdecimal() else authority.lower()).strip("[]")
 
 
 def _host(url: str) -> str:

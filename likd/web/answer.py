@@ -11,6 +11,8 @@ from likd.web.problem import CONTENT_TYPE, Problem
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
 )
+SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+"""What every answer says to browsers."""
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.admin import Admin
 from likd.web.answer import Answer, EventHeaders, conditional
+from likd.web.bodies import read_body
 from likd.web.door import caller, needs
 from likd.web.operations import Operations
 from likd.web.problem import Problem
@@ -58,7 +59,7 @@ def add_api(
             request.headers.get("Content-Encoding", ""),
             request.headers.get("Idempotency-Key"),
         )
-        submission = await operations.submit_long(await request.body, headers, caller())
+        submission = await operations.submit_long(await read_body(), headers, caller())
         return respond(operations.answer(await submission.settled()))
 
     @app.get("/v1/counts")
@@ -118,12 +119,12 @@ def add_api(
     @app.post("/v1/merge")
     @needs(Role.ADMIN)
     async def post_merge() -> Response:
-        return respond(await admin.merge(await request.body))
+        return respond(await admin.merge(await read_body()))
 
     @app.post("/v1/import")
     @needs(Role.ADMIN)
     async def post_import() -> Response:
-        return respond(await admin.load(await request.body, request.headers.get("Idempotency-Key")))
+        return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key")))
 
     @app.get("/healthz")
     @needs(Role.NOBODY)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from likd.web.access import Gate
 from likd.web.answer import answer_problem
 from likd.web.api import respond
-from likd.web.door import add_door, caller
+from likd.web.door import add_door
 from likd.web.operations import Operations
 from likd.web.pages import redirect_to_login, wants_page
 from likd.web.problem import Problem
@@ -18,8 +18,8 @@ from likd.web.problem import Problem
 def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
     app = QuartTrio(__name__, static_folder=None)
-    # Quart refuses at more than the limit; so does what counts the bytes of a body that has no length.
-    app.config["MAX_CONTENT_LENGTH"] = operations.body_bytes_max
+    # Bodies are bounded before they come here.
+    app.config["MAX_CONTENT_LENGTH"] = None
     add_door(app, gate, body_limit=operations.body_limit, tls=tls)
 
     @app.errorhandler(Problem)
@@ -31,8 +31,6 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     @app.errorhandler(HTTPException)
     async def on_http_exception(error: HTTPException) -> Response:
         status = error.code or 500
-        if status == 413:
-            return respond(answer_problem(operations.too_large(caller())))
         response = respond(answer_problem(Problem(status, error.description or "")))
         for name, value in error.get_headers():
             if name == "Allow":

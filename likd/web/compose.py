@@ -23,6 +23,7 @@ from likd.web.listeners import open_listeners
 from likd.web.operations import Operations
 from likd.web.pages import add_pages
 from likd.web.reads import Reads
+from likd.web.room import Room
 from likd.web.seats import Seats
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
@@ -99,7 +100,7 @@ async def compose_web(
         tls=tls,
         hub=engine.hub,
         seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies)),
-        bodies_bytes_max=config.bodies_bytes_max,
+        room=Room(config.bodies_bytes_max),
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Operation
 from likd.web.lane import Lane, Slot
+from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS
 
 RECEIVE_BYTES = 1 << 14
 """Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
@@ -22,8 +23,6 @@ OUTPUT_BYTES_MAX = 1 << 18
 BODY_ADMITTED_BYTES = 1 << 14
 """Bodies up to this size are taken without asking: they are here with their heads already."""
 
-BODY_SECONDS = 20.0
-BODY_BYTES_PER_SECOND = 16_384
 LINGER_SECONDS = 2.0
 
 
@@ -106,7 +105,7 @@ class Connection:
         if not slots[-1].keep_alive:
             self.state = State.DISCARD
         slots.clear()
-        if not self._data:
+        if self.state is State.HEADS and not self._data:
             self.deadline = self._lane.now + self._lane.idle_seconds
         self._send(responses or b"")
         if self._busy and not self._advancing:
@@ -118,7 +117,7 @@ class Connection:
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if self._slots:
+        if self._slots and self.state is not State.BODY:
             self.deadline = self._lane.now + self._lane.idle_seconds
         elif self.state is State.BODY or (self.state is State.HEADS and self._data):
             self._refuse(self._lane.refusal(408, "the request did not arrive in time"))
@@ -210,6 +209,7 @@ class Connection:
             stop = end + head.length
             if stop <= len(data) and head.length <= BODY_ADMITTED_BYTES:
                 self._data = data[stop:]
+                self.deadline = self._lane.now + self._lane.head_seconds
                 self._request(head, data[end:stop])
             else:
                 self._data = b""

@@ -8,15 +8,17 @@ from typing import TypeVar
 from quart import Response, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from likd.web.access import Caller, Credentials, Gate
+from likd.web.answer import SECURITY
+from likd.web.bodies import limit_body
 from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problem import Problem
 from likd.web.tokens import Role
 
+LOGIN_BYTES_MAX = 4096
+"""The body of a request that anybody may send: only a login has one."""
 CLOSE = {"Connection": "close"}
-SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 V = TypeVar("V", bound=Callable[..., object])
 
@@ -40,11 +42,12 @@ def caller() -> Caller:
 def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
     """Put `gate` before all views of `app`."""
 
-    def let_in(asked: BaseRequestWebsocket) -> None:
+    def let_in(asked: BaseRequestWebsocket) -> Role:
         view = app.view_functions.get(asked.endpoint or "")
         # A path that there is not is nobody's secret.
         role = Role.NOBODY if view is None else getattr(view, "needs", Role.ADMIN)
         g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
+        return role
 
     @app.before_request
     async def before_request() -> Response | None:
@@ -55,9 +58,8 @@ def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
             raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
         if request.method == "OPTIONS" and request.url_rule is not None:
             return Response(status=204, headers=gate.cross_origin(credentials(request), preflight=True))
-        let_in(request)
-        if (request.content_length or 0) > body_limit(caller()):
-            raise RequestEntityTooLarge
+        needed = let_in(request)
+        limit_body(LOGIN_BYTES_MAX if needed is Role.NOBODY else body_limit(caller()))
         return None
 
     @app.before_websocket

@@ -21,6 +21,7 @@ from likd.web.http1 import Head, Heads, Operation, Responses
 from likd.web.lane import Client, Slot
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.room import Room
 from likd.web.seats import Seats
 from likd.web.tokens import Role
 
@@ -45,7 +46,7 @@ class ExpressLane:
     ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
     all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
     bytes read so far, and so does encryption. A connection takes one of the `seats` of both lanes, and
-    at most `bodies_bytes_max` bytes of request bodies are in memory.
+    a request body its part of the `room` of both.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ExpressLane:
         hand_over: HandOver,
         encrypted: bool,
         seats: Seats,
-        bodies_bytes_max: int,
+        room: Room,
         head_seconds: float,
         idle_seconds: float,
     ) -> None:
@@ -73,8 +74,7 @@ class ExpressLane:
         self._give = hand_over
         self._encrypted = encrypted
         self._seats = seats
-        self._bodies_max = bodies_bytes_max
-        self._bodies = 0
+        self._room = room
         self._connections: dict[int, Connection] = {}
         self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](seats.connections_max)
         self._gathering = Gathering(operations, self._responses)
@@ -123,24 +123,26 @@ class ExpressLane:
             self._answer(slot, head, body)
         except Problem as problem:
             self._fill(slot, answer_problem(problem))
+        except Exception as error:
+            # Requests are read on from within acknowledgements: one's fault must reach nobody else.
+            self._fail(slot, error)
 
     def admit(self, connection: Client, head: Head) -> bytes | None:
         """Room for a body, if there is, and if its sender may send it."""
+        caller = EVERYONE
         try:
             caller = self._gate.recognize(head.credentials, Role.PUBLIC)
+            if head.length > self._operations.body_limit(caller):
+                raise self._operations.too_large(caller)
+            if not self._room.take(head.length):
+                raise Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
         except Problem as refused:
-            return self._responses.make(answer_problem(refused), keep_alive=False)
-        if head.length > self._operations.body_limit(caller):
-            return self._responses.make(answer_problem(self._operations.too_large(caller)), keep_alive=False)
-        if self._bodies + head.length > self._bodies_max:
-            problem = Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
-            return self._responses.make(answer_problem(problem), keep_alive=False)
-        self._bodies += head.length
+            return self._responses.make(answer_problem(refused), keep_alive=False, extra=caller.headers)
         return None
 
     def release(self, length: int) -> None:
         """A body is gone."""
-        self._bodies -= length
+        self._room.give_back(length)
 
     def refusal(self, status: int, detail: str) -> bytes:
         """The answer to what breaks HTTP."""
@@ -240,8 +242,7 @@ class ExpressLane:
             self._fill(slot, answer_problem(problem))
         except Exception as error:
             # One request's fault must not end the others.
-            log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-            self._fill(slot, answer_problem(Problem(500, "the request could not be read")))
+            self._fail(slot, error)
         except BaseException:
             # Cancelled: without an answer the client must not wait.
             slot.abandon()
@@ -251,12 +252,14 @@ class ExpressLane:
     def _answer(self, slot: Slot, head: Head, body: bytes) -> None:
         """Answer, or raise Problem."""
         caller = EVERYONE
-        if head.operation is Operation.HEALTH:
+        health = head.operation is Operation.HEALTH
+        if not self._gate.lets_everyone(head.credentials):
+            need = Role.NOBODY if health else Role.PUBLIC
+            caller = self._gate.admit(slot.connection.address, head.credentials, need)
+            slot.headers = caller.headers
+        if health:
             self._fill(slot, self._operations.health())
             return
-        if not self._gate.open or head.credentials.origin:
-            caller = self._gate.admit(slot.connection.address, head.credentials, Role.PUBLIC)
-            slot.headers = caller.headers
         if head.operation is Operation.COUNTS:
             answer = self._operations.counts_nowait(head.urls, caller)
             if answer is None:
@@ -293,6 +296,11 @@ class ExpressLane:
             self._gathering.submit()
 
         submission.on_settled(settled)
+
+    def _fail(self, slot: Slot, error: Exception) -> None:
+        log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        if slot.response is None:
+            self._fill(slot, answer_problem(Problem(500, "the request could not be answered")))
 
     def _fill(self, slot: Slot, answer: Answer) -> None:
         slot.fill(self._responses.make(answer, keep_alive=slot.keep_alive, extra=slot.headers))

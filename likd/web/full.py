@@ -7,7 +7,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import trio
@@ -15,8 +15,11 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import ASGIFramework, ConnectionState
 from quart_trio import QuartTrio
+
+from likd.web.bodies import BoundedBodies
+from likd.web.room import Room
 
 PING_SECONDS = 20.0
 READ_TIMEOUT_SECONDS_MIN = 45.0
@@ -34,11 +37,13 @@ class FullLane:
     """
 
     def __init__(
-        self, app: QuartTrio, *, tls: ssl.SSLContext | None, connections_max: int, idle_seconds: float
+        self, app: QuartTrio, *, tls: ssl.SSLContext | None, room: Room, connections_max: int, idle_seconds: float
     ) -> None:
         self._app = app
         self._tls = tls
-        self._asgi = ASGIWrapper(app)
+        self._asgi = ASGIWrapper(BoundedBodies(cast(ASGIFramework, app), room))
+        self._idle_seconds = idle_seconds
+        self._streams: set[_Resumed] = set()
         self._context = WorkerContext(None)
         self._config = HypercornConfig()
         self._config.errorlog = None
@@ -72,17 +77,21 @@ class FullLane:
         await self._app.shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more connections; idle ones end at once, requests in flight have `grace_seconds`."""
+        """Take no more connections; those there are have `grace_seconds` for the requests in flight."""
         self._given.close()
         self._connections.deadline = trio.current_time() + grace_seconds
+        for stream in self._streams:
+            stream.send_until(self._connections.deadline)
         await self._context.terminated.set()
 
     async def _serve(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
         scope = trio.CancelScope()
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        stream: Any = _Resumed(plain, data, on_close=scope.cancel)
+        resumed = _Resumed(plain, data, on_close=scope.cancel, send_seconds=self._idle_seconds)
+        self._streams.add(resumed)
+        stream: Any = resumed
         if self._tls is not None:
-            stream = trio.SSLStream(plain, self._tls, server_side=True, https_compatible=True)
+            stream = trio.SSLStream(resumed, self._tls, server_side=True, https_compatible=True)
         try:
             with scope:
                 await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)
@@ -90,6 +99,7 @@ class FullLane:
             # One connection's fault must not end the others; what a request does wrong has its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
         finally:
+            self._streams.discard(resumed)
             leave()
             await trio.aclose_forcefully(stream)
 
@@ -97,13 +107,19 @@ class FullLane:
 class _Resumed(trio.abc.HalfCloseableStream):
     """A stream whose first bytes have been read before.
 
-    `on_close` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping.
+    `on_close` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping. A client that
+    does not take an answer within `send_seconds` loses the connection: Hypercorn waits without end, and shields that.
     """
 
-    def __init__(self, stream: trio.SocketStream, data: bytes, *, on_close: Callable[[], object]) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, data: bytes, *, on_close: Callable[[], object], send_seconds: float
+    ) -> None:
         self._stream = stream
         self._data = data
         self._on_close = on_close
+        self._send_seconds = send_seconds
+        self._send_until = math.inf
+        self._sending = trio.CancelScope()
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -114,7 +130,17 @@ class _Resumed(trio.abc.HalfCloseableStream):
         return await self._stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        deadline = min(trio.current_time() + self._send_seconds, self._send_until)
+        with trio.CancelScope(deadline=deadline) as self._sending:
+            await self._stream.send_all(data)
+        if self._sending.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the client does not take its answer")
+
+    def send_until(self, deadline: float) -> None:
+        """Whatever is sent must be taken by then."""
+        self._send_until = deadline
+        self._sending.deadline = min(self._sending.deadline, deadline)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

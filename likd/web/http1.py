@@ -13,7 +13,7 @@ import attrs
 import httptools
 
 from likd.web.access import Credentials
-from likd.web.answer import Answer, EventHeaders
+from likd.web.answer import SECURITY, Answer, EventHeaders
 
 HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048
@@ -198,9 +198,13 @@ class Responses:
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),
             "date": self._date,
+            **SECURITY,
             **extra,
             **answer.headers,
         }
+        if answer.status == HTTPStatus.NOT_MODIFIED:
+            # It would be that of the answer which is not sent (RFC 9110, 8.6).
+            del headers["content-length"]
         if not keep_alive:
             headers["connection"] = "close"
         lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]

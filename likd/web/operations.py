@@ -97,7 +97,7 @@ class Operations:
             raise self.too_large(caller)
         key = None
         if headers.idempotency_key is not None:
-            key = yield from self._key(headers.idempotency_key, body)
+            key = yield from self._key(headers.idempotency_key, body, caller)
         encoding = headers.content_encoding.strip().lower()
         inflated = 0
 
@@ -144,7 +144,7 @@ class Operations:
             self._actors.release_when_settled(submission, answering)
         return answering
 
-    def _key(self, key: str, body: bytes) -> Steps[IdempotencyKey]:
+    def _key(self, key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
         if not KEY.fullmatch(key):
             raise Problem(
                 400,
@@ -158,7 +158,8 @@ class Operations:
         for begin in range(0, len(body), SLICE_BYTES):
             digest.update(body[begin : begin + SLICE_BYTES])
             yield
-        return IdempotencyKey(key, digest.digest())
+        # What anybody may choose must not get in the way of those who have a token; no key has a space in it.
+        return IdempotencyKey(f"public {key}" if caller.role is Role.PUBLIC else key, digest.digest())
 
     def health(self) -> Answer:
         """The process serves."""
@@ -228,14 +229,14 @@ class Operations:
         """`by` if lists can be ranked by it."""
         if by not in self._names and by != NET:
             expected = f"one of {', '.join(sorted({*self._names, NET}))}"
-            raise Problem(422, f"by is {by!r}", members={"field": "by", "expected": expected})
+            raise Problem(422, f"by is {short(by)}", members={"field": "by", "expected": expected})
         return by
 
     def check_limit(self, limit: str) -> int:
         """`limit` as a number within the limits of a top list."""
-        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= TOP_LIMIT_MAX:
+        if not (limit.isdecimal() and len(limit) <= 9 and 1 <= int(limit) <= TOP_LIMIT_MAX):
             expected = f"a whole number from 1 to {TOP_LIMIT_MAX}"
-            raise Problem(422, f"limit is {limit!r}", members={"field": "limit", "expected": expected})
+            raise Problem(422, f"limit is {short(limit)}", members={"field": "limit", "expected": expected})
         return int(limit)
 
     def readable(self, urls: Sequence[str], caller: Caller) -> list[str]:

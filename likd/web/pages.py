@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import PurePath
+from urllib.parse import parse_qs
 
 import msgspec
 from quart import Response, redirect, render_template, request
@@ -13,6 +14,7 @@ from quart_trio import QuartTrio
 from likd import __version__
 from likd.web.access import COOKIE, SESSION_SECONDS, Gate
 from likd.web.answer import Answer, conditional
+from likd.web.bodies import read_body
 from likd.web.door import caller, credentials, needs
 from likd.web.operations import Operations
 from likd.web.problem import Problem
@@ -86,8 +88,8 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @needs(Role.NOBODY)
     async def login() -> Response:
         gate.limit_login(request.remote_addr or "", credentials(request))
-        form = await request.form
-        session = gate.login(form.get("token", ""))
+        form = parse_qs((await read_body()).decode("latin-1"))
+        session = gate.login(form.get("token", [""])[0])
         if session is None:
             response = await page("login.html", wrong=True)
             response.status_code = 401

@@ -91,7 +91,7 @@ class Reads:
 
 
 def _number(field: str, text: str, low: int, high: int) -> int:
-    if not text.isdecimal() or not text.isascii() or not low <= int(text[:18]) <= high:
+    if not (text.isdecimal() and text.isascii() and len(text) <= 18 and low <= int(text) <= high):
         raise _wrong(field, text, f"a whole number from {low} to {high}")
     return int(text)
 

@@ -14,14 +14,14 @@ from likd.web.express import ExpressLane
 from likd.web.full import FullLane
 from likd.web.listeners import address
 from likd.web.operations import Operations
+from likd.web.room import Room
 from likd.web.seats import Seats
 
 
 class WebServer:
     """Serves the API on `listeners`: every connection begins in the express lane, and may move to the full lane.
 
-    Both have their connections out of the same `seats`, and at most `bodies_bytes_max` bytes of
-    request bodies are held by the express lane.
+    Both have their connections out of the same `seats`, and request bodies out of the same `room`.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class WebServer:
         tls: ssl.SSLContext | None,
         hub: LiveHub,
         seats: Seats,
-        bodies_bytes_max: int,
+        room: Room,
         head_seconds: float,
         idle_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self._full = FullLane(app, tls=tls, connections_max=seats.connections_max, idle_seconds=idle_seconds)
+        self._full = FullLane(app, tls=tls, room=room, connections_max=seats.connections_max, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
             gate=gate,
@@ -47,7 +47,7 @@ class WebServer:
             hand_over=self._full.take,
             encrypted=tls is not None,
             seats=seats,
-            bodies_bytes_max=bodies_bytes_max,
+            room=room,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
         )

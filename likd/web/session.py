@@ -90,7 +90,8 @@ class _Session:
 
     caller: Caller
     urls: dict[str, str] = attrs.field(factory=dict)
-    fresh: list[str] = attrs.field(factory=list)
+    fresh: dict[str, None] = attrs.field(factory=dict)
+    """Those among `urls` whose counts are to be sent whether they change or not, in this order."""
     top: tuple[str, int] | None = None
     fresh_top: bool = False
     hot: int = 0
@@ -185,6 +186,8 @@ class LiveSessions:
         session.wish.set()
 
     async def _watch(self, session: _Session, urls: list[str]) -> None:
+        if len(urls) > self._watches_max:
+            raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
         for url in urls:
             try:
                 href = self._operations.canonical(url)
@@ -200,10 +203,11 @@ class LiveSessions:
                 if href not in session.urls.values():
                     await self._hub.watch(href)
                 session.urls[url] = href
-            session.fresh.append(url)
+            session.fresh[url] = None
 
     def _unwatch(self, session: _Session, urls: list[str]) -> None:
         for url in urls:
+            session.fresh.pop(url, None)
             href = session.urls.pop(url, None)
             if href is not None and href not in session.urls.values():
                 self._hub.unwatch(href)
@@ -256,10 +260,10 @@ class LiveSessions:
     def _messages(self, session: _Session) -> list[bytes]:
         """All that the client has not been told yet, as of now."""
         messages: list[bytes] = []
-        fresh, session.fresh = [url for url in session.fresh if url in session.urls], []
+        fresh, session.fresh = session.fresh, {}
         seen, session.seen = session.seen, self._hub.version
         if fresh:
-            messages.append(self._counts("snapshot", session, fresh))
+            messages.append(self._counts("snapshot", session, list(fresh)))
         changed = [
             url for url, href in session.urls.items() if self._hub.watched(href).version > seen and url not in fresh
         ]

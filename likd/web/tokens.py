@@ -56,6 +56,9 @@ def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
                     found += [(path, line) for line in file if line.strip() and not line.startswith("#")]
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path}: can't read the tokens: {error}") from None
+        if not found and (path or variable in environment):
+            # Who names a source of tokens and gives none must not find the door open.
+            raise ConfigError(f"{path or variable}: there is no token")
         tokens = [(source, token.strip()) for source, token in found]
         for source, token in tokens:
             # The token stays out of the message: it is a secret.
