@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
-from likd.disk import DryRunDisk, RealDisk, write_all
+from likd.disk import INLINE_BYTES_MAX, DryRunDisk, RealDisk, write_all
+from likd.flush import Flusher
 
 
 async def test_a_whole_file_is_written_and_read(disk: RealDisk) -> None:
@@ -84,13 +87,50 @@ async def test_a_file_grows_by_appends_and_can_be_cut(disk: RealDisk) -> None:
 
 
 @pytest.mark.parametrize("sync", [False, True])
-async def test_an_append_is_synced_if_asked(disk: RealDisk, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
+@pytest.mark.parametrize("size", [4, INLINE_BYTES_MAX + 1])
+@pytest.mark.parametrize("kernel", [False, True])
+async def test_an_append_is_synced_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool, size: int, kernel: bool
+) -> None:
     synced: list[int] = []
-    file = await disk.create("log")
+
+    async def flush(flusher: Flusher, fd: int) -> None:
+        synced.append(fd)
+
+    monkeypatch.setattr(Flusher, "free", kernel)
+    monkeypatch.setattr(Flusher, "flush", flush)
     monkeypatch.setattr(os, "fdatasync", synced.append)
-    await file.append(b"data", sync=sync)
-    assert bool(synced) is sync
+    disk = RealDisk(tmp_path)
+    file = await disk.create("log")
+    await file.append(b"x" * size, sync=sync)
+    assert len(synced) == int(sync)
+    assert await disk.read("log") == b"x" * size
     await file.close()
+
+
+async def test_files_that_grow_at_the_same_moment_are_all_synced(
+    disk: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fdatasync, flush = os.fdatasync, Flusher.flush
+
+    def spy_fdatasync(fd: int) -> None:
+        fdatasync(fd)
+        synced.append(fd)
+
+    async def spy_flush(flusher: Flusher, fd: int) -> None:
+        await flush(flusher, fd)
+        synced.append(fd)
+
+    monkeypatch.setattr(os, "fdatasync", spy_fdatasync)
+    monkeypatch.setattr(Flusher, "flush", spy_flush)
+    files = [await disk.create(name) for name in ("one", "two", "three")]
+    async with trio.open_nursery() as nursery:
+        for file in files:
+            nursery.start_soon(partial(file.append, b"data", sync=True))
+    assert len(set(synced)) == len(synced) == 3
+    for file in files:
+        await file.close()
 
 
 async def test_a_file_is_created_only_once(disk: RealDisk) -> None:
