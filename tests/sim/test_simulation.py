@@ -22,7 +22,7 @@ import structlog
 
 from tests.sim import world
 
-SECONDS = float(os.environ.get("LIKD_SIMULATION_SECONDS", "8"))
+SECONDS = float(os.environ.get("LIKD_SIMULATION_SECONDS", "5"))
 PROCESSES = 2
 
 
