@@ -54,11 +54,25 @@ def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
         end = body.find(separator, begin + SLICE_BYTES)
         if end == -1:
             break
-        counted.update(body[begin:end].split(separator))
+        _count(counted, body[begin:end], separator)
         begin = end + len(separator)
         yield
-    counted.update(body[begin:].split(separator))
+    _count(counted, body[begin:], separator)
     return counted
+
+
+def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> None:
+    """Add the pieces of `body`. If they are all the same, as while one URL goes viral, it is not cut up for that."""
+    first = body[: max(0, body.find(separator))]
+    unit = first + separator
+    if body.startswith(unit, len(unit)):
+        times = len(body) // len(unit)
+        rest = body[times * len(unit) :]
+        if rest in (b"", first) and unit * times + rest == body:
+            counted[first] += times
+            counted[rest] += 1
+            return
+    counted.update(body.split(separator))
 
 
 def inflate(body: bytes, limit: int, grow: Callable[[int], None] = lambda _: None) -> Steps[bytes]:
