@@ -136,6 +136,16 @@ async def test_watching_too_much_closes_with_1008(tmp_path: Path) -> None:
             assert await close_code(websocket) == 1008
 
 
+async def test_what_is_watched_is_counted_over_all_messages_each_url_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--watches-max", "2") as daemon:
+        async with connect(daemon) as websocket:
+            for n in (0, 1, 0, 1):
+                await say(websocket, op="watch", urls=[f"https://example.com/{n}"])
+                assert len((await hear(websocket))["counts"]) == 1
+            await say(websocket, op="watch", urls=["https://example.com/2"])
+            assert await close_code(websocket) == 1008
+
+
 async def test_a_shutdown_closes_with_1001(daemon: Daemon) -> None:
     async with connect(daemon) as websocket:
         await say(websocket, op="watch", urls=[URL])
