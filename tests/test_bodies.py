@@ -211,7 +211,7 @@ def test_the_limit_holds_after_inflation_to_the_byte() -> None:
             finish(inflate(data, len(body) - 1))
 
 
-@pytest.mark.parametrize("data", [b"x", b"\x1f\x8b", zlib.compress(b"data"), gzip.compress(b"data") + b"x"])
+@pytest.mark.parametrize("data", [b"x", b"\x1f\x8b", zlib.compress(b"data"), gzip.compress(b"data", mtime=0) + b"x"])
 def test_what_is_no_gzip_is_malformed(data: bytes) -> None:
     with pytest.raises(BadGzip):
         finish(inflate(data, 100))
