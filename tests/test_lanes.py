@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Client, Daemon, wait_until
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 BODY_MAX = 200_000
 
@@ -329,6 +329,24 @@ def test_a_client_that_takes_no_answer_holds_up_no_shutdown(tmp_path: Path) -> N
                 assert other.request("GET", "/readyz").status == 200
         daemon.process.terminate()
         assert daemon.process.wait(10) == 0
+
+
+def test_idle_connections_hold_up_no_shutdown_and_requests_in_flight_are_answered(tmp_path: Path) -> None:
+    with (
+        Daemon(tmp_path / "data", "--shutdown-timeout", "600") as daemon,
+        Client(daemon.address) as idle,
+        Client(daemon.address) as busy,
+    ):
+        assert idle.request("GET", "/v1/status").status == 200
+        assert busy.request("GET", "/v1/status").status == 200
+        head = b"POST /v1/events HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        busy.send(head % len(event()))
+        assert busy.socket.recv(1000).startswith(b"HTTP/1.1 100 ")
+        daemon.process.terminate()
+        assert idle.closed()
+        busy.send(event())
+        assert busy.response().status == 202
+        assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_bodies_behind_pipelined_requests_have_their_own_time(tmp_path: Path) -> None:

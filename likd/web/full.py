@@ -15,7 +15,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 from quart_trio import QuartTrio
 
 from likd.web.bodies import BoundedBodies
@@ -25,6 +25,7 @@ PING_SECONDS = 20.0
 READ_TIMEOUT_SECONDS_MIN = 45.0
 """A websocket that is watched and says nothing still answers two pings in that time."""
 MESSAGE_BYTES_MAX = 1 << 20
+_STREAM = "likd.stream"
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,8 @@ class FullLane:
     ) -> None:
         self._app = app
         self._tls = tls
-        self._asgi = ASGIWrapper(BoundedBodies(cast(ASGIFramework, app), room))
+        self._bounded = BoundedBodies(cast(ASGIFramework, app), room)
+        self._asgi = ASGIWrapper(cast(ASGIFramework, self._answer))
         self._idle_seconds = idle_seconds
         self._streams: set[_Resumed] = set()
         self._context = WorkerContext(None)
@@ -82,19 +84,23 @@ class FullLane:
         self._connections.deadline = trio.current_time() + grace_seconds
         for stream in self._streams:
             stream.send_until(self._connections.deadline)
+            if stream.idle:
+                # Hypercorn would wait for its next request.
+                stream.end()
         await self._context.terminated.set()
 
     async def _serve(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
         scope = trio.CancelScope()
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        resumed = _Resumed(plain, data, on_close=scope.cancel, send_seconds=self._idle_seconds)
+        resumed = _Resumed(plain, data, end=scope.cancel, send_seconds=self._idle_seconds)
         self._streams.add(resumed)
         stream: Any = resumed
         if self._tls is not None:
             stream = trio.SSLStream(resumed, self._tls, server_side=True, https_compatible=True)
         try:
             with scope:
-                await TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)
+                state = ConnectionState({_STREAM: resumed})
+                await TCPServer(self._asgi, self._config, self._context, state, stream)
         except Exception as error:
             # One connection's fault must not end the others; what a request does wrong has its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
@@ -103,24 +109,39 @@ class FullLane:
             leave()
             await trio.aclose_forcefully(stream)
 
+    async def _answer(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        stream: _Resumed = cast(dict[str, Any], scope)["state"][_STREAM]
+        stream.requests += 1
+        try:
+            await self._bounded(scope, receive, send)
+        finally:
+            stream.requests -= 1
+
 
 class _Resumed(trio.abc.HalfCloseableStream):
     """A stream whose first bytes have been read before.
 
-    `on_close` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping. A client that
+    `end` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping. A client that
     does not take an answer within `send_seconds` loses the connection: Hypercorn waits without end, and shields that.
     """
 
     def __init__(
-        self, stream: trio.SocketStream, data: bytes, *, on_close: Callable[[], object], send_seconds: float
+        self, stream: trio.SocketStream, data: bytes, *, end: Callable[[], object], send_seconds: float
     ) -> None:
         self._stream = stream
         self._data = data
-        self._on_close = on_close
+        self.end = end
+        self.requests = 0
+        """Requests and websockets of this connection that are in flight."""
         self._send_seconds = send_seconds
         self._send_until = math.inf
         self._sending = trio.CancelScope()
         self.socket = stream.socket
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the client is in flight, or was received and not looked at yet."""
+        return not self.requests and not self._data
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._data:
@@ -152,5 +173,5 @@ class _Resumed(trio.abc.HalfCloseableStream):
             self.socket.shutdown(trio.socket.SHUT_WR)
 
     async def aclose(self) -> None:
-        self._on_close()
+        self.end()
         await self._stream.aclose()
