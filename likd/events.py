@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import attrs
+import structlog
 import trio
 
 LIKE = "like"
@@ -15,6 +16,8 @@ IMPRESSION = "impression"
 LIKES = "likes"
 UNLIKES = "unlikes"
 IMPRESSIONS = "impressions"
+
+log = structlog.get_logger(__name__)
 
 Events: TypeAlias = dict[str, dict[str, int]]
 """Coalesced events: kind → canonical URL → how many times."""
@@ -117,20 +120,32 @@ class Submission:
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
-        """Call `listener` with the outcome: when it is known, or now if it already is. It must not raise."""
+        """Call `listener` with the outcome: when it is known, or now if it already is.
+
+        What it raises when it is called later is logged, and reaches neither who settles nor other listeners.
+        """
         if self.outcome is not None:
             listener(self.outcome)
         else:
             self._listeners.append(listener)
 
-    def settle(self, outcome: Outcome) -> None:
-        """Tell everyone who waits. A second call does nothing: the first outcome stands."""
+    def settle(self, outcome: Outcome) -> int:
+        """Tell everyone who waits; how many of them failed to hear it.
+
+        A second call does nothing: the first outcome stands.
+        """
         if self.outcome is not None:
-            return
+            return 0
         self.outcome = outcome
         listeners, self._listeners = self._listeners, []
+        failed = 0
         for listener in listeners:
-            listener(outcome)
+            try:
+                listener(outcome)
+            except Exception as error:
+                failed += 1
+                log.error("listener failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        return failed
 
     async def settled(self) -> Outcome:
         """Wait for the outcome."""

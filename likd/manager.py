@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from likd.actors import Actors, Likings
-from likd.events import Accepted, Counts, Events, Refused, Submission, add_events
+from likd.events import Accepted, Counts, Events, Outcome, Refused, Submission, add_events
 from likd.handlers import Handlers
 from likd.histogram import Histogram
 from likd.journal import Entry, Journal, JournalError
@@ -117,6 +117,8 @@ class EventManager:
         """From taking a group to acknowledging it, seconds."""
         self.events_accepted = 0
         self.requests_accepted = 0
+        self.listener_faults = 0
+        """How often somebody who waited for an outcome failed when told."""
         self.open_table = self._open_table()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -305,8 +307,9 @@ class EventManager:
         self.acknowledgements.observe(time.monotonic() - group.taken_at, len(group.submissions))
         for submission in group.submissions:
             if group.refused is not None:
-                submission.settle(Refused(str(group.refused), certain=group.refused.certain))
+                outcome: Outcome = Refused(str(group.refused), certain=group.refused.certain)
             else:
                 self.events_accepted += submission.size
                 self.requests_accepted += submission.requests
-                submission.settle(Accepted(submission.size))
+                outcome = Accepted(submission.size)
+            self.listener_faults += submission.settle(outcome)

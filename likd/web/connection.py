@@ -1,289 +1,336 @@
-"""One connection of the express lane: its bytes in, its answers out, in order."""
+"""HTTP/1.1 on one connection, without I/O: bytes in, requests out; answers in, bytes out, in the requests' order."""
 
 from __future__ import annotations
 
-import select
-import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from enum import Enum, auto
+from types import MappingProxyType
+from typing import Any
 
-from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, BadHead, Head, Operation
-from likd.web.lane import Lane, Slot
+import attrs
+
+from likd.web.http1 import HEAD_BYTES_MAX, BadHead, Head, Heads, Operation
+from likd.web.problem import Problem
 from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS
 
-RECEIVE_BYTES = 1 << 14
-"""Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
-RECEIVE_BODY_BYTES = 1 << 20
 PIPELINE_MAX = 64
 """Requests of one connection that may wait for their answers; it is not read from past that."""
-OUTPUT_BYTES_MAX = 1 << 18
-"""Answers that may wait for a client to read them; its requests are not read past that."""
-
 BODY_ADMITTED_BYTES = 1 << 14
 """Bodies up to this size are taken without asking: they are here with their heads already."""
-
 LINGER_SECONDS = 2.0
+"""How long a client that was told the last answer has to close the connection."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_TLS_HANDSHAKE = 0x16
 
 
 class State(Enum):
     """What a connection does with what the client sends."""
 
     HEADS = auto()
+    """It reads the heads of requests, with small bodies."""
     BODY = auto()
-    DISCARD = auto()
+    """It receives a large body."""
+    ENDING = auto()
+    """It takes no more requests, and ends when what it owes is answered."""
+    LINGERING = auto()
+    """All is answered. The client is left time to read it: to close at once could destroy what is on its way."""
+    HANDED_OVER = auto()
+    """Final: somebody else goes on with it."""
     CLOSED = auto()
+    """Final."""
+
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.HEADS: frozenset({State.BODY, State.ENDING, State.HANDED_OVER, State.CLOSED}),
+    State.BODY: frozenset({State.HEADS, State.ENDING, State.CLOSED}),
+    State.ENDING: frozenset({State.LINGERING, State.CLOSED}),
+    State.LINGERING: frozenset({State.CLOSED}),
+    State.HANDED_OVER: frozenset(),
+    State.CLOSED: frozenset(),
+}
+"""What may follow each state. A connection that is in a final one takes nothing and says nothing any more."""
+
+FINAL = frozenset(state for state, following in NEXT.items() if not following)
+
+
+class Exchange:
+    """A request, and the place of its answer.
+
+    Without a `body` it is only announced: the body is large, and comes once it is admitted. With a `problem`
+    it could not be read, and the problem is the answer.
+    """
+
+    __slots__ = ("admitted", "body", "client", "head", "headers", "keep_alive", "problem", "response")
+
+    def __init__(self, head: Head, body: bytes | None) -> None:
+        self.head = head
+        self.body = body
+        self.problem: Problem | None = None
+        self.keep_alive = head.keep_alive
+        self.admitted = 0
+        """Bytes of the body that are accounted for until the answer is known."""
+        self.headers: Mapping[str, str] = NO_HEADERS
+        """What the answer's caller adds to its headers."""
+        self.response: bytes | None = None
+        self.client: Any = None
+        """Whoever moves the bytes: the connection does not look at it."""
+
+
+@attrs.frozen
+class Timeouts:
+    """How long a connection waits, in seconds: for a head, and for its next request or for anything else."""
+
+    head_seconds: float
+    idle_seconds: float
 
 
 class Connection:
-    """A client's connection. All calls run to their end without waiting: there is no task behind it.
+    """A client's connection. Whoever moves its bytes asks for `next` until there is nothing, after each change.
 
-    Answers that are ready together are sent together.
+    Requests are begun together where their order can't be noticed. A read waits until what was sent before it
+    is answered (RFC 9112, 9.3.2), and nothing is begun behind a request that was `hold`.
     """
 
     __slots__ = (
-        "_admitted",
-        "_advancing",
+        "_announced",
         "_body",
         "_data",
-        "_eof",
-        "_head",
-        "_interest",
-        "_lane",
+        "_ended",
+        "_heads",
+        "_held",
+        "_last",
         "_missing",
-        "_out",
         "_owed",
-        "_slots",
-        "address",
+        "_timeouts",
+        "_unanswered",
         "deadline",
-        "leave",
-        "socket",
+        "spoke_tls",
         "state",
     )
 
-    def __init__(self, sock: socket.socket, address: str, leave: Callable[[], None], lane: Lane) -> None:
-        self.socket = sock
-        self.address = address
-        self.leave = leave
+    def __init__(self, heads: Heads, timeouts: Timeouts, now: float) -> None:
         self.state = State.HEADS
-        self.deadline = lane.now + lane.head_seconds
-        self._lane = lane
+        self.deadline = now + timeouts.head_seconds
+        """When `expire` is due, in the seconds of the clock that `now` is from."""
+        self.spoke_tls = False
+        """Whether the client began with a TLS handshake: the connection is closed then."""
+        self._heads = heads
+        self._timeouts = timeouts
         self._data = b""
-        self._advancing = False
-        self._head: Head | None = None
+        self._ended = False
+        self._announced: Exchange | None = None
         self._body: list[bytes] = []
         self._missing = 0
-        self._admitted = 0
-        self._slots: deque[Slot] = deque()
-        self._owed = 0
-        self._out = b""
-        self._eof = False
-        self._interest: int = select.EPOLLIN
-
-    def ready(self, events: int) -> None:
-        """Do what the socket is ready for (bits of epoll)."""
-        if events & select.EPOLLOUT:
-            self._send(b"")
-            if not self._slots:
-                self._advance()
-        if events & select.EPOLLIN and self.state is not State.CLOSED:
-            self._receive()
-        elif events & (select.EPOLLERR | select.EPOLLHUP):
-            self.close()
-        if self._busy or len(self._slots) >= PIPELINE_MAX:
-            self._watch()
-
-    def answered(self, slot: Slot) -> None:
-        """One more answer is known: once none is missing, send them all and go on."""
-        if slot.admitted:
-            self._lane.release(slot.admitted)
-        self._owed -= 1
-        if self._owed or self.state is State.CLOSED:
-            return
-        slots = self._slots
-        responses = slots[0].response if len(slots) == 1 else b"".join([one.response or b"" for one in slots])
-        if not slots[-1].keep_alive:
-            self.state = State.DISCARD
-        slots.clear()
-        if self.state is State.HEADS and not self._data:
-            self.deadline = self._lane.now + self._lane.idle_seconds
-        self._send(responses or b"")
-        if self._busy and not self._advancing:
-            self._advance()
-            if self._eof and not self._slots:
-                self.state = State.DISCARD
-                self._send(b"")
-            self._watch()
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        if self._slots and self.state is not State.BODY:
-            self.deadline = self._lane.now + self._lane.idle_seconds
-        elif self.state is State.BODY or (self.state is State.HEADS and self._data):
-            self._refuse(self._lane.refusal(408, "the request did not arrive in time"))
-        else:
-            self.close()
-
-    def finish(self) -> None:
-        """The daemon ends: answer what is owed, take no more."""
-        if self._slots:
-            self._slots[-1].keep_alive = False
-        elif self.state is State.HEADS and not self._out:
-            self.close()
-
-    def close(self) -> None:
-        """Close at once."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
-            self._lane.release(self._admitted)
-            self._lane.closed(self)
-            self.socket.close()
-            self.leave()
-
-    def detach(self) -> socket.socket:
-        """Give the socket away; the connection is done with it."""
-        self.state = State.CLOSED
-        return self.socket
+        self._owed: deque[Exchange] = deque()
+        self._unanswered = 0
+        self._held = False
+        self._last = False
 
     @property
-    def _busy(self) -> bool:
-        """Whether there is more to it than the next request: something waits, or is watched for."""
-        return bool(self._data or self._out or self._eof or self._interest != select.EPOLLIN)
+    def resting(self) -> bool:
+        """Whether nothing is under way: the connection waits for its next request, or is over for good."""
+        return not (self._data or self._owed or self._ended) and self.state is State.HEADS
 
-    def _watch(self) -> None:
-        """Read on as long as there is room for what the client may send."""
-        if self.state is State.CLOSED:
-            return
-        room = len(self._slots) < PIPELINE_MAX and len(self._out) < OUTPUT_BYTES_MAX and len(self._data) < RECEIVE_BYTES
-        interest = (select.EPOLLIN if room and not self._eof else 0) | (select.EPOLLOUT if self._out else 0)
-        if interest != self._interest:
-            self._interest = interest
-            self._lane.watch(self, interest)
+    @property
+    def wants_input(self) -> bool:
+        """Whether there is room for what the client may send."""
+        if self._ended:
+            return False
+        if self.state is State.HEADS:
+            return len(self._data) < HEAD_BYTES_MAX and len(self._owed) < PIPELINE_MAX
+        return self.state is State.BODY or self.state is State.LINGERING
 
-    def _receive(self) -> None:
-        try:
-            data = self.socket.recv(max(RECEIVE_BYTES, min(self._missing, RECEIVE_BODY_BYTES)))
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
-        if not data:
-            # The client sends no more; it may still wait for answers.
-            self._eof = True
-            if not self._slots and not self._out:
-                self.close()
-        elif self.state is State.HEADS:
+    @property
+    def input_size(self) -> int:
+        """How many bytes of a body are still to come, 0 if it is not known that any are."""
+        return self._missing if self.state is State.BODY else 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all is answered and nothing more can come, once `next` has nothing."""
+        return not self._owed and (self.state is State.ENDING or self._ended)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client has said that it sends no more."""
+        return self._ended
+
+    @property
+    def admitted(self) -> int:
+        """Bytes of a body that is being received."""
+        return self._announced.admitted if self._announced is not None else 0
+
+    def receive(self, data: bytes, now: float) -> None:
+        """The client sent `data`."""
+        if self.state is State.HEADS:
             if self._data:
                 self._data += data
             else:
                 self._data = data
-                self.deadline = self._lane.now + self._lane.head_seconds
-            self._advance()
+                self.deadline = now + self._timeouts.head_seconds
         elif self.state is State.BODY:
             self._take_body(data)
 
-    def _advance(self) -> None:
-        """Take the requests that are there. What is left of `_data` waits for more bytes, or for answers."""
-        self._advancing = True
-        while self.state is State.HEADS and self._data and len(self._slots) < PIPELINE_MAX:
+    def receive_end(self) -> None:
+        """The client sends no more. It may still wait for answers."""
+        self._ended = True
+
+    def next(self, now: float) -> Exchange | None:
+        """The next request that can be begun, None if there is none now.
+
+        The state is `HANDED_OVER` then, if what follows is for somebody else, who gets `rest`.
+        """
+        while self.state is State.HEADS and self._data and not self._held and len(self._owed) < PIPELINE_MAX:
+            if self._announced is not None:
+                return None
             data = self._data
-            if data[0] in b"\r\n":
-                # Empty lines before a request are to be passed over (RFC 9112, 2.2).
-                self._data = data.lstrip(b"\r\n")
-                continue
+            if data[0] < 0x20:
+                if data[0] == _TLS_HANDSHAKE:
+                    self.spoke_tls = True
+                    self.close()
+                    return None
+                if data[0] in b"\r\n":
+                    # Empty lines before a request are to be passed over (RFC 9112, 2.2).
+                    self._data = data.lstrip(b"\r\n")
+                    continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            if end == 3:
-                if len(data) >= HEAD_BYTES_MAX:
-                    self._refuse(self._lane.refusal(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
-                break
             try:
-                head = self._lane.heads.read(data[:end])
+                if end == 3:
+                    self._heads.check_beginning(data)
+                    return None
+                head = self._heads.read(data[:end])
             except BadHead as error:
-                self._refuse(self._lane.refusal(400, str(error)))
-                break
+                return self.refuse(Problem(error.status, str(error)))
+            if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
+                return None
             if head.operation is Operation.COLD:
-                if not self._slots and not self._out:
-                    self._lane.hand_over(self, data)
-                break
+                self._become(State.HANDED_OVER)
+                return None
             stop = end + head.length
             if stop <= len(data) and head.length <= BODY_ADMITTED_BYTES:
                 self._data = data[stop:]
-                self.deadline = self._lane.now + self._lane.head_seconds
-                self._request(head, data[end:stop])
-            else:
-                self._data = b""
-                self._begin_body(head, data[end:])
-        self._advancing = False
+                self.deadline = now + self._timeouts.head_seconds
+                return self._begin(Exchange(head, data[end:stop]))
+            self._data = data[end:]
+            self._announced = Exchange(head, None)
+            return self._announced
+        if self.state is State.BODY and not self._missing:
+            return self._complete_body()
+        return None
 
-    def _begin_body(self, head: Head, data: bytes) -> None:
-        refusal = self._lane.admit(self, head)
-        if refusal is not None:
-            self._refuse(refusal)
-            return
-        self._admitted = self._missing = head.length
-        self._head, self._body = head, []
-        self.state = State.BODY
-        self.deadline = self._lane.now + BODY_SECONDS + head.length / BODY_BYTES_PER_SECOND
-        if head.expects_continue and not data and not self._slots:
-            self._send(CONTINUE)
-        if data:
-            self._take_body(data)
+    def admit(self, now: float) -> bool:
+        """Receive the body of the request that was announced; whether its client waits to hear so."""
+        announced = self._announced
+        assert announced is not None
+        announced.admitted = self._missing = announced.head.length
+        self._become(State.BODY)
+        self.deadline = now + BODY_SECONDS + self._missing / BODY_BYTES_PER_SECOND
+        data, self._data = self._data, b""
+        self._take_body(data)
+        return announced.head.expects_continue and not data
+
+    def refuse(self, problem: Problem) -> Exchange:
+        """Answer with `problem` what can't be read on from, after the answers that are owed before it."""
+        exchange, self._announced = self._announced or Exchange(_UNREADABLE, b""), None
+        exchange.problem = problem
+        exchange.body = b""
+        exchange.keep_alive = False
+        return self._begin(exchange)
+
+    def hold(self) -> None:
+        """Begin nothing before all that was begun is answered."""
+        self._held = True
+
+    def answer(self, exchange: Exchange, response: bytes, now: float) -> bytes:
+        """The answer to a request is known: what is to be sent now, nothing as long as others are missing.
+
+        Answers that are ready together are sent together.
+        """
+        if self.state in FINAL or exchange.response is not None:
+            return b""
+        exchange.response = response
+        self._unanswered -= 1
+        if self._unanswered:
+            return b""
+        owed = self._owed
+        out = response if len(owed) == 1 else b"".join([each.response or b"" for each in owed])
+        owed.clear()
+        self._held = False
+        if self._last and self.state is State.HEADS:
+            self._end()
+        elif self.state is State.HEADS and not self._data:
+            self.deadline = now + self._timeouts.idle_seconds
+        return out
+
+    def expire(self, now: float) -> Exchange | None:
+        """The deadline has passed: the connection is closed, or a request that did not arrive is to be refused."""
+        if self._owed and self.state is not State.BODY:
+            self.deadline = now + self._timeouts.idle_seconds
+        elif self.state is State.BODY or (self.state is State.HEADS and self._data):
+            return self.refuse(Problem(408, "the request did not arrive in time"))
+        else:
+            self.close()
+        return None
+
+    def finish(self) -> None:
+        """Take no more requests: the last one that is owed an answer is the last one of all."""
+        self._last = True
+        if self._owed:
+            self._owed[-1].keep_alive = False
+        elif self.state is State.HEADS:
+            self._end()
+
+    def delay(self, now: float) -> None:
+        """The client takes its answers, if slowly."""
+        self.deadline = now + self._timeouts.idle_seconds
+
+    def linger(self, now: float) -> None:
+        """All was sent: leave the client time to read it."""
+        self._become(State.LINGERING)
+        self.deadline = now + LINGER_SECONDS
+
+    def close(self) -> None:
+        """It is over."""
+        if self.state not in FINAL:
+            self._become(State.CLOSED)
+
+    @property
+    def rest(self) -> bytes:
+        """What was received and belongs to nobody yet."""
+        return self._data
+
+    def _become(self, state: State) -> None:
+        if state not in NEXT[self.state]:
+            raise AssertionError(f"a connection that is {self.state.name} can't become {state.name}")
+        self.state = state
+
+    def _begin(self, exchange: Exchange) -> Exchange:
+        self._owed.append(exchange)
+        self._unanswered += 1
+        exchange.keep_alive &= not self._last
+        if not exchange.keep_alive and self.state is not State.ENDING:
+            self._end()
+        return exchange
+
+    def _end(self) -> None:
+        """Nothing is read any more."""
+        self._data, self._body = b"", []
+        self._become(State.ENDING)
 
     def _take_body(self, data: bytes) -> None:
         self._body.append(data[: self._missing])
-        rest = data[self._missing :]
+        self._data += data[self._missing :]
         self._missing -= len(self._body[-1])
-        if self._missing:
-            return
-        head, body = self._head, b"".join(self._body)
-        assert head is not None
-        self._head, self._body = None, []
-        self._data = rest
-        self.state = State.HEADS
-        self._request(head, body)
-        if not self._advancing:
-            self._advance()
 
-    def _request(self, head: Head, body: bytes) -> None:
-        slot = Slot(self, head.keep_alive and not self._lane.stopping, self._admitted)
-        self._admitted = 0
-        self._slots.append(slot)
-        self._owed += 1
-        if not slot.keep_alive:
-            self.state = State.DISCARD
-        self._lane.request(slot, head, body)
+    def _complete_body(self) -> Exchange:
+        exchange, self._announced = self._announced, None
+        assert exchange is not None
+        exchange.body = b"".join(self._body)
+        self._body = []
+        self._become(State.HEADS)
+        return self._begin(exchange)
 
-    def _refuse(self, response: bytes) -> None:
-        """Answer what can't be read on from, after the answers that are owed before it."""
-        self.state = State.DISCARD
-        self._data, self._head, self._body = b"", None, []
-        slot = Slot(self, False, self._admitted)
-        self._admitted = 0
-        self._slots.append(slot)
-        self._owed += 1
-        slot.fill(response)
 
-    def _send(self, data: bytes) -> None:
-        data = self._out + data if self._out else data
-        try:
-            sent = self.socket.send(data) if data else 0
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.close()
-            return
-        self._out = data[sent:]
-        if self.state is State.DISCARD and not self._out and not self._slots:
-            self._end()
-
-    def _end(self) -> None:
-        """All is answered. Let the client finish: to close at once could destroy the answers on their way."""
-        if self._eof:
-            self.close()
-            return
-        self.deadline = self._lane.now + LINGER_SECONDS
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
+_UNREADABLE = Head(Operation.COLD, keep_alive=False)

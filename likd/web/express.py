@@ -6,37 +6,47 @@ import errno
 import select
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 
 import structlog
 import trio
 
-from likd.events import Outcome, Submission
-from likd.web.access import EVERYONE, Caller, Gate
-from likd.web.answer import Answer, answer_problem, conditional
-from likd.web.connection import Connection
-from likd.web.gathering import Gathering
-from likd.web.http1 import Head, Heads, Operation, Responses
-from likd.web.lane import Client, Slot
+from likd.web.access import Gate
+from likd.web.connection import FINAL, Connection, Exchange, State, Timeouts
+from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, Heads
 from likd.web.operations import Operations
-from likd.web.problem import Problem
+from likd.web.requests import HotRequests
 from likd.web.room import Room
 from likd.web.seats import Seats
-from likd.web.tokens import Role
 
 EVENTS_AT_ONCE = 128
 ACCEPTS_AT_ONCE = 64
 SWEEP_SECONDS = 1.0
-INLINE_BYTES_MAX = 1 << 16
-"""Bodies over this size are read in a task of their own, which lets others in between."""
+RECEIVE_BYTES = HEAD_BYTES_MAX
+"""Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
+RECEIVE_BODY_BYTES = 1 << 20
 
 HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
 """Takes a connection, what was read of it, and what gives its seat back."""
-Work = Callable[[], Awaitable[Answer | Submission]]
-"""What answers a request, or takes its events."""
 
 log = structlog.get_logger(__name__)
+
+
+class Client:
+    """A client's socket, the HTTP that is spoken on it, and what it was not sent yet of its answers."""
+
+    __slots__ = ("address", "http", "interest", "leave", "output", "queued", "socket")
+
+    def __init__(self, sock: socket.socket, address: str, leave: Callable[[], None], http: Connection) -> None:
+        self.socket = sock
+        self.address = address
+        self.leave = leave
+        """Gives its seat back."""
+        self.http = http
+        self.output = b""
+        self.interest: int = select.EPOLLIN
+        self.queued = False
+        """Whether there is more to do for it than to wait for its next request, and it is in line for that."""
 
 
 class ExpressLane:
@@ -62,23 +72,29 @@ class ExpressLane:
         head_seconds: float,
         idle_seconds: float,
     ) -> None:
-        self.head_seconds = head_seconds
-        self.idle_seconds = idle_seconds
-        self.heads = Heads()
-        self.now = time.monotonic()
-        self.stopping = False
-        self._operations = operations
-        self._gate = gate
-        self._responses = Responses()
+        self._timeouts = Timeouts(head_seconds, idle_seconds)
+        self._heads = Heads()
+        self._now = time.monotonic()
+        self._stopping = False
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._give = hand_over
         self._encrypted = encrypted
         self._seats = seats
         self._room = room
-        self._connections: dict[int, Connection] = {}
-        self._long_in, self._long = trio.open_memory_channel[tuple[Slot, Work]](seats.connections_max)
-        self._gathering = Gathering(operations, self._responses)
+        self._clients: dict[int, Client] = {}
+        self._queue: list[Client] = []
+        self._queued = trio.Event()
+        self._requests = HotRequests(
+            operations=operations,
+            gate=gate,
+            room=room,
+            long_requests_max=seats.connections_max,
+            send=self._send,
+            drop=self._drop,
+        )
+        self._said_tls = False
         self._stopped = trio.Event()
+        self._faults = 0
         self._epoll = select.epoll()
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
@@ -87,7 +103,8 @@ class ExpressLane:
         """Serve until cancelled. When run again after a fault, connections are found as they were."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
-            nursery.start_soon(self._spawn_long_requests, nursery)
+            nursery.start_soon(self._go_on)
+            await nursery.start(self._requests.run)
             task_status.started()
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -95,14 +112,18 @@ class ExpressLane:
 
     def stop(self) -> None:
         """Close the listeners, and each connection once what it asked for is answered."""
-        self.stopping = True
+        self._stopping = True
         for fd, listener in self._listeners.items():
             self._epoll.unregister(fd)
             listener.close()
         self._listeners.clear()
-        for connection in list(self._connections.values()):
-            connection.finish()
-        if not self._connections:
+        for client in list(self._clients.values()):
+            if client.http.resting and not client.output:
+                self._close(client)
+            else:
+                client.http.finish()
+                self._enlist(client)
+        if not self._clients:
             self._stopped.set()
 
     async def wait_stopped(self) -> None:
@@ -111,78 +132,193 @@ class ExpressLane:
 
     def close(self) -> None:
         """Close everything at once."""
-        for connection in list(self._connections.values()):
-            connection.close()
+        for client in list(self._clients.values()):
+            self._close(client)
         self._epoll.close()
 
-    # What a connection asks of its lane:
-
-    def request(self, slot: Slot, head: Head, body: bytes) -> None:
-        """Answer a request: at once, when it is acknowledged, or from a task of its own."""
-        try:
-            self._answer(slot, head, body)
-        except Problem as problem:
-            self._fill(slot, answer_problem(problem))
-        except Exception as error:
-            # Requests are read on from within acknowledgements: one's fault must reach nobody else.
-            self._fail(slot, error)
-
-    def admit(self, connection: Client, head: Head) -> bytes | None:
-        """Room for a body, if there is, and if its sender may send it."""
-        caller = EVERYONE
-        try:
-            caller = self._gate.recognize(head.credentials, Role.PUBLIC)
-            if head.length > self._operations.body_limit(caller):
-                raise self._operations.too_large(caller)
-            if not self._room.take(head.length):
-                raise Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
-        except Problem as refused:
-            return self._responses.make(answer_problem(refused), keep_alive=False, extra=caller.headers)
-        return None
-
-    def release(self, length: int) -> None:
-        """A body is gone."""
-        self._room.give_back(length)
-
-    def refusal(self, status: int, detail: str) -> bytes:
-        """The answer to what breaks HTTP."""
-        return self._responses.make(answer_problem(Problem(status, detail)), keep_alive=False)
-
-    def hand_over(self, connection: Client, data: bytes) -> None:
-        """Give the connection to the other lane."""
-        self.closed(connection)
-        self._give(connection.detach(), data, connection.leave)
-
-    def watch(self, connection: Client, events: int) -> None:
-        """Watch the connection's socket for `events`."""
-        self._epoll.modify(connection.socket.fileno(), events)
-
-    def closed(self, connection: Client) -> None:
-        """Forget the connection."""
-        fd = connection.socket.fileno()
-        del self._connections[fd]
-        self._epoll.unregister(fd)
-        if self.stopping and not self._connections:
-            self._stopped.set()
+    @property
+    def faults(self) -> int:
+        """Requests and connections that ended because of a fault of likd's own."""
+        return self._faults + self._requests.faults
 
     def _serve_ready(self) -> None:
-        self.now = time.monotonic()
+        self._now = time.monotonic()
         listeners: list[socket.socket] = []
         for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
-            connection = self._connections.get(fd)
-            if connection is not None:
+            client = self._clients.get(fd)
+            if client is not None:
                 try:
-                    connection.ready(events)
+                    self._ready(client, events)
                 except Exception as error:
-                    # One connection's fault must not end the others.
-                    log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-                    connection.close()
+                    self._failed(client, error)
             elif fd in self._listeners:
                 listeners.append(self._listeners[fd])
-        self._gathering.submit()
+        self._requests.submit()
         # New connections come last: one that closed just now may have left them its file descriptor.
         for listener in listeners:
             self._accept(listener)
+
+    def _ready(self, client: Client, events: int) -> None:
+        """Do what the client's socket is ready for (bits of epoll)."""
+        if events & select.EPOLLOUT:
+            self._flush(client)
+        if events & select.EPOLLIN:
+            self._receive(client)
+        elif events & (select.EPOLLERR | select.EPOLLHUP):
+            self._close(client)
+        self._proceed(client)
+
+    def _receive(self, client: Client) -> None:
+        http = client.http
+        if not http.wants_input:
+            return
+        try:
+            data = client.socket.recv(max(RECEIVE_BYTES, min(http.input_size, RECEIVE_BODY_BYTES)))
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(client)
+            return
+        if data:
+            http.receive(data, self._now)
+        else:
+            http.receive_end()
+
+    def _proceed(self, client: Client) -> None:
+        """Begin the requests that can be begun; end the connection if it is over; else wait for what it needs."""
+        http = client.http
+        while not client.output and (exchange := http.next(self._now)) is not None:
+            self._begin(client, exchange)
+        if http.resting and client.interest == select.EPOLLIN and not client.output:
+            return
+        if http.state is State.HANDED_OVER:
+            self._hand_over(client)
+        elif http.spoke_tls:
+            self._say_tls(client)
+        elif http.over and not client.output:
+            self._end(client)
+        self._watch(client)
+
+    def _begin(self, client: Client, exchange: Exchange) -> None:
+        http = client.http
+        if exchange.body is None:
+            refused = self._requests.admit(exchange)
+            if refused is None:
+                if http.admit(self._now):
+                    client.output += CONTINUE
+                    self._flush(client)
+                return
+            exchange = http.refuse(refused)
+        exchange.client = client
+        if self._requests.begin(exchange, client.address):
+            http.hold()
+
+    def _watch(self, client: Client) -> None:
+        if client.http.state in FINAL:
+            return
+        wants_input = client.http.wants_input and not client.output
+        interest = (select.EPOLLIN if wants_input else 0) | (select.EPOLLOUT if client.output else 0)
+        if interest != client.interest:
+            client.interest = interest
+            self._epoll.modify(client.socket.fileno(), interest)
+
+    def _send(self, exchange: Exchange, response: bytes) -> None:
+        """Answer a request. Called by the event manager's acknowledgement: one client's fault is its own."""
+        client: Client = exchange.client
+        try:
+            if exchange.admitted:
+                self._room.give_back(exchange.admitted)
+                exchange.admitted = 0
+            client.output += client.http.answer(exchange, response, self._now)
+            self._flush(client)
+            if client.output or not client.http.resting or client.interest != select.EPOLLIN:
+                self._enlist(client)
+        except Exception as error:
+            self._failed(client, error)
+
+    def _flush(self, client: Client) -> None:
+        if not client.output:
+            return
+        try:
+            sent = client.socket.send(client.output)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(client)
+            return
+        client.output = client.output[sent:]
+        if client.output:
+            client.http.delay(self._now)
+
+    def _enlist(self, client: Client) -> None:
+        """Go on with the client soon: not within the acknowledgement that is answering it."""
+        if not client.queued:
+            client.queued = True
+            self._queue.append(client)
+            self._queued.set()
+
+    async def _go_on(self) -> None:
+        while True:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            self._now = time.monotonic()
+            queue, self._queue = self._queue, []
+            for client in queue:
+                client.queued = False
+                try:
+                    self._proceed(client)
+                except Exception as error:
+                    self._failed(client, error)
+            self._requests.submit()
+
+    def _end(self, client: Client) -> None:
+        """All is answered and sent: let the client finish."""
+        if client.http.ended:
+            self._close(client)
+        elif client.http.state is State.ENDING:
+            client.http.linger(self._now)
+            try:
+                client.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._close(client)
+
+    def _hand_over(self, client: Client) -> None:
+        if self._forget(client):
+            self._give(client.socket, client.http.rest, client.leave)
+
+    def _close(self, client: Client) -> None:
+        client.http.close()
+        client.output = b""
+        if self._forget(client):
+            self._room.give_back(client.http.admitted)
+            client.socket.close()
+            client.leave()
+
+    def _forget(self, client: Client) -> bool:
+        """Let go of the client's socket; whether it was still this lane's."""
+        fd = client.socket.fileno()
+        if self._clients.get(fd) is not client:
+            return False
+        del self._clients[fd]
+        self._epoll.unregister(fd)
+        if self._stopping and not self._clients:
+            self._stopped.set()
+        return True
+
+    def _drop(self, exchange: Exchange) -> None:
+        self._close(exchange.client)
+
+    def _failed(self, client: Client, error: Exception) -> None:
+        """One connection's fault must not end the others."""
+        self._faults += 1
+        log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        self._close(client)
+
+    def _say_tls(self, client: Client) -> None:
+        if not self._said_tls:
+            self._said_tls = True
+            log.warning("a client speaks TLS to a port without", peer=client.address, setting="--tls-cert, --tls-key")
+        self._close(client)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -206,101 +342,29 @@ class ExpressLane:
             if self._encrypted:
                 self._give(sock, b"", leave)
                 continue
-            self._connections[sock.fileno()] = Connection(sock, peer[0], leave, self)
+            http = Connection(self._heads, self._timeouts, self._now)
+            self._clients[sock.fileno()] = Client(sock, peer[0], leave, http)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     async def _sweep(self) -> None:
         """Once a second: connections whose deadline has passed, and listeners that had to pause."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            self.now = time.monotonic()
-            for connection in list(self._connections.values()):
-                if connection.deadline < self.now:
-                    connection.expire()
+            self._now = time.monotonic()
+            for client in list(self._clients.values()):
+                if client.http.deadline < self._now:
+                    try:
+                        self._expire(client)
+                    except Exception as error:
+                        self._failed(client, error)
             for fd in self._listeners:
                 self._epoll.modify(fd, select.EPOLLIN)
 
-    async def _spawn_long_requests(self, nursery: trio.Nursery) -> None:
-        async for work in self._long:
-            nursery.start_soon(self._answer_later, *work)
-
-    def _do_later(self, slot: Slot, work: Work) -> None:
-        try:
-            self._long_in.send_nowait((slot, work))
-        except trio.WouldBlock:
-            problem = Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
-            self._fill(slot, answer_problem(problem))
-
-    async def _answer_later(self, slot: Slot, work: Work) -> None:
-        try:
-            done = await work()
-            if isinstance(done, Answer):
-                self._fill(slot, done)
-            else:
-                self._fill_when_settled(slot, done)
-        except Problem as problem:
-            self._fill(slot, answer_problem(problem))
-        except Exception as error:
-            # One request's fault must not end the others.
-            self._fail(slot, error)
-        except BaseException:
-            # Cancelled: without an answer the client must not wait.
-            slot.abandon()
-            raise
-        self._gathering.submit()
-
-    def _answer(self, slot: Slot, head: Head, body: bytes) -> None:
-        """Answer, or raise Problem."""
-        caller = EVERYONE
-        health = head.operation is Operation.HEALTH
-        if not self._gate.lets_everyone(head.credentials):
-            need = Role.NOBODY if health else Role.PUBLIC
-            caller = self._gate.admit(slot.connection.address, head.credentials, need)
-            slot.headers = caller.headers
-        if health:
-            self._fill(slot, self._operations.health())
-            return
-        if head.operation is Operation.COUNTS:
-            answer = self._operations.counts_nowait(head.urls, caller)
-            if answer is None:
-                self._do_later(slot, partial(self._counts, head, caller))
-            else:
-                self._fill(slot, conditional(answer, head.if_none_match))
-            return
-        event = self._operations.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
-        if event is not None:
-            self._gathering.add(slot, event)
-        elif len(body) > INLINE_BYTES_MAX:
-            self._do_later(slot, partial(self._operations.submit_long, body, head.events, caller))
-        else:
-            self._read(slot, head, body, caller)
-
-    async def _counts(self, head: Head, caller: Caller) -> Answer:
-        return conditional(await self._operations.counts(head.urls, caller), head.if_none_match)
-
-    def _read(self, slot: Slot, head: Head, body: bytes, caller: Caller) -> None:
-        submission = self._operations.read(body, head.events, caller)
-        if head.plain and submission.size == 1 and not submission.acts:
-            ((kind, (url,)),) = submission.events.items()
-            self._gathering.add(slot, (kind, url))
-            return
-        answering = self._operations.submit_nowait(submission)
-        if answering is None:
-            self._do_later(slot, partial(self._operations.submit, submission))
-        else:
-            self._fill_when_settled(slot, answering)
-
-    def _fill_when_settled(self, slot: Slot, submission: Submission) -> None:
-        def settled(outcome: Outcome) -> None:
-            self._fill(slot, self._operations.answer(outcome))
-            self._gathering.submit()
-
-        submission.on_settled(settled)
-
-    def _fail(self, slot: Slot, error: Exception) -> None:
-        log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-        if slot.response is None:
-            self._fill(slot, answer_problem(Problem(500, "the request could not be answered")))
-
-    def _fill(self, slot: Slot, answer: Answer) -> None:
-        slot.fill(self._responses.make(answer, keep_alive=slot.keep_alive, extra=slot.headers))
+    def _expire(self, client: Client) -> None:
+        refused = None if client.output else client.http.expire(self._now)
+        if client.output or client.http.state is State.CLOSED:
+            # It does not take its answers, or has nothing to say.
+            self._close(client)
+        if refused is not None:
+            self._begin(client, refused)
+        self._proceed(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -10,7 +11,6 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import attrs
-import httptools
 
 from likd.web.access import Credentials
 from likd.web.answer import SECURITY, Answer, EventHeaders
@@ -21,13 +21,25 @@ HEAD_CACHE_BYTES_MAX = 1024
 COUNT_URLS_HOT_MAX = 16
 RESPONSE_CACHE_MAX = 1024
 RESPONSE_CACHE_BYTES_MAX = 64
-"""Answers to POST /v1/events and GET /healthz: each of these bodies has one status and no headers of its own."""
+"""Answers to POST /v1/events and GET /healthz are as short as this."""
+KEEP_ALIVE: Mapping[str, str] = {"connection": "keep-alive"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_HOT = re.compile(rb"(POST /v1/events|GET /healthz|GET /v1/counts\?([\x21\x22\x24-\x7e]*)) HTTP/1\.([01])\r\n")
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_FIELD = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+
 
 class BadHead(ValueError):
-    """A request head that breaks HTTP/1.1; the message says how."""
+    """A request head that breaks HTTP/1.1; the message says how, `status` what is answered."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Operation(Enum):
@@ -51,6 +63,8 @@ class Head:
     urls: tuple[str, ...] = ()
     credentials: Credentials = Credentials()
     if_none_match: str = ""
+    says_keep_alive: bool = False
+    """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
     """Whether the body of POST /v1/events is events and nothing else."""
 
@@ -72,6 +86,7 @@ class Heads:
         """The head that `data` is, up to and with its empty line. Raises BadHead."""
         head = self._known.get(data)
         if head is None:
+            self.check_beginning(data)
             head = _parse(data)
             if head.events.idempotency_key is None and len(data) <= HEAD_CACHE_BYTES_MAX:
                 if len(self._known) >= HEAD_CACHE_MAX:
@@ -79,63 +94,48 @@ class Heads:
                 self._known[data] = head
         return head
 
-
-class _Fields:
-    """What the parser finds in a head."""
-
-    def __init__(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)
-        self.target = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.repeated = False
-        self.begun = 0
-        self.keep_alive = False
-
-    def on_message_begin(self) -> None:
-        self.begun += 1
-
-    def on_url(self, target: bytes) -> None:
-        self.target += target
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self.repeated |= name in self.headers
-        self.headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        # The parser forgets it when the message is complete, as one without a body is at once.
-        self.keep_alive = self.parser.should_keep_alive()
+    def check_beginning(self, data: bytes) -> None:
+        """Raises BadHead if a head that begins with `data` can't become a good one."""
+        if len(data) >= HEAD_BYTES_MAX:
+            raise BadHead(f"the head is over {HEAD_BYTES_MAX} bytes", 431)
+        if _BARE_LINE_FEED.search(data):
+            # What ends where must not depend on who reads it.
+            raise BadHead("a line ends without a carriage return")
 
 
 def _parse(data: bytes) -> Head:
-    if data.startswith(b"PRI * HTTP/2"):
+    """A hot head, of the plainest form that HTTP allows. Everything else is COLD: a whole parser looks at it."""
+    hot = _HOT.match(data)
+    if hot is None or not _FIELDS.fullmatch(data, hot.end()):
         return COLD
-    fields = _Fields()
-    parser = fields.parser
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserUpgrade:
+    fields = _FIELD.findall(data, hot.end())
+    headers = {name.lower(): value.rstrip(b" \t") for name, value in fields}
+    old = hot[3] == b"0"
+    connection = headers.get(b"connection", b"").lower()
+    host = headers.get(b"host")
+    length = headers.get(b"content-length", b"0")
+    expect = headers.get(b"expect", b"").lower()
+    if (
+        len(headers) < len(fields)
+        or b"transfer-encoding" in headers
+        or b"upgrade" in headers
+        or connection not in (b"", b"keep-alive", b"close")
+        or (host is None and not old)
+        or (host is not None and not _HOST.fullmatch(host))
+        or not _LENGTH.fullmatch(length)
+        or expect not in (b"", b"100-continue")
+    ):
         return COLD
-    except httptools.HttpParserError as error:
-        raise BadHead(str(error) or type(error).__name__) from None
-    if fields.begun != 1:
-        raise BadHead("a head ends before its empty line")
-    headers = fields.headers
-    if b"host" not in headers and parser.get_http_version() != "1.0":
-        raise BadHead("the Host header is missing")
-    # Whatever is unusual, Hypercorn is asked: repeated headers, chunked bodies, other methods and paths.
-    if fields.repeated or b"transfer-encoding" in headers or b"upgrade" in headers:
-        return COLD
-    operation, urls = _operation(parser.get_method(), fields.target)
-    length = int(headers.get(b"content-length", b"0"))
-    if operation is Operation.COLD or (length and operation is not Operation.EVENTS):
+    operation, urls = _operation(hot)
+    if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
     key = headers.get(b"idempotency-key")
+    keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(
         operation,
-        length,
-        fields.keep_alive,
-        headers.get(b"expect", b"").lower() == b"100-continue",
+        int(length),
+        keep_alive,
+        expect == b"100-continue" and not old,
         EventHeaders(
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-encoding", b"").decode("latin-1"),
@@ -150,22 +150,22 @@ def _parse(data: bytes) -> Head:
             headers.get(b"cookie", b"").decode("latin-1"),
         ),
         headers.get(b"if-none-match", b"").decode("latin-1"),
+        says_keep_alive=old and keep_alive,
     )
 
 
-def _operation(method: bytes, target: bytes) -> tuple[Operation, tuple[str, ...]]:
-    if method == b"POST" and target == b"/v1/events":
+def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...]]:
+    if hot[1].startswith(b"POST"):
         return Operation.EVENTS, ()
-    if method == b"GET":
-        if target == b"/healthz":
-            return Operation.HEALTH, ()
-        path, _, query = target.partition(b"?")
-        if path == b"/v1/counts":
-            fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-            urls = tuple(value for name, value in fields if name == "url")
-            if 1 <= len(urls) <= COUNT_URLS_HOT_MAX:
-                return Operation.COUNTS, urls
-    return Operation.COLD, ()
+    if hot[2] is None:
+        return Operation.HEALTH, ()
+    try:
+        fields = parse_qsl(hot[2].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
+    except ValueError:
+        return Operation.COLD, ()
+    urls = tuple(value for name, value in fields if name == "url")
+    hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX
+    return (Operation.COUNTS if hot_read else Operation.COLD), urls
 
 
 class Responses:
@@ -174,7 +174,7 @@ class Responses:
     def __init__(self) -> None:
         self._second = 0
         self._date = ""
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[tuple[int, str, bytes], bytes] = {}
 
     def make(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None) -> bytes:
         """The bytes of `answer`, with the headers that `extra` adds to its own."""
@@ -183,14 +183,14 @@ class Responses:
             self._second = now
             self._date = formatdate(now, usegmt=True)
             self._known.clear()
-        if extra:
-            return self._make(answer, keep_alive, extra)
-        common = keep_alive and answer.status < 300 and len(answer.body) <= RESPONSE_CACHE_BYTES_MAX
-        response = self._known.get(answer.body) if common else None
+        if extra or answer.headers or not keep_alive or len(answer.body) > RESPONSE_CACHE_BYTES_MAX:
+            return self._make(answer, keep_alive, extra or {})
+        kind = answer.status, answer.content_type, answer.body
+        response = self._known.get(kind)
         if response is None:
             response = self._make(answer, keep_alive, {})
-            if common and len(self._known) < RESPONSE_CACHE_MAX:
-                self._known[answer.body] = response
+            if len(self._known) < RESPONSE_CACHE_MAX:
+                self._known[kind] = response
         return response
 
     def _make(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:

@@ -109,6 +109,10 @@ class Metrics:
             "handler",
             {r.name: r.faults for r in engine.handlers.registered},
         )
+        yield _counter(
+            "likd_listener_faults", "Times that who waited for an acknowledgement failed.", manager.listener_faults
+        )
+        yield _counter("likd_request_faults", "Requests and connections that failed inside likd.", self.web.faults)
         yield _gauge("likd_connections", "Open connections.", self.web.seats.open)
         yield _counter("likd_connections_refused", "Connections closed for want of a seat.", self.web.seats.refused)
         yield _gauge("likd_urls_watched", "Distinct URLs that are watched live.", engine.hub.urls_watched)

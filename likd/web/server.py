@@ -58,6 +58,11 @@ class WebServer:
         self.addresses = [address(listener, "http" if tls is None else "https") for listener in listeners]
         """The URLs that are listened on."""
 
+    @property
+    def faults(self) -> int:
+        """Hot requests and their connections that ended because of a fault of likd's own."""
+        return self._express.faults
+
     def stop(self) -> None:
         """Take no more connections, and end the ones there are."""
         self._stopping.set()

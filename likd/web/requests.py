@@ -1,0 +1,186 @@
+"""The hot requests: what is answered at once, with the next group, or by a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
+
+import structlog
+import trio
+
+from likd.events import Outcome, Submission
+from likd.web.access import EVERYONE, Caller, Gate
+from likd.web.answer import Answer, answer_problem, conditional
+from likd.web.connection import Exchange
+from likd.web.gathering import Gathering
+from likd.web.http1 import KEEP_ALIVE, Head, Operation, Responses
+from likd.web.operations import Operations
+from likd.web.problem import Problem
+from likd.web.room import Room
+from likd.web.tokens import Role
+
+INLINE_BYTES_MAX = 1 << 16
+"""Bodies over this size are read in a task of their own, which lets others in between."""
+
+Send: TypeAlias = Callable[[Exchange, bytes], None]
+Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
+"""What answers a request, or takes its events."""
+
+log = structlog.get_logger(__name__)
+
+
+class HotRequests:
+    """Answers POST /v1/events, GET /v1/counts for few URLs and GET /healthz by calling `send` with the bytes.
+
+    At most `long_requests_max` are answered by tasks of their own at a time. `drop` is called with one that
+    will have no answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        operations: Operations,
+        gate: Gate,
+        room: Room,
+        long_requests_max: int,
+        send: Send,
+        drop: Callable[[Exchange], None],
+    ) -> None:
+        self._operations = operations
+        self._gate = gate
+        self._room = room
+        self._responses = Responses()
+        self._send = send
+        self._drop = drop
+        self._gathering = Gathering(operations, self._responses, send)
+        self._long_requests = 0
+        self._long_requests_max = long_requests_max
+        self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
+        self.submit = self._gathering.submit
+        """Submit the single events that were gathered since the last time."""
+        self.faults = 0
+        """Requests that could not be answered because of a fault of likd's own."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer the requests that take longer, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            async for exchange, work in self._long:
+                nursery.start_soon(self._answer_later, exchange, work)
+
+    def begin(self, exchange: Exchange, address: str) -> bool:
+        """Answer a request from `address`, now or later; whether a task of its own does it."""
+        head, body = exchange.head, exchange.body
+        assert body is not None
+        if head.says_keep_alive:
+            exchange.headers = KEEP_ALIVE
+        try:
+            if exchange.problem is not None:
+                raise exchange.problem
+            return self._answer(exchange, head, body, address)
+        except Problem as problem:
+            self._fill(exchange, answer_problem(problem))
+        except Exception as error:
+            self._fail(exchange, error)
+        return False
+
+    def admit(self, announced: Exchange) -> Problem | None:
+        """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
+        head = announced.head
+        caller = EVERYONE
+        try:
+            caller = self._gate.recognize(head.credentials, Role.PUBLIC)
+            if head.length > self._operations.body_limit(caller):
+                raise self._operations.too_large(caller)
+            if not self._room.take(head.length):
+                raise Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
+        except Problem as problem:
+            _add_headers(announced, caller)
+            return problem
+        return None
+
+    def _answer(self, exchange: Exchange, head: Head, body: bytes, address: str) -> bool:
+        """Answer, or raise Problem; whether a task does it."""
+        caller = EVERYONE
+        health = head.operation is Operation.HEALTH
+        if not self._gate.lets_everyone(head.credentials):
+            caller = self._gate.admit(address, head.credentials, Role.NOBODY if health else Role.PUBLIC)
+            _add_headers(exchange, caller)
+        if health:
+            self._fill(exchange, self._operations.health())
+            return False
+        if head.operation is Operation.COUNTS:
+            answer = self._operations.counts_nowait(head.urls, caller)
+            if answer is None:
+                return self._do_later(exchange, partial(self._counts, head, caller))
+            self._fill(exchange, conditional(answer, head.if_none_match))
+            return False
+        event = self._operations.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
+        if event is not None:
+            self._gathering.add(exchange, event)
+            return False
+        if len(body) > INLINE_BYTES_MAX:
+            return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
+        return self._read(exchange, head, body, caller)
+
+    async def _counts(self, head: Head, caller: Caller) -> Answer:
+        return conditional(await self._operations.counts(head.urls, caller), head.if_none_match)
+
+    def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
+        submission = self._operations.read(body, head.events, caller)
+        if head.plain and submission.size == 1 and not submission.acts:
+            ((kind, (url,)),) = submission.events.items()
+            self._gathering.add(exchange, (kind, url))
+            return False
+        answering = self._operations.submit_nowait(submission)
+        if answering is None:
+            return self._do_later(exchange, partial(self._operations.submit, submission))
+        self._fill_when_settled(exchange, answering)
+        return False
+
+    def _do_later(self, exchange: Exchange, work: Work) -> bool:
+        # Counted until they are done: a client that goes away leaves its request running.
+        if self._long_requests >= self._long_requests_max:
+            raise Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
+        self._long_requests += 1
+        self._long_in.send_nowait((exchange, work))
+        return True
+
+    async def _answer_later(self, exchange: Exchange, work: Work) -> None:
+        try:
+            done = await work()
+            if isinstance(done, Answer):
+                self._fill(exchange, done)
+            else:
+                self._fill_when_settled(exchange, done)
+        except Problem as problem:
+            self._fill(exchange, answer_problem(problem))
+        except Exception as error:
+            self._fail(exchange, error)
+        except BaseException:
+            # Cancelled: without an answer the client must not wait.
+            self._drop(exchange)
+            raise
+        finally:
+            self._long_requests -= 1
+
+    def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
+        def settled(outcome: Outcome) -> None:
+            self._fill(exchange, self._operations.answer(outcome))
+
+        submission.on_settled(settled)
+
+    def _fill(self, exchange: Exchange, answer: Answer) -> None:
+        self._send(exchange, self._responses.make(answer, keep_alive=exchange.keep_alive, extra=exchange.headers))
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        """One request's fault must reach nobody else."""
+        self.faults += 1
+        log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        self._fill(exchange, answer_problem(Problem(500, "the request could not be answered")))
+
+
+def _add_headers(exchange: Exchange, caller: Caller) -> None:
+    if caller.headers:
+        exchange.headers = {**exchange.headers, **caller.headers}
