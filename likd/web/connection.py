@@ -129,9 +129,14 @@ class Connection:
         self._last = False
 
     @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to do for the connection before something is received or answered."""
+        return not self._data and not self._ended and self.state is State.HEADS and len(self._owed) < PIPELINE_MAX
+
+    @property
     def resting(self) -> bool:
-        """Whether nothing is under way: the connection waits for its next request, or is over for good."""
-        return not (self._data or self._owed or self._ended) and self.state is State.HEADS
+        """Whether it waits for its next request, and nobody waits for it."""
+        return self.quiet and not self._owed
 
     @property
     def wants_input(self) -> bool:
@@ -183,8 +188,6 @@ class Connection:
         The state is `HANDED_OVER` then, if what follows is for somebody else, who gets `rest`.
         """
         while self.state is State.HEADS and self._data and not self._held and len(self._owed) < PIPELINE_MAX:
-            if self._announced is not None:
-                return None
             data = self._data
             if data[0] < 0x20:
                 if data[0] == _TLS_HANDSHAKE:
@@ -213,9 +216,10 @@ class Connection:
                 self._data = data[stop:]
                 self.deadline = now + self._timeouts.head_seconds
                 return self._begin(Exchange(head, data[end:stop]))
-            self._data = data[end:]
-            self._announced = Exchange(head, None)
-            return self._announced
+            if self._announced is None:
+                self._announced = Exchange(head, None)
+                return self._announced
+            return None
         if self.state is State.BODY and not self._missing:
             return self._complete_body()
         return None
@@ -227,7 +231,7 @@ class Connection:
         announced.admitted = self._missing = announced.head.length
         self._become(State.BODY)
         self.deadline = now + BODY_SECONDS + self._missing / BODY_BYTES_PER_SECOND
-        data, self._data = self._data, b""
+        data, self._data = self._data[self._data.index(b"\r\n\r\n") + 4 :], b""
         self._take_body(data)
         return announced.head.expects_continue and not data
 

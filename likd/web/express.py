@@ -29,6 +29,8 @@ RECEIVE_BODY_BYTES = 1 << 20
 HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
 """Takes a connection, what was read of it, and what gives its seat back."""
 
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+
 log = structlog.get_logger(__name__)
 
 
@@ -44,7 +46,7 @@ class Client:
         """Gives its seat back."""
         self.http = http
         self.output = b""
-        self.interest: int = select.EPOLLIN
+        self.interest: int = _IN
         self.queued = False
         """Whether there is more to do for it than to wait for its next request, and it is in line for that."""
 
@@ -97,7 +99,7 @@ class ExpressLane:
         self._faults = 0
         self._epoll = select.epoll()
         for fd in self._listeners:
-            self._epoll.register(fd, select.EPOLLIN)
+            self._epoll.register(fd, _IN)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. When run again after a fault, connections are found as they were."""
@@ -160,9 +162,9 @@ class ExpressLane:
 
     def _ready(self, client: Client, events: int) -> None:
         """Do what the client's socket is ready for (bits of epoll)."""
-        if events & select.EPOLLOUT:
+        if events & _OUT:
             self._flush(client)
-        if events & select.EPOLLIN:
+        if events & _IN:
             self._receive(client)
         elif events & (select.EPOLLERR | select.EPOLLHUP):
             self._close(client)
@@ -189,8 +191,8 @@ class ExpressLane:
         http = client.http
         while not client.output and (exchange := http.next(self._now)) is not None:
             self._begin(client, exchange)
-        if http.resting and client.interest == select.EPOLLIN and not client.output:
-            return
+            if http.quiet and client.interest == _IN and not client.output:
+                return
         if http.state is State.HANDED_OVER:
             self._hand_over(client)
         elif http.spoke_tls:
@@ -217,7 +219,7 @@ class ExpressLane:
         if client.http.state in FINAL:
             return
         wants_input = client.http.wants_input and not client.output
-        interest = (select.EPOLLIN if wants_input else 0) | (select.EPOLLOUT if client.output else 0)
+        interest = (_IN if wants_input else 0) | (_OUT if client.output else 0)
         if interest != client.interest:
             client.interest = interest
             self._epoll.modify(client.socket.fileno(), interest)
@@ -229,9 +231,11 @@ class ExpressLane:
             if exchange.admitted:
                 self._room.give_back(exchange.admitted)
                 exchange.admitted = 0
-            client.output += client.http.answer(exchange, response, self._now)
-            self._flush(client)
-            if client.output or not client.http.resting or client.interest != select.EPOLLIN:
+            out = client.http.answer(exchange, response, self._now)
+            if out:
+                client.output += out
+                self._flush(client)
+            if client.output or not client.http.quiet or client.interest != _IN:
                 self._enlist(client)
         except Exception as error:
             self._failed(client, error)
@@ -246,8 +250,10 @@ class ExpressLane:
         except OSError:
             self._close(client)
             return
-        client.output = client.output[sent:]
-        if client.output:
+        if sent == len(client.output):
+            client.output = b""
+        else:
+            client.output = client.output[sent:]
             client.http.delay(self._now)
 
     def _enlist(self, client: Client) -> None:
@@ -344,7 +350,7 @@ class ExpressLane:
                 continue
             http = Connection(self._heads, self._timeouts, self._now)
             self._clients[sock.fileno()] = Client(sock, peer[0], leave, http)
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self._epoll.register(sock.fileno(), _IN)
 
     async def _sweep(self) -> None:
         """Once a second: connections whose deadline has passed, and listeners that had to pause."""
@@ -358,7 +364,7 @@ class ExpressLane:
                     except Exception as error:
                         self._failed(client, error)
             for fd in self._listeners:
-                self._epoll.modify(fd, select.EPOLLIN)
+                self._epoll.modify(fd, _IN)
 
     def _expire(self, client: Client) -> None:
         refused = None if client.output else client.http.expire(self._now)

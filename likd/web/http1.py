@@ -70,7 +70,7 @@ class Head:
 
     @plain.default
     def _plain(self) -> bool:
-        return self.events.plain
+        return self.operation is Operation.EVENTS and self.events.plain
 
 
 COLD = Head(Operation.COLD)

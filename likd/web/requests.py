@@ -78,7 +78,17 @@ class HotRequests:
         try:
             if exchange.problem is not None:
                 raise exchange.problem
-            return self._answer(exchange, head, body, address)
+            caller = EVERYONE
+            if not self._gate.lets_everyone(head.credentials):
+                need = Role.NOBODY if head.operation is Operation.HEALTH else Role.PUBLIC
+                caller = self._gate.admit(address, head.credentials, need)
+                _add_headers(exchange, caller)
+            if head.plain and caller.role is not Role.PUBLIC:
+                event = self._operations.recall(body)
+                if event is not None:
+                    self._gathering.add(exchange, event)
+                    return False
+            return self._answer(exchange, head, body, caller)
         except Problem as problem:
             self._fill(exchange, answer_problem(problem))
         except Exception as error:
@@ -100,14 +110,9 @@ class HotRequests:
             return problem
         return None
 
-    def _answer(self, exchange: Exchange, head: Head, body: bytes, address: str) -> bool:
+    def _answer(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         """Answer, or raise Problem; whether a task does it."""
-        caller = EVERYONE
-        health = head.operation is Operation.HEALTH
-        if not self._gate.lets_everyone(head.credentials):
-            caller = self._gate.admit(address, head.credentials, Role.NOBODY if health else Role.PUBLIC)
-            _add_headers(exchange, caller)
-        if health:
+        if head.operation is Operation.HEALTH:
             self._fill(exchange, self._operations.health())
             return False
         if head.operation is Operation.COUNTS:
@@ -115,10 +120,6 @@ class HotRequests:
             if answer is None:
                 return self._do_later(exchange, partial(self._counts, head, caller))
             self._fill(exchange, conditional(answer, head.if_none_match))
-            return False
-        event = self._operations.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
-        if event is not None:
-            self._gathering.add(exchange, event)
             return False
         if len(body) > INLINE_BYTES_MAX:
             return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
