@@ -130,18 +130,22 @@ def test_who_speaks_tls_is_noticed() -> None:
     assert connection.state is State.CLOSED
 
 
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [(b"GET /healthz HTTP/1.1\nHost: a\n\n", 400), (b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES_MAX, 431)],
-)
-def test_a_head_that_can_not_become_good_is_refused_at_once(data: bytes, status: int) -> None:
+def test_a_head_without_end_is_refused() -> None:
     connection = new()
-    connection.receive(data, 0.0)
+    connection.receive(b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES_MAX, 0.0)
     (refused,) = begin(connection)
 
     assert refused.problem is not None
-    assert refused.problem.status == status
+    assert refused.problem.status == 431
     assert connection.state is State.ENDING
+
+
+def test_a_bare_line_feed_is_for_the_other_lane_to_judge() -> None:
+    connection = new()
+    connection.receive(b"GET /healthz HTTP/1.1\nHost: a\n\n", 0.0)
+
+    assert connection.next(0.0) is None
+    assert connection.state is State.HANDED_OVER
 
 
 PIECES = [

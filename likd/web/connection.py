@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from likd.web.http1 import HEAD_BYTES_MAX, BadHead, Head, Heads, Operation
+from likd.web.http1 import HEAD_BYTES_MAX, Head, Heads, Operation
 from likd.web.problem import Problem
 from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS
 
@@ -199,13 +199,11 @@ class Connection:
                     self._data = data.lstrip(b"\r\n")
                     continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            try:
-                if end == 3:
-                    self._heads.check_beginning(data)
-                    return None
-                head = self._heads.read(data[:end])
-            except BadHead as error:
-                return self.refuse(Problem(error.status, str(error)))
+            if end == 3 and len(data) >= HEAD_BYTES_MAX:
+                return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
+            head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
+            if head is None:
+                return None
             if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
                 return None
             if head.operation is Operation.COLD:

@@ -34,14 +34,6 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
-class BadHead(ValueError):
-    """A request head that breaks HTTP/1.1; the message says how, `status` what is answered."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Operation(Enum):
     """What a request asks for: one of the hot operations, or anything else."""
 
@@ -77,16 +69,18 @@ COLD = Head(Operation.COLD)
 
 
 class Heads:
-    """Reads heads. Clients repeat theirs to the letter, so what was parsed is remembered by its bytes."""
+    """Reads heads. Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
+
+    A head that breaks HTTP is COLD, too: what is said of it is for a whole parser to decide.
+    """
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
     def read(self, data: bytes) -> Head:
-        """The head that `data` is, up to and with its empty line. Raises BadHead."""
+        """The head that `data` is, up to and with its empty line."""
         head = self._known.get(data)
         if head is None:
-            self.check_beginning(data)
             head = _parse(data)
             if head.events.idempotency_key is None and len(data) <= HEAD_CACHE_BYTES_MAX:
                 if len(self._known) >= HEAD_CACHE_MAX:
@@ -94,13 +88,9 @@ class Heads:
                 self._known[data] = head
         return head
 
-    def check_beginning(self, data: bytes) -> None:
-        """Raises BadHead if a head that begins with `data` can't become a good one."""
-        if len(data) >= HEAD_BYTES_MAX:
-            raise BadHead(f"the head is over {HEAD_BYTES_MAX} bytes", 431)
-        if _BARE_LINE_FEED.search(data):
-            # What ends where must not depend on who reads it.
-            raise BadHead("a line ends without a carriage return")
+    def read_beginning(self, data: bytes) -> Head | None:
+        """COLD if a head that begins with `data` can't become a hot one, None if it may."""
+        return COLD if _BARE_LINE_FEED.search(data) else None
 
 
 def _parse(data: bytes) -> Head:
