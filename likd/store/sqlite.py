@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
 from likd.events import UNLIKES, Counts, Rows, add
 from likd.store import Fold, Increments, Merged, StoreError, Unit, likings
 from likd.store.history import History, Retention
+from likd.store.leaders import Leaders
 from likd.store.staging import open_stage, stage
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -39,6 +40,7 @@ class SqliteStore:
     def __init__(self, path: Path, source: str, retention: Retention | None = None) -> None:
         self._path = path
         self._history = History(retention or Retention())
+        self._leaders = Leaders()
         self._source = source
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
@@ -50,6 +52,8 @@ class SqliteStore:
         return await self._in_thread(self._open, tuple(names), limiter=self._writing)
 
     async def apply(self, increments: Increments) -> None:
+        if self._leaders.due:
+            await self._in_thread(self._tend, limiter=self._writing)
         await self._in_thread(self._apply, increments, limiter=self._writing)
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
@@ -100,6 +104,8 @@ class SqliteStore:
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # Pages that nothing needs any more are not written once again for it.
+        connection.execute("PRAGMA secure_delete = FAST")
         return connection
 
     def _open(self, names: tuple[str, ...]) -> int:
@@ -110,10 +116,8 @@ class SqliteStore:
         for name in names:
             if name not in there:
                 self._writer.execute(f'ALTER TABLE counts ADD COLUMN "{name}" INTEGER NOT NULL DEFAULT 0')
-            self._index(name, f'"{name}"')
-        if {"likes", "unlikes"} <= set(names):
-            self._index("net", "likes - unlikes")
         self._names = names
+        self._make(self._leaders.open(self._writer, (*names, "net") if {"likes", "unlikes"} <= set(names) else names))
         self._history.open(self._writer, names)
         open_stage(self._writer, names)
         if self._reader is None:
@@ -121,14 +125,17 @@ class SqliteStore:
             self._reader.execute("PRAGMA query_only = ON")
         return self._applied(self._writer)
 
-    def _index(self, name: str, value: str) -> None:
-        # Most URLs have few kinds of counts: indexes without the zeros stay small and cheap to keep.
-        assert self._writer is not None
-        self._writer.execute(f'CREATE INDEX IF NOT EXISTS "top_{name}" ON counts ({value} DESC, url) WHERE {value} > 0')
-
     def _applied(self, connection: sqlite3.Connection) -> int:
         row = connection.execute("SELECT table_id FROM applied WHERE source = ?", (self._source,)).fetchone()
         return row[0] if row else 0
+
+    def _tend(self) -> None:
+        self._make(self._leaders.ill_sized(_open_or_raise(self._writer)))
+
+    def _make(self, leaders: Iterable[str]) -> None:
+        for name in leaders:
+            with self._transaction() as connection:
+                self._leaders.make(connection, name)
 
     def _apply(self, increments: Increments) -> None:
         with self._transaction() as connection:
@@ -145,6 +152,7 @@ class SqliteStore:
 
     def _add(self, connection: sqlite3.Connection, rows: Rows) -> None:
         stage(connection, self._names, rows)
+        self._leaders.wrote(len(rows))
         columns = ", ".join(f'"{name}"' for name in self._names)
         growth = ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in self._names)
         connection.execute(
@@ -233,10 +241,9 @@ class SqliteStore:
             return self._applied(connection), likings.read(connection, keys)
 
     def _top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        value = "likes - unlikes" if by == "net" else f'"{by}"'
-        query = f"{self._select} WHERE {value} > 0 ORDER BY {value} DESC, url LIMIT ?"
         with self._snapshot() as connection:
-            return self._applied(connection), list(self._rows(connection.execute(query, (limit,))).items())
+            ranked = self._leaders.read(connection, self._select, by, limit)
+            return self._applied(connection), list(self._rows(ranked).items())
 
     def _read_history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         with self._snapshot() as connection:
@@ -268,7 +275,7 @@ class SqliteStore:
         columns = ", ".join(f'"{name}"' for name in self._names)
         return f"SELECT url, {columns} FROM counts"
 
-    def _rows(self, cursor: sqlite3.Cursor) -> Rows:
+    def _rows(self, cursor: Iterable[Any]) -> Rows:
         names = self._names
         return {url: {name: n for name, n in zip(names, counts, strict=True) if n} for url, *counts in cursor}
 

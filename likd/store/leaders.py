@@ -1,0 +1,125 @@
+"""The top lists of the embedded store: for each count an index of the URLs that have the most of it.
+
+A row that grows moves in each index it is in, from one page to another of its own. In indexes of ten million URLs
+that took nine tenths of a transaction. So an index of many URLs is bounded: it has its *leaders* only, some of a
+hundred, which few rows of a transaction are among.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+LEADERS = 50_000
+"""An index is made for so many, or for one URL of SHARE where that is more."""
+SHARE = 50
+SLACK = 4
+"""It is made anew when it has so many times as many, or only that part of them."""
+DRAWS = 20_000
+"""Rows drawn at random to find the bound of an index: near enough, and no scan of the table."""
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS leaders (name TEXT PRIMARY KEY, value INTEGER NOT NULL, url TEXT NOT NULL);"
+
+_DRAW = """
+WITH RECURSIVE draws (id, left) AS (
+    SELECT 1 + abs(random() % ?1), ?2 UNION ALL SELECT 1 + abs(random() % ?1), left - 1 FROM draws WHERE left > 1
+)
+SELECT {value}, url FROM draws CROSS JOIN counts USING (id)
+    WHERE {value} > 0 ORDER BY {value} DESC, url LIMIT 1 OFFSET ?2 * ?3 / ?1
+"""
+
+Bound: TypeAlias = tuple[int, str] | None
+"""The last that an index has, by value and URL; None if it has all that are above 0."""
+
+
+class Leaders:
+    """Keeps the indexes in the database of `connection`'s caller, who owns the transactions."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+        self._rows_left = 0
+
+    def open(self, connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
+        """Be ready for indexes of `names`, counts and "net"; which of them are not there and have to be made."""
+        self._values = {name: _value(name) for name in names}
+        # What came before may have left them in any state.
+        self._rows_left = 0
+        connection.execute(_SCHEMA)
+        there = {row[1] for row in connection.execute("PRAGMA index_list(counts)")}
+        return [name for name in self._values if f"top_{name}" not in there]
+
+    def wrote(self, rows: int) -> None:
+        """Note that `rows` rows grew."""
+        self._rows_left -= rows
+
+    @property
+    def due(self) -> bool:
+        """Whether so many rows grew that the indexes want to be looked at."""
+        return self._rows_left <= 0
+
+    def ill_sized(self, connection: sqlite3.Connection) -> list[str]:
+        """The names of indexes with too many leaders or too few; it is due again when as many rows grew."""
+        wanted = self._wanted(connection)
+        self._rows_left = wanted
+        return [name for name in self._values if not self._is_well(connection, name, wanted)]
+
+    def make(self, connection: sqlite3.Connection, name: str) -> None:
+        """Make the index `name`, anew if it is there, for as many leaders as it ought to have now."""
+        value = self._values[name]
+        bound = self._draw_bound(connection, value)
+        connection.execute(f'DROP INDEX IF EXISTS "top_{name}"')
+        connection.execute("DELETE FROM leaders WHERE name = ?", (name,))
+        if bound is not None:
+            connection.execute("INSERT INTO leaders VALUES (?, ?, ?)", (name, *bound))
+        connection.execute(f'CREATE INDEX "top_{name}" ON counts ({value} DESC, url) WHERE {_among(value, bound)}')
+
+    def read(self, connection: sqlite3.Connection, select: str, by: str, limit: int) -> list[Any]:
+        """What `select` says of the `limit` URLs with the most of `by`, highest first, ties by URL."""
+        value = _value(by)
+        order = f"ORDER BY {value} DESC, url LIMIT ?"
+        bound = self._bound(connection, by)
+        found = connection.execute(f"{select} WHERE {_among(value, bound)} {order}", (limit,)).fetchall()
+        if len(found) < limit and bound is not None:
+            # More are asked for than the index has: rare, and the table is read for it.
+            found = connection.execute(f"{select} WHERE {_among(value, None)} {order}", (limit,)).fetchall()
+        return found
+
+    def _draw_bound(self, connection: sqlite3.Connection, value: str) -> Bound:
+        wanted, urls = self._wanted(connection), _urls(connection)
+        if urls <= SLACK * wanted:
+            return None
+        row = connection.execute(_DRAW.format(value=value), (urls, DRAWS, wanted)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def _is_well(self, connection: sqlite3.Connection, name: str, wanted: int) -> bool:
+        bound = self._bound(connection, name)
+        among = f'FROM counts INDEXED BY "top_{name}" WHERE {_among(self._values[name], bound)}'
+        (size,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 {among} LIMIT ?)", (SLACK * wanted + 1,)
+        ).fetchone()
+        return (wanted // SLACK <= size or bound is None) and size <= SLACK * wanted
+
+    def _wanted(self, connection: sqlite3.Connection) -> int:
+        return max(LEADERS, _urls(connection) // SHARE)
+
+    def _bound(self, connection: sqlite3.Connection, name: str) -> Bound:
+        row = connection.execute("SELECT value, url FROM leaders WHERE name = ?", (name,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+
+def _urls(connection: sqlite3.Connection) -> int:
+    """About how many URLs there are: some may have become parts of others."""
+    return connection.execute("SELECT max(id) FROM counts").fetchone()[0] or 0
+
+
+def _value(by: str) -> str:
+    return "likes - unlikes" if by == "net" else f'"{by}"'
+
+
+def _among(value: str, bound: Bound) -> str:
+    """The condition to be in an index. SQLite takes an index for a query only if both say it in the same words."""
+    if bound is None:
+        return f"{value} > 0"
+    least, last = bound[0], bound[1].replace("'", "''")
+    return f"({value} > {least} OR ({value} = {least} AND url <= '{last}'))"
