@@ -147,6 +147,12 @@ class Config:
         "LIKINGS",
         "Pairs of actor and URL of which it is kept in memory whether the one likes the other.",
     )
+    store_cache: int = _setting(
+        values.number(int, 1, 1_000_000),
+        64,
+        "MIB",
+        "Memory in which the embedded store keeps what it writes to, at most; it grows with use.",
+    )
     keep_minutes: int = _setting(
         values.number(int, 1, 100_000), 48, "HOURS", "How long the store keeps counts per minute."
     )

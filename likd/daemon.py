@@ -148,7 +148,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
 
 def _sqlite(config: Config) -> SqliteStore:
     retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
-    return SqliteStore(config.data_dir / DATABASE, identity.source(config.data_dir), retention)
+    source = identity.source(config.data_dir)
+    return SqliteStore(config.data_dir / DATABASE, source, retention, cache_mib=config.store_cache)
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:

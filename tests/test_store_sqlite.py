@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,45 @@ async def test_urls_with_characters_that_json_and_sql_escape_are_stored_as_they_
     urls = [f"https://example.com/{end}" for end in ("?a\\b", "'", '"', "%22?\\\\u0041", "?{}[]`~", "é", "\U0001f44d")]
     await store.apply(increments(1, {url: {"likes": n} for n, url in enumerate(urls, start=1)}))
     assert await store.read(urls) == (1, {url: {"likes": n} for n, url in enumerate(urls, start=1)})
+
+
+async def test_every_commit_is_flushed_to_the_disk_and_memory_is_as_much_as_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: list[sqlite3.Connection] = []
+
+    class Spied(sqlite3.Connection):
+        def __init__(self, *args: object, **settings: object) -> None:
+            super().__init__(*args, **settings)  # type: ignore[arg-type]
+            connections.append(self)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Spied))
+    store = SqliteStore(path, "here", cache_mib=7)
+    await store.open(NAMES)
+    await store.apply(increments(1, {A: {"likes": 1}}))
+    full = 2
+    for connection in connections:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (full,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connections[0].execute("PRAGMA cache_size").fetchone() == (-7 * 1024,)
+    await store.aclose()
+
+
+async def test_the_log_is_cut_back_when_an_outside_reader_has_gone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "WAL_BYTES", 64 << 10)
+    log = path.with_name(path.name + "-wal")
+    store = SqliteStore(path, "here")
+    await store.open(NAMES)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM counts").fetchone()
+        for table in range(1, 11):
+            await store.apply(increments(table, {f"{A}{table}/{n}": {"likes": 1} for n in range(200)}))
+        assert log.stat().st_size > 256 << 10
+    for table in (11, 12):
+        await store.apply(increments(table, {A: {"likes": 1}}))
+    assert log.stat().st_size <= 64 << 10
+    await store.aclose()
 
 
 async def test_two_data_directories_share_a_database_each_with_its_mark(path: Path, store: SqliteStore) -> None:

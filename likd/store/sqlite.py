@@ -17,6 +17,10 @@ from likd.store.leaders import Leaders
 from likd.store.staging import open_stage, stage
 
 BUSY_TIMEOUT_SECONDS = 5.0
+CACHE_MIB = 64
+WAL_BYTES = 64 << 20
+"""So much is written to the log before it is brought into the database: a page that changes again meanwhile is brought
+there once. A log that an outside reader made longer is cut back to this when the reader has gone."""
 T = TypeVar("T")
 
 _SCHEMA = """
@@ -32,16 +36,20 @@ class SqliteStore:
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied. Writes are durable when they return. One
-    connection writes, one transaction at a time; the other reads, one read at a time.
+    connection writes, one transaction at a time; the other reads, one read at a time. The one that writes keeps
+    up to `cache_mib` MiB of the database in memory.
     """
 
     kind = "sqlite"
 
-    def __init__(self, path: Path, source: str, retention: Retention | None = None) -> None:
+    def __init__(
+        self, path: Path, source: str, retention: Retention | None = None, *, cache_mib: int = CACHE_MIB
+    ) -> None:
         self._path = path
         self._history = History(retention or Retention())
         self._leaders = Leaders()
         self._source = source
+        self._cache_mib = cache_mib
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -111,6 +119,10 @@ class SqliteStore:
     def _open(self, names: tuple[str, ...]) -> int:
         if self._writer is None:
             self._writer = self._connect()
+            (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
+            self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
+            self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         self._writer.executescript(_SCHEMA + likings.SCHEMA)
         there = {row[1] for row in self._writer.execute("PRAGMA table_info(counts)")}
         for name in names:
