@@ -6,11 +6,54 @@ import sys
 import threading
 import time
 import traceback
+from typing import NamedTuple
 
+import attrs
 import structlog
 import trio
 
 log = structlog.get_logger(__name__)
+
+
+class Seen(NamedTuple):
+    """What a look found out, in seconds, each 0 if there is nothing to say."""
+
+    stood: float
+    """So long the process did not run at all."""
+    blocked: float
+    """So long the event loop has not turned by now."""
+    went_on: float
+    """It turns again after so long."""
+
+
+@attrs.define
+class Looks:
+    """Tells a blocked event loop from a process that stood still, by looks that come every `limit` / 4 seconds.
+
+    A process that is stopped (SIGSTOP), or whose machine is, uses no processor time, and does not look either:
+    what a look is late by, less what was used meanwhile, is no fault of the event loop.
+    """
+
+    limit: float
+    _at: float
+    _used: float
+    _beat: float
+    _stood: float = 0.0
+    _reported: float | None = None
+
+    def look(self, now: float, used: float, beat: float) -> Seen:
+        """What is to say at `now`, with `used` seconds of processor time and the last turn at `beat`."""
+        stood = max(0.0, now - self._at - self.limit / 4 - (used - self._used))
+        # It may have stood still before or after a new beat.
+        self._stood = stood + (self._stood if beat == self._beat else 0.0)
+        self._at, self._used, self._beat = now, used, beat
+        blocked = went_on = 0.0
+        if self._reported is not None and beat != self._reported:
+            went_on, self._reported = beat - self._reported, None
+        late = now - beat - self._stood
+        if late >= self.limit and self._reported is None:
+            blocked, self._reported = late, beat
+        return Seen(stood if stood >= self.limit else 0.0, blocked, went_on)
 
 
 class Watchdog:
@@ -42,15 +85,14 @@ class Watchdog:
             self._stop.set()
 
     def _watch(self, loop: int, stop: threading.Event) -> None:
-        reported_beat = None
+        looks = Looks(self._limit, time.monotonic(), time.process_time(), self._beat_at)
         while not stop.wait(self._limit / 4):
-            beat = self._beat_at
-            if reported_beat is not None and beat != reported_beat:
-                log.warning("event loop goes on", blocked_seconds=round(beat - reported_beat, 3))
-                reported_beat = None
-            late = time.monotonic() - beat
-            if late >= self._limit and reported_beat is None:
-                reported_beat = beat
+            seen = looks.look(time.monotonic(), time.process_time(), self._beat_at)
+            if seen.stood:
+                log.warning("the process did not run", seconds=round(seen.stood, 3))
+            if seen.went_on:
+                log.warning("event loop goes on", blocked_seconds=round(seen.went_on, 3))
+            if seen.blocked:
                 self.blocked += 1
                 self.last_stack = "".join(traceback.format_stack(sys._current_frames().get(loop)))
-                log.error("event loop is blocked", seconds=round(late, 3), stack=self.last_stack)
+                log.error("event loop is blocked", seconds=round(seen.blocked, 3), stack=self.last_stack)
