@@ -86,6 +86,17 @@ async def test_a_file_grows_by_appends_and_can_be_cut(disk: RealDisk) -> None:
     await file.close()
 
 
+async def test_a_cut_is_on_disk_when_it_returns(disk: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await disk.create("log")
+    await file.append(b"onetwo", sync=True)
+    synced: list[tuple[int, int]] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda fd: synced.append((os.fstat(fd).st_ino, os.fstat(fd).st_size)))
+    await file.truncate(3)
+    assert synced == [((disk.path / "log").stat().st_ino, 3)]
+    await file.close()
+
+
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("size", [4, INLINE_BYTES_MAX + 1])
 @pytest.mark.parametrize("kernel", [False, True])

@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd import batchfile
+from likd import batchfile, journal
 from likd.config import Config
 from likd.engine import Engine, open_engine
 from likd.events import Accepted, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.handlers import Handler, Handlers, Impressions, Likes
-from tests.sim.disk import SimDisk
+from likd.journal import Entry
+from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
 
 CONFIG = Config(table_limit=10, flush_interval=5, pool_size=5, write_tolerance=1e6)
@@ -94,6 +96,31 @@ async def test_what_waits_together_is_one_group_with_one_fsync(autojump_clock: M
         for submission in submissions:
             await submission.settled()
         assert world.disk.operations - before <= 6
+
+
+async def test_a_group_is_written_whole_and_once_although_its_event_manager_crashes(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Handmade()
+    append = SimFile.append
+    written: list[bytes] = []
+    async with world.engine() as engine:
+        (manager,) = [child for child in engine.root.children if child.name == "event manager"]
+
+        async def crash_meanwhile(file: SimFile, data: bytes, *, sync: bool) -> None:
+            manager.crash("a test")
+            await append(file, data, sync=sync)
+            written.append(data)
+
+        monkeypatch.setattr(SimFile, "append", crash_meanwhile)
+        accepted = await submit(engine, likes(*range(25)))
+        monkeypatch.undo()
+        assert (accepted, manager.restarts) == (Accepted(25), 1)
+        entries = [message for data in written for _, message in journal.read(data) if isinstance(message, Entry)]
+        assert [entry.part for entry in entries] == [0, 1, 2]
+        assert len({entry.group for entry in entries}) == 1
+        await engine.drain()
+    assert len(world.store.rows) == 25
 
 
 async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: MockClock) -> None:
