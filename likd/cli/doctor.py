@@ -17,11 +17,13 @@ import click
 import trio
 
 from likd.config import Config, ConfigError, load
+from likd.store.sqlite import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
 FSYNC_SECONDS_GOOD = 0.005
 FSYNC_SECONDS_MAX = 0.05
 FSYNCS = 50
+LOG_TIMES_MAX = 4
 YEAR_MIN = 2026
 
 Finding = tuple[str, str, str]
@@ -132,6 +134,14 @@ def _store(config: Config) -> Iterator[Finding]:
             "ok",
             "store",
             f"sqlite {sqlite3.sqlite_version}, {urls:,} URLs, {database.stat().st_size / 2**20:.1f} MiB",
+        )
+    log = database.with_name(database.name + "-wal")
+    log_bytes = log.stat().st_size if log.exists() else 0
+    if log_bytes > LOG_TIMES_MAX * WAL_BYTES:
+        yield (
+            "warn",
+            "store's log",
+            f"{log} has {log_bytes / 2**20:.0f} MiB: a program that reads on and on keeps it from being cut",
         )
 
 

@@ -1,7 +1,7 @@
 """The top lists of the embedded store: for each count an index of the URLs that have the most of it.
 
 A row that grows moves in each index it is in, from one page to another of its own. In indexes of ten million URLs
-that took nine tenths of a transaction. So an index of many URLs is bounded: it has its *leaders* only, some of a
+that took most of a transaction. So an index of many URLs is bounded: it has its *leaders* only, some of a
 hundred, which few rows of a transaction are among.
 """
 
