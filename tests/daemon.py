@@ -102,7 +102,7 @@ class Client:
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         status = int(first.split()[1])
-        length = int(headers.get("content-length", "-1")) if status >= 200 and status != 304 else 0
+        length = int(headers.get("content-length", "-1")) if status >= 200 and status not in (204, 304) else 0
         while len(self._data) < length or length < 0:
             if not self._more():
                 assert length < 0, "the body is cut short"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
-import time
+import secrets
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -15,7 +13,9 @@ from likd.config import Config
 from likd.events import Act, Events
 from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.limits import RateLimit
+from likd.web.logins import Logins
 from likd.web.problem import Problem
+from likd.web.refusals import Refusals
 from likd.web.tokens import Role, Tokens
 
 PUBLIC_EVENTS_MAX = 100
@@ -23,10 +23,10 @@ PUBLIC_EVENTS_MAX = 100
 PUBLIC_BODY_BYTES_MAX = 1 << 18
 """Their body: each of them with a URL as long as it may be."""
 COOKIE = "likd_admin"
+SESSIONS_SENT_MAX = 4
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
-SESSION_SECONDS = 7 * 86_400
-_SESSION = re.compile(r"(\d{1,12})\.[0-9a-f]{64}", re.ASCII)
+_TOKENS = "--write-tokens-file, --admin-token-file"
 
 _CORS = {
     "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After",
@@ -50,6 +50,9 @@ class Credentials:
     cookie: str = attrs.field(default="", repr=False)
 
 
+NO_CREDENTIALS = Credentials()
+
+
 @attrs.frozen
 class Caller:
     """A caller that was let in: its role, its name for limits, and the headers of the answer."""
@@ -69,11 +72,16 @@ class Gate:
     All is open to all as long as there is neither a token nor a public site. Pages of other origins are let
     in if they are on a public site, among `origins`, or on this machine as the daemon is. Who needs no token because
     the daemon is only reached from its own machine has to call it by a name of that machine: a page on the internet
-    can give its own name the machine's address (DNS rebinding).
+    can give its own name the machine's address (DNS rebinding). What is refused is told to `refusals`; `logins` are the
+    browsers that may do what the admin token may.
     """
 
-    def __init__(self, config: Config, tokens: Tokens) -> None:
+    def __init__(
+        self, config: Config, tokens: Tokens, *, logins: Logins | None = None, refusals: Refusals | None = None
+    ) -> None:
         self._tokens = tokens
+        self.logins = logins or Logins(secrets.token_bytes())
+        self._refusals = refusals or Refusals()
         self._sites = Hosts(config.public_sites)
         self._origins = frozenset(origin.lower() for origin in config.origins)
         self._local = is_loopback(config.bind.host)
@@ -84,17 +92,17 @@ class Gate:
         self._knows_host = lru_cache(maxsize=1024)(self._is_own_host)
         self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
-        self._logins = RateLimit(LOGIN_RATE, LOGIN_BURST)
+        self._attempts = RateLimit(LOGIN_RATE, LOGIN_BURST)
         self._known_origin = lru_cache(maxsize=1024)(self._knows_origin)
         self.refused = {"401": 0, "403": 0, "429": 0}
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
         """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""
-        caller = self.recognize(credentials, need)
+        caller = self.recognize(credentials, need, peer)
         limit = self._token_limit if caller.name else self._address_limit
-        if limit is None or self.open or caller.role is Role.NOBODY:
+        if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
             return caller
-        name = caller.name or caller_of(self._proxies.client(peer, credentials.forwarded_for))
+        name = caller.name or caller_of(self._client(peer, credentials))
         left = limit.take(name)
         headers = {
             **caller.headers,
@@ -102,23 +110,23 @@ class Gate:
             "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
         }
         if not left.allowed:
-            self.refused["429"] += 1
+            self._tell_limit(caller, name, peer, credentials)
             headers["Retry-After"] = str(max(1, left.reset_seconds))
             raise Problem(429, "too many requests from this caller", headers=headers)
         return Caller(caller.role, name, headers)
 
-    def recognize(self, credentials: Credentials, need: Role) -> Caller:
+    def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
         if self.lets_everyone(credentials):
             return EVERYONE
         headers = self.cross_origin(credentials)
         if need is Role.NOBODY:
             return Caller(Role.NOBODY, headers=headers)
-        role, name = self._identify(credentials, headers)
-        if not self.allows(role, need):
-            self._refuse_role(role, need, headers)
+        role, name = self._identify(credentials, headers, peer)
+        if role < need:
+            self._refuse_role(role, need, headers, name or self._client(peer, credentials))
         if not name and self._inside and not self._knows_host(credentials.host):
-            self.refused["403"] += 1
+            self._tell("403", "the Host is no name of this machine", credentials.host, "--origins")
             raise Problem(
                 403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
             )
@@ -127,14 +135,17 @@ class Gate:
     def charge(self, caller: Caller) -> bool:
         """One message more of a caller that was let in; whether it had it left."""
         limit = self._address_limit if caller.role is Role.PUBLIC else self._token_limit
-        return not caller.name or limit is None or limit.take(caller.name).allowed
+        if not caller.name or limit is None or limit.take(caller.name).allowed:
+            return True
+        self._tell_limit(caller, caller.name)
+        return False
 
-    def allows(self, role: Role, need: Role) -> bool:
-        """Whether `role` may do what needs `need`.
-
-        Where there is neither an admin token nor a public site, who is on this machine sees the inside.
-        """
-        return role >= need or (self._inside and need >= Role.WRITER)
+    def allows(self, caller: Caller, need: Role) -> bool:
+        """Whether a caller that was let in may do what needs `need`."""
+        if caller.role >= need:
+            return True
+        self._tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
+        return False
 
     def lets_everyone(self, credentials: Credentials) -> bool:
         """Whether it need not be asked who this is."""
@@ -144,6 +155,7 @@ class Gate:
         """Raises Problem unless the caller may post these events; they count against its limit."""
         if caller.role is Role.PUBLIC:
             if size > PUBLIC_EVENTS_MAX:
+                self._tell("403", f"over {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
                 raise Problem(403, f"without a token a request has at most {PUBLIC_EVENTS_MAX} events")
             for urls in events.values():
                 self.check_urls(caller, urls)
@@ -158,7 +170,7 @@ class Gate:
         if caller.role is Role.PUBLIC:
             for url in urls:
                 if _host(url) not in self._sites:
-                    self.refused["403"] += 1
+                    self._tell("403", "the site is not public", _host(url), "--public-sites")
                     members = {"field": "url", "expected": "a URL of a public site"}
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
@@ -168,29 +180,48 @@ class Gate:
         if not origin:
             return {}
         if not self._known_origin(origin, credentials.host):
-            self.refused["403"] += 1
+            self._tell("403", "pages of this origin are not let in", origin, "--origins")
             raise Problem(403, "pages of this origin are not let in", members={"field": "Origin"})
         return {"Access-Control-Allow-Origin": origin, **_CORS, **(_PREFLIGHT if preflight else {})}
 
     def limit_login(self, peer: str, credentials: Credentials) -> None:
         """Count an attempt at the token. Raises Problem if there were too many."""
-        if not self._logins.take(caller_of(self._proxies.client(peer, credentials.forwarded_for))).allowed:
-            self.refused["429"] += 1
+        client = self._client(peer, credentials)
+        if not self._attempts.take(caller_of(client)).allowed:
+            self._tell("429", "too many attempts at the login", client, "the right token")
             raise Problem(429, "too many attempts", headers={"Retry-After": "10"})
 
-    def login(self, token: str) -> str | None:
+    def login(self, token: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> str | None:
         """The value of the session cookie for whoever knows the admin token, else None."""
-        if self._tokens.role(token.encode()) is not Role.ADMIN:
-            self.refused["401"] += 1
+        if self._tokens.role(token.encode(errors="replace")) is not Role.ADMIN:
+            self._tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
             return None
-        return self._session(int(time.time()) + SESSION_SECONDS)
+        return self.logins.begin()
+
+    def logout(self, credentials: Credentials) -> None:
+        """End the session of the cookie. Raises Problem for a page that is not our own."""
+        if not _is_own_page(credentials):
+            self._tell("403", "only our own pages log out", credentials.origin, "no setting")
+            raise Problem(403, "only the daemon's own pages log out", members={"field": "Origin"})
+        for session in _sessions(credentials.cookie):
+            self.logins.end(session)
+
+    def resource_policy(self, referer: str, host: str) -> str:
+        """Who may embed what is made for other pages: any, if pages elsewhere could use it, else the ones let in."""
+        if self._sites or self._origins:
+            return "cross-origin"
+        scheme, _, rest = referer.partition("://")
+        return "cross-origin" if self._known_origin(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
 
     @property
     def wants_login(self) -> bool:
         """Whether the dashboard is only for those who know the admin token."""
         return bool(self._tokens.admin) or not (self._local or self.open)
 
-    def _identify(self, credentials: Credentials, headers: Mapping[str, str]) -> tuple[Role, str]:
+    def _client(self, peer: str, credentials: Credentials) -> str:
+        return self._proxies.client(peer, credentials.forwarded_for)
+
+    def _identify(self, credentials: Credentials, headers: Mapping[str, str], peer: str) -> tuple[Role, str]:
         """The role, and the token's name for its limits. Raises Problem for a token that there is not."""
         if credentials.authorization:
             scheme, _, token = credentials.authorization.partition(" ")
@@ -199,20 +230,18 @@ class Gate:
             if role is not None:
                 return role, "token " + hashlib.blake2b(secret, digest_size=8).hexdigest()
             if not self.open:
-                self._refuse_role(Role.NOBODY, Role.PUBLIC, headers)
-        if self.open:
+                self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
+        if self.open or self._inside:
             return Role.ADMIN, ""
-        # A page of another origin, though of the same site, is not whom the cookie was given to.
-        own_page = not credentials.origin or _is_of_host(credentials.origin, credentials.host)
-        if credentials.cookie and own_page and self._session_holds(credentials.cookie):
+        if credentials.cookie and _is_own_page(credentials) and self._has_session(credentials.cookie):
             return Role.ADMIN, ""
         return (Role.PUBLIC if self._sites else Role.NOBODY), ""
 
-    def _refuse_role(self, role: Role, need: Role, headers: Mapping[str, str]) -> None:
+    def _refuse_role(self, role: Role, need: Role, headers: Mapping[str, str], name: str) -> None:
         if role > Role.PUBLIC:
-            self.refused["403"] += 1
+            self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
             raise Problem(403, f"this needs the {need.name.lower()} token", headers=headers)
-        self.refused["401"] += 1
+        self._tell("401", "a token is needed, and none that is known was sent", name, _TOKENS)
         raise Problem(
             401,
             "a token is needed, and none that is known was sent",
@@ -225,22 +254,27 @@ class Gate:
     def _knows_origin(self, origin: str, host: str) -> bool:
         if _is_of_host(origin, host):
             return True
+        if not (origin.isascii() and origin.isprintable()):
+            # It would be told back.
+            return False
         name = _name_of(origin.partition("://")[2])
         if "*" in self._origins or origin.lower() in self._origins or (self._sites and name in self._sites):
             return True
         return self._local and is_loopback(name)
 
-    def _session(self, until: int) -> str:
-        digest = hmac.new(self._tokens.admin[0], b"likd session %d" % until, hashlib.sha256).hexdigest()
-        return f"{until}.{digest}"
+    def _has_session(self, cookies: str) -> bool:
+        return bool(self._tokens.admin) and any(self.logins.holds(session) for session in _sessions(cookies))
 
-    def _session_holds(self, cookies: str) -> bool:
-        for pair in cookies.split(";"):
-            name, _, value = pair.strip().partition("=")
-            match = _SESSION.fullmatch(value) if name == COOKIE and self._tokens.admin else None
-            if match is not None and int(match[1]) >= time.time():
-                return hmac.compare_digest(self._session(int(match[1])), value)
-        return False
+    def _tell(self, status: str, reason: str, name: str, setting: str) -> None:
+        self.refused[status] += 1
+        self._refusals.tell(reason, name, setting)
+
+    def _tell_limit(self, caller: Caller, name: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> None:
+        setting = "--address-rate" if caller.role is Role.PUBLIC or not caller.name else "--token-rate"
+        if credentials.forwarded_for and not caller.name and not self._proxies.trusts(peer):
+            # A proxy that is not known as one: its visitors are one caller.
+            setting = "--trusted-proxies"
+        self._tell("429", "too many requests from this caller", name, setting)
 
     def _is_own_host(self, host: str) -> bool:
         """Whether `host` can only mean this machine; what has no dot is no name that the internet gives."""
@@ -248,6 +282,17 @@ class Gate:
         if "*" in self._origins or any(_is_of_host(origin, host) for origin in self._origins):
             return True
         return is_loopback(name) or ("." not in name and ":" not in name) or name.endswith(".localhost")
+
+
+def _is_own_page(credentials: Credentials) -> bool:
+    """Whether no page of another origin asks. One of the same site is not whom the cookie was given to, either."""
+    return not credentials.origin or _is_of_host(credentials.origin, credentials.host)
+
+
+def _sessions(cookies: str) -> list[str]:
+    """The values of our cookie: browsers send several, if several were set for different paths."""
+    pairs = [pair.strip().partition("=") for pair in cookies.split(";")]
+    return [value for name, _, value in pairs if name == COOKIE][:SESSIONS_SENT_MAX]
 
 
 def _is_of_host(origin: str, host: str) -> bool:

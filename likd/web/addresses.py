@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPV6_CALLER_BITS = 64
 """Whoever has one IPv6 address has as many as they like: a network of this length is one caller."""
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?", re.ASCII)
+_HOP = re.compile(r"\[?([0-9A-Fa-f:.]+)(?:%[\w.~-]+)?\]?|(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):[0-9]{0,5}", re.ASCII)
 
 
 class Proxies:
@@ -17,17 +20,23 @@ class Proxies:
         self._networks = [ip_network(network, strict=False) for network in networks]
 
     def client(self, peer: str, forwarded_for: str) -> str:
-        """The address that a request came from: the last one in the chain that is not such a proxy."""
+        """The address that a request came from: the last one in the chain that is not such a proxy.
+
+        A hop may have a port or brackets; an empty one is none. Of one that can't be read ("unknown") all that can be
+        told is who passed it on, and that is the caller then: what stands before it may be made up.
+        """
         address = peer
         if not self._networks:
             return address
         for hop in reversed(forwarded_for.split(",")):
             if not self.trusts(address):
                 break
-            try:
-                address = str(ip_address(hop.strip()))
-            except ValueError:
+            if not hop.strip():
+                continue
+            told = _hop(hop)
+            if told is None:
                 break
+            address = told
         return address
 
     def trusts(self, address: str) -> bool:
@@ -52,6 +61,14 @@ class Hosts:
         return self._all or host in self._names or (bool(self._suffixes) and host.endswith(self._suffixes))
 
 
+def valid_host(value: str) -> bool:
+    """Whether `value` is what a Host header may have: a name or an address, IPv6 in brackets, and maybe a port."""
+    match = _HOST.fullmatch(value)
+    if match is None or int(match[2] or 0) > 65535:
+        return False
+    return match[1] is None or _parse(match[1]) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`."""
     parsed = _parse(host.strip("[]"))
@@ -73,3 +90,10 @@ def _parse(address: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
+
+
+def _hop(text: str) -> str | None:
+    """The address in an element of X-Forwarded-For, None if there is none."""
+    match = _HOP.fullmatch(text.strip().strip('"'))
+    parsed = _parse(match[1] or match[2] or match[3]) if match is not None else None
+    return None if parsed is None else str(parsed)

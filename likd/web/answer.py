@@ -11,8 +11,11 @@ from likd.web.problem import CONTENT_TYPE, Problem
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
 )
-SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-"""What every answer says to browsers."""
+SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Vary": "Origin"}
+"""What every answer says to browsers: each might be another for another origin, be it that it has none."""
+
+EMBEDDED_VARY = "Origin, Referer"
+"""What an answer depends on that pages embed: see Gate.resource_policy."""
 
 
 @attrs.frozen

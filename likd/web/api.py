@@ -18,11 +18,12 @@ from likd.store import StoreError
 from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.admin import Admin
-from likd.web.answer import Answer, EventHeaders, conditional
+from likd.web.answer import EMBEDDED_VARY, Answer, EventHeaders, conditional
 from likd.web.bodies import read_body
 from likd.web.door import caller, needs
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.query import query_value, query_values
 from likd.web.reads import Reads
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
@@ -39,6 +40,11 @@ def respond(answer: Answer) -> Response:
     return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
 
 
+def asked(name: str, default: str = "") -> str:
+    """A parameter of the query."""
+    return query_value(request.query_string, name, default)
+
+
 def add_api(
     app: QuartTrio,
     *,
@@ -47,6 +53,7 @@ def add_api(
     admin: Admin,
     status: StatusBoard,
     bounds: Bounds,
+    gate: Gate,
     sessions: LiveSessions,
 ) -> None:
     """Add everything under /v1, /healthz and /readyz, and the badge."""
@@ -65,31 +72,29 @@ def add_api(
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
-        answer = await operations.counts(request.args.getlist("url"), caller())
+        answer = await operations.counts(query_values(request.query_string, "url"), caller())
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/v1/history")
     @needs(Role.PUBLIC)
     async def get_history() -> Response:
-        args = request.args
-        answer = await reads.history(
-            caller(), args.get("url", ""), args.get("unit", "hour"), args.get("last", ""), args.get("until", "")
-        )
+        answer = await reads.history(caller(), asked("url"), asked("unit", "hour"), asked("last"), asked("until"))
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/badge.svg")
     @needs(Role.PUBLIC)
     async def get_badge() -> Response:
-        args = request.args
-        answer = await reads.badge(caller(), args.get("url", ""), args.get("by", "likes"), args.get("label", ""))
-        answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        answer = await reads.badge(caller(), asked("url"), asked("by", "likes"), asked("label"))
+        policy = gate.resource_policy(request.headers.get("Referer", ""), request.headers.get("Host", ""))
+        answer.headers["Cross-Origin-Resource-Policy"] = policy
+        answer.headers["Vary"] = EMBEDDED_VARY
         answer.headers["Content-Security-Policy"] = "default-src 'none'"
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/v1/top")
     @needs(Role.WRITER)
     async def get_top() -> Response:
-        answer = await operations.top(request.args.get("by", "likes"), request.args.get("limit", "10"))
+        answer = await operations.top(asked("by", "likes"), asked("limit", "10"))
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/v1/export")

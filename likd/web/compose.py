@@ -20,9 +20,12 @@ from likd.web.api import add_api, add_metrics
 from likd.web.app import create_app
 from likd.web.faultpoint import add_fault_point
 from likd.web.listeners import open_listeners
+from likd.web.logins import FILE as LOGINS
+from likd.web.logins import Logins
 from likd.web.operations import Operations
 from likd.web.pages import add_pages
 from likd.web.reads import Reads
+from likd.web.refusals import Refusals
 from likd.web.room import Room
 from likd.web.seats import Seats
 from likd.web.server import WebServer
@@ -51,7 +54,9 @@ async def compose_web(
     writing = UrlRules(config.same_schemes, config.drop_parameters)
     keys = ActorKeys(secret)
     await follow_rules(engine.store, reading, keys)
-    gate = Gate(config, tokens)
+    refusals = Refusals()
+    logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
+    gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
     operations = Operations(
         intake=engine.intake,
@@ -87,6 +92,7 @@ async def compose_web(
         admin=Admin(operations, merger, engine.totals, engine.store, reading, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
+        gate=gate,
         sessions=sessions,
     )
     add_pages(app, gate=gate, operations=operations, names=engine.handlers.counts)
@@ -99,7 +105,7 @@ async def compose_web(
         listeners=await open_listeners(config.bind),
         tls=tls,
         hub=engine.hub,
-        seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies)),
+        seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals),
         room=Room(config.bodies_bytes_max),
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from quart import Response, g, request, websocket
+from quart.typing import ResponseTypes
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 
 from likd.web.access import Caller, Credentials, Gate
+from likd.web.addresses import valid_host
 from likd.web.answer import SECURITY
 from likd.web.bodies import limit_body
 from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problem import Problem
+from likd.web.target import NO_PATH
 from likd.web.tokens import Role
 
 LOGIN_BYTES_MAX = 4096
@@ -42,6 +45,22 @@ def caller() -> Caller:
 def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
     """Put `gate` before all views of `app`."""
 
+    def check(asked: BaseRequestWebsocket) -> None:
+        """Raises Problem for a head that no view should see."""
+        # As the express lane does; h11 is more lenient.
+        hosts = asked.headers.getlist("Host")
+        if len(set(hosts)) > 1 or (hosts and not valid_host(hosts[0]) and (hosts[0] or asked.http_version >= "1.1")):
+            raise Problem(400, "the Host is not a host", headers=CLOSE, members={"field": "Host"})
+        size = sum(len(name) + len(value) for name, value in asked.headers.items()) + len(asked.query_string)
+        if size > HEAD_BYTES_MAX:
+            raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
+        path: str = asked.scope["path"]
+        if path == NO_PATH:
+            raise Problem(400, "the request target has no path")
+        if path.startswith("//"):
+            # It would be another name of the path that follows, for all who guard paths.
+            raise Problem(404, "there is no such path")
+
     def let_in(asked: BaseRequestWebsocket) -> Role:
         view = app.view_functions.get(asked.endpoint or "")
         # A path that there is not is nobody's secret.
@@ -51,30 +70,40 @@ def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 
     @app.before_request
     async def before_request() -> Response | None:
-        # As the express lane does; h11 is more lenient.
+        if request.method == "OPTIONS" and request.scope["path"] == NO_PATH:
+            return Response(b"", 204)
+        check(request)
         if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
             raise Problem(400, "Content-Length and Transfer-Encoding exclude each other", headers=CLOSE)
-        if sum(len(name) + len(value) for name, value in request.headers.items()) > HEAD_BYTES_MAX:
-            raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
         if request.method == "OPTIONS" and request.url_rule is not None:
-            return Response(status=204, headers=gate.cross_origin(credentials(request), preflight=True))
+            headers = gate.cross_origin(credentials(request), preflight=True)
+            headers["Allow"] = ", ".join(sorted(request.url_rule.methods or ()))
+            # Quart never ends an answer that was given no body at all, and so its connection could not go on.
+            return Response(b"", 204, headers)
         needed = let_in(request)
         limit_body(LOGIN_BYTES_MAX if needed is Role.NOBODY else body_limit(caller()))
         return None
 
     @app.before_websocket
     async def before_websocket() -> None:
+        check(websocket)
         let_in(websocket)
 
     @app.after_request
     async def after_request(response: Response) -> Response:
-        for name, value in SECURITY.items():
+        told: dict[str, str] = {**SECURITY, **(g.caller.headers if "caller" in g else {})}
+        for name, value in told.items():
             response.headers.setdefault(name, value)
         if tls:
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        if "caller" in g:
-            response.headers.update(g.caller.headers)
+        if response.status_code in (204, 304):
+            # It would be that of the answer which is not sent (RFC 9110, 8.6).
+            response.headers.pop("Content-Length", None)
         return response
+
+    @app.after_websocket
+    async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
+        return await after_request(response) if isinstance(response, Response) else response
 
 
 def credentials(asked: BaseRequestWebsocket) -> Credentials:

@@ -234,7 +234,7 @@ class Operations:
 
     def check_limit(self, limit: str) -> int:
         """`limit` as a number within the limits of a top list."""
-        if not (limit.isdecimal() and len(limit) <= 9 and 1 <= int(limit) <= TOP_LIMIT_MAX):
+        if not (limit.isdecimal() and limit.isascii() and len(limit) <= 9 and 1 <= int(limit) <= TOP_LIMIT_MAX):
             expected = f"a whole number from 1 to {TOP_LIMIT_MAX}"
             raise Problem(422, f"limit is {short(limit)}", members={"field": "limit", "expected": expected})
         return int(limit)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import PurePath
-from urllib.parse import parse_qs
 
 import msgspec
-from quart import Response, redirect, render_template, request
+import structlog
+from quart import Response, has_request_context, redirect, render_template, request
 from quart_trio import QuartTrio
 
 from likd import __version__
-from likd.web.access import COOKIE, SESSION_SECONDS, Gate
-from likd.web.answer import Answer, conditional
+from likd.web.access import COOKIE, Gate
+from likd.web.answer import EMBEDDED_VARY, Answer, conditional
 from likd.web.bodies import read_body
 from likd.web.door import caller, credentials, needs
+from likd.web.logins import SESSION_SECONDS
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.query import query_value
 from likd.web.tokens import Role
 
 _TYPES = {
@@ -31,6 +33,8 @@ _CSP = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 SCRIPT_CACHE = "public, max-age=300"
+
+log = structlog.get_logger(__name__)
 
 
 def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tuple[str, ...]) -> None:
@@ -50,10 +54,10 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
         headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
         return Response(body, headers=headers, content_type="text/html; charset=utf-8")
 
-    def asset(name: str, cache: str) -> Response:
+    def asset(name: str, cache: str, policy: str = "same-origin") -> Response:
         if name not in assets:
             raise Problem(404, "there is no such file")
-        headers = {"Cache-Control": cache, "Cross-Origin-Resource-Policy": "cross-origin"}
+        headers = {"Cache-Control": cache, "Cross-Origin-Resource-Policy": policy}
         answer = Answer(200, assets[name], _TYPES[PurePath(name).suffix], headers)
         answer = conditional(answer, request.headers.get("If-None-Match", ""))
         return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
@@ -66,7 +70,7 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @app.get("/url")
     @needs(Role.ADMIN)
     async def url_page() -> Response:
-        (href,) = operations.readable([request.args.get("url", "")], caller())
+        (href,) = operations.readable([query_value(request.query_string, "url")], caller())
         return await page("url.html", url=href, names=names)
 
     @app.get("/demo")
@@ -87,13 +91,17 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @app.post("/login")
     @needs(Role.NOBODY)
     async def login() -> Response:
-        gate.limit_login(request.remote_addr or "", credentials(request))
-        form = parse_qs((await read_body()).decode("latin-1"))
-        session = gate.login(form.get("token", [""])[0])
+        peer, shown = request.remote_addr or "", credentials(request)
+        gate.limit_login(peer, shown)
+        session = gate.login(query_value(await read_body(), "token"), peer, shown)
         if session is None:
             response = await page("login.html", wrong=True)
             response.status_code = 401
             return response
+        try:
+            await gate.logins.keep()
+        except OSError as error:
+            log.error("a login can't be kept: it ends with the daemon", fault=str(error))
         away = Response("", 303, headers={"Location": "/"})
         away.set_cookie(
             COOKIE,
@@ -108,6 +116,13 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @app.post("/logout")
     @needs(Role.NOBODY)
     async def logout() -> Response:
+        gate.logout(credentials(request))
+        try:
+            await gate.logins.keep()
+        except OSError as error:
+            log.error("a logout can't be kept", fault=str(error))
+            detail = "the session has ended, but may be back when the daemon starts again: the disk does not take it"
+            raise Problem(503, detail, headers={"Retry-After": "10"}) from None
         away = Response("", 303, headers={"Location": "/login"})
         away.delete_cookie(COOKIE)
         return away
@@ -115,7 +130,10 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, names: tupl
     @app.get("/likd.js")
     @needs(Role.NOBODY)
     async def button() -> Response:
-        return asset("likd.js", SCRIPT_CACHE)
+        policy = gate.resource_policy(request.headers.get("Referer", ""), request.headers.get("Host", ""))
+        script = asset("likd.js", SCRIPT_CACHE, policy)
+        script.headers["Vary"] = EMBEDDED_VARY
+        return script
 
     @app.get("/openapi.json")
     @needs(Role.NOBODY)
@@ -137,4 +155,4 @@ def redirect_to_login() -> Response:
 
 def wants_page() -> bool:
     """Whether the request comes from a person's browser that goes to a page."""
-    return request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    return has_request_context() and request.method == "GET" and "text/html" in request.headers.get("Accept", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from html import escape
@@ -22,6 +23,8 @@ HISTORY_MAX = 2000
 HISTORY_DEFAULT: Mapping[Unit, int] = {"minute": 60, "hour": 48, "day": 30}
 EXPORT_AT_ONCE = 1000
 LABEL_CHARACTERS_MAX = 40
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, and what XML has no place for (XML 1.0, 2.2)."""
 
 BADGE_CACHE = "public, max-age=30"
 
@@ -59,6 +62,8 @@ class Reads:
         by = self.operations.check_by(by)
         if len(label) > LABEL_CHARACTERS_MAX:
             raise _wrong("label", label[:LABEL_CHARACTERS_MAX], f"at most {LABEL_CHARACTERS_MAX} characters")
+        if _CONTROL.search(label):
+            raise _wrong("label", label, "no control characters")
         (href,) = self.operations.readable([url], caller)
         try:
             counts = (await self.totals.counts([href]))[href]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from likd.web.addresses import Proxies, caller_of, is_loopback
+from likd.web.refusals import Refusals
 
 
 class Seats:
@@ -13,10 +14,13 @@ class Seats:
     This machine and trusted proxies, which speak for many, may have them all.
     """
 
-    def __init__(self, connections_max: int, per_address_max: int, proxies: Proxies) -> None:
+    def __init__(
+        self, connections_max: int, per_address_max: int, proxies: Proxies, refusals: Refusals | None = None
+    ) -> None:
         self.connections_max = connections_max
         self._per_address_max = per_address_max
         self._proxies = proxies
+        self._refusals = refusals or Refusals()
         self._taken: dict[str, int] = {}
         self.open = 0
         self.refused = 0
@@ -28,6 +32,9 @@ class Seats:
         many = is_loopback(address) or self._proxies.trusts(address)
         if self.open >= self.connections_max or (taken >= self._per_address_max and not many):
             self.refused += 1
+            full = self.open >= self.connections_max
+            setting = "--connections-max" if full else "--connections-per-address"
+            self._refusals.tell("too many connections", "" if full else caller, setting)
             return None
         self.open += 1
         self._taken[caller] = taken + 1

@@ -161,7 +161,7 @@ class LiveSessions:
         if not self._gate.charge(session.caller):
             raise _Close(POLICY_VIOLATION, "too many messages")
         need = _NEEDS.get(type(op))
-        if need is not None and not self._gate.allows(session.caller.role, need):
+        if need is not None and not self._gate.allows(session.caller, need):
             raise _Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
         try:
             match op:
