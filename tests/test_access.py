@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from likd.config import Config, ConfigError
 from likd.values import Bind
 from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
-from likd.web.addresses import Hosts, Proxies, caller_of
+from likd.web.addresses import Hosts, Proxies, caller_of, valid_host
 from likd.web.limits import RateLimit
+from likd.web.logins import LOGINS_MAX, SESSION_SECONDS, Logins
 from likd.web.problem import Problem
 from likd.web.seats import Seats
 from likd.web.tokens import Role, Tokens, load_tokens, refuse_unsafe
@@ -66,11 +69,19 @@ def test_who_has_too_small_a_token_is_told_so() -> None:
 
 
 def test_on_this_machine_the_inside_is_open_until_there_is_an_admin_token_or_a_public_site() -> None:
-    inside = (Role.WRITER, Role.ADMIN)
-    assert [status(gate(Tokens(write=TOKENS.write)), Credentials(), need) for need in inside] == [200, 200]
-    assert [status(gate(Tokens(), public_sites=SITES), Credentials(), need) for need in inside] == [401, 401]
+    inside = gate(Tokens(write=TOKENS.write))
+    assert {need: status(inside, Credentials(), need) for need in Role} == dict.fromkeys(Role, 200)
+    assert inside.recognize(Credentials(), Role.PUBLIC).role is Role.ADMIN
+    public = gate(Tokens(), public_sites=SITES)
     elsewhere = gate(Tokens(write=TOKENS.write), bind=Bind("0.0.0.0", 1))
-    assert [status(elsewhere, Credentials(), need) for need in inside] == [401, 401]
+    for need in (Role.WRITER, Role.ADMIN):
+        assert (status(public, Credentials(), need), status(elsewhere, Credentials(), need)) == (401, 401)
+
+
+def test_who_is_on_this_machine_has_no_limits_and_shows_a_token_that_there_is_or_none() -> None:
+    inside = gate(Tokens(write=TOKENS.write), address_rate=1.0, address_burst=1)
+    assert [status(inside, Credentials(), Role.PUBLIC) for _ in range(3)] == [200] * 3
+    assert status(inside, bearer("no-such-token-anywhere"), Role.PUBLIC) == 401
 
 
 def test_public_sites_need_no_token_for_their_own_urls() -> None:
@@ -162,6 +173,49 @@ def test_a_session_is_only_for_the_daemons_own_pages() -> None:
         assert status(guarded, credentials, Role.ADMIN) == code
 
 
+def test_a_session_ends_with_its_logout_and_no_page_from_elsewhere_ends_it() -> None:
+    guarded = gate(public_sites=SITES)
+    first, second = (Credentials(cookie=f"a=b; {COOKIE}={guarded.login(ADMIN)}", host="likes.test") for _ in range(2))
+    for origin in ("https://example.com", "https://evil.test", "null"):
+        with pytest.raises(Problem):
+            guarded.logout(attrs.evolve(first, origin=origin))
+    assert status(guarded, first, Role.ADMIN) == 200
+    guarded.logout(attrs.evolve(first, origin="https://likes.test"))
+    assert (status(guarded, first, Role.ADMIN), status(guarded, second, Role.ADMIN)) == (401, 200)
+
+
+async def test_logins_outlive_a_restart_and_logouts_do_too(tmp_path: Path) -> None:
+    path = tmp_path / "logins"
+    logins = Logins(b"key", path)
+    kept, ended = logins.begin(), logins.begin()
+    await logins.keep()
+    assert logins.end(ended)
+    await logins.keep()
+    again = Logins(b"key", path)
+    assert (again.holds(kept), again.holds(ended), again.end(ended)) == (True, False, False)
+    assert not Logins(b"another key", path).holds(kept)
+    assert kept.encode() not in path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_logins_end_in_time_and_are_few() -> None:
+    now = 1000.0
+    logins = Logins(b"key", clock=lambda: now)
+    sessions = [logins.begin() for _ in range(LOGINS_MAX + 1)]
+    assert [logins.holds(session) for session in (sessions[0], sessions[1], sessions[-1])] == [False, True, True]
+    now += SESSION_SECONDS + 1
+    assert not logins.holds(sessions[-1])
+    logins.begin()
+    assert len(logins._until) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b'{"a":"b"}'])
+def test_damaged_logins_are_forgotten(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "logins").write_bytes(data)
+    logins = Logins(b"key", tmp_path / "logins")
+    assert logins.holds(logins.begin())
+
+
 @given(st.text(max_size=60) | st.from_regex(r'"?[0-9]{1,14}\.("|[0-9a-f]{60,70}|\\351|é)*', fullmatch=True))
 def test_no_cookie_makes_trouble(value: str) -> None:
     for cookie in (f"{COOKIE}={value}", f'a="; {COOKIE}="{value}"', value):
@@ -208,6 +262,129 @@ def test_forwarded_addresses_are_believed_of_trusted_proxies_only() -> None:
     assert proxies.client("10.0.0.1", "") == "10.0.0.1"
     assert proxies.client("10.0.0.1", "nonsense") == "10.0.0.1"
     assert Proxies([]).client("10.0.0.1", "198.51.100.7") == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("hop", "address"),
+    [
+        ("198.51.100.7:5678", "198.51.100.7"),
+        ("198.51.100.7:", "198.51.100.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[::ffff:198.51.100.7]:1", "198.51.100.7"),
+        ('"198.51.100.7"', "198.51.100.7"),
+        ('"[2001:db8::1]:443"', "2001:db8::1"),
+        (" 198.51.100.7\t", "198.51.100.7"),
+        ("198.51.100.7, ,", "198.51.100.7"),
+        ("198.51.100.7:5678, 10.9.9.9:80", "198.51.100.7"),
+    ],
+)
+def test_a_hop_may_have_a_port_brackets_and_quotes(hop: str, address: str) -> None:
+    assert Proxies(["10.0.0.0/8"]).client("10.0.0.1", f"192.0.2.1, {hop}") == address
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [
+        "unknown",
+        "_hidden",
+        "198.51.100.7.",
+        "[2001:db8::1",
+        "198.51.100.7:x",
+        "2001:db8::1:443443",
+        "for=1.2.3.4",
+        "1.2.3",
+    ],
+)
+def test_what_stands_before_a_hop_that_cannot_be_read_is_not_believed(hop: str) -> None:
+    proxies = Proxies(["10.0.0.0/8"])
+    assert proxies.client("10.0.0.1", f"192.0.2.1, {hop}") == "10.0.0.1"
+    assert proxies.client("10.0.0.1", f"192.0.2.1, {hop}, 10.0.0.2:80") == "10.0.0.2"
+
+
+@given(st.text(max_size=80) | st.from_regex(r'[\[\]"0-9a-f.:,% ]*', fullmatch=True))
+def test_no_chain_of_hops_makes_trouble(forwarded_for: str) -> None:
+    ip_address(Proxies(["10.0.0.0/8"]).client("10.0.0.1", forwarded_for))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "test",
+        "example.com:8080",
+        "example.com.",
+        "my_host",
+        "xn--e1afmkfd",
+        "127.0.0.1",
+        "[::1]",
+        "[2001:db8::1]:443",
+        "a:",
+    ],
+)
+def test_a_host_is_a_name_or_an_address_and_maybe_a_port(host: str) -> None:
+    assert valid_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "",
+            " ",
+            "a b",
+            "a/b",
+            "a/",
+            "/a",
+            "a?b",
+            "a#b",
+            "a@b",
+            "u:p@b",
+            "a,b",
+            "a, b",
+            "http://a",
+            "a\\b",
+            "a%41",
+            "é",
+        ),
+        *(
+            "a:b",
+            "a:b:c",
+            "a:99999",
+            "a:-1",
+            "a:+1",
+            ":80",
+            "::1",
+            "[::1",
+            "::1]",
+            "[]",
+            "[a]",
+            "[::1]x",
+            "[1.2.3]",
+            "[:]",
+        ),
+        *("a\x00", "a\n", "a\t", "<a>", "a" * 256, "[::1]:x", "a:1:2", "*", "a;b", "a'b", "a\u00a0b"),
+    ],
+)
+def test_what_is_no_host_is_not_taken_for_one(host: str) -> None:
+    assert not valid_host(host)
+
+
+@given(st.text(max_size=30))
+def test_every_host_can_be_judged(host: str) -> None:
+    valid_host(host)
+
+
+def test_what_pages_embed_is_for_pages_that_could_use_it() -> None:
+    local, guarded = gate(Tokens()), gate(bind=Bind("0.0.0.0", 1))
+    for open_to_pages in (gate(public_sites=SITES), gate(origins=("https://app.test",))):
+        assert open_to_pages.resource_policy("", "likes.test") == "cross-origin"
+    assert local.resource_policy("http://localhost:3000/page", "127.0.0.1:8080") == "cross-origin"
+    for referer in ("", "https://evil.test/", "nonsense", "http://localhost.evil.test/"):
+        assert local.resource_policy(referer, "127.0.0.1:8080") == "same-origin"
+        assert guarded.resource_policy(referer, "likes.test") == "same-origin"
 
 
 def test_one_network_of_ipv6_is_one_caller() -> None:

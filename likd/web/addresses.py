@@ -10,7 +10,9 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 IPV6_CALLER_BITS = 64
 """Whoever has one IPv6 address has as many as they like: a network of this length is one caller."""
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?", re.ASCII)
-_HOP = re.compile(r"\[?([0-9A-Fa-f:.]+)(?:%[\w.~-]+)?\]?|(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):[0-9]{0,5}", re.ASCII)
+_ZONE, _PORT = r"(?:%[\w.~-]+)?", r"(?::[0-9]{0,5})?"
+_HOP = re.compile(rf"([0-9.]+){_PORT}|\[([0-9A-Fa-f:.]+){_ZONE}\]{_PORT}|([0-9A-Fa-f:.]+){_ZONE}", re.ASCII)
+"""An element of X-Forwarded-For; some proxies tell the port, and set an IPv6 address in brackets."""
 
 
 class Proxies:
