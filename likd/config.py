@@ -136,7 +136,11 @@ class Config:
         values.number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
     )
     keys_max: int = _setting(
-        values.number(int, 1, 100_000_000), 200_000, "KEYS", "How many Idempotency-Keys are remembered at most."
+        values.number(int, 1, 100_000_000),
+        200_000,
+        "KEYS",
+        "Idempotency-Keys of each token that are remembered at most, some 60 bytes each; of all callers without one"
+        " together a quarter of that.",
     )
     cache_urls_max: int = _setting(
         values.number(int, 1000, 100_000_000), 50_000, "URLS", "URLs whose totals are kept in memory for reads."

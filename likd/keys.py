@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import attrs
-import msgspec
-import structlog
 
-from likd import framing
+from likd import keyline
 from likd.disk import AppendFile, Disk
 from likd.events import Accepted, IdempotencyKey, Outcome, Submission
+from likd.keyline import LINE_KEYS, Line
+from likd.steps import Steps, finish_in_turns
+from likd.taken import Record, Taken, fingerprint, pack
 
 NAME = re.compile(r"keys_(\d{12})")
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
+PUBLIC = "public"
+"""Who owns the keys of all callers without a token."""
+PUBLIC_SHARE = 4
+"""Public callers together may have so much less keys than a token."""
 
-log = structlog.get_logger(__name__)
+LOOK_UPS = 100
+"""Keys that are looked up in one step of a millisecond at most."""
 
 
 class KeyReused(Exception):
     """The key came with another body before."""
 
 
-@attrs.frozen
-class _Taken:
-    digest: bytes
-    size: int
-    at: float
-
-
 class KeyWindow:
-    """The keys of requests in flight, and of those accepted within `window_seconds`, the newest `keys_max`."""
+    """The keys of requests in flight, and of those accepted within `window_seconds`.
+
+    Of each owner the newest `keys_max` are remembered, of all public callers together a share of that. A key is
+    written with its owner before it, and a blank between them: nobody's keys meet another's or push them out.
+    Keys without an owner were noted before there were owners, and answer for everyone but public callers.
+    """
 
     def __init__(self, *, window_seconds: float, keys_max: int, wall_clock: Callable[[], float] = time.time) -> None:
         self._window = window_seconds
         self._keys_max = keys_max
         self._wall_clock = wall_clock
         self._in_flight: dict[str, Submission] = {}
-        self._taken: OrderedDict[str, _Taken] = OrderedDict()
+        self._owners: dict[str, Taken] = {}
 
     def __len__(self) -> int:
-        return len(self._taken)
+        return sum(map(len, self._owners.values()))
 
     def claim(self, submission: Submission) -> Submission:
         """The submission that answers for the key of `submission`: an earlier one, or itself.
@@ -58,11 +62,11 @@ class KeyWindow:
             if earlier.key.digest != key.digest:
                 raise KeyReused
             return earlier
-        taken = self._taken.get(key.key)
+        taken = self._taken(key.key)
         if taken is not None and self._wall_clock() - taken.at < self._window:
-            if taken.digest != key.digest:
+            if taken.digest != key.digest.ljust(len(taken.digest), b"\0"):
                 raise KeyReused
-            submission.settle(Accepted(taken.size))
+            submission.settle(Accepted(taken.events))
             return submission
         self._in_flight[key.key] = submission
         submission.on_settled(lambda outcome: self._settled(key, outcome))
@@ -70,24 +74,36 @@ class KeyWindow:
 
     def remember(self, key: str, digest: bytes, size: int, at: float) -> None:
         """A request with `key` was accepted at `at` (seconds since 1970)."""
-        self._taken[key] = _Taken(digest, size, at)
-        self._taken.move_to_end(key)
-        while len(self._taken) > self._keys_max:
-            self._taken.popitem(last=False)
+        owner, _, name = key.rpartition(" ")
+        self.remember_all(owner, pack(fingerprint(name), digest, size, at))
+
+    def remember_all(self, owner: str, records: bytes) -> None:
+        """Requests of `owner` were accepted, those of `records`, which stand one after the other."""
+        taken = self._owners.get(owner)
+        if taken is None:
+            share = 1 / PUBLIC_SHARE if owner == PUBLIC else 1
+            taken = self._owners[owner] = Taken(max(1, int(self._keys_max * share)))
+        taken.add(records)
+
+    def holds(self, owner: str, print: bytes) -> bool:
+        """Whether the key that `print` stands for is among those remembered of `owner`."""
+        taken = self._owners.get(owner)
+        return taken is not None and taken.get(print) is not None
+
+    def _taken(self, key: str) -> Record | None:
+        owner, _, name = key.rpartition(" ")
+        print = fingerprint(name)
+        for each in (owner,) if owner == PUBLIC else (owner, ""):
+            taken = self._owners.get(each)
+            record = taken.get(print) if taken is not None else None
+            if record is not None:
+                return record
+        return None
 
     def _settled(self, key: IdempotencyKey, outcome: Outcome) -> None:
         del self._in_flight[key.key]
         if isinstance(outcome, Accepted):
             self.remember(key.key, key.digest, outcome.events, self._wall_clock())
-
-
-class _Line(msgspec.Struct, array_like=True, frozen=True):
-    at: float
-    keys: list[tuple[str, bytes, int]]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(_Line)
 
 
 @attrs.define
@@ -100,8 +116,9 @@ class _LogFile:
 class KeyLog:
     """The accepted keys on disk, in files `keys_<id of the first table>` that are dropped as their keys expire.
 
-    It holds at least what the window holds, and at most a file more. Keys of a table are written here before
-    its journal segment, which holds them, too, is dropped.
+    It holds at least what the window holds, and not much more: what other owners' keys than those of the oldest
+    file have made superfluous is left out when the files are written anew. Keys of a table are written here
+    before its journal segment, which holds them, too, is dropped.
     """
 
     def __init__(
@@ -119,23 +136,18 @@ class KeyLog:
         self._wall_clock = wall_clock
         self._files: list[_LogFile] = []
         self._open: AppendFile | None = None
+        self._remembered = KeyWindow(window_seconds=window_seconds, keys_max=keys_max)
 
     async def load(self, names: Iterable[str], window: KeyWindow) -> None:
         """Read the files among `names` into `window`. Raises OSError."""
+        self._remembered = window
+        lines: list[Line] = []
         for name in sorted(filter(NAME.fullmatch, names)):
-            data = await self._disk.read(name)
-            file = _LogFile(name, 0.0, 0)
-            for piece in framing.scan(data):
-                line = _decode(piece)
-                if line is None:
-                    # A torn append is written again: its journal segment is still there.
-                    log.warning("damage in key log", file=name, begin=piece.begin, end=piece.end)
-                    continue
-                for key, digest, size in line.keys:
-                    window.remember(key, digest, size, line.at)
-                file.newest = max(file.newest, line.at)
-                file.keys += len(line.keys)
-            self._files.append(file)
+            found = await self._read(name)
+            newest = max((line.at for line in found), default=0.0)
+            self._files.append(_LogFile(name, newest, sum(line.size for line in found)))
+            lines += found
+        await finish_in_turns(_remember(lines, window))
 
     async def append(self, table: int, keys: Sequence[tuple[IdempotencyKey, int]]) -> None:
         """Make the keys that came with `table` durable. Raises OSError; the call may be repeated."""
@@ -144,9 +156,9 @@ class KeyLog:
         now = self._wall_clock()
         await self._rotate(table, now)
         assert self._open is not None
-        line = _Line(now, [(key.key, key.digest, size) for key, size in keys])
+        lines = await finish_in_turns(_encode(keys, now))
         try:
-            await self._open.append(framing.frame(_encode(line)), sync=True)
+            await self._open.append(lines, sync=True)
         except OSError:
             # What an append that failed left behind is unknown: nothing more is written after it.
             file, self._open = self._open, None
@@ -167,17 +179,86 @@ class KeyLog:
             self._files.pop()
         self._open = await self._disk.create(name)
         self._files.append(_LogFile(name, now, 0))
-        while len(self._files) > 1 and (
-            self._files[0].newest < now - self._window or sum(file.keys for file in self._files[1:]) >= self._keys_max
-        ):
-            await self._disk.remove(self._files[0].name)
-            self._files.pop(0)
+        # Once around at most: what is left then is remembered, all of it.
+        for _ in range(len(self._files) - 1):
+            if self._files[0].newest < now - self._window:
+                await self._disk.remove(self._files[0].name)
+                self._files.pop(0)
+            elif sum(file.keys for file in self._files[1:]) >= self._allowed:
+                await self._renew(self._files[0])
+            else:
+                break
+
+    @property
+    def _allowed(self) -> int:
+        """How many keys the files may hold, the oldest apart.
+
+        One owner's keys are superfluous in their order, file by file. Where there are others, as many superfluous
+        ones may stand between theirs: files are then written anew twice for each key that comes, and not each time.
+        """
+        others = max(0, len(self._remembered) - self._keys_max)
+        return self._keys_max + 2 * others
+
+    async def _renew(self, oldest: _LogFile) -> None:
+        """Leave out of the oldest file what is not remembered any more; what is left goes behind the others."""
+        kept = await finish_in_turns(self._kept(await self._read(oldest.name)))
+        size = sum(line.size for line in kept)
+        data = b"".join(line.encode() for line in kept)
+        newest = self._files[-2]
+        if size and (newest is oldest or newest.keys + size > self._file_keys_max):
+            if size < oldest.keys:
+                await self._disk.write(oldest.name, data)
+                oldest.keys = size
+            self._files.insert(-1, self._files.pop(0))
+            return
+        if size:
+            await self._disk.write(newest.name, await self._disk.read(newest.name) + data)
+            newest.newest = max(newest.newest, oldest.newest)
+            newest.keys += size
+        await self._disk.remove(oldest.name)
+        self._files.pop(0)
+
+    async def _read(self, name: str) -> list[Line]:
+        expired = self._wall_clock() - self._window
+        return await finish_in_turns(keyline.read(await self._disk.read(name), name, expired=expired))
+
+    def _kept(self, lines: Sequence[Line]) -> Steps[list[Line]]:
+        kept: list[Line] = []
+        seen: set[tuple[str, bytes]] = set()
+        looked_up = 0
+        for line in reversed(lines):
+            owned: dict[str, list[bytes]] = {}
+            for owner, records in line.owned.items():
+                for print, record in keyline.records(records):
+                    looked_up += 1
+                    if looked_up % LOOK_UPS == 0:
+                        yield
+                    if (owner, print) not in seen and self._remembered.holds(owner, print):
+                        seen.add((owner, print))
+                        owned.setdefault(owner, []).append(record)
+            if owned:
+                kept.append(Line.of(line.at, owned))
+        return kept[::-1]
 
 
-def _decode(piece: framing.Piece) -> _Line | None:
-    if isinstance(piece, framing.Frame):
-        try:
-            return _decoder.decode(piece.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-    return None
+def _encode(keys: Sequence[tuple[IdempotencyKey, int]], at: float) -> Steps[bytes]:
+    lines: list[bytes] = []
+    for begin in range(0, len(keys), LINE_KEYS):
+        lines.append(keyline.make(keys[begin : begin + LINE_KEYS], at).encode())
+        yield
+    return b"".join(lines)
+
+
+def _remember(lines: list[Line], window: KeyWindow) -> Steps[None]:
+    # What was written anew stands among younger keys, and the oldest are the first to be forgotten.
+    lines.sort(key=attrgetter("at"))
+    lines.reverse()
+    done = 0
+    while lines:
+        line = lines.pop()
+        for owner, records in line.owned.items():
+            window.remember_all(owner, records)
+        done += line.size
+        if done >= LINE_KEYS:
+            done = 0
+            yield

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from pathlib import Path
+from unittest.mock import patch
 
 import attrs
+import msgspec
 import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from likd import framing
+from likd import framing, taken
 from likd.disk import AppendFile, RealDisk
 from likd.events import Accepted, IdempotencyKey, Refused, Submission
+from likd.keyline import LINE_KEYS
 from likd.keys import KEY, KeyLog, KeyReused, KeyWindow
+from likd.taken import Taken
 
 
 @attrs.define
@@ -112,6 +121,66 @@ def test_at_most_so_many_keys_are_remembered_the_newest(clock: Clock) -> None:
     assert [name for name in "abcd" if is_known(window, name)] == ["a", "c", "d"]
 
 
+def test_nobodys_keys_push_out_those_of_another(clock: Clock) -> None:
+    window = window_of(clock, keys_max=8)
+    for number in range(8):
+        window.remember(f"token a {number}", b"body", 1, clock.now)
+    for number in range(1000):
+        window.remember(f"public {number}", b"body", 1, clock.now)
+        window.remember(f"token b {number}", b"body", 1, clock.now)
+    assert all(is_known(window, f"token a {number}") for number in range(8))
+    assert len(window) == 8 + 8 + 2, "public callers have a share of what a token has"
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("other", ["token b k", "public k", "local k"])
+def test_the_same_key_of_another_is_another_key(clock: Clock, settled: bool, other: str) -> None:
+    window, mine, others = window_of(clock), request("token a k"), request(other, b"another body")
+    window.claim(mine)
+    if settled:
+        mine.settle(Accepted(1))
+    assert window.claim(others) is others
+    assert others.outcome is None
+
+
+def test_a_key_without_an_owner_answers_for_all_but_the_public(clock: Clock) -> None:
+    window = window_of(clock)
+    window.remember("k", b"body", 1, clock.now)
+    assert [owner for owner in ("token a", "token b", "local", "public") if is_known(window, f"{owner} k")] == [
+        "token a",
+        "token b",
+        "local",
+    ]
+
+
+def test_a_key_costs_some_sixty_bytes(clock: Clock) -> None:
+    window = window_of(clock, keys_max=20_000)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            window.remember(f"token a 8e03978e-40d5-43dd-bc93-{number:012}", b"body", 1, clock.now)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 20_000 * 100
+
+
+@given(
+    keys_max=st.integers(1, 12),
+    names=st.lists(st.integers(0, 15), max_size=60),
+    small=st.sampled_from([1, 2, 256]),
+)
+def test_what_is_remembered_is_the_newest_of_each_owner(keys_max: int, names: list[int], small: int) -> None:
+    with patch.object(taken, "_SMALL", small):
+        remembered = Taken(keys_max)
+        for at, name in enumerate(names):
+            remembered.add(taken.pack(taken.fingerprint(str(name)), b"body", 1, at))
+    newest = {name: at for at, name in enumerate(names) if at >= len(names) - keys_max}
+    for name in range(16):
+        record = remembered.get(taken.fingerprint(str(name)))
+        assert (record.at if record else None) == newest.get(name)
+
+
 @pytest.mark.parametrize("text", ["k", "!~" * 64, "8e03978e-40d5-43dd-bc93-6894a57f9324"])
 def test_keys_are_printable_ascii(text: str) -> None:
     assert KEY.fullmatch(text)
@@ -188,6 +257,58 @@ async def test_the_files_hold_all_that_the_window_holds_and_a_bounded_rest(disk:
     _, window = await loaded(disk, clock, keys_max)
     assert len(window) == keys_max
     assert all(is_known(window, f"k{table}") == is_known(live, f"k{table}") for table in range(150, 200))
+
+
+async def test_files_that_were_written_before_keys_had_owners_are_read(disk: RealDisk, clock: Clock) -> None:
+    keys = [(f"k{number}", b"body", 1) for number in range(2 * LINE_KEYS)]
+    lines = [(clock.now - 60, [("old", b"body", 1)]), (clock.now, keys)]
+    (disk.path / "keys_000000000001").write_bytes(b"".join(framing.frame(msgspec.msgpack.encode(one)) for one in lines))
+    _, window = await loaded(disk, clock, keys_max=10_000)
+    assert len(window) == 2 * LINE_KEYS, "what expired is not even read"
+    assert is_known(window, "k0")
+    assert is_known(window, f"token a k{2 * LINE_KEYS - 1}")
+
+
+async def test_on_disk_too_nobodys_keys_push_out_those_of_another(disk: RealDisk, clock: Clock) -> None:
+    keys_max = 16
+    log, live = await loaded(disk, clock, keys_max)
+
+    async def accept(table: int, *names: str) -> None:
+        await log.append(table, [key(name) for name in names])
+        for name in names:
+            live.remember(name, b"body", 1, clock.now)
+
+    await accept(1, *(f"token a {number}" for number in range(10)))
+    for table in range(2, 300):
+        clock.now += 0.01
+        rare = [f"token b {table}"] if table % 100 == 0 else []
+        await accept(table, f"public {table}", *rare)
+        assert len(await disk.names()) <= 2 * keys_max, "the files are bounded"
+    assert sum(len((disk.path / name).read_bytes()) for name in await disk.names()) < 4 * keys_max * 100
+
+    _, window = await loaded(disk, clock, keys_max)
+    assert len(window) == len(live)
+    for name in [f"token a {number}" for number in range(10)] + ["token b 100", "token b 200", "public 299"]:
+        assert is_known(window, name), name
+
+
+async def test_a_start_reads_many_keys_in_steps(disk: RealDisk, clock: Clock, autojump_clock: MockClock) -> None:
+    log, _ = await loaded(disk, clock, keys_max=20_000)
+    await log.append(1, [key(f"token a {number}") for number in range(10_000)])
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        _, window = await loaded(disk, clock, keys_max=20_000)
+        nursery.cancel_scope.cancel()
+    assert len(window) == 10_000
+    assert turns >= 2 * 10_000 // LINE_KEYS
 
 
 class FlakyFile:

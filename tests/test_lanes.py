@@ -110,6 +110,17 @@ def test_a_key_with_another_body_is_refused(client: Client, request: pytest.Fixt
     assert client.request("POST", "/v1/events", event("https://b.example/k"), Idempotency_Key=key).status == 422
 
 
+def test_a_retry_may_be_compressed_anew(client: Client, request: pytest.FixtureRequest) -> None:
+    url = f"https://example.com/anew/{request.node.callspec.id}"
+    headers = {"Idempotency_Key": f"anew-{request.node.callspec.id}"}
+    assert client.request("POST", "/v1/events", event(url), **headers).json == {"accepted": 1}
+    for level, mtime in ((1, 0), (9, 1)):
+        body = gzip.compress(event(url), level, mtime=mtime)
+        retry = client.request("POST", "/v1/events", body, Content_Encoding="gzip", **headers)
+        assert (retry.status, retry.json) == (202, {"accepted": 1})
+    assert likes(client, url) == 1
+
+
 def test_counts_come_in_the_order_asked(client: Client) -> None:
     client.request("POST", "/v1/events", event("https://example.com/seen"))
 

@@ -148,6 +148,13 @@ def test_keys_of_the_public_are_their_own(client: Client, request: pytest.Fixtur
     assert post(client, f"{SITE}/by-anybody", **{"Idempotency-Key": key}).status == 202
 
 
+def test_keys_of_each_token_are_its_own(client: Client, request: pytest.FixtureRequest) -> None:
+    url, key = f"{SITE}/own-{request.node.callspec.id}", f"token-{request.node.callspec.id}"
+    for token in (WRITE, ADMIN, WRITE):
+        assert post(client, url, Authorization=f"Bearer {token}", Idempotency_Key=key).status == 202
+    assert client.request("GET", f"/v1/counts?url={url}").json["counts"][0]["likes"] == 2
+
+
 def test_actors_are_one_like_each(client: Client, request: pytest.FixtureRequest) -> None:
     url = f"{SITE}/{request.node.name}"
     for actor in ("a", "b", "a"):

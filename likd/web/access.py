@@ -22,6 +22,8 @@ PUBLIC_EVENTS_MAX = 100
 """Events in one request of a caller without a token: a page of buttons has no more."""
 PUBLIC_BODY_BYTES_MAX = 1 << 18
 """Their body: each of them with a URL as long as it may be."""
+TOKEN = "token "
+"""With this the name of a caller with a token begins."""
 COOKIE = "likd_admin"
 SESSIONS_SENT_MAX = 4
 LOGIN_RATE = 0.2
@@ -228,7 +230,7 @@ class Gate:
             secret = token.strip().encode("latin-1", "replace")
             role = self._tokens.role(secret) if scheme.lower() == "bearer" else None
             if role is not None:
-                return role, "token " + hashlib.blake2b(secret, digest_size=8).hexdigest()
+                return role, TOKEN + hashlib.blake2b(secret, digest_size=8).hexdigest()
             if not self.open:
                 self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
         if self.open or self._inside:

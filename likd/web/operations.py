@@ -13,14 +13,14 @@ from likd.events import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, Idempoten
 from likd.handlers import Handlers
 from likd.ingest import Ingest
 from likd.intake import Intake
-from likd.keys import KEY, KeyReused
+from likd.keys import KEY, PUBLIC, KeyReused
 from likd.ordered import ActorKey
 from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import Store, StoreError
 from likd.top import NET, top
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
-from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, Caller, Gate
+from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problem import Problem
 from likd.web.tokens import Role
@@ -95,9 +95,15 @@ class Operations:
             )
         if len(body) > self.body_limit(caller):
             raise self.too_large(caller)
-        key = None
-        if headers.idempotency_key is not None:
-            key = yield from self._key(headers.idempotency_key, body, caller)
+        if headers.idempotency_key is not None and not KEY.fullmatch(headers.idempotency_key):
+            raise Problem(
+                400,
+                "the Idempotency-Key can't be used",
+                members={
+                    "field": "Idempotency-Key",
+                    "expected": "1 to 128 printable ASCII characters without spaces",
+                },
+            )
         encoding = headers.content_encoding.strip().lower()
         inflated = 0
 
@@ -117,6 +123,10 @@ class Operations:
                     f"content encoding {short(encoding)} is not understood",
                     members={"expected": "gzip or identity"},
                 )
+            key = None
+            if headers.idempotency_key is not None:
+                # Of what the body says: the same may come compressed anew.
+                key = yield from _key(headers.idempotency_key, body, caller)
             events, size, acts = yield from self._ingest.read(body)
         except TooLarge:
             raise self.too_large(caller) from None
@@ -143,23 +153,6 @@ class Operations:
         if submission.acts:
             self._actors.release_when_settled(submission, answering)
         return answering
-
-    def _key(self, key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
-        if not KEY.fullmatch(key):
-            raise Problem(
-                400,
-                "the Idempotency-Key can't be used",
-                members={
-                    "field": "Idempotency-Key",
-                    "expected": "1 to 128 printable ASCII characters without spaces",
-                },
-            )
-        digest = hashlib.blake2b(digest_size=16)
-        for begin in range(0, len(body), SLICE_BYTES):
-            digest.update(body[begin : begin + SLICE_BYTES])
-            yield
-        # What anybody may choose must not get in the way of those who have a token; no key has a space in it.
-        return IdempotencyKey(f"public {key}" if caller.role is Role.PUBLIC else key, digest.digest())
 
     def health(self) -> Answer:
         """The process serves."""
@@ -253,6 +246,21 @@ class Operations:
                 raise Problem(422, f"url is {short(url)}", members=members) from None
         self._gate.check_urls(caller, hrefs)
         return hrefs
+
+
+def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
+    digest = hashlib.blake2b(digest_size=16)
+    for begin in range(0, len(body), SLICE_BYTES):
+        digest.update(body[begin : begin + SLICE_BYTES])
+        yield
+    return IdempotencyKey(f"{_owner(caller)} {key}", digest.digest())
+
+
+def _owner(caller: Caller) -> str:
+    """Whose key it is: that of one token, of all public callers, or of whoever needs neither to be let in."""
+    if caller.role is Role.PUBLIC:
+        return PUBLIC
+    return caller.name if caller.name.startswith(TOKEN) else "local"
 
 
 def store_away(error: StoreError) -> Problem:
