@@ -12,7 +12,7 @@ import trio
 from likd import batchfile
 from likd.batchfile import Batch
 from likd.disk import Disk
-from likd.store import Store, StoreError
+from likd.store import CountTooLarge, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals, Waiting
 
@@ -94,6 +94,11 @@ class Drainer:
             try:
                 await self._store.apply(increments)
                 break
+            except CountTooLarge as error:
+                # What is behind it must not wait for ever.
+                log.error("a count is cut down to what the store can hold", fault=str(error), last=increments.last)
+                increments.cut_down()
+                continue
             except StoreError as error:
                 self.fault = str(error)
                 log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)

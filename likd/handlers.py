@@ -27,6 +27,8 @@ from likd.events import (
 
 ENTRY_POINT_GROUP = "likd.handlers"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+INCREMENT_MAX = 2**32
+"""By how much an event may increase a count: sums of that stay within 63 bits."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +48,7 @@ class Handler(Protocol):
     counts: tuple[str, ...]
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
-        """By how much each count of `url` grows when `kind` happened `times` times: at least 0 each.
+        """By how much each count of `url` grows when `kind` happened `times` times: from 0 to 2^32 for each time.
 
         Must not block: it runs on the event loop. Should depend on its arguments only, because recovery
         asks it again for events that a crash left in the journal.
@@ -198,7 +200,7 @@ class Handlers:
             try:
                 delta = dict(registration.handler.increments(kind, url, times))
                 for name, n in delta.items():
-                    if name not in allowed or not isinstance(n, int) or n < 0:
+                    if name not in allowed or not isinstance(n, int) or not 0 <= n <= times * INCREMENT_MAX:
                         raise ValueError(f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}")
             except Exception as error:
                 self._fault(registration, error)

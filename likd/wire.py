@@ -9,6 +9,8 @@ import msgspec
 from likd.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
+COUNT_MAX = 2**53
+"""A starting count: as far as every reader of JSON can count."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")

@@ -13,6 +13,7 @@ import trio
 
 from likd.cli.ask import post
 from likd.cli.client import ClientError, Daemon, daemon_options
+from likd.wire import COUNT_MAX, short
 
 LINES_AT_ONCE = 5000
 HASH_BYTES = 1 << 20
@@ -80,6 +81,8 @@ def _csv_lines(file: Path) -> Iterator[bytes]:
 def _number(file: Path, line: int, name: str | None, text: object) -> int:
     if name is None or not isinstance(text, str) or not text.strip().isdecimal():
         raise click.UsageError(f"{file}: line {line}: {name or 'a column without a name'} is {text!r}, not a number")
+    if len(text.strip()) > len(str(COUNT_MAX)) or int(text) > COUNT_MAX:
+        raise click.UsageError(f"{file}: line {line}: {name} is {short(text)}, more than 2^53")
     return int(text)
 
 

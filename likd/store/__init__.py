@@ -14,6 +14,23 @@ class StoreError(Exception):
     """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
 
 
+class CountTooLarge(StoreError):
+    """What was to be added is more than the store can hold; asking again is as useless as safe."""
+
+
+TOTAL_MAX = 2**62
+"""Starting counts bring totals so far at most: events, one by one, never bring them past 63 bits from there."""
+
+
+class TotalTooLarge(Exception):
+    """Starting counts would bring the total of a URL past TOTAL_MAX; none of them are added."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(f"the total of {name} would be past 2^62")
+        self.url = url
+        self.name = name
+
+
 @attrs.define(eq=False)
 class Increments:
     """What the tables `first` to `last` add to the totals: one transaction, one row a URL.
@@ -32,6 +49,10 @@ class Increments:
     def size(self) -> int:
         """How many rows the store is given."""
         return len(self.rows) + len(self.actors)
+
+    def cut_down(self) -> None:
+        """Cut counts down to TOTAL_MAX: no events but only a faulty handler can have made more."""
+        self.rows = {url: {name: min(n, TOTAL_MAX) for name, n in counts.items()} for url, counts in self.rows.items()}
 
 
 Unit: TypeAlias = Literal["minute", "hour", "day"]
@@ -72,7 +93,7 @@ class Store(Protocol):
         """Add `increments` and move the applied mark to their last table, in one durable transaction.
 
         Does nothing if the mark is there already, so that an apply whose outcome was lost can be repeated.
-        Raises StoreError.
+        Raises StoreError, CountTooLarge for a count that it can't hold.
         """
         ...
 
@@ -126,7 +147,10 @@ class Store(Protocol):
         ...
 
     async def load(self, name: str, rows: Rows) -> bool:
-        """Add `rows` in one durable transaction, once for each `name`: whether this was the time. Raises StoreError."""
+        """Add `rows` in one durable transaction, once for each `name`: whether this was the time.
+
+        Raises StoreError, TotalTooLarge.
+        """
         ...
 
     async def aclose(self) -> None:

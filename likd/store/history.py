@@ -14,6 +14,7 @@ import attrs
 
 from likd.events import Counts
 from likd.store import Unit
+from likd.store.sums import growth
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS minutes (hour INTEGER, url INTEGER, minute INTEGER, PRIMARY KEY (hour, url, minute))
@@ -119,7 +120,7 @@ class History:
 
     @property
     def _growth(self) -> str:
-        return ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in self._names)
+        return ", ".join(map(growth, self._names))
 
     @property
     def _sums(self) -> str:

@@ -15,6 +15,7 @@ from likd.store import Fold, Increments, Merged, StoreError, Unit, likings
 from likd.store.history import History, Retention
 from likd.store.leaders import Leaders
 from likd.store.staging import open_stage, stage
+from likd.store.sums import check_staged, growth, open_sums
 
 BUSY_TIMEOUT_SECONDS = 5.0
 CACHE_MIB = 64
@@ -132,6 +133,7 @@ class SqliteStore:
         self._make(self._leaders.open(self._writer, (*names, "net") if {"likes", "unlikes"} <= set(names) else names))
         self._history.open(self._writer, names)
         open_stage(self._writer, names)
+        open_sums(self._writer)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -166,10 +168,9 @@ class SqliteStore:
         stage(connection, self._names, rows)
         self._leaders.wrote(len(rows))
         columns = ", ".join(f'"{name}"' for name in self._names)
-        growth = ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in self._names)
         connection.execute(
             f"INSERT INTO counts (url, {columns}) SELECT url, {columns} FROM staged WHERE true"
-            f" ON CONFLICT (url) DO UPDATE SET {growth}"
+            f" ON CONFLICT (url) DO UPDATE SET {', '.join(map(growth, self._names))}"
         )
 
     def _follow_aliases(self, connection: sqlite3.Connection, increments: Increments) -> tuple[Rows, dict[bytes, bool]]:
@@ -192,6 +193,7 @@ class SqliteStore:
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
                 self._add(connection, rows)
+                check_staged(connection, self._names)
         return fresh
 
     def _merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:

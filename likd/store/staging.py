@@ -11,6 +11,7 @@ import sqlite3
 import msgspec
 
 from likd.events import Rows
+from likd.store import CountTooLarge
 
 SCHEMA = """
 PRAGMA temp_store = MEMORY;
@@ -30,10 +31,13 @@ def open_stage(connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
 def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> None:
     """Let `staged` hold just `rows`, sorted by URL: neighbours in an index are then written together.
 
-    Raises sqlite3.IntegrityError for a count beyond 64 bits.
+    Raises CountTooLarge.
     """
     values = "".join(f""", coalesce(json_extract(value, '$."{name}"'), 0)""" for name in names)
     connection.execute("DELETE FROM staged")
-    connection.execute(
-        f"INSERT INTO staged SELECT key{values} FROM json_each(?) ORDER BY key", (_encode(rows).decode(),)
-    )
+    try:
+        connection.execute(
+            f"INSERT INTO staged SELECT key{values} FROM json_each(?) ORDER BY key", (_encode(rows).decode(),)
+        )
+    except (sqlite3.IntegrityError, OverflowError) as error:
+        raise CountTooLarge(f"sqlite: a count is beyond 63 bits: {error}") from error

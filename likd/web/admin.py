@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import msgspec
 
 from likd.events import Rows, add
 from likd.keys import KEY
 from likd.merging import MergeError, Merger
-from likd.store import Store, StoreError
+from likd.steps import Steps, finish, finish_in_turns
+from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
 from likd.web.answer import Answer
 from likd.web.operations import Operations, store_away
 from likd.web.problem import Problem
-from likd.wire import explain, short
+from likd.wire import COUNT_MAX, explain, short
 
-COUNT_MAX = 2**53
 LOAD_LINES_MAX = 10_000
+SLICE_LINES = 100
+TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
 
 
 class _Merge(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,36 +63,48 @@ class Admin:
         if key is None or not KEY.fullmatch(key):
             members = {"field": "Idempotency-Key", "expected": "1 to 128 printable ASCII characters without spaces"}
             raise Problem(400, "starting counts come with an Idempotency-Key", members=members)
-        rows = self._rows(body)
+        rows = await finish_in_turns(self._rows(body))
         try:
             fresh = await self.store.load(key, rows)
+        except TotalTooLarge as error:
+            raise _too_large(error, self._line_of(body, error)) from None
         except StoreError as error:
             raise store_away(error) from None
         self.totals.forget(rows)
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
-    def _rows(self, body: bytes) -> Rows:
-        lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-        if len(lines) > LOAD_LINES_MAX:
-            raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
+    def _rows(self, body: bytes) -> Steps[Rows]:
         rows: Rows = {}
-        for number, line in lines:
-            try:
-                fields = msgspec.json.decode(line, type=dict[str, str | int])
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise Problem(422, str(error), members={"line": number}) from None
-            url = fields.pop("url", None)
-            if not isinstance(url, str):
-                raise Problem(422, "the URL is missing", members={"line": number, "field": "url"})
-            href = self._url("url", url, number)
+        lines = 0
+        for number, line in enumerate(_lines(body), start=1):
+            if number % SLICE_LINES == 0:
+                yield
+            if not line.strip():
+                continue
+            lines += 1
+            if lines > LOAD_LINES_MAX:
+                raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
+            fields = _decode(line, number)
+            href = self._url("url", _text(fields.pop("url", None), number), number)
             counts = rows.setdefault(self.totals.aliases.get(href, href), {})
-            for name, n in fields.items():
-                if name not in self.names or not isinstance(n, int) or not 0 <= n <= COUNT_MAX:
+            for name, value in fields.items():
+                text = bytes(value).decode(errors="replace")
+                n = int(text) if text.isdecimal() and len(text) <= len(str(COUNT_MAX)) else COUNT_MAX + 1
+                if name not in self.names or n > COUNT_MAX:
                     members: dict[str, object] = {"line": number, "field": short(name)[1:-1]}
-                    members["expected"] = f"numbers from 0 to 2^53 named {', '.join(self.names)}"
-                    raise Problem(422, f"{short(name)} is {short(str(n))}", members=members)
+                    members["expected"] = f"whole numbers from 0 to 2^53 named {', '.join(self.names)}"
+                    raise Problem(422, f"{short(name)} is {short(text)}", members=members)
                 add(counts, {name: n})
+                if counts[name] > TOTAL_MAX:
+                    raise _too_large(TotalTooLarge(href, name), number)
         return rows
+
+    def _line_of(self, body: bytes, error: TotalTooLarge) -> int | None:
+        """The first line with the count that became too large."""
+        for number, line in enumerate(body.split(b"\n"), start=1):
+            if line.strip() and finish(self._rows(line)).get(error.url, {}).get(error.name):
+                return number
+        return None
 
     def _url(self, field: str, url: str, line: int | None = None) -> str:
         try:
@@ -96,3 +112,42 @@ class Admin:
         except ValueError:
             members = {"line": line, "field": field, "expected": EXPECTED}
             raise Problem(422, f"{field} is {short(url)}", members=members) from None
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    begin = 0
+    while begin < len(body):
+        end = body.find(b"\n", begin)
+        end = len(body) if end == -1 else end
+        yield body[begin:end]
+        begin = end + 1
+
+
+def _decode(line: bytes, number: int) -> dict[str, msgspec.Raw]:
+    """The fields of a line, whatever they hold. Raises Problem."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        members = {"line": number, "expected": "a JSON object with url and numbers"}
+        raise Problem(422, explain(error).detail, members=members) from None
+
+
+def _text(value: msgspec.Raw | None, number: int) -> str:
+    """The URL of a line. Raises Problem."""
+    try:
+        if value is not None:
+            return msgspec.json.decode(value, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    members = {"line": number, "field": "url", "expected": EXPECTED}
+    raise Problem(422, "the URL is missing or no text", members=members)
+
+
+def _too_large(error: TotalTooLarge, line: int | None = None) -> Problem:
+    members: dict[str, object | None] = {
+        "line": line,
+        "url": error.url,
+        "field": error.name,
+        "expected": TOTAL_EXPECTED,
+    }
+    return Problem(422, str(error), members=members)

@@ -154,6 +154,8 @@ def test_starting_counts_are_loaded_once_however_often(daemon: Daemon, tmp_path:
         ("a.ndjson", '{"url":"https://example.com/","loves":1}\n', "line 1"),
         ("a.ndjson", '{"url":"x","likes":1}\n', "line 1"),
         ("a.ndjson", "{\n", "line 1"),
+        ("a.csv", f"url,likes\n{OLD},{2**53 + 1}\n", "line 2: likes is '9007199254740993', more than 2^53"),
+        ("a.csv", f"url,likes\n{OLD},{'9' * 5000}\n", "line 2: likes is '999"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(daemon: Daemon, tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -1,0 +1,41 @@
+"""Sums of the embedded store stay whole: SQLite makes a float of what is beyond 63 bits, and says nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import structlog
+
+from likd.store import TOTAL_MAX, TotalTooLarge
+
+SUM_MAX = 2**63 - 1
+
+log = structlog.get_logger(__name__)
+
+
+def open_sums(connection: sqlite3.Connection) -> None:
+    """Let `connection` use what `growth` says."""
+    connection.create_function("saturated", 2, _saturated)
+
+
+def growth(name: str) -> str:
+    """How a row's count grows by the one that was to be inserted: to SUM_MAX at most, and then the log has an error."""
+    return (
+        f'"{name}" = CASE WHEN "{name}" <= {SUM_MAX} - excluded."{name}" THEN "{name}" + excluded."{name}"'
+        f" ELSE saturated(url, '{name}') END"
+    )
+
+
+def check_staged(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    """Raises TotalTooLarge if a total of those URLs that are staged is beyond what events may be added to."""
+    for name in names:
+        query = f'SELECT url FROM staged JOIN counts USING (url) WHERE counts."{name}" > {TOTAL_MAX} LIMIT 1'
+        row = connection.execute(query).fetchone()
+        if row is not None:
+            raise TotalTooLarge(row[0], name)
+
+
+def _saturated(url: str, name: str) -> int:
+    log.error("a total is as large as it can be, and stays so", url=url, count=name, total=SUM_MAX)
+    return SUM_MAX
