@@ -82,7 +82,10 @@ def _add(events: Events, kind: str, found: Sequence[str | None], times: Sequence
     new.pop(None, None)
     urls = events.get(kind)
     if len(new) == len(found) - unknown and (urls is None or urls.keys().isdisjoint(new)):
-        events[kind] = cast(dict[str, int], new if urls is None else urls | new)
+        if urls is None:
+            events[kind] = cast(dict[str, int], new)
+        else:
+            urls.update(cast(dict[str, int], new))
         return
     urls = events.setdefault(kind, {})
     for url, n in zip(found, times, strict=True):

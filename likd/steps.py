@@ -82,19 +82,26 @@ def inflate(body: bytes, limit: int, grow: Callable[[int], None] = lambda _: Non
     """
     pieces: list[bytes] = []
     room = limit + 1
+    read = 0
     try:
-        while body:
+        while read < len(body):
             inflater = zlib.decompressobj(wbits=31)
+            waiting = b""
             while not inflater.eof:
-                if not body:
+                if not waiting:
+                    # Handed over in slices, too: what zlib leaves is copied each time.
+                    waiting = body[read : read + SLICE_BYTES]
+                    read += len(waiting)
+                if not waiting:
                     raise BadGzip("the gzip data is cut short")
-                pieces.append(inflater.decompress(body, min(room, SLICE_BYTES)))
-                body = inflater.unconsumed_tail or inflater.unused_data
+                pieces.append(inflater.decompress(waiting, min(room, SLICE_BYTES)))
+                waiting = inflater.unconsumed_tail
                 room -= len(pieces[-1])
                 grow(len(pieces[-1]))
                 if room <= 0:
                     raise TooLarge
                 yield
+            read -= len(inflater.unused_data)
     except zlib.error as error:
         raise BadGzip(f"the body is not gzip data: {error}") from None
     return b"".join(pieces)

@@ -47,7 +47,7 @@ class Table:
         taken: dict[str, int] = {}
         while chunk := dict(islice(items, limit - len(self.urls))):
             self.urls.update(chunk)
-            taken = taken | chunk if taken else chunk
+            taken.update(chunk)
         return taken
 
     def counts(self, url: str) -> Counts | None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.events import Events
-from likd.ingest import Ingest, IngestError
+from likd.ingest import Ingest, IngestError, _add
 from likd.steps import BadGzip, TooLarge, finish, inflate
 from likd.urls import canonical
 
@@ -193,3 +193,11 @@ def test_any_bytes_are_inflated_or_refused(data: bytes) -> None:
             pass
         else:
             assert not body or body[:2] == b"\x1f\x8b"
+
+
+def test_urls_are_added_to_those_of_the_slices_before_without_copying_them() -> None:
+    events: Events = {"like": {"http://a/": 1}}
+    before = events["like"]
+    _add(events, "like", ["http://b/"], [2], 0)
+    assert events["like"] is before
+    assert before == {"http://a/": 1, "http://b/": 2}

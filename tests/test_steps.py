@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+import zlib
 from collections import Counter
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd import steps
-from likd.steps import count_pieces, finish
+from likd.steps import count_pieces, finish, inflate
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"", b"a", b"ab", b"},", b"{", b"abcdefg"]), st.integers(1, 40)), max_size=6)
 
@@ -29,3 +33,25 @@ def test_a_body_of_one_line_again_and_again_is_counted_in_steps() -> None:
     body = b'{"kind":"like","url":"https://example.com/"}\n' * 10_000
     assert finish(count_pieces(body, b"\n")) == {body[: body.find(b"\n")]: 10_000, b"": 1}
     assert sum(1 for _ in count_pieces(body, b"\n")) == len(body) // (1 << 17)
+
+
+def test_what_cannot_be_compressed_is_inflated_in_slices_too() -> None:
+    handed: list[int] = []
+
+    class Recorded:
+        def __init__(self, wbits: int) -> None:
+            self._inflater = zlib.decompressobj(wbits)
+
+        def decompress(self, data: bytes, length: int) -> bytes:
+            handed.append(len(data))
+            return self._inflater.decompress(data, length)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inflater, name)
+
+    body = random.Random(1).randbytes(3_000_000)
+    packed = gzip.compress(body[:2_000_000]) + gzip.compress(body[2_000_000:])
+    with patch.object(steps, "zlib", SimpleNamespace(decompressobj=Recorded, error=zlib.error)):
+        assert finish(inflate(packed, len(body))) == body
+    assert max(handed) <= steps.SLICE_BYTES
+    assert sum(handed) < 3 * len(body)
