@@ -38,3 +38,9 @@ class Bounds:
                 self.refused[bound.name] += count
                 return Refused(bound.reason, bound.retry_after)
         return None
+
+    def refuse(self, name: str) -> Refused:
+        """The refusal of a request that is too large for what is left below a limit."""
+        bound = next(bound for bound in self._bounds if bound.name == name)
+        self.refused[name] += 1
+        return Refused(bound.reason, bound.retry_after)

@@ -88,7 +88,7 @@ class Config:
         values.number(int, 1, 10_000_000),
         50_000,
         "COUNTERS",
-        "Counters at most; past that, requests are refused (503).",
+        "Counters at most; past that, requests are refused (503). One request has at most so many URLs (413).",
     )
     hung_timeout: float = _setting(
         values.number(float, 0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."

@@ -186,7 +186,7 @@ async def open_engine(
         yield Engine(
             config=config,
             root=root,
-            intake=Intake(submissions=submissions_in, bounds=bounds, keys=window),
+            intake=Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free),
             journal=journal,
             manager=manager,
             pool=pool,

@@ -119,6 +119,11 @@ class Submission:
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
+    @property
+    def urls(self) -> int:
+        """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
+        return sum(map(len, self.events.values())) + len({act.url for act in self.acts})
+
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
         """Call `listener` with the outcome: when it is known, or now if it already is.
 

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from likd.bounds import Bounds
-from likd.events import Accepted, Refused, Submission
+from likd.events import Accepted, Outcome, Refused, Submission
 from likd.keys import KeyWindow
+
+ACTS_TAKEN_MAX = 200_000
+"""Events of actors that are taken and not settled yet: some hundred bytes each."""
 
 
 class Intake:
-    """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once."""
+    """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once.
 
-    def __init__(self, *, submissions: trio.MemorySendChannel[Submission], bounds: Bounds, keys: KeyWindow) -> None:
+    `free_counters` tells how many URLs can be counted besides those that are: what was taken and is not
+    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        submissions: trio.MemorySendChannel[Submission],
+        bounds: Bounds,
+        keys: KeyWindow,
+        free_counters: Callable[[], int],
+    ) -> None:
         self._submissions = submissions
         self._bounds = bounds
         self._keys = keys
+        self._free_counters = free_counters
         self._closed = False
+        self._urls_taken = 0
+        self._acts_taken = 0
 
     def offer(self, submission: Submission) -> Submission:
         """Take `submission`, never waiting, and return the one that answers for it.
@@ -28,7 +47,8 @@ class Intake:
             answering = self._keys.claim(submission)
             if answering is not submission or submission.outcome is not None:
                 return answering
-        refused = Refused("the daemon is shutting down", 5) if self._closed else self._bounds.reached()
+        urls = submission.urls
+        refused = self._refuse(urls, len(submission.acts))
         if refused is not None:
             submission.settle(refused)
         elif not submission.size:
@@ -38,7 +58,32 @@ class Intake:
                 self._submissions.send_nowait(submission)
             except trio.WouldBlock:
                 submission.settle(Refused("too many requests wait to be counted"))
+            else:
+                self._take(submission, urls)
         return submission
+
+    def _refuse(self, urls: int, acts: int) -> Refused | None:
+        if self._closed:
+            return Refused("the daemon is shutting down", 5)
+        refused = self._bounds.reached()
+        if refused is not None:
+            return refused
+        if self._urls_taken + urls > self._free_counters():
+            return self._bounds.refuse("counters")
+        if self._acts_taken + acts > ACTS_TAKEN_MAX:
+            return Refused("too many events of actors wait to be counted")
+        return None
+
+    def _take(self, submission: Submission, urls: int) -> None:
+        acts = len(submission.acts)
+        self._urls_taken += urls
+        self._acts_taken += acts
+
+        def settled(_: Outcome) -> None:
+            self._urls_taken -= urls
+            self._acts_taken -= acts
+
+        submission.on_settled(settled)
 
     @property
     def waiting(self) -> int:

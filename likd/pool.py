@@ -36,7 +36,7 @@ class PoolManager:
     """Owner of all counters and keeper of their tasks.
 
     `size` counters and a buffer of 10 % are kept warm. When they are all leased the pool grows, up to
-    `counters_max`, which callers heed by asking `exhausted` before they take on work; what is idle beyond the
+    `counters_max`, which callers heed by asking what is `free` before they take on work; what is idle beyond the
     warm ones is let go after `idle_seconds`. A counter whose observer does not return within
     `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
     tables is replaced.
@@ -70,9 +70,17 @@ class PoolManager:
             self._idle.append(self._new())
 
     @property
+    def free(self) -> int:
+        """How many counters may be leased: those that are idle, and those that may yet be made.
+
+        A counter that still has news for an observer is neither, although it is not leased any more.
+        """
+        return self._counters_max - (len(self._counters) - len(self._idle))
+
+    @property
     def exhausted(self) -> bool:
-        """Whether as many counters are leased as the pool may have."""
-        return self._leased >= self._counters_max
+        """Whether there are no more counters to be leased."""
+        return self.free <= 0
 
     @property
     def status(self) -> PoolStatus:

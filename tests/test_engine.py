@@ -14,8 +14,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from likd import batchfile, journal
 from likd.config import Config
 from likd.engine import Engine, open_engine
-from likd.events import Accepted, Events, IdempotencyKey, Outcome, Refused, Submission
+from likd.events import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.handlers import Handler, Handlers, Impressions, Likes
+from likd.intake import ACTS_TAKEN_MAX
 from likd.journal import Entry
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
@@ -338,3 +339,34 @@ async def test_a_full_inbox_refuses_and_loses_nothing(autojump_clock: MockClock)
         await wait_all_tasks_blocked()
         await engine.drain()
     assert sum(counts["likes"] for counts in world.store.rows.values()) == accepted
+
+
+async def test_a_request_that_needs_more_counters_than_are_free_is_refused_before_it_is_journaled(
+    autojump_clock: MockClock,
+) -> None:
+    async with Handmade().engine(counters_max=20, table_limit=1000) as engine:
+        assert await submit(engine, likes(*range(12))) == Accepted(12)
+        written = engine.journal.bytes_written
+        assert await submit(engine, likes(*range(100, 109))) == Refused("all counters are leased")
+        assert engine.bounds.refused["counters"] == 1
+        assert engine.journal.bytes_written == written
+        assert await submit(engine, likes(*range(100, 108))) == Accepted(8)
+        await trio.sleep(10)
+        assert await submit(engine, likes(*range(20))) == Accepted(20), "they are free again"
+
+
+async def test_requests_that_wait_need_their_counters_too(autojump_clock: MockClock) -> None:
+    async with Handmade().engine(counters_max=20, table_limit=1000) as engine:
+        offered = [engine.intake.offer(Submission(likes(*range(n * 9, n * 9 + 9)), 9)) for n in range(5)]
+        outcomes = [await submission.settled() for submission in offered]
+        assert outcomes == [Accepted(9)] * 2 + [Refused("all counters are leased")] * 3
+        assert engine.pool.status.counters <= 20
+
+
+async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock) -> None:
+    acts = [Act("like", "https://example.com/", b"%020d" % n) for n in range(ACTS_TAKEN_MAX // 2 + 1)]
+    async with Handmade().engine() as engine:
+        await engine.actors.load(Submission({}, 1, acts=acts))
+        outcomes = [engine.intake.offer(Submission({}, len(acts), acts=acts)) for _ in range(2)]
+        assert await outcomes[0].settled() == Accepted(len(acts))
+        assert outcomes[1].outcome == Refused("too many events of actors wait to be counted")

@@ -331,6 +331,14 @@ def test_a_chunked_body_takes_its_part_of_the_room_for_all(tmp_path: Path) -> No
         wait_until(lambda: not _refused(daemon))
 
 
+def test_a_body_that_can_never_be_counted_is_refused_with_the_limit(tmp_path: Path) -> None:
+    body = b"\n".join(event(f"https://example.com/{n}") for n in range(21))
+    with Daemon(tmp_path / "data", "--counters-max", "20") as daemon, Client(daemon.address) as client:
+        refused = client.request("POST", "/v1/events", body)
+        assert (refused.status, refused.json["expected"]) == (413, "at most 20 URLs")
+        assert client.request("POST", "/v1/events", body.rpartition(b"\n")[0]).status == 202
+
+
 def test_a_client_that_takes_no_answer_holds_up_no_shutdown(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--shutdown-timeout", "1") as daemon, Client(daemon.address) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -72,6 +72,21 @@ async def test_it_says_when_it_is_exhausted(autojump_clock: MockClock) -> None:
         assert pool.exhausted
 
 
+async def test_counters_that_owe_an_observer_its_news_are_not_free(autojump_clock: MockClock) -> None:
+    async def observe(url: str, news: Mapping[str, int]) -> None:
+        await trio.sleep(0.9)
+
+    async with running(new_pool(observe, size=1, counters_max=20)) as pool:
+        counters: dict[str, Counter] = {}
+        pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(20)})
+        for counter in counters.values():
+            counter.commit()
+        pool.donate(counters.values())
+        assert (pool.status.leased, pool.free, pool.exhausted) == (0, 0, True)
+        await trio.sleep(5)
+        assert (pool.free, pool.exhausted) == (20, False)
+
+
 async def test_worn_counters_are_replaced(autojump_clock: MockClock) -> None:
     async with running(new_pool(size=1, max_leases=3)) as pool:
         numbers = set()

@@ -70,6 +70,7 @@ async def compose_web(
         actor_key=keys,
         body_bytes_max=config.body_bytes_max,
         bodies_bytes_max=config.bodies_bytes_max,
+        urls_max=config.counters_max,
     )
     merger = Merger(
         engine.intake, engine.totals, engine.actors, engine.store, keys, writing, forget=operations.forget_urls

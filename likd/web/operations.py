@@ -28,6 +28,8 @@ from likd.wire import IngestError, short
 
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
+ACTS_MAX = 100_000
+"""Events of actors in one request."""
 
 _HEALTH = Answer(200, b'{"status":"ok"}')
 
@@ -49,6 +51,7 @@ class Operations:
         actor_key: ActorKey,
         body_bytes_max: int,
         bodies_bytes_max: int,
+        urls_max: int,
     ) -> None:
         self._intake = intake
         self._ingest = Ingest(handlers.kinds, writing, actor_key)
@@ -60,6 +63,7 @@ class Operations:
         self.body_bytes_max = body_bytes_max
         self._inflated = 0
         self._inflated_max = bodies_bytes_max
+        self._urls_max = urls_max
         self._names = handlers.counts
         self.recall = self._ingest.recall
         """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
@@ -138,7 +142,13 @@ class Operations:
             self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
-        return Submission(events, size, key, acts=acts)
+        submission = Submission(events, size, key, acts=acts)
+        if submission.urls > self._urls_max or len(acts) > ACTS_MAX:
+            what, limit = ("events of actors", ACTS_MAX) if len(acts) > ACTS_MAX else ("URLs", self._urls_max)
+            raise Problem(
+                413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"}
+            )
+        return submission
 
     def _offer(self, submission: Submission) -> Submission:
         try:
