@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
+from itertools import compress, islice
 from operator import itemgetter
 from typing import cast
 
 import msgspec
 
+from likd.arrays import read_array
 from likd.events import Act, Events
 from likd.ordered import ActorKey, read_in_order
-from likd.steps import Steps, count_pieces
+from likd.steps import Steps, count_pieces, line_of
 from likd.urls import UrlRules
 from likd.wire import Checker, Event, IngestError, decode_event, decode_events, explain
 
@@ -21,8 +22,10 @@ CACHED_BYTES_MAX = 512
 """Pieces that are longer are not remembered: each of the two memories stays under about 40 MB."""
 
 SMALL_BYTES_MAX = 1 << 16
-SLICE_EVENTS = 1000
-"""A step adds up so many pieces, at most a few milliseconds' worth."""
+SLICE_EVENTS = 500
+"""A step adds up so many pieces, about a millisecond's worth."""
+SLICE_CHECKS = 200
+"""URLs that are checked one by one in a step."""
 
 _WHITESPACE = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
@@ -152,7 +155,7 @@ class Ingest:
         except _BadPiece as bad:
             whole = self._read_one_object(body)
             if whole is None:
-                bad.error.place["line"] = body.split(b"\n").index(bad.piece) + 1
+                bad.error.place["line"] = yield from line_of(body, bad.piece)
                 raise bad.error from None
             return whole
 
@@ -181,15 +184,15 @@ class Ingest:
                     return (yield from self._add_up(counted, self._elements))
                 except _BadPiece:
                     break
-        return self._read_whole_array(body)
+        return (yield from self._read_whole_array(body))
 
     def _add_up(self, counted: Mapping[bytes, int], known: _Memory) -> Steps[tuple[Events, int]]:
         """The events of pieces, by how often each occurs. Raises _BadPiece."""
         events: Events = {}
         size = 0
-        all_pieces, all_times = list(counted), list(counted.values())
-        for begin in range(0, len(all_pieces), SLICE_EVENTS):
-            pieces, times = all_pieces[begin : begin + SLICE_EVENTS], all_times[begin : begin + SLICE_EVENTS]
+        left = iter(counted.items())
+        while chunk := list(islice(left, SLICE_EVENTS)):
+            pieces, times = [piece for piece, _ in chunk], [n for _, n in chunk]
             size += sum(times)
             for kind, memory in known.likeliest_first(pieces[0]):
                 if memory.keys().isdisjoint(pieces):
@@ -272,25 +275,27 @@ class Ingest:
         kind, url = self._check(event)
         return {kind: {url: 1}}, 1
 
-    def _read_whole_array(self, body: bytes) -> tuple[Events, int]:
-        try:
-            decoded: Sequence[Event] = decode_events(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise explain(error) from None
-        if any(event.actor is not None for event in decoded):
-            raise _HasActors
-        counted = Counter([(event.kind, event.url) for event in decoded])
+    def _read_whole_array(self, body: bytes) -> Steps[tuple[Events, int]]:
+        decoded = yield from read_array(body)
+        counted: dict[tuple[str, str], list[int]] = {}
+        for begin in range(0, len(decoded), SLICE_EVENTS):
+            for index, event in enumerate(decoded[begin : begin + SLICE_EVENTS], start=begin):
+                if event.actor is not None:
+                    raise _HasActors
+                first_and_times = counted.setdefault((event.kind, event.url), [index, 0])
+                first_and_times[1] += 1
+            yield
         events: Events = {}
-        for (kind, url), times in counted.items():
+        for number, ((kind, url), (index, times)) in enumerate(counted.items(), start=1):
             try:
                 _, href = self._checker.check(kind, url)
             except IngestError as error:
-                error.place["index"] = next(
-                    index for index, event in enumerate(decoded) if event.kind == kind and event.url == url
-                )
+                error.place["index"] = index
                 raise
             urls = events.setdefault(kind, {})
             urls[href] = urls.get(href, 0) + times
+            if number % SLICE_CHECKS == 0:
+                yield
         return events, len(decoded)
 
     def _read_line(self, line: bytes) -> tuple[str, str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import msgspec
 
+from likd.arrays import read_array
 from likd.events import LIKE, UNLIKE, Act, Events
 from likd.steps import Steps
-from likd.wire import Checker, Event, IngestError, check_actor, decode_event, decode_events, explain
+from likd.wire import Checker, Event, IngestError, check_actor, decode_event, explain
 
 SLICE_EVENTS = 200
 
@@ -30,7 +31,16 @@ def read_in_order(body: bytes, checker: Checker, actor_key: ActorKey) -> Steps[t
     Raises IngestError.
     """
     read = _Read()
-    for place, item in _items(body):
+    text = body.strip()
+    if text.startswith(b"["):
+        items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
+    else:
+        items = _lines(body, text)
+    for number, (place, item) in enumerate(items, start=1):
+        if number % SLICE_EVENTS == 0:
+            yield
+        if isinstance(item, bytes) and not item.strip():
+            continue
         try:
             event = decode_event(item) if isinstance(item, bytes) else item
             _add(read, event, checker, actor_key)
@@ -41,31 +51,28 @@ def read_in_order(body: bytes, checker: Checker, actor_key: ActorKey) -> Steps[t
         except IngestError as error:
             error.place.update(place)
             raise
-        if read.size % SLICE_EVENTS == 0:
-            yield
     return read.events, read.size, read.acts
 
 
-def _items(body: bytes) -> Iterable[tuple[dict[str, int], bytes | Event]]:
-    text = body.strip()
-    if text.startswith(b"["):
-        try:
-            decoded = decode_events(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise explain(error) from None
-        for index, event in enumerate(decoded):
-            yield {"index": index}, event
-        return
+def _elements(decoded: list[Event]) -> Iterator[tuple[dict[str, int], Event]]:
+    for index, event in enumerate(decoded):
+        yield {"index": index}, event
+
+
+def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | Event]]:
     try:
         # An object may be laid out over several lines.
         yield {}, decode_event(text)
         return
     except (msgspec.DecodeError, UnicodeDecodeError):
-        lines = body.split(b"\n")
-    alone = len(lines) == 1
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield {} if alone else {"line": number}, line
+        pass
+    begin, number = 0, 1
+    while begin <= len(body):
+        end = body.find(b"\n", begin)
+        if end == -1:
+            end = len(body)
+        yield {} if end - begin == len(body) else {"line": number}, body[begin:end]
+        begin, number = end + 1, number + 1
 
 
 def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> None:

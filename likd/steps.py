@@ -61,6 +61,24 @@ def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
     return counted
 
 
+def line_of(body: bytes, line: bytes) -> Steps[int]:
+    """The number of the first line that is `line`, counted from 1; there is one."""
+    number = 1
+    begin = 0
+    whole = line + b"\n"
+    while not (body.startswith(whole, begin) or (len(body) - begin == len(line) and body.endswith(line))):
+        # A window may end within a line; what stands there is looked at again with the next.
+        window = body[begin : begin + SLICE_BYTES + len(whole)]
+        found = window.find(b"\n" + whole)
+        end = found if found != -1 else window.rfind(b"\n", 0, SLICE_BYTES)
+        if end == -1:
+            end = body.index(b"\n", begin) - begin
+        number += body.count(b"\n", begin, begin + end + 1)
+        begin += end + 1
+        yield
+    return number
+
+
 def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> None:
     """Add the pieces of `body`. If they are all the same, as while one URL goes viral, it is not cut up for that."""
     first = body[: max(0, body.find(separator))]

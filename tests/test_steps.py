@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd import steps
-from likd.steps import count_pieces, finish, inflate
+from likd.steps import count_pieces, finish, inflate, line_of
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"", b"a", b"ab", b"},", b"{", b"abcdefg"]), st.integers(1, 40)), max_size=6)
 
@@ -55,3 +55,17 @@ def test_what_cannot_be_compressed_is_inflated_in_slices_too() -> None:
         assert finish(inflate(packed, len(body))) == body
     assert max(handed) <= steps.SLICE_BYTES
     assert sum(handed) < 3 * len(body)
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"abcdefghij" * 3]), min_size=1, max_size=40),
+    data=st.data(),
+    slice_bytes=st.sampled_from([8, 64, 1 << 17]),
+)
+def test_a_line_is_found_as_if_the_body_were_cut_up_whole(
+    lines: list[bytes], data: st.DataObject, slice_bytes: int
+) -> None:
+    body = b"\n".join(lines)
+    line = data.draw(st.sampled_from(lines))
+    with patch.object(steps, "SLICE_BYTES", slice_bytes):
+        assert finish(line_of(body, line)) == lines.index(line) + 1

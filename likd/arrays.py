@@ -1,0 +1,48 @@
+"""JSON arrays of events, decoded in steps."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from likd.steps import Steps
+from likd.wire import Event, IngestError, decode_events, explain
+
+WINDOW_BYTES = 1 << 16
+"""So much is decoded in a step, a millisecond's worth; no event is larger."""
+
+_RUN = re.compile(rb'(?:[ \t\r\n]*+\{(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\}[ \t\r\n]*+,)++', re.DOTALL)
+"""Flat objects, each with the comma behind it."""
+
+
+def read_array(body: bytes) -> Steps[list[Event]]:
+    """The events of a JSON array, which begins with the first byte of `body`. Raises IngestError, as one decoded whole.
+
+    What is cut off and decoded in a step are whole objects, commas and all that stands between. Where none are
+    found, the rest is either short, or wrong, or a single event that is too large.
+    """
+    events: list[Event] = []
+    begin = 1
+    while (run := _RUN.match(body, begin, begin + WINDOW_BYTES)) is not None:
+        events += _decode(body[begin : run.end() - 1] + b"]", len(events))
+        begin = run.end()
+        yield
+    rest = body[begin : begin + 2 * WINDOW_BYTES]
+    if events and not rest.lstrip(b" \t\r\n]"):
+        raise IngestError("JSON is malformed: trailing comma in array", malformed=True)
+    events += _decode(rest, len(events), whole=len(rest) == len(body) - begin)
+    return events
+
+
+def _decode(elements: bytes, before: int, *, whole: bool = True) -> list[Event]:
+    try:
+        return decode_events(b"[" + elements)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = explain(error)
+        if not whole and wrong.malformed:
+            wrong = IngestError(f"an event is larger than {WINDOW_BYTES} bytes, or no event at all", malformed=True)
+        index = wrong.place["index"]
+        if isinstance(index, int):
+            wrong.place["index"] = index + before
+        raise wrong from None
