@@ -13,7 +13,7 @@ import msgspec
 from likd.arrays import read_array
 from likd.events import Act, Events
 from likd.ordered import ActorKey, read_in_order
-from likd.steps import Steps, count_pieces, line_of
+from likd.steps import Steps, count_pieces, line_of, strip
 from likd.urls import UrlRules
 from likd.wire import Checker, Event, IngestError, decode_event, decode_events, explain
 
@@ -132,17 +132,17 @@ class Ingest:
         return events, size, []
 
     def _read(self, body: bytes) -> Steps[tuple[Events, int]]:
-        start = body if body[:1] not in _BLANKS else body.lstrip(_WHITESPACE)
+        start = body if body[:1] not in _BLANKS else (yield from strip(body))
         if start.startswith(b"["):
-            result = yield from self._read_array(start.rstrip(_WHITESPACE))
+            result = yield from self._read_array((yield from strip(start)))
+        elif not start:
+            result = {}, 0
         elif body.find(b"\n") not in (-1, len(body) - 1):
             result = yield from self._read_lines(body)
-        elif start:
+        else:
             kind, url = self._read_line(start)
             self._lines.remember(kind, [body], [url])
             result = {kind: {url: 1}}, 1
-        else:
-            result = {}, 0
         return result
 
     def _read_lines(self, body: bytes) -> Steps[tuple[Events, int]]:
@@ -153,7 +153,7 @@ class Ingest:
         try:
             return (yield from self._add_up(counted, self._lines))
         except _BadPiece as bad:
-            whole = self._read_one_object(body)
+            whole = self._read_one_object(body) if len(body) <= SMALL_BYTES_MAX else None
             if whole is None:
                 bad.error.place["line"] = yield from line_of(body, bad.piece)
                 raise bad.error from None
@@ -178,7 +178,7 @@ class Ingest:
         # Cut between the objects, as a well-known writer puts them, the array is counted as lines are. A cut
         # inside a string leaves a piece that is no JSON, and then the array is read the slow and exact way.
         for separator in (b"},{", b"}, {"):
-            if separator in body and body.startswith(b"[{") and body.endswith(b"}]"):
+            if body.startswith(b"[{") and body.endswith(b"}]") and separator in body:
                 counted = yield from count_pieces(body[2:-2], separator)
                 try:
                     return (yield from self._add_up(counted, self._elements))

@@ -9,7 +9,7 @@ import msgspec
 
 from likd.arrays import read_array
 from likd.events import LIKE, UNLIKE, Act, Events
-from likd.steps import Steps
+from likd.steps import Steps, strip
 from likd.wire import Checker, Event, IngestError, check_actor, decode_event, explain
 
 SLICE_EVENTS = 200
@@ -31,7 +31,7 @@ def read_in_order(body: bytes, checker: Checker, actor_key: ActorKey) -> Steps[t
     Raises IngestError.
     """
     read = _Read()
-    text = body.strip()
+    text = yield from strip(body)
     if text.startswith(b"["):
         items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
     else:

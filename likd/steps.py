@@ -12,6 +12,8 @@ import trio
 SLICE_BYTES = 1 << 17
 """A step reads so much, about a millisecond's worth."""
 
+BLANKS = b" \t\r\n"
+
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
 """Work that can be paused after each step, so that others get their turn; its result is what it returns."""
@@ -59,6 +61,20 @@ def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
         yield
     _count(counted, body[begin:], separator)
     return counted
+
+
+def strip(body: bytes) -> Steps[bytes]:
+    """`body` without the blanks around it; copied only if there are some."""
+    begin, end = 0, len(body)
+    while begin < end and body[begin] in BLANKS:
+        window = body[begin : begin + SLICE_BYTES]
+        begin += len(window) - len(window.lstrip(BLANKS))
+        yield
+    while begin < end and body[end - 1] in BLANKS:
+        window = body[max(begin, end - SLICE_BYTES) : end]
+        end -= len(window) - len(window.rstrip(BLANKS))
+        yield
+    return body[begin:end]
 
 
 def line_of(body: bytes, line: bytes) -> Steps[int]:

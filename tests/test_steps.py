@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd import steps
-from likd.steps import count_pieces, finish, inflate, line_of
+from likd.steps import count_pieces, finish, inflate, line_of, strip
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"", b"a", b"ab", b"},", b"{", b"abcdefg"]), st.integers(1, 40)), max_size=6)
 
@@ -69,3 +69,17 @@ def test_a_line_is_found_as_if_the_body_were_cut_up_whole(
     line = data.draw(st.sampled_from(lines))
     with patch.object(steps, "SLICE_BYTES", slice_bytes):
         assert finish(line_of(body, line)) == lines.index(line) + 1
+
+
+@given(
+    st.text(alphabet=" \t\r\na", max_size=60).map(str.encode),
+    st.sampled_from([4, 64]),
+)
+def test_blanks_are_stripped_in_steps(body: bytes, slice_bytes: int) -> None:
+    with patch.object(steps, "SLICE_BYTES", slice_bytes):
+        assert finish(strip(body)) == body.strip(b" \t\r\n")
+
+
+def test_a_body_of_blanks_is_stripped_a_slice_at_a_time() -> None:
+    body = b" \n" * (1 << 18)
+    assert sum(1 for _ in strip(body)) == len(body) // steps.SLICE_BYTES
