@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from enum import Enum, auto
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
 import attrs
 
 from likd.web.access import Credentials
+from likd.web.addresses import valid_host
 from likd.web.answer import SECURITY, Answer, EventHeaders
+from likd.web.query import query_values
 
 HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048
@@ -30,7 +31,6 @@ _HOT = re.compile(rb"(POST /v1/events|GET /healthz|GET /v1/counts\?([\x21\x22\x2
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _FIELD = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
@@ -111,7 +111,7 @@ def _parse(data: bytes) -> Head:
         or b"upgrade" in headers
         or connection not in (b"", b"keep-alive", b"close")
         or (host is None and not old)
-        or (host is not None and not _HOST.fullmatch(host))
+        or (host is not None and not valid_host(host.decode("latin-1")))
         or not _LENGTH.fullmatch(length)
         or expect not in (b"", b"100-continue")
     ):
@@ -149,11 +149,7 @@ def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...]]:
         return Operation.EVENTS, ()
     if hot[2] is None:
         return Operation.HEALTH, ()
-    try:
-        fields = parse_qsl(hot[2].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
-    except ValueError:
-        return Operation.COLD, ()
-    urls = tuple(value for name, value in fields if name == "url")
+    urls = tuple(query_values(hot[2], "url"))
     hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX
     return (Operation.COUNTS if hot_read else Operation.COLD), urls
 
