@@ -23,6 +23,9 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     app.url_map.merge_slashes = False
     # Bodies are bounded before they come here.
     app.config["MAX_CONTENT_LENGTH"] = None
+    # So is their time; and an answer is taken at the pace of its reader, as long as that takes any of it.
+    app.config["BODY_TIMEOUT"] = None
+    app.config["RESPONSE_TIMEOUT"] = None
     add_door(app, gate, body_limit=operations.body_limit, tls=tls)
 
     @app.errorhandler(Problem)

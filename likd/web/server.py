@@ -39,7 +39,14 @@ class WebServer:
         idle_seconds: float,
         grace_seconds: float,
     ) -> None:
-        self._full = FullLane(app, tls=tls, room=room, connections_max=seats.connections_max, idle_seconds=idle_seconds)
+        self._full = FullLane(
+            app,
+            tls=tls,
+            room=room,
+            connections_max=seats.connections_max,
+            head_seconds=head_seconds,
+            idle_seconds=idle_seconds,
+        )
         self._express = ExpressLane(
             operations=operations,
             gate=gate,

@@ -18,6 +18,7 @@ from likd.urls import EXPECTED
 from likd.web.access import Caller, Gate
 from likd.web.operations import Operations
 from likd.web.problem import Problem
+from likd.web.stream import stream_of
 from likd.web.tokens import Role
 
 GOING_AWAY = 1001
@@ -28,7 +29,6 @@ BAD_MESSAGE = 4400
 
 STATUS_SECONDS = 1.0
 HOT_MAX = 100
-MESSAGE_BYTES_MAX = 1 << 20
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +125,7 @@ class LiveSessions:
         """Serve one client until it leaves, breaks the rules, or the daemon shuts down."""
         await websocket.accept()
         session = _Session(caller)
+        stream = stream_of(websocket.scope)
         self.open += 1
         close = _Close(GOING_AWAY, "the daemon is shutting down")
         try:
@@ -134,6 +135,8 @@ class LiveSessions:
                     nonlocal close
                     try:
                         while True:
+                            # One message after the other: the next is not even received before.
+                            stream.ask()
                             await self._obey(session, await websocket.receive())
                     except _Close as asked:
                         close = asked

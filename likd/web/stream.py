@@ -1,0 +1,268 @@
+"""A connection of the full lane, as Hypercorn gets it: a stream of requests and frames that are in order.
+
+What is read of a client and when is decided here: while a request that is whole is being answered, nothing is. So the
+end of what the client sends, or a stray byte, can't spoil an answer, and what waits does so in the client's kernel.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import trio
+
+from likd.web.answer import answer_problem
+from likd.web.frames import Frames, Violation
+from likd.web.http1 import Responses
+from likd.web.inbound import Inbound
+
+LINGER_SECONDS = 1.0
+"""How long a client may take to end a connection whose end it was told."""
+SILENCE_SECONDS_MIN = 45.0
+"""A websocket that is watched and says nothing still answers two pings in that time."""
+HEAD_RECEIVE_BYTES = 1 << 14
+BODY_RECEIVE_BYTES = 1 << 16
+FRAMES_RECEIVE_BYTES = 1 << 10
+"""That much can be 900 heads, or 170 frames, for each of which something is to be done."""
+
+STREAM = "likd.stream"
+_responses = Responses()
+
+
+def stream_of(scope: object) -> Stream:
+    """The connection by which a request or websocket came, of whose ASGI scope this is."""
+    stream: Stream = cast(dict[str, Any], scope)["state"][STREAM]
+    return stream
+
+
+class Wire(trio.abc.Stream):
+    """A socket whose other end has to take what is sent to it.
+
+    Hypercorn waits for that without end, and shields it.
+    """
+
+    def __init__(self, sock: socket.socket, *, send_seconds: float) -> None:
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self.socket = self._stream.socket
+        self.cut_off = False
+        """Whether what was sent last did not get through whole: the client has to see that."""
+        self._send_seconds = send_seconds
+        self._send_until = math.inf
+        self._sending = trio.CancelScope()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What has come, empty once the client sends no more. Raises trio.BrokenResourceError."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data` at the pace of a client that takes a part of it now and then. Raises trio.BrokenResourceError."""
+        rest = memoryview(data)
+        await trio.lowlevel.checkpoint()
+        while rest:
+            waiting = self._unsent()
+            deadline = min(trio.current_time() + self._send_seconds, self._send_until)
+            with trio.CancelScope(deadline=deadline) as self._sending:
+                try:
+                    rest = rest[await self.socket.send(rest) :]
+                except OSError as error:
+                    raise trio.BrokenResourceError from error
+            if self._sending.cancelled_caught and (self._unsent() >= waiting or self.late):
+                self.cut_off = True
+                raise trio.BrokenResourceError("the client does not take its answer")
+
+    @property
+    def late(self) -> bool:
+        """Whether all should have been sent by now."""
+        return trio.current_time() >= self._send_until
+
+    def send_until(self, deadline: float) -> None:
+        """Whatever is sent must be taken by then."""
+        self._send_until = deadline
+        self._sending.deadline = min(self._sending.deadline, deadline)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Nothing more is sent."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close at once; if something was cut off, so that the client's kernel says so, too."""
+        if self.cut_off:
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.aclose_forcefully(self._stream)
+
+    def _unsent(self) -> int:
+        """How many bytes the client's side has not taken yet."""
+        waiting: int = struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return waiting
+
+
+class Stream(trio.abc.HalfCloseableStream):
+    """The requests and frames of one client, whose first bytes `data` have been read before.
+
+    `end` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        secure: trio.SSLStream[Wire] | None,
+        data: bytes,
+        *,
+        end: Callable[[], object],
+        head_seconds: float,
+        idle_seconds: float,
+    ) -> None:
+        self.wire = wire
+        self.socket = wire.socket
+        self.end = end
+        self.session = trio.CancelScope()
+        """What is answered now; a websocket's is cancelled when its client breaks the protocol."""
+        self._secure = secure
+        self._head_seconds = head_seconds
+        self._idle_seconds = idle_seconds
+        self._deadline = trio.current_time() + head_seconds
+        self._inbound = Inbound()
+        self._inbound.feed(data)
+        self._frames: Frames | None = None
+        self._turn = trio.Event()
+        self._lingers = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the client is in flight, or was received and not looked at yet."""
+        return self._inbound.idle
+
+    @property
+    def violation(self) -> Violation | None:
+        """How the client broke the protocol of its websocket."""
+        return self._frames.violation if self._frames is not None else None
+
+    def answered(self) -> None:
+        """The request in hand is answered, or its websocket has ended."""
+        self._inbound.answered()
+        self._deadline = trio.current_time() + (self._head_seconds if self._inbound.begun else self._idle_seconds)
+        self._turn.set()
+
+    def accepted(self) -> None:
+        """The request in hand has become a websocket."""
+        self._frames = Frames()
+        self._feed(self._inbound.upgrade())
+        self._turn.set()
+
+    def ask(self) -> None:
+        """The next message of the websocket may come."""
+        if self._frames is not None:
+            self._frames.ask()
+            self._turn.set()
+
+    def drop(self) -> None:
+        """End a connection on which nothing is under way."""
+        self._lingers = False
+        self.end()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What the server is to get next, empty when there is nothing more. Raises trio.BrokenResourceError."""
+        await trio.lowlevel.checkpoint()
+        while self._frames is None:
+            if data := self._inbound.take():
+                return data
+            if self._inbound.waiting:
+                await self._wait_turn()
+            elif self._inbound.refused is not None:
+                answer = answer_problem(self._inbound.refused)
+                await self.send_all(_responses.make(answer, keep_alive=False))
+                return b""
+            elif self._inbound.over:
+                return b""
+            else:
+                await self._read_requests()
+        return await self._next_frames(self._frames)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """As of the wire."""
+        await (self._secure or self.wire).send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.wire.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Nothing: whoever gave the connection ends it in order."""
+
+    async def aclose(self) -> None:
+        # Hypercorn ends a connection from a request's task that may be cancelled by then: a checkpoint here
+        # would leave the connection as it is.
+        self.end()
+
+    async def finish(self) -> None:
+        """Let the client finish: to close at once could destroy the answers on their way. What it sends is dropped."""
+        if not self._lingers or self.wire.cut_off:
+            return
+        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            if self._secure is not None:
+                # It may hear something else than the end of encryption, and be broken by that.
+                with suppress(trio.BrokenResourceError):
+                    await self._secure.unwrap()
+            await self.wire.send_eof()
+            while await self.wire.receive_some(BODY_RECEIVE_BYTES):
+                pass
+
+    async def _next_frames(self, frames: Frames) -> bytes:
+        while True:
+            if frames.violation is not None:
+                # The session says so to the client, and the connection ends.
+                await trio.sleep_forever()
+            if data := frames.take():
+                return data
+            if frames.full:
+                await self._wait_turn()
+                continue
+            silence = max(self._idle_seconds, SILENCE_SECONDS_MIN)
+            received = await self._receive(FRAMES_RECEIVE_BYTES, trio.current_time() + silence)
+            if not received:
+                return b""
+            self._feed(received)
+
+    def _feed(self, data: bytes) -> None:
+        assert self._frames is not None
+        self._frames.feed(data)
+        if self._frames.violation is not None:
+            self.session.cancel()
+
+    async def _read_requests(self) -> None:
+        inbound = self._inbound
+        body = inbound.incomplete
+        # Whoever reads the body sees to its time.
+        deadline = math.inf if body else self._deadline
+        data = await self._receive(BODY_RECEIVE_BYTES if body else HEAD_RECEIVE_BYTES, deadline)
+        if data:
+            begun = inbound.begun
+            inbound.feed(data)
+            if inbound.begun and not begun:
+                self._deadline = trio.current_time() + self._head_seconds
+        elif data is None and inbound.begun:
+            inbound.expire()
+            self._lingers = True
+        else:
+            inbound.end()
+
+    async def _receive(self, max_bytes: int, deadline: float) -> bytes | None:
+        """What has come: empty if the client sends no more, None if it sent nothing until `deadline`."""
+        data = None
+        with trio.move_on_at(deadline):
+            data = bytes(await (self._secure or self.wire).receive_some(max_bytes))
+        self._lingers = bool(data)
+        return data
+
+    async def _wait_turn(self) -> None:
+        self._turn = trio.Event()
+        await self._turn.wait()
