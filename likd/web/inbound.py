@@ -201,7 +201,7 @@ class Inbound:
             raise Problem(505, "HTTP/1.1 is spoken here")
         if method == b"CONNECT":
             raise Problem(501, "this is no proxy")
-        if sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._target) > HEAD_BYTES_MAX:
+        if sum(len(name) + len(value) + 3 for name, value in self._headers) + len(self._target) > HEAD_BYTES_MAX:
             raise _head_too_large()
         target = self._origin_form(method)
         if b"host" not in self._fields and version == "1.1":

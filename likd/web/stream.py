@@ -109,7 +109,7 @@ class Wire(trio.abc.Stream):
 class Stream(trio.abc.HalfCloseableStream):
     """The requests and frames of one client, whose first bytes `data` have been read before.
 
-    `end` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping.
+    `end` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping, or for an idle time.
     """
 
     def __init__(
@@ -181,8 +181,11 @@ class Stream(trio.abc.HalfCloseableStream):
             elif self._inbound.refused is not None:
                 answer = answer_problem(self._inbound.refused)
                 await self.send_all(_responses.make(answer, keep_alive=False))
+                self.end()
                 return b""
             elif self._inbound.over:
+                if not self._inbound.incomplete:
+                    self.end()
                 return b""
             else:
                 await self._read_requests()
@@ -229,6 +232,7 @@ class Stream(trio.abc.HalfCloseableStream):
             silence = max(self._idle_seconds, SILENCE_SECONDS_MIN)
             received = await self._receive(FRAMES_RECEIVE_BYTES, trio.current_time() + silence)
             if not received:
+                self.end()
                 return b""
             self._feed(received)
 
