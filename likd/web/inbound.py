@@ -17,7 +17,7 @@ import httptools
 from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problem import Problem
 
-_ABSOLUTE = re.compile(rb"https?://([^/?#@]*)(.*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]*)((?:[/?].*)?)", re.IGNORECASE)
 _ONCE = frozenset({b"host", b"sec-websocket-key", b"sec-websocket-version"})
 _OURS = frozenset(
     b"connection content-length expect http2-settings keep-alive proxy-connection sec-websocket-extensions te trailer"
@@ -113,7 +113,7 @@ class Inbound:
             if not self.begun and not self.incomplete:
                 # Empty lines before a request are to be passed over (RFC 9112, 2.2).
                 data = data.lstrip(b"\r\n")
-            begun, self._silent = self.begun, self._silent + len(data)
+            self._silent += len(data)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
@@ -128,8 +128,6 @@ class Inbound:
                 known = error.__context__ if isinstance(error.__context__, Problem) else None
                 self._break(known or Problem(400, str(error) or type(error).__name__))
             self._flush()
-            if self.begun and not begun:
-                self._silent = 1
             if self._silent > HEAD_BYTES_MAX and (self.begun or self.incomplete):
                 self._break(_head_too_large())
             return
@@ -240,6 +238,7 @@ class Inbound:
 
     def on_message_complete(self) -> None:
         """The request is complete, or the parser stops before its body because of an upgrade that it asks for."""
+        self._silent = 0
         request = self._requests[-1]
         if request.whole or (self._parser.should_upgrade() and not request.websocket):
             return

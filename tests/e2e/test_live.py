@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from tests.daemon import PATIENCE_SECONDS, Client, Daemon
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 URL = "https://example.com/live"
 
@@ -167,3 +167,87 @@ async def test_a_watcher_that_does_not_read_holds_nobody_up(daemon: Daemon) -> N
             await hear(websocket)
             await trio.to_thread.run_sync(like, daemon, 1)
             assert (await hear(websocket))["counts"][0]["likes"] == 1
+
+
+def raw(daemon: Daemon) -> Client:
+    """A websocket of which the test sends every byte."""
+    client = Client(daemon.address)
+    client.send(
+        b"GET /v1/live HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    )
+    response = client.response()
+    assert response.status == 101
+    assert "sec-websocket-extensions" not in response.headers
+    return client
+
+
+def close_frame(client: Client) -> int:
+    """The code with which the server closes, after its pings."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while data := client.socket.recv(65536):
+            said += data
+    said = said.removeprefix(b"\x89\x00")
+    assert said[0] == 0x88
+    return int.from_bytes(said[2:4], "big")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x81\x01x", 1002),
+        (b"\xc1\x81\0\0\0\0x", 1002),
+        (b"\x83\x81\0\0\0\0x", 1002),
+        (b"\x81\x81\0\0\0\0\xff", 1007),
+        (b"\x82\xff" + (2 << 20).to_bytes(8, "big") + bytes(4) + bytes(2 << 20), 1009),
+        ((b"\x01\xff" + (1 << 20).to_bytes(8, "big") + bytes(4) + bytes(1 << 20)) + b"\x00\x81\0\0\0\0x", 1009),
+    ],
+)
+def test_a_websocket_that_breaks_the_protocol_is_failed_and_told_why(daemon: Daemon, data: bytes, code: int) -> None:
+    with raw(daemon) as client:
+        client.send(data)
+        assert close_frame(client) == code
+
+
+def resident(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
+
+def test_a_message_without_end_is_not_kept(daemon: Daemon) -> None:
+    before = resident(daemon)
+    with raw(daemon) as client, contextlib.suppress(ConnectionError):
+        client.send(b"\x82\xff" + (1 << 40).to_bytes(8, "big") + bytes(4))
+        for _ in range(400):
+            client.send(bytes(1 << 20))
+            assert resident(daemon) - before < 64 << 20
+        raise AssertionError("the server reads on and on")
+
+
+def test_messages_wait_for_those_before_them_in_the_clients_kernel(daemon: Daemon) -> None:
+    before = resident(daemon)
+    watch = json.dumps({"op": "watch", "urls": [URL]}).encode()
+    message = watch + b" " * (1_000_000 - len(watch))
+    with raw(daemon) as client, contextlib.suppress(ConnectionError, TimeoutError):
+        client.socket.settimeout(2)
+        for _ in range(100):
+            client.send(b"\x81\xff" + len(message).to_bytes(8, "big") + bytes(4) + message)
+            assert resident(daemon) - before < 64 << 20
+
+
+def test_a_websocket_whose_client_leaves_gives_its_seat_back_at_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--connections-max", "1") as daemon:
+        for _ in range(5):
+            with raw(daemon):
+                pass
+            wait_until(lambda: _has_a_seat(daemon))
+
+
+def _has_a_seat(daemon: Daemon) -> bool:
+    with Client(daemon.address) as client:
+        try:
+            return client.request("GET", "/healthz").status == 200
+        except (AssertionError, OSError):
+            return False
