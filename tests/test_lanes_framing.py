@@ -86,7 +86,7 @@ def test_a_preflight_leaves_the_connection_as_it_is(client: Client) -> None:
         (b"GET http://localhost/healthz HTTP/1.1\r\nHost: test\r\n\r\n", 200),
         (b"GET http://elsewhere.test/v1/status HTTP/1.1\r\nHost: test\r\n\r\n", 403),
         (b"GET * HTTP/1.1\r\nHost: test\r\n\r\n", 400),
-        (b"OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n", 204),
         (b"GET /%00%ff%zz%f HTTP/1.1\r\nHost: test\r\n\r\n", 404),
         (b"GET /\x00 HTTP/1.1\r\nHost: test\r\n\r\n", 400),
         (b"GET /v1/tree HTTP/1.1\r\nHost: test\r\nCookie: \xff\xfe\r\nAuthorization: Bearer \xff\r\n\r\n", 200),

@@ -13,12 +13,11 @@ from likd.web.door import add_door
 from likd.web.operations import Operations
 from likd.web.pages import redirect_to_login, wants_page
 from likd.web.problem import Problem
-from likd.web.target import App
 
 
 def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
-    app = App(__name__, static_folder=None)
+    app = QuartTrio(__name__, static_folder=None)
     # A path has one name: werkzeug would redirect the others, to whatever host the request names.
     app.url_map.merge_slashes = False
     # Bodies are bounded before they come here.

@@ -16,7 +16,6 @@ from likd.web.answer import SECURITY
 from likd.web.bodies import limit_body
 from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problem import Problem
-from likd.web.target import NO_PATH
 from likd.web.tokens import Role
 
 LOGIN_BYTES_MAX = 4096
@@ -55,8 +54,6 @@ def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
         if size > HEAD_BYTES_MAX:
             raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
         path: str = asked.scope["path"]
-        if path == NO_PATH:
-            raise Problem(400, "the request target has no path")
         if path.startswith("//"):
             # It would be another name of the path that follows, for all who guard paths.
             raise Problem(404, "there is no such path")
@@ -70,7 +67,7 @@ def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 
     @app.before_request
     async def before_request() -> Response | None:
-        if request.method == "OPTIONS" and request.scope["path"] == NO_PATH:
+        if request.method == "OPTIONS" and request.scope["path"] == "*":
             return Response(b"", 204)
         check(request)
         if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:

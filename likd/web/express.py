@@ -204,7 +204,7 @@ class ExpressLane:
     def _begin(self, client: Client, exchange: Exchange) -> None:
         http = client.http
         if exchange.body is None:
-            refused = self._requests.admit(exchange)
+            refused = self._requests.admit(exchange, client.address)
             if refused is None:
                 if http.admit(self._now):
                     client.output += CONTINUE

@@ -95,12 +95,12 @@ class HotRequests:
             self._fail(exchange, error)
         return False
 
-    def admit(self, announced: Exchange) -> Problem | None:
+    def admit(self, announced: Exchange, address: str) -> Problem | None:
         """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
         head = announced.head
         caller = EVERYONE
         try:
-            caller = self._gate.recognize(head.credentials, Role.PUBLIC)
+            caller = self._gate.recognize(head.credentials, Role.PUBLIC, address)
             if head.length > self._operations.body_limit(caller):
                 raise self._operations.too_large(caller)
             if not self._room.take(head.length):
