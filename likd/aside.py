@@ -1,10 +1,20 @@
-"""Events kept aside because their handler failed: `aside_<id>`, one NDJSON line an event, for replay."""
+"""Events kept aside because their handler failed: `aside_<id>`, readable, checksummed, one JSON line an event.
+
+{"aside":1,"at":1790000005.25,"events":2,"sha256":"<of the time and every byte after this line>"}
+["mine","like","https://a.example/",1]
+["mine","like","https://b.example/",3]
+
+Files of earlier versions have no such first line.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
+import attrs
 import msgspec
 
 from likd.disk import Disk
@@ -12,28 +22,89 @@ from likd.handlers import Aside
 
 NAME = re.compile(r"aside_(\d{12})(?:\.tab_(\d{12}))?")
 """A file of events set aside; with the table's id behind it, it is being replayed into that table."""
+BLOCK_BYTES = 4096
+"""What a file takes at least."""
+
+AsideEvents: TypeAlias = dict[tuple[str, str, str], int]
+"""Handler, kind and URL → how many events were set aside: it grows with unique URLs only."""
+
+
+class _Head(msgspec.Struct):
+    aside: int
+    at: float
+    events: int
+    sha256: str
+
+
+@attrs.frozen
+class AsideFile:
+    """What a file holds, and when its events were taken (seconds since 1970; 0 if nothing says so)."""
+
+    events: list[Aside]
+    at: float = 0.0
+
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _decode_lines = msgspec.json.Decoder(Aside).decode_lines
+_encode = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(_Head).decode
 
 
-async def write(disk: Disk, table: int, events: Sequence[Aside]) -> None:
-    """Keep the events that `table` could not count. Raises OSError."""
-    if events:
-        await disk.write(name(table), encode(events))
+def add(kept: AsideEvents, events: Iterable[Aside]) -> None:
+    """Add `events` to `kept` in place."""
+    for handler, kind, url, times in events:
+        place = handler, kind, url
+        kept[place] = kept.get(place, 0) + times
 
 
-def encode(events: Sequence[Aside]) -> bytes:
+def listed(kept: AsideEvents) -> list[Aside]:
+    """`kept` as events."""
+    return [Aside(*place, times) for place, times in kept.items()]
+
+
+async def write(disk: Disk, table: int, events: Sequence[Aside], at: float = 0.0, *, replaces: bool = False) -> int:
+    """Keep the events that `table` could not count, taken `at` (seconds since 1970); the space that takes.
+
+    If the file `replaces` one that an earlier try to count the table left, it is written even without events: that
+    one must not be counted, and a file that is only removed may be back after a crash. Raises OSError.
+    """
+    if not events and not replaces:
+        return 0
+    data = encode(events, at)
+    await disk.write(name(table), data)
+    return space(len(data))
+
+
+def space(size: int) -> int:
+    """The bytes that a file of `size` bytes takes on a disk."""
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def encode(events: Sequence[Aside], at: float = 0.0) -> bytes:
     """`events` as the bytes of a file."""
-    return _encode_lines(events)
+    lines = _encode_lines(events)
+    return _encode(_Head(1, at, len(events), _checksum(at, lines))) + b"\n" + lines
 
 
-def decode(data: bytes) -> list[Aside]:
-    """The events of a file. Raises msgspec.DecodeError if it is damaged."""
+def decode(data: bytes) -> AsideFile:
+    """What a file holds. Raises msgspec.DecodeError if it is damaged."""
     try:
-        return _decode_lines(data)
+        if not data.startswith(b"{"):
+            return AsideFile(_decode_lines(data))
+        first, _, lines = data.partition(b"\n")
+        head = _decode_head(first)
+        if _checksum(head.at, lines) != head.sha256:
+            raise msgspec.DecodeError("the checksum does not match")
+        events = _decode_lines(lines)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(str(error)) from None
+    if encode(events, head.at) != data:
+        raise msgspec.DecodeError("the first line does not fit the rest")
+    return AsideFile(events, head.at)
+
+
+def _checksum(at: float, lines: bytes) -> str:
+    return hashlib.sha256(_encode(at) + b"\n" + lines).hexdigest()
 
 
 def name(table: int) -> str:

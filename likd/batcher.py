@@ -45,6 +45,7 @@ class Batcher:
         handlers: Handlers,
         pool: PoolManager,
         totals: Totals,
+        aside_bytes: int = 0,
     ) -> None:
         self._tables = tables
         self._batches = batches
@@ -57,6 +58,8 @@ class Batcher:
         self._in_hand: deque[Table] = deque()
         self._written: Batch | None = None
         self._spent: deque[int] = deque()
+        self.aside_bytes = aside_bytes
+        """What the files of events that were set aside take on the disk."""
         self.mismatches = 0
         self.batches_written = 0
         self.fault: str | None = None
@@ -129,7 +132,7 @@ class Batcher:
         while True:
             try:
                 await self._keys.append(table.id, table.keys)
-                await aside.write(self._disk, table.id, table.aside)
+                kept = await aside.write(self._disk, table.id, aside.listed(table.aside), table.closed_at)
                 await self._disk.write(batchfile.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
@@ -139,6 +142,7 @@ class Batcher:
             else:
                 self.fault = None
                 self.batches_written += 1
+                self.aside_bytes += kept
                 return batch
 
     async def _drop_segments(self) -> None:

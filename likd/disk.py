@@ -16,6 +16,7 @@ INLINE_BYTES_MAX = 1 << 16
 """Appends up to this size go to the page cache without a thread, which takes some 50 microseconds."""
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written: worth nothing after a crash."""
+DAMAGED = "damaged"
 
 
 class AppendFile(Protocol):
@@ -33,7 +34,7 @@ class AppendFile(Protocol):
 
 
 class Disk(Protocol):
-    """What likd asks of its data directory. Every operation may raise OSError."""
+    """What likd asks of its data directory. Every operation may raise OSError, and may be repeated then."""
 
     async def names(self) -> list[str]:
         """The names of all files, sorted."""
@@ -44,7 +45,7 @@ class Disk(Protocol):
         ...
 
     async def create(self, name: str) -> AppendFile:
-        """A new, empty file, its name on disk when this returns."""
+        """A new, empty file, its name on disk when this returns; one that is there and empty is as good as new."""
         ...
 
     async def write(self, name: str, data: bytes) -> None:
@@ -61,6 +62,10 @@ class Disk(Protocol):
 
     async def set_aside(self, name: str) -> None:
         """Move a damaged file out of the way, for a person to look at."""
+        ...
+
+    async def damaged_names(self) -> list[str]:
+        """The names of the files that were set aside and are still there, sorted."""
         ...
 
     async def free_bytes(self) -> int:
@@ -99,7 +104,7 @@ class RealAppendFile:
 
 
 class RealDisk:
-    """The data directory at `path`, which must exist. Damaged files go to its folder `damaged`."""
+    """The data directory at `path`, which must exist. Damaged files go to its folder DAMAGED."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,6 +131,9 @@ class RealDisk:
     async def set_aside(self, name: str) -> None:
         await trio.to_thread.run_sync(self._set_aside, name)
 
+    async def damaged_names(self) -> list[str]:
+        return await trio.to_thread.run_sync(damaged_names, self.path)
+
     async def free_bytes(self) -> int:
         stat = await trio.to_thread.run_sync(os.statvfs, self.path)
         return stat.f_bavail * stat.f_frsize
@@ -138,8 +146,11 @@ class RealDisk:
             return file.read(limit)
 
     def _create(self, name: str) -> int:
-        fd = os.open(self.path / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        fd = os.open(self.path / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
+            # Nobody else makes files here: an empty one is left of a try that failed half way.
+            if os.fstat(fd).st_size:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             self._sync_directory()
         except OSError:
             os.close(fd)
@@ -164,27 +175,24 @@ class RealDisk:
         self._sync_directory()
 
     def _rename(self, name: str, new: str) -> None:
-        (self.path / name).replace(self.path / new)
+        _move(self.path / name, self.path / new)
         self._sync_directory()
 
     def _remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
 
     def _set_aside(self, name: str) -> None:
-        folder = self.path / "damaged"
+        folder = self.path / DAMAGED
         folder.mkdir(mode=0o750, exist_ok=True)
         target = folder / name
-        while target.exists():
+        while target.exists() and (self.path / name).exists():
             target = target.with_name(target.name + "+")
-        (self.path / name).replace(target)
+        _move(self.path / name, target)
+        sync_directory(folder)
         self._sync_directory()
 
     def _sync_directory(self) -> None:
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(self.path)
 
 
 class DryRunDisk:
@@ -213,6 +221,9 @@ class DryRunDisk:
 
     async def set_aside(self, name: str) -> None: ...
 
+    async def damaged_names(self) -> list[str]:
+        return await self._disk.damaged_names()
+
 
 class _NoFile:
     async def append(self, data: bytes, *, sync: bool) -> None: ...
@@ -220,6 +231,32 @@ class _NoFile:
     async def truncate(self, size: int) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def damaged_names(data_dir: Path) -> list[str]:
+    """The names of the files that were set aside as damaged in `data_dir`, sorted. Raises OSError."""
+    try:
+        return sorted(entry.name for entry in os.scandir(data_dir / DAMAGED) if entry.is_file())
+    except FileNotFoundError:
+        return []
+
+
+def sync_directory(path: Path) -> None:
+    """Have the names in the directory `path` on disk when this returns. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file, unless an earlier try did."""
+    try:
+        path.replace(target)
+    except FileNotFoundError:
+        if not target.exists():
+            raise
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -9,24 +9,34 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
 MAGIC = b"\xa1LKF"
 PAYLOAD_BYTES_MAX = 1 << 28
 
+SECTOR_BYTES = 512
+RUN_BYTES = 1 << 16
+
 _HEADER = struct.Struct("<4sII")
 _LENGTH = struct.Struct("<I")
 
 
-@attrs.frozen
-class Frame:
+class Frame(NamedTuple):
     """A payload that checks out, and where its frame begins and ends."""
 
     begin: int
     end: int
-    payload: memoryview
+    payload: bytes
+
+
+class Run(NamedTuple):
+    """Frames that follow each other: where each begins, what each holds, and where the last ends."""
+
+    begins: list[int]
+    payloads: list[bytes]
+    end: int
 
 
 @attrs.frozen
@@ -51,31 +61,67 @@ def frame(payload: bytes) -> bytes:
 
 def scan(data: bytes) -> Iterator[Piece]:
     """The frames of `data` and the damage between them, in order, covering every byte. Never raises."""
-    view = memoryview(data)
+    for piece in scan_runs(data, RUN_BYTES):
+        if isinstance(piece, Damage):
+            yield piece
+        else:
+            yield from map(Frame, piece.begins, [*piece.begins[1:], piece.end], piece.payloads)
+
+
+def scan_runs(data: bytes, run_bytes: int) -> Iterator[Run | Damage]:
+    """The same, with all frames that follow each other in one run, which ends when it is as long as `run_bytes`."""
     begin = 0
     while begin < len(data):
-        found = _frame_at(view, begin)
-        if found is not None:
-            yield found
-            begin = found.end
+        run = _run_at(data, begin, run_bytes)
+        if run.begins:
+            yield run
+            begin = run.end
             continue
         candidate = data.find(MAGIC, begin + 1)
-        while candidate != -1 and _frame_at(view, candidate) is None:
+        while candidate != -1 and not _run_at(data, candidate, 1).begins:
             candidate = data.find(MAGIC, candidate + 1)
         end = len(data) if candidate == -1 else candidate
         yield Damage(begin, end, torn=candidate == -1)
         begin = end
 
 
-def _frame_at(view: memoryview, begin: int) -> Frame | None:
-    if len(view) - begin < _HEADER.size:
-        return None
-    magic, length, checksum = _HEADER.unpack_from(view, begin)
+def is_cut_short(data: bytes, begin: int) -> bool:
+    """Whether what follows `begin`, in which no frame checks out, is as a crash leaves an append behind.
+
+    It ends too early, or a sector of it reads as zeros: file systems make a file longer before its data arrives.
+    A frame that is all there and does not check out is none: it was written, and damaged later.
+    """
+    end = len(data)
+    if end - begin < _HEADER.size:
+        return MAGIC.startswith(data[begin : begin + len(MAGIC)]) or not any(data[begin:])
+    magic, length, checksum = _HEADER.unpack_from(data, begin)
     start = begin + _HEADER.size
-    end = start + length
-    if magic != MAGIC or length > PAYLOAD_BYTES_MAX or end > len(view):
-        return None
-    payload = view[start:end]
-    if zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length))) != checksum:
-        return None
-    return Frame(begin, end, payload)
+    if magic == MAGIC:
+        if start + length > end:
+            # Unless all of it is there, and only its length is wrong.
+            return int(checksum) != zlib.crc32(data[start:], zlib.crc32(_LENGTH.pack(end - start)))
+        end = start + length
+    sectors = range(begin // SECTOR_BYTES * SECTOR_BYTES, end, SECTOR_BYTES)
+    return any(not any(data[max(begin, sector) : min(end, sector + SECTOR_BYTES)]) for sector in sectors)
+
+
+def _run_at(data: bytes, begin: int, run_bytes: int) -> Run:
+    """The frames from `begin` on, up to the first that does not check out: in one loop, for there are many."""
+    begins: list[int] = []
+    payloads: list[bytes] = []
+    unpack, crc32, size, until = _HEADER.unpack_from, zlib.crc32, len(data), begin + run_bytes
+    while begin < until:
+        start = begin + _HEADER.size
+        if start > size:
+            break
+        magic, length, checksum = unpack(data, begin)
+        end = start + length
+        if magic != MAGIC or length > PAYLOAD_BYTES_MAX or end > size:
+            break
+        payload = data[start:end]
+        if crc32(payload, crc32(data[begin + 4 : begin + 8])) != checksum:
+            break
+        begins.append(begin)
+        payloads.append(payload)
+        begin = end
+    return Run(begins, payloads, begin)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import uuid
 from pathlib import Path
 
+from likd.disk import sync_directory
+
 SECRET_BYTES = 32
+
+_SOURCE = re.compile(r"[0-9a-f]{32}")
+_SECRET = re.compile(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}")
+
+
+class IdentityError(Exception):
+    """A file of the directory's identity is there and can't be used; the message says which and why."""
 
 
 def source(data_dir: Path) -> str:
-    """The identity of the data directory, under which stores keep its applied mark. Made if need be."""
-    return _read_or_make(data_dir / "source", uuid.uuid4().hex)
+    """The identity of the data directory, under which stores keep its applied mark. Made if need be.
+
+    Raises IdentityError, OSError.
+    """
+    return _read_or_make(data_dir / "source", _SOURCE, uuid.uuid4().hex)
 
 
 def secret(data_dir: Path) -> bytes:
-    """The secret by which actors are hashed. Made if need be; without it nobody's likes can be taken back."""
-    return bytes.fromhex(_read_or_make(data_dir / "secret", secrets.token_hex(SECRET_BYTES)))
+    """The secret by which actors are hashed. Made if need be; without it nobody's likes can be taken back.
+
+    Raises IdentityError, OSError.
+    """
+    return bytes.fromhex(_read_or_make(data_dir / "secret", _SECRET, secrets.token_hex(SECRET_BYTES)))
 
 
-def _read_or_make(path: Path, value: str) -> str:
+def _read_or_make(path: Path, pattern: re.Pattern[str], value: str) -> str:
     try:
-        return path.read_text().strip()
+        found = path.read_text(errors="replace").strip()
     except FileNotFoundError:
         temporary = path.with_suffix(".tmp")
         temporary.touch(mode=0o600)
@@ -31,4 +47,10 @@ def _read_or_make(path: Path, value: str) -> str:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
         return value
+    if not pattern.fullmatch(found):
+        # A new one would count twice what waits, or let everybody like again.
+        was = "empty" if not found else "damaged"
+        raise IdentityError(f"{path} is {was}: expected {pattern.pattern}; bring it back from a backup")
+    return found

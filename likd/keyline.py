@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
-import structlog
 
 from likd import framing
 from likd.events import IdempotencyKey
@@ -18,8 +17,6 @@ LINE_KEYS = 1000
 
 Owned = dict[str, bytes]
 """Owner → records."""
-
-log = structlog.get_logger(__name__)
 
 
 class _Written(msgspec.Struct, array_like=True, frozen=True):
@@ -57,15 +54,19 @@ def make(keys: Iterable[tuple[IdempotencyKey, int]], at: float) -> Line:
     return _line([(key.key, key.digest, size) for key, size in keys], at)
 
 
-def read(data: bytes, file: str, *, expired: float) -> Steps[list[Line]]:
-    """The lines of a key file. Those that were written until `expired` are only counted."""
+def read(data: bytes, file: str, damage: list[str], *, expired: float) -> Steps[list[Line]]:
+    """The lines of a key file. Those that were written until `expired` are only counted.
+
+    What can't be read is added to `damage`.
+    """
     lines: list[Line] = []
     done = 0
     for piece in framing.scan(data):
         written = _decode(piece)
         if written is None:
             # A torn append is written again: its journal segment is still there.
-            log.warning("damage in key log", file=file, begin=piece.begin, end=piece.end)
+            if not (isinstance(piece, framing.Damage) and piece.torn and framing.is_cut_short(data, piece.begin)):
+                damage.append(f"{file}: bytes {piece.begin} to {piece.end}: damage, keys are lost")
             continue
         for line in _lines(written, expired):
             lines.append(line)

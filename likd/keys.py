@@ -108,9 +108,12 @@ class KeyWindow:
 
 @attrs.define
 class _LogFile:
+    """A file, whether this object made it, and what is known to be readable in it."""
+
     name: str
     newest: float
     keys: int
+    made: bool = False
 
 
 class KeyLog:
@@ -137,6 +140,8 @@ class KeyLog:
         self._files: list[_LogFile] = []
         self._open: AppendFile | None = None
         self._remembered = KeyWindow(window_seconds=window_seconds, keys_max=keys_max)
+        self.damage: list[str] = []
+        """What could not be read of the files that were loaded."""
 
     async def load(self, names: Iterable[str], window: KeyWindow) -> None:
         """Read the files among `names` into `window`. Raises OSError."""
@@ -173,12 +178,15 @@ class KeyLog:
         if self._open is not None:
             file, self._open = self._open, None
             await file.close()
-        name = f"keys_{table:012d}"
-        if self._files and self._files[-1].name == name:
-            await self._disk.remove(name)
+        if self._files and self._files[-1].made and not self._files[-1].keys:
+            # An append to it failed, and what that left behind is worth nothing.
+            await self._disk.remove(self._files[-1].name)
             self._files.pop()
+        # Never the name of a file that is there: it has keys of other tables, too.
+        newest = int(self._files[-1].name.removeprefix("keys_")) if self._files else 0
+        name = f"keys_{max(table, newest + 1):012d}"
         self._open = await self._disk.create(name)
-        self._files.append(_LogFile(name, now, 0))
+        self._files.append(_LogFile(name, now, 0, made=True))
         # Once around at most: what is left then is remembered, all of it.
         for _ in range(len(self._files) - 1):
             if self._files[0].newest < now - self._window:
@@ -220,7 +228,7 @@ class KeyLog:
 
     async def _read(self, name: str) -> list[Line]:
         expired = self._wall_clock() - self._window
-        return await finish_in_turns(keyline.read(await self._disk.read(name), name, expired=expired))
+        return await finish_in_turns(keyline.read(await self._disk.read(name), name, self.damage, expired=expired))
 
     def _kept(self, lines: Sequence[Line]) -> Steps[list[Line]]:
         kept: list[Line] = []

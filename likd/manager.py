@@ -12,6 +12,7 @@ import attrs
 import structlog
 import trio
 
+from likd import aside
 from likd.actors import Actors, Likings
 from likd.events import Accepted, Counts, Events, Outcome, Refused, Submission, add_events
 from likd.handlers import Handlers
@@ -150,7 +151,8 @@ class EventManager:
             try:
                 first = await self._submissions.receive()
             except trio.EndOfChannel:
-                return self._flush() if self.open_table.urls else _Group(last=True)
+                # A table may hold nothing but idempotency keys: it ends as any other does, and with it its id.
+                return self._flush() if self._flush_at < inf else _Group(last=True)
             return self._assemble(first)
         return self._flush()
 
@@ -297,8 +299,8 @@ class EventManager:
     def _count(self, table: Table, events: Events) -> None:
         for kind, urls in events.items():
             self.accepted[kind] = self.accepted.get(kind, 0) + sum(urls.values())
-        columns, aside = self._handlers.increments(events)
-        table.aside += aside
+        columns, kept = self._handlers.increments(events)
+        aside.add(table.aside, kept)
         for name, increments in columns.items():
             self._pool.post(table.counters, name, increments)
             table.journaled[name] = table.journaled.get(name, 0) + sum(increments.values())

@@ -2,61 +2,89 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import msgspec
 import structlog
+import trio
 
 from likd import aside, batchfile, journal
+from likd.aside import AsideEvents
 from likd.batchfile import Batch, DamagedBatch
 from likd.disk import TEMPORARY, Disk
-from likd.events import IdempotencyKey, Rows, add_columns
+from likd.events import Events, IdempotencyKey, Rows, add_columns
 from likd.handlers import ANY, Aside, Handlers, columns
 from likd.journal import Entry, Header, SegmentDamage
 from likd.keys import KeyLog, KeyWindow
 
 HEADER_BYTES_MAX = 1 << 20
+SLICE_BYTES = 1 << 17
+"""So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
+_IDS = re.compile(r"(?:journal|tab|aside|keys)_(\d{12})(?:\.tab_(\d{12}))?\+*")
+"""The names of all files that bear ids, also of those that were set aside."""
 
 log = structlog.get_logger(__name__)
 
 
 @attrs.define
 class Recovered:
-    """What was found: the id for the next table, the batches that wait for the store, and the steps taken."""
+    """What was found: the id for the next table, the batches that wait for the store, and the steps taken.
+
+    `damage` are those steps that a person must know of: something that had been written could not be read.
+    """
 
     next_table: int
     batches: list[Batch] = attrs.field(factory=list)
     steps: list[str] = attrs.field(factory=list)
+    damage: list[str] = attrs.field(factory=list)
     journal_bytes: int = 0
-    events: int = 0
+    aside_bytes: int = 0
 
-    def step(self, what: str) -> None:
+    def step(self, what: str, *, damage: bool = False) -> None:
         """Note one step for the report."""
         self.steps.append(what)
-        log.info("recovery", step=what)
+        if damage:
+            self.damage.append(what)
+            log.error("damage found at the start", step=what)
+        else:
+            log.info("recovery", step=what)
 
 
 @attrs.define
 class Replayed:
     """What one segment adds up to."""
 
+    events: Events = attrs.field(factory=dict)
     rows: Rows = attrs.field(factory=dict)
-    aside: list[Aside] = attrs.field(factory=list)
+    aside: AsideEvents = attrs.field(factory=dict)
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list)
     actors: dict[bytes, bool] = attrs.field(factory=dict)
 
-    def count(self, entry: Entry, handlers: Handlers) -> None:
-        """Add the events of `entry`."""
-        columns, aside = handlers.increments(entry.events)
+    def count(self, entry: Entry) -> None:
+        """Add the events of `entry`; there are many entries of few events, so it is spelled out."""
+        for kind, urls in entry.events.items():
+            mine = self.events.setdefault(kind, {})
+            for url, n in urls.items():
+                mine[url] = mine.get(url, 0) + n
+        if entry.actors:
+            self.actors.update(entry.actors)
+        if entry.keys:
+            self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
+
+    def settle(self, handlers: Handlers) -> None:
+        """Ask the handlers what all events together add."""
+        columns, kept = handlers.increments(self.events)
         add_columns(self.rows, columns)
-        self.aside += aside
-        for kind in entry.events.keys() - set(handlers.kinds):
+        aside.add(self.aside, kept)
+        for kind in self.events.keys() - set(handlers.kinds):
             # Its handler was uninstalled: the events wait until one comes that wants them.
-            self.aside += [Aside(ANY, kind, url, n) for url, n in entry.events[kind].items()]
-        self.actors.update(entry.actors)
-        self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
+            aside.add(self.aside, [Aside(ANY, kind, url, n) for url, n in self.events[kind].items()])
+        self.events = {}
 
 
 async def replay_segment(disk: Disk, table: int, length: int, handlers: Handlers) -> Replayed | None:
@@ -71,7 +99,8 @@ async def replay_segment(disk: Disk, table: int, length: int, handlers: Handlers
         if isinstance(record, SegmentDamage):
             log.error("damage in journal segment", table=table, begin=record.begin, end=record.end)
         elif isinstance(record[1], Entry):
-            replayed.count(record[1], handlers)
+            replayed.count(record[1])
+    replayed.settle(handlers)
     return replayed
 
 
@@ -80,10 +109,33 @@ class _Segment:
     """A segment that is being recovered, and groups of it whose last part is still to come."""
 
     table: int
-    replayed: Replayed
-    held: list[Entry]
+    opened: float
+    replayed: Replayed = attrs.field(factory=Replayed)
+    held: list[Entry] = attrs.field(factory=list)
     damaged: bool = False
-    opened: float = 0.0
+
+    def last_table(self, part: Entry) -> int:
+        """Where the last part of a group is, of which `part` is in this segment: each table has one."""
+        return self.table + part.parts - 1 - part.part
+
+
+@attrs.frozen
+class _Headers:
+    """What the headers of all segments say together, and how far the tables go whose beginning was durable."""
+
+    sealed: Mapping[int, int]
+    opened: list[tuple[int, float]]
+    newest: int
+
+    def is_whole(self, table: int) -> bool:
+        """Whether the segment of `table` can't end in a torn frame: later tables came, or its length was noted."""
+        return table < self.newest or table in self.sealed
+
+    def opened_at(self, table: int, default: float) -> float:
+        """When the segment of `table` was opened; or, if that can't be read, its nearest neighbour."""
+        at = bisect_right(self.opened, table, key=lambda each: each[0])
+        known = self.opened[max(0, at - 1) :]
+        return known[0][1] if known else default
 
 
 class Recovery:
@@ -112,22 +164,28 @@ class Recovery:
         self._keep = keep_batches
         self._wall_clock = wall_clock
         self._found = Recovered(applied + 1)
+        self._names: frozenset[str] = frozenset()
+        self._aside: dict[str, int] = {}
 
     async def run(self) -> Recovered:
         """Do it, and say what there is to start from."""
         found = self._found
         names = await self._disk.names()
+        self._names = frozenset(names)
         for name in names:
             if name.endswith(TEMPORARY):
                 found.step(f"{name}: half-written, dropped")
                 await self._disk.remove(name)
         await self._keys.load(names, self._window)
-        ids = [table for name in names if (table := _table_of(name)) is not None]
-        found.next_table = max([self._applied, *ids]) + 1
+        for what in self._keys.damage:
+            found.step(what, damage=True)
+        # An id that was used is never used again, whatever is left of its table.
+        found.next_table = max(self._applied, _newest_id([*names, *await self._disk.damaged_names()])) + 1
         await self._load_batches(names)
         await self._replay_journal(names)
         await self._replay_aside(names)
         found.batches.sort(key=lambda batch: batch.table)
+        found.aside_bytes = sum(self._aside.values())
         return found
 
     async def _load_batches(self, names: list[str]) -> None:
@@ -145,8 +203,7 @@ class Recovery:
                 if batch.table != table:
                     raise DamagedBatch(f"it holds table {batch.table}")
             except DamagedBatch as error:
-                log.error("damaged batch file set aside", file=name, fault=str(error))
-                self._found.step(f"{name}: damaged ({error}), set aside")
+                self._found.step(f"{name}: damaged ({error}), set aside", damage=True)
                 await self._disk.set_aside(name)
             else:
                 self._found.step(f"{name}: {len(batch.rows)} URLs wait for the store")
@@ -154,67 +211,95 @@ class Recovery:
 
     async def _replay_journal(self, names: list[str]) -> None:
         batched = {batch.table for batch in self._found.batches}
+        tables = [table for name in names if (table := journal.table_of(name)) is not None]
+        headers = await self._headers(tables, names)
         orphans: list[int] = []
-        for table in filter(None, map(journal.table_of, names)):
+        for table in tables:
             if table <= self._applied or table in batched:
-                await self._discard(journal.name(table))
+                await self._discard(table, headers)
             else:
                 orphans.append(table)
-        sealed = await self._sealed(orphans)
-        unresolved: list[_Segment] = []
+        damaged = dict.fromkeys(orphans, False)
+        waiting: deque[_Segment] = deque()
         for table in orphans:
-            segment = await self._read_segment(table, sealed.get(table), unresolved)
-            unresolved.append(segment)
-            if not segment.held:
-                for earlier in unresolved:
-                    await self._batch(earlier)
-                unresolved = []
-        for segment in unresolved:
-            # A group without its last part was cut off by the crash and never acknowledged.
-            await self._batch(segment)
+            segment = await self._read_segment(table, headers, waiting)
+            damaged[table] = segment.damaged
+            waiting.append(segment)
+            while waiting and all(waiting[0].last_table(part) <= table for part in waiting[0].held):
+                await self._finish(waiting.popleft(), damaged, headers)
+        for segment in waiting:
+            await self._finish(segment, damaged, headers)
 
-    async def _discard(self, name: str) -> None:
+    async def _headers(self, tables: Iterable[int], names: Iterable[str]) -> _Headers:
+        """What the segments of `tables` say of themselves and of those before them."""
+        sealed: dict[int, int] = {}
+        opened: list[tuple[int, float]] = []
+        newest = max([self._applied, *(table for name in names if (table := batchfile.table_of(name)) is not None)])
+        for table in tables:
+            head = await self._disk.read(journal.name(table), HEADER_BYTES_MAX)
+            record = next(journal.read(head), None)
+            if isinstance(record, tuple) and isinstance(header := record[1], Header):
+                sealed.update(header.sealed)
+                newest = max(newest, table)
+                if header.opened:
+                    opened.append((table, header.opened))
+        return _Headers(sealed, opened, newest)
+
+    async def _discard(self, table: int, headers: _Headers) -> None:
         """Remove a segment that is batched, or set it aside if it is damaged: a crash came before that was done."""
-        records = journal.read(await self._disk.read(name))
+        name = journal.name(table)
+        data = await self._disk.read(name, headers.sealed.get(table, -1))
+        records = journal.read(data, whole=headers.is_whole(table))
         if any(isinstance(record, SegmentDamage) and not record.torn for record in records):
-            self._found.step(f"{name}: batched already, damaged, set aside")
+            self._found.step(f"{name}: batched already, damaged, set aside", damage=True)
             await self._disk.set_aside(name)
         else:
             self._found.step(f"{name}: batched already, removed")
             await self._disk.remove(name)
 
-    async def _sealed(self, tables: list[int]) -> Mapping[int, int]:
-        """Good lengths of segments that ended in a failed write, as the segments after them say."""
-        sealed: dict[int, int] = {}
-        for table in tables:
-            head = await self._disk.read(journal.name(table), HEADER_BYTES_MAX)
-            for record in journal.read(head):
-                if isinstance(record, tuple) and isinstance(record[1], Header):
-                    sealed.update(record[1].sealed)
-                break
-        return sealed
-
-    async def _read_segment(self, table: int, length: int | None, earlier: list[_Segment]) -> _Segment:
+    async def _read_segment(self, table: int, headers: _Headers, earlier: Iterable[_Segment]) -> _Segment:
         name = journal.name(table)
-        data = await self._disk.read(name, -1 if length is None else length)
+        length = headers.sealed.get(table, -1)
+        data = await self._disk.read(name, length)
         self._found.journal_bytes += len(data)
-        segment = _Segment(table, Replayed(), [], opened=self._wall_clock())
-        for record in journal.read(data):
+        segment = _Segment(table, headers.opened_at(table, self._wall_clock()))
+        if len(data) < length:
+            segment.damaged = True
+            self._found.step(f"{name}: bytes {len(data)} to {length}: missing", damage=True)
+        paused = 0
+        for record in journal.read(data, whole=headers.is_whole(table)):
             if isinstance(record, SegmentDamage):
                 segment.damaged |= not record.torn
                 kind = "torn last frame, cut off" if record.torn else "damage, set aside"
-                self._found.step(f"{name}: bytes {record.begin} to {record.end}: {kind}")
-            elif isinstance(entry := record[1], Entry):
+                self._found.step(f"{name}: bytes {record.begin} to {record.end}: {kind}", damage=not record.torn)
+                continue
+            begin, entry = record
+            if isinstance(entry, Entry):
                 if entry.part < entry.parts - 1:
                     segment.held.append(entry)
-                    continue
-                for holder in [*earlier, segment]:
-                    for part in holder.held:
-                        if part.group == entry.group:
-                            holder.replayed.count(part, self._handlers)
-                    holder.held = [part for part in holder.held if part.group != entry.group]
-                segment.replayed.count(entry, self._handlers)
+                else:
+                    if entry.parts > 1:
+                        _complete(entry.group, [*earlier, segment])
+                    segment.replayed.count(entry)
+            if begin - paused > SLICE_BYTES:
+                paused = begin
+                await trio.lowlevel.checkpoint()
         return segment
+
+    async def _finish(self, segment: _Segment, damaged: Mapping[int, bool], headers: _Headers) -> None:
+        """Decide about groups whose last part did not come, and batch the segment.
+
+        If the last part is not there because of a crash, the group was never acknowledged. If it was there and is
+        damaged or gone, the group was: then what is left of it counts.
+        """
+        for part in segment.held:
+            last = segment.last_table(part)
+            if damaged.get(last, last <= headers.newest):
+                what = f"{journal.name(segment.table)}: a group's last part is lost in {journal.name(last)}, counted"
+                self._found.step(what, damage=True)
+                segment.replayed.count(part)
+        segment.replayed.settle(self._handlers)
+        await self._batch(segment)
 
     async def _batch(self, segment: _Segment) -> None:
         replayed = segment.replayed
@@ -222,8 +307,8 @@ class Recovery:
         await self._keys.append(table, replayed.keys)
         for key, size in replayed.keys:
             self._window.remember(key.key, key.digest, size, self._wall_clock())
-        await aside.write(self._disk, table, replayed.aside)
-        if replayed.rows or replayed.actors:
+        await self._keep_aside(table, aside.listed(replayed.aside), segment.opened)
+        if replayed.rows or replayed.aside or replayed.keys or replayed.actors:
             await self._write_batch(table, replayed.rows, segment.opened, replayed.actors)
         self._found.step(f"{journal.name(table)}: replayed, {len(replayed.rows)} URLs")
         if segment.damaged:
@@ -231,11 +316,16 @@ class Recovery:
         else:
             await self._disk.remove(journal.name(table))
 
+    async def _keep_aside(self, table: int, events: list[Aside], at: float) -> None:
+        """Keep the events that `table` can't count, in place of what an earlier try kept."""
+        name = aside.name(table)
+        self._aside[name] = await aside.write(self._disk, table, events, at, replaces=name in self._names)
+
     async def _write_batch(
-        self, table: int, rows: Rows, opened: float, actors: dict[bytes, bool] | None = None
+        self, table: int, rows: Rows, taken_at: float, actors: dict[bytes, bool] | None = None
     ) -> None:
         names = columns(rows.values(), self._handlers.counts)
-        batch = Batch(table, opened, self._wall_clock(), names, rows, actors or {})
+        batch = Batch(table, taken_at, taken_at, names, rows, actors or {})
         await self._disk.write(batchfile.name(table), batchfile.encode(batch))
         self._found.batches.append(batch)
 
@@ -250,32 +340,45 @@ class Recovery:
             if target and (target <= self._applied or target in batched):
                 await self._disk.remove(name)
                 continue
+            data = await self._disk.read(name)
             try:
-                events = aside.decode(await self._disk.read(name))
+                kept = aside.decode(data)
             except msgspec.DecodeError as error:
-                self._found.step(f"{name}: damaged ({error}), set aside")
+                self._found.step(f"{name}: damaged ({error}), set aside", damage=True)
                 await self._disk.set_aside(name)
                 continue
-            rows, still_aside = self._handlers.replay(events)
+            rows, still_aside = self._handlers.replay(kept.events)
             if not rows and not target:
+                self._aside[name] = aside.space(len(data))
+                if not kept.events:
+                    await self._disk.remove(name)
+                    del self._aside[name]
                 continue
             if not target:
                 target = self._found.next_table
                 self._found.next_table += 1
                 renamed = f"{name}.{batchfile.name(target)}"
                 await self._disk.rename(name, renamed)
+                self._aside.pop(name, None)
                 name = renamed
-            await aside.write(self._disk, target, still_aside)
-            if rows:
-                await self._write_batch(target, rows, self._wall_clock())
+            taken_at = kept.at or self._wall_clock()
+            await self._keep_aside(target, still_aside, taken_at)
+            # Also without rows: the table's batch says that its part of the events is settled.
+            await self._write_batch(target, rows, taken_at)
             await self._disk.remove(name)
-            self._found.step(f"{name}: {len(events) - len(still_aside)} events replayed into table {target}")
+            self._found.step(f"{name}: {len(kept.events) - len(still_aside)} events replayed into table {target}")
 
 
-def _table_of(name: str) -> int | None:
-    for pattern in (journal.NAME, batchfile.NAME):
-        if match := pattern.fullmatch(name):
-            return int(match[1])
-    if match := aside.NAME.fullmatch(name):
-        return max(int(match[1]), int(match[2] or 0))
-    return None
+def _complete(group: int, segments: Iterable[_Segment]) -> None:
+    """The last part of `group` is there: its other parts count."""
+    for segment in segments:
+        for part in segment.held:
+            if part.group == group:
+                segment.replayed.count(part)
+        segment.held = [part for part in segment.held if part.group != group]
+
+
+def _newest_id(names: Iterable[str]) -> int:
+    """The highest id in the names of files, 0 if there is none."""
+    matches = filter(None, map(_IDS.fullmatch, names))
+    return max((int(id) for match in matches for id in match.groups("0")), default=0)

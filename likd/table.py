@@ -7,9 +7,9 @@ from itertools import islice
 
 import attrs
 
+from likd.aside import AsideEvents
 from likd.counter import Counter
 from likd.events import Counts, IdempotencyKey, Rows
-from likd.handlers import Aside
 
 
 @attrs.define(eq=False)
@@ -26,7 +26,7 @@ class Table:
     counters: dict[str, Counter] = attrs.field(factory=dict, repr=False)
     journaled: Counts = attrs.field(factory=dict)
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
-    aside: list[Aside] = attrs.field(factory=list, repr=False)
+    aside: AsideEvents = attrs.field(factory=dict, repr=False)
     actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
     actors_allotted: int = 0
     rows: Rows | None = attrs.field(default=None, repr=False)

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from likd import aside
+from likd.aside import AsideEvents, AsideFile
 from likd.disk import RealDisk
 from likd.handlers import Aside
+from tests.damage import Stroke, strokes
 
 EVENTS = st.lists(st.builds(Aside, st.just("likes"), st.just("like"), st.text(max_size=20), st.integers(1, 1 << 40)))
 
 
 @given(EVENTS)
 def test_events_are_read_back(events: list[Aside]) -> None:
-    assert aside.decode(aside.encode(events)) == events
+    assert aside.decode(aside.encode(events, 7.25)) == AsideFile(events, 7.25)
 
 
 async def test_they_are_lines_that_a_person_can_read(disk: RealDisk) -> None:
     await aside.write(disk, 7, [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)])
-    text = (disk.path / "aside_000000000007").read_text()
-    assert text == '["likes","like","http://a/",2]\n["mine","mine","http://b/",1]\n'
+    head, *lines = (disk.path / "aside_000000000007").read_text().splitlines()
+    assert head.startswith('{"aside":1,"at":0.0,"events":2,"sha256":"')
+    assert lines == ['["likes","like","http://a/",2]', '["mine","mine","http://b/",1]']
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    assert aside.decode(b'["likes","like","http://a/",2]\n') == AsideFile([Aside("likes", "like", "http://a/", 2)])
 
 
 async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
@@ -30,13 +37,43 @@ async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
     assert await disk.names() == []
 
 
+async def test_nothing_aside_takes_the_place_of_what_an_earlier_try_left(disk: RealDisk) -> None:
+    await aside.write(disk, 7, [Aside("likes", "like", "http://a/", 2)])
+    await aside.write(disk, 7, [], replaces=True)
+    assert aside.decode(await disk.read(aside.name(7))).events == []
+
+
+DATA = aside.encode([Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)], 1_790_000_000.25)
+
+
+@given(strokes(len(DATA)))
+def test_any_changed_byte_is_found(stroke: Stroke) -> None:
+    broken = stroke.on(DATA)
+    assume(broken not in (DATA, b""))
+    with pytest.raises(msgspec.DecodeError):
+        aside.decode(broken)
+
+
+def test_every_cut_is_found() -> None:
+    for size in range(1, len(DATA)):
+        with pytest.raises(msgspec.DecodeError):
+            aside.decode(DATA[:size])
+
+
+def test_what_is_kept_grows_with_unique_urls_only() -> None:
+    kept: AsideEvents = {}
+    for n in range(10):
+        aside.add(kept, [Aside("likes", "like", "http://a/", 1), Aside("likes", "like", "http://b/", n)])
+    assert aside.listed(kept) == [Aside("likes", "like", "http://a/", 10), Aside("likes", "like", "http://b/", 45)]
+
+
 @given(st.binary(min_size=1, max_size=60))
 def test_a_damaged_file_is_an_error_of_one_kind(data: bytes) -> None:
     try:
-        events = aside.decode(data)
+        found = aside.decode(data)
     except msgspec.DecodeError:
         return
-    assert all(isinstance(event, Aside) for event in events)
+    assert all(isinstance(event, Aside) for event in found.events)
 
 
 @pytest.mark.parametrize("data", [b'["likes","like","http://a/\xff",2]\n', b'["likes","like","http://a/"]\n', b"\0\0"])

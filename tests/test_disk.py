@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +70,7 @@ async def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
     assert steps == ["replace", "sync directory"]
     steps.clear()
     await disk.set_aside("two")
-    assert steps == ["replace", "sync directory"]
+    assert steps == ["replace", "sync directory", "sync directory"]
     steps.clear()
     await (await disk.create("three")).close()
     assert steps == ["sync directory"]
@@ -144,6 +145,42 @@ async def test_files_that_grow_at_the_same_moment_are_all_synced(
         await file.close()
 
 
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Syncs of directories fail, as often as the number in the list says."""
+    left = [0]
+    fsync = os.fsync
+
+    def flaky(fd: int) -> None:
+        if left[0] and stat.S_ISDIR(os.fstat(fd).st_mode):
+            left[0] -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", flaky)
+    return left
+
+
+async def test_every_change_whose_directory_sync_failed_can_be_repeated(disk: RealDisk, no_sync: list[int]) -> None:
+    async def create(name: str) -> None:
+        await (await disk.create(name)).close()
+
+    changes: list[tuple[Callable[..., Awaitable[None]], tuple[object, ...]]] = [
+        (create, ("new",)),
+        (disk.write, ("one", b"data")),
+        (disk.rename, ("one", "two")),
+        (disk.set_aside, ("two",)),
+    ]
+    for change, arguments in changes:
+        no_sync[0] = 2
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output error"):
+                await change(*arguments)
+        await change(*arguments)
+    assert await disk.names() == ["new"]
+    assert await disk.damaged_names() == ["two"]
+
+
 async def test_a_file_is_created_only_once(disk: RealDisk) -> None:
     file = await disk.create("log")
     await file.append(b"data", sync=False)
@@ -172,6 +209,7 @@ async def test_a_file_set_aside_is_kept_out_of_the_way(disk: RealDisk) -> None:
     await disk.set_aside("one")
     assert await disk.names() == []
     assert (disk.path / "damaged" / "one").read_bytes() == b"damaged"
+    assert await disk.damaged_names() == ["one"]
 
 
 async def test_a_file_that_is_not_there_is_an_error(disk: RealDisk) -> None:

@@ -337,6 +337,43 @@ class FlakyDisk(RealDisk):
         return FlakyFile(self, await super().create(name))
 
 
+async def test_a_file_of_an_earlier_life_is_never_removed_for_its_name(disk: RealDisk, clock: Clock) -> None:
+    log, _ = await loaded(disk, clock)
+    for table in (5, 6):
+        await log.append(table, [key(f"k{table}")])
+    # The batch file of table 5 was damaged, and its segment is replayed.
+    log, _ = await loaded(disk, clock)
+    await log.append(5, [key("k5")])
+    assert await disk.names() == ["keys_000000000005", "keys_000000000006"]
+    _, window = await loaded(disk, clock)
+    assert is_known(window, "k5")
+    assert is_known(window, "k6")
+
+
+async def test_appends_that_fail_again_and_again_leave_one_file(tmp_path: Path, clock: Clock) -> None:
+    disk = FlakyDisk(tmp_path)
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    disk.fails = True
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space left"):
+            await log.append(2, [key("b")])
+    assert len(await disk.names()) == 2
+
+
+async def test_damage_in_a_file_is_told_and_a_torn_append_is_none(disk: RealDisk, clock: Clock) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("a")])
+    path = disk.path / "keys_000000000001"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    log, _ = await loaded(disk, clock)
+    assert log.damage == []
+    path.write_bytes(whole[:-3] + b"x" + whole[-2:])
+    log, _ = await loaded(disk, clock)
+    assert log.damage == [f"keys_000000000001: bytes 0 to {len(whole)}: damage, keys are lost"]
+
+
 async def test_a_failed_append_can_be_repeated(tmp_path: Path, clock: Clock) -> None:
     disk = FlakyDisk(tmp_path)
     log, _ = await loaded(disk, clock)

@@ -77,6 +77,13 @@ async def test_ids_go_on_growing(disk: RealDisk) -> None:
     assert (await recover(disk, applied=9)).next_table == 23
 
 
+@pytest.mark.parametrize("name", ["keys_{}", "aside_000000000001.tab_{}", "damaged/tab_{}", "damaged/journal_{}++"])
+async def test_an_id_is_never_used_again_whatever_is_left_of_its_table(disk: RealDisk, name: str) -> None:
+    (disk.path / "damaged").mkdir()
+    (disk.path / name.format("000000000030")).write_bytes(b"")
+    assert (await recover(disk, applied=9)).next_table > 30
+
+
 async def test_half_written_files_are_dropped(disk: RealDisk) -> None:
     (disk.path / "tab_000000000005.tmp").write_bytes(b"likd-batch 1 ta")
     found = await recover(disk)
@@ -138,6 +145,117 @@ async def test_a_group_without_its_last_part_was_never_acknowledged(disk: RealDi
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}}
 
 
+def flip_in(disk: RealDisk, table: int, offset: int) -> None:
+    path = disk.path / journal.name(table)
+    broken = bytearray(path.read_bytes())
+    broken[offset] ^= 0x10
+    path.write_bytes(broken)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_a_flipped_bit_in_the_last_part_of_a_group_costs_only_that_part(disk: RealDisk, behind: bool) -> None:
+    await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}, part=0, parts=3))
+    await write_segment(disk, 6, likes(2, {B: 2}, part=1, parts=3))
+    more = [likes(3, {A: 8})] if behind else []
+    edges = await write_segment(disk, 7, likes(2, {C: 1}, part=2, parts=3), *more)
+    broken = disk.path / journal.name(7)
+    flip_in(disk, 7, edges[0] - 4)
+    data = broken.read_bytes()
+    found = await recover(disk, applied=4)
+    assert by_table(found) == {5: {A: 1, B: 1}, 6: {B: 2}} | ({7: {A: 8}} if behind else {})
+    assert (disk.path / "damaged" / journal.name(7)).read_bytes() == data
+    lost = [f"journal_00000000000{n}: a group's last part is lost in journal_000000000007, counted" for n in (5, 6)]
+    assert set(lost) < set(found.damage)
+
+
+async def test_a_damaged_middle_part_of_a_group_costs_only_that_part(disk: RealDisk) -> None:
+    await write_segment(disk, 5, likes(2, {A: 1}, part=0, parts=3))
+    edges = await write_segment(disk, 6, likes(2, {B: 2}, part=1, parts=3))
+    await write_segment(disk, 7, likes(2, {C: 1}, part=2, parts=3))
+    flip_in(disk, 6, edges[0] - 4)
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 7: {C: 1}}
+    assert damaged(disk) == [journal.name(6)]
+
+
+async def test_a_group_whose_last_segment_is_gone_while_later_ones_are_there_was_acknowledged(disk: RealDisk) -> None:
+    await write_segment(disk, 5, likes(2, {A: 1}, part=0, parts=2))
+    await write_segment(disk, 7, likes(3, {C: 1}))
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 7: {C: 1}}
+
+
+async def test_a_group_whose_last_part_is_batched_was_acknowledged(disk: RealDisk) -> None:
+    """Its table's batch file is damaged, and the segment of the last part was removed already."""
+    await write_segment(disk, 5, likes(2, {A: 1}, part=0, parts=2))
+    (disk.path / batchfile.name(5)).write_bytes(b"damaged")
+    await write_batch(disk, 6, {B: 1})
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {B: 1}}
+
+
+async def test_a_group_whose_last_part_is_torn_was_never_acknowledged(disk: RealDisk) -> None:
+    await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}, part=0, parts=2))
+    await write_segment(disk, 6, likes(2, {C: 1}, part=1, parts=2))
+    path = disk.path / journal.name(6)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}}
+    assert damaged(disk) == []
+
+
+async def test_a_segment_that_ends_early_although_later_ones_came_is_damaged(disk: RealDisk) -> None:
+    await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
+    await write_segment(disk, 6, likes(3, {C: 1}))
+    path = disk.path / journal.name(5)
+    path.write_bytes(path.read_bytes()[:-3])
+    found = await recover(disk, applied=4)
+    assert by_table(found) == {5: {A: 1}, 6: {C: 1}}
+    assert damaged(disk) == [journal.name(5)]
+    assert len(found.damage) == 1
+
+
+async def test_a_segment_shorter_than_what_was_noted_of_it_is_damaged(disk: RealDisk) -> None:
+    edges = await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
+    later = Journal(disk)
+    later._unsealed[5] = edges[1]
+    await later.append(6, likes(3, {C: 1}))
+    await later.finish(6)
+    path = disk.path / journal.name(5)
+    path.write_bytes(path.read_bytes()[: edges[0]])
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {C: 1}}
+    assert damaged(disk) == [journal.name(5)]
+
+
+async def test_what_is_void_stays_so_if_the_header_that_says_it_is_damaged_and_a_later_one_is_not(
+    disk: RealDisk,
+) -> None:
+    edges = await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
+    later = Journal(disk)
+    later._unsealed[5] = edges[0]
+    await later.append(6, likes(3, {C: 1}))
+    await later.append(7, likes(4, {C: 1}))
+    for table in (6, 7):
+        await later.finish(table)
+    flip_in(disk, 6, 14)
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {C: 1}, 7: {C: 1}}
+
+
+async def test_what_is_replayed_belongs_to_the_time_when_its_segment_was_opened(disk: RealDisk) -> None:
+    keeper = Journal(disk, wall_clock=lambda: 1_000_000.5)
+    await keeper.append(5, likes(1, {A: 1}))
+    await keeper.finish(5)
+    [batch] = (await recover(disk, applied=4)).batches
+    assert batch.closed == 1_000_000.5
+
+
+async def test_a_segment_without_a_readable_header_belongs_to_the_time_of_its_neighbour(disk: RealDisk) -> None:
+    for table in (5, 6, 7):
+        keeper = Journal(disk, wall_clock=lambda: 1_000_000.0 + table)  # noqa: B023
+        await keeper.append(table, likes(table, {A: 1}))
+        await keeper.finish(table)
+    for table in (5, 7):
+        flip_in(disk, table, 14)
+    found = await recover(disk, applied=4)
+    assert [batch.closed for batch in found.batches] == [1_000_006.0] * 3
+
+
 async def test_a_write_that_a_later_segment_declares_void_does_not_count(disk: RealDisk) -> None:
     edges = await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
     later = Journal(disk)
@@ -162,9 +280,43 @@ async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: Rea
     assert by_table(found) == {8: {A: 2}}
     assert found.next_table == 9
     assert await disk.names() == ["aside_000000000008", batchfile.name(8)]
-    assert aside.decode(await disk.read("aside_000000000008")) == [Aside("gone", "x", B, 1)]
+    assert aside.decode(await disk.read("aside_000000000008")).events == [Aside("gone", "x", B, 1)]
     assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
     assert (await recover(disk, applied=8)).batches == []
+
+
+async def test_events_that_an_earlier_try_set_aside_do_not_count_beside_their_replayed_segment(disk: RealDisk) -> None:
+    """A crash came between the file of what the table could not count and its batch file."""
+    await write_segment(disk, 5, likes(1, {A: 3}))
+    await aside.write(disk, 5, [Aside("likes", "like", A, 3)])
+    for _ in range(3):
+        assert by_table(await recover(disk, applied=4)) == {5: {A: 3}}
+    assert await disk.names() == [batchfile.name(5)]
+
+
+async def test_events_still_aside_do_not_count_beside_the_file_that_they_came_from(disk: RealDisk) -> None:
+    """A crash came between what was still set aside and the batch file of the target; since then the handler works."""
+    await disk.write("aside_000000000003.tab_000000000008", aside.encode([Aside("likes", "like", A, 2)]))
+    await aside.write(disk, 8, [Aside("likes", "like", A, 2)])
+    for _ in range(3):
+        assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
+
+
+async def test_a_table_of_which_all_is_set_aside_is_batched_and_its_segment_may_come_back(disk: RealDisk) -> None:
+    entry = Entry(1, 0, 1, [], {"heart": {A: 4}})
+    await write_segment(disk, 5, entry)
+    await recover(disk, applied=4)
+    assert await disk.names() == ["aside_000000000005", batchfile.name(5)]
+    await write_segment(disk, 5, entry)
+    found = await recover(disk, applied=5)
+    assert aside.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
+    assert found.aside_bytes == aside.BLOCK_BYTES
+
+
+async def test_events_set_aside_belong_to_the_time_when_they_were_taken(disk: RealDisk) -> None:
+    await aside.write(disk, 3, [Aside("likes", "like", A, 2)], 1_000_000.5)
+    [batch] = (await recover(disk, applied=7)).batches
+    assert batch.closed == 1_000_000.5
 
 
 @pytest.mark.parametrize("data", [b"[", b'["likes","like","http://a/\xff",2]\n'])
@@ -185,7 +337,7 @@ async def test_files_of_others_are_left_alone(disk: RealDisk) -> None:
 async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> None:
     await write_segment(disk, 5, Entry(1, 0, 1, [], {"like": {A: 1}, "heart": {A: 4}}))
     assert by_table(await recover(disk)) == {5: {A: 1}}
-    assert aside.decode(await disk.read("aside_000000000005")) == [Aside("", "heart", A, 4)]
+    assert aside.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
 
     class Hearts:
         kinds: tuple[str, ...] = ("heart",)

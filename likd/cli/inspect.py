@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
 
 from likd import aside, batchfile, journal
 from likd.batchfile import Batch, DamagedBatch
@@ -60,7 +61,12 @@ def _inspect(path: Path, rows: int) -> int:
     if kind == "journal" or (kind is None and not data.startswith(b"likd-batch ")):
         return _inspect_journal(path, data, rows)
     if kind == "aside":
-        click.echo(f"{path}: {len(aside.decode(data))} events that a handler could not count")
+        try:
+            kept = aside.decode(data)
+        except msgspec.DecodeError as error:
+            click.echo(f"{path}: DAMAGED: {error}")
+            return 1
+        click.echo(f"{path}: {sum(event.times for event in kept.events):,} events that a handler could not count")
         return 0
     try:
         batch = batchfile.decode(data)

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from likd.disk import TEMPORARY, AppendFile
+from likd.framing import SECTOR_BYTES
 
 
 class PowerCut(BaseException):
@@ -40,8 +41,11 @@ class Inode:
             self.durable = _patch(self.durable, offset, data)
         for offset, data in self.pending[kept : kept + 1]:
             torn = data[: rng.randint(0, len(data))]
-            # File systems may have made the file longer before its data arrived.
-            rest = bytes(len(data) - len(torn)) if rng.random() < 0.3 else b""
+            rest = b""
+            if rng.random() < 0.3:
+                # File systems may have made the file longer before its data arrived, a sector at a time.
+                torn = torn[: max(0, (offset + len(torn)) // SECTOR_BYTES * SECTOR_BYTES - offset)]
+                rest = bytes(len(data) - len(torn))
             self.durable = _patch(self.durable, offset, torn + rest)
         self.seen = self.durable
         self.pending.clear()
@@ -87,9 +91,9 @@ class SimDisk:
     async def create(self, name: str) -> AppendFile:
         await self.begin()
         self.fail()
-        if name in self._seen:
+        if name in self._seen and self._seen[name].seen:
             raise FileExistsError(errno.EEXIST, "File exists", name)
-        inode = Inode()
+        inode = self._seen.get(name) or Inode()
         self._link(name, inode)
         await self._sync_directory()
         return SimFile(self, inode)
@@ -116,8 +120,9 @@ class SimDisk:
     async def rename(self, name: str, new: str) -> None:
         await self.begin()
         self.fail()
-        self._inode(name)
-        self._rename(name, new)
+        if name in self._seen or new not in self._seen:
+            self._inode(name)
+            self._rename(name, new)
         await self._sync_directory()
 
     async def remove(self, name: str) -> None:
@@ -132,6 +137,9 @@ class SimDisk:
         self.damaged.append(name)
         self._unlink(name)
         await self._sync_directory()
+
+    async def damaged_names(self) -> list[str]:
+        return sorted(self.damaged)
 
     async def free_bytes(self) -> int:
         return 1 << 40
