@@ -217,7 +217,9 @@ def read(data: bytes, *, whole: bool = False) -> Iterator[tuple[int, Header | En
         if isinstance(piece, framing.Run):
             yield from _decode(piece)
             continue
-        torn = piece.torn and not whole and framing.is_cut_short(data, piece.begin)
+        # Without a header it never held anything that was acknowledged.
+        may_be_torn = piece.torn and (not whole or piece.begin == 0)
+        torn = may_be_torn and framing.is_cut_short(data, piece.begin)
         # File systems make a file longer before its data arrives; zeros that something follows are a lost block.
         if not torn or any(data[piece.begin : piece.end]):
             yield SegmentDamage(piece.begin, piece.end, torn)

@@ -263,9 +263,6 @@ class Recovery:
         data = await self._disk.read(name, length)
         self._found.journal_bytes += len(data)
         segment = _Segment(table, headers.opened_at(table, self._wall_clock()))
-        if len(data) < length:
-            segment.damaged = True
-            self._found.step(f"{name}: bytes {len(data)} to {length}: missing", damage=True)
         paused = 0
         for record in journal.read(data, whole=headers.is_whole(table)):
             if isinstance(record, SegmentDamage):
@@ -284,6 +281,10 @@ class Recovery:
             if begin - paused > SLICE_BYTES:
                 paused = begin
                 await trio.lowlevel.checkpoint()
+            if begin == 0 and len(data) < length:
+                # The header alone is not synced, but all that was acknowledged behind it.
+                segment.damaged = True
+                self._found.step(f"{name}: bytes {len(data)} to {length}: missing", damage=True)
         return segment
 
     async def _finish(self, segment: _Segment, damaged: Mapping[int, bool], headers: _Headers) -> None:
