@@ -120,6 +120,12 @@ class Config:
     disk_free_min: int = _setting(
         values.number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
     )
+    aside_bytes_max: int = _setting(
+        values.number(int, 0, 1 << 50),
+        256 << 20,
+        "BYTES",
+        "Disk space for events that a failing handler could not count; past that, 503.",
+    )
     body_bytes_max: int = _setting(
         values.number(int, 1024, 1 << 30),
         32 << 20,

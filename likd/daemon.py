@@ -12,15 +12,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import structlog
 import trio
 
 from likd import identity
+from likd.clock import Clock
 from likd.config import Config
 from likd.counter import Observer
-from likd.disk import Disk, DryRunDisk, RealDisk
+from likd.disk import Disk, DryRunDisk, RealDisk, sync_directory
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyDisk, FaultyStore
 from likd.faults import enabled as faults_enabled
@@ -46,6 +48,8 @@ DESCRIPTORS_RESERVED = 64
 
 GC_ALLOCATIONS = 50_000
 """Counting makes many objects and no cycles: the cyclic collector need not look often."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +86,8 @@ class Daemon:
 async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
     """Run a daemon until SIGTERM or SIGINT; a second signal ends the process at once.
 
+    A signal during a long start ends that, and the next one goes on.
+
     Raises StartError, BindError, HandlerError, StoreError at the start, RestartIntensityExceeded later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
@@ -89,31 +95,51 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
         locked_data_dir(config.data_dir),
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
-        async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
-            notifier = Notifier()
-            nursery.start_soon(_obey_signals, signals, daemon, notifier)
-            await nursery.start(daemon.run)
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(GC_ALLOCATIONS, 20, 20)
-            ready(daemon)
-            notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
-            nursery.start_soon(notifier.feed_watchdog)
-            await daemon.engine.root.ended.wait()
+        notifier = Notifier()
+        async with trio.open_nursery() as nursery:
+            obedience = _Obedience(notifier)
+            nursery.start_soon(obedience.run, signals)
+            with obedience.start:
+                await _run(config, ready, notifier, obedience)
             nursery.cancel_scope.cancel()
 
 
-async def _obey_signals(signals: AsyncIterator[int], daemon: Daemon, notifier: Notifier) -> None:
-    async with trio.open_nursery() as nursery:
-        stopping = False
-        async for number in signals:
-            if stopping:
-                # All that was acknowledged is in the journal or further on.
-                os._exit(128 + number)
-            stopping = True
-            log.info("shutting down", signal=signal.Signals(number).name)
-            notifier.stopping()
-            nursery.start_soon(daemon.shut_down)
+async def _run(config: Config, ready: Callable[[Daemon], None], notifier: Notifier, obedience: _Obedience) -> None:
+    async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
+        obedience.daemon = daemon
+        await nursery.start(daemon.run)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_ALLOCATIONS, 20, 20)
+        ready(daemon)
+        notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
+        nursery.start_soon(notifier.feed_watchdog)
+        await daemon.engine.root.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class _Obedience:
+    """Obeys signals: during the `start` by giving it up, then by shutting the `daemon` down."""
+
+    notifier: Notifier
+    start: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    daemon: Daemon | None = None
+
+    async def run(self, signals: AsyncIterator[int]) -> None:
+        async with trio.open_nursery() as nursery:
+            stopping = False
+            async for number in signals:
+                if stopping:
+                    # All that was acknowledged is in the journal or further on.
+                    os._exit(128 + number)
+                stopping = True
+                log.info("shutting down", signal=signal.Signals(number).name)
+                self.notifier.stopping()
+                if self.daemon is None:
+                    self.start.cancel()
+                else:
+                    nursery.start_soon(self.daemon.shut_down)
 
 
 @asynccontextmanager
@@ -121,21 +147,31 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
+    clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
-    store: Store = _sqlite(config)
+    store: Store = _sqlite(config, clock)
     handlers = Handlers(load_handlers())
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
     if faults is not None:
         disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(store, faults)
         observers.append(faults.observe)
-    async with open_engine(config, disk=disk, store=store, handlers=handlers, observers=observers) as engine:
+    async with open_engine(
+        config,
+        disk=disk,
+        store=store,
+        handlers=handlers,
+        observers=observers,
+        wall_clock=clock.now,
+        settled=clock.settled,
+        clock_doubtful=lambda: clock.doubtful,
+    ) as engine:
         watchdog = Watchdog(blocked_seconds=config.blocked_seconds)
         web = await compose_web(
             config,
             engine,
             tokens=tokens,
-            secret=identity.secret(config.data_dir),
+            secret=_identity(identity.secret, config),
             aliases=await store.aliases(),
             watchdog=watchdog,
             connections_max=min(config.connections_max, _descriptors() - DESCRIPTORS_RESERVED),
@@ -146,17 +182,34 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _sqlite(config: Config) -> SqliteStore:
+def _sqlite(config: Config, clock: Clock) -> SqliteStore:
     retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
-    source = identity.source(config.data_dir)
-    return SqliteStore(config.data_dir / DATABASE, source, retention, cache_mib=config.store_cache)
+    source = _identity(identity.source, config)
+    return SqliteStore(
+        config.data_dir / DATABASE, source, retention, cache_mib=config.store_cache, wall_clock=clock.settled
+    )
+
+
+def _identity(read: Callable[[Path], T], config: Config) -> T:
+    try:
+        return read(config.data_dir)
+    except identity.IdentityError as error:
+        raise StartError(str(error)) from None
+
+
+def newest_write(data_dir: Path) -> float:
+    """When anything that grows in the data directory was last written to, seconds since 1970; 0 if there is nothing."""
+    fixed = ("lock", "source", "secret")
+    files = [entry for entry in os.scandir(data_dir) if entry.is_file() and entry.name not in fixed]
+    return max((file.stat().st_mtime for file in files), default=0.0)
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
     """Bring the data directory of `config`, which is locked, in order as a start does; or find out what it would do.
 
-    Raises HandlerError, StoreError, OSError.
+    Raises StartError, HandlerError, StoreError, OSError.
     """
+    clock = Clock(newest=newest_write(config.data_dir))
     handlers = Handlers(load_handlers())
     disk: Disk = RealDisk(config.data_dir)
     database = config.data_dir / DATABASE
@@ -165,12 +218,24 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk = DryRunDisk(disk)
         applied = await trio.to_thread.run_sync(read_applied, database)
     else:
-        store = _sqlite(config)
+        store = _sqlite(config, clock)
         applied = await store.open(handlers.counts)
         await store.aclose()
-    keys = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max)
+    keys = KeyLog(
+        disk,
+        window_seconds=config.keys_window,
+        keys_max=config.keys_max,
+        wall_clock=clock.now,
+        settled=clock.settled,
+    )
     recovery = Recovery(
-        disk, applied=applied, handlers=handlers, keys=keys, window=window, keep_batches=config.keep_batches
+        disk,
+        applied=applied,
+        handlers=handlers,
+        keys=keys,
+        window=window,
+        keep_batches=config.keep_batches,
+        wall_clock=clock.now,
     )
     return await recovery.run()
 
@@ -197,7 +262,9 @@ def _descriptors() -> int:
 def locked_data_dir(path: Path) -> Iterator[None]:
     """Make the data directory if need be and hold its lock: one daemon each. Raises StartError."""
     try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not path.exists():
+            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            sync_directory(path.parent)
         fd = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StartError(f"can't use the data directory {path}: {error.strerror}") from error

@@ -69,6 +69,8 @@ class Engine:
     hub: LiveHub
     monitor: Monitor
     bounds: Bounds
+    wall_clock: Callable[[], float]
+    clock_doubtful: Callable[[], bool]
 
     async def drain(self) -> None:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
@@ -86,11 +88,20 @@ async def open_engine(
     handlers: Handlers,
     observers: Sequence[Observer] = (),
     wall_clock: Callable[[], float] = time.time,
+    settled: Callable[[], float] | None = None,
+    clock_doubtful: Callable[[], bool] = lambda: False,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Engine]:
-    """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end."""
-    window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock)
-    key_log = KeyLog(disk, window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock)
+    """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end.
+
+    `wall_clock` is the time by which events are booked, `settled` the one by which keys expire.
+    """
+    window = KeyWindow(
+        window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+    )
+    key_log = KeyLog(
+        disk, window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+    )
     try:
         applied = await store.open(handlers.counts)
         recovery = Recovery(
@@ -112,7 +123,7 @@ async def open_engine(
         totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max, actors=actors)
         for batch in recovered.batches:
             totals.batched(batch)
-        journal = Journal(disk, cast(Durability, config.durability))
+        journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
             counters_max=config.counters_max,
@@ -142,6 +153,7 @@ async def open_engine(
             handlers=handlers,
             pool=pool,
             totals=totals,
+            aside_bytes=recovered.aside_bytes,
         )
         drainer = Drainer(
             batches=batches_out,
@@ -174,6 +186,12 @@ async def open_engine(
         )
         bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
+        bounds.add(
+            "aside",
+            lambda: batcher.aside_bytes >= config.aside_bytes_max,
+            "events that a failing handler could not count take all their room",
+            10,
+        )
         bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
 
         root = Supervisor("likd", jitter=jitter)
@@ -200,6 +218,8 @@ async def open_engine(
             hub=hub,
             monitor=monitor,
             bounds=bounds,
+            wall_clock=wall_clock,
+            clock_doubtful=clock_doubtful,
         )
     finally:
         with trio.CancelScope(shield=True):

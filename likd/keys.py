@@ -37,12 +37,22 @@ class KeyWindow:
     Of each owner the newest `keys_max` are remembered, of all public callers together a share of that. A key is
     written with its owner before it, and a blank between them: nobody's keys meet another's or push them out.
     Keys without an owner were noted before there were owners, and answer for everyone but public callers.
+
+    `settled` is the time by which they expire.
     """
 
-    def __init__(self, *, window_seconds: float, keys_max: int, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        window_seconds: float,
+        keys_max: int,
+        wall_clock: Callable[[], float] = time.time,
+        settled: Callable[[], float] | None = None,
+    ) -> None:
         self._window = window_seconds
         self._keys_max = keys_max
         self._wall_clock = wall_clock
+        self._settled_clock = settled or wall_clock
         self._in_flight: dict[str, Submission] = {}
         self._owners: dict[str, Taken] = {}
 
@@ -63,7 +73,7 @@ class KeyWindow:
                 raise KeyReused
             return earlier
         taken = self._taken(key.key)
-        if taken is not None and self._wall_clock() - taken.at < self._window:
+        if taken is not None and self._settled_clock() - taken.at < self._window:
             if taken.digest != key.digest.ljust(len(taken.digest), b"\0"):
                 raise KeyReused
             submission.settle(Accepted(taken.events))
@@ -121,7 +131,8 @@ class KeyLog:
 
     It holds at least what the window holds, and not much more: what other owners' keys than those of the oldest
     file have made superfluous is left out when the files are written anew. Keys of a table are written here
-    before its journal segment, which holds them, too, is dropped.
+    before its journal segment, which holds them, too, is dropped. `settled` is the time by
+    which files are dropped.
     """
 
     def __init__(
@@ -131,12 +142,14 @@ class KeyLog:
         window_seconds: float,
         keys_max: int,
         wall_clock: Callable[[], float] = time.time,
+        settled: Callable[[], float] | None = None,
     ) -> None:
         self._disk = disk
         self._window = window_seconds
         self._keys_max = keys_max
         self._file_keys_max = max(1, keys_max // 8)
         self._wall_clock = wall_clock
+        self._settled = settled or wall_clock
         self._files: list[_LogFile] = []
         self._open: AppendFile | None = None
         self._remembered = KeyWindow(window_seconds=window_seconds, keys_max=keys_max)
@@ -189,7 +202,7 @@ class KeyLog:
         self._files.append(_LogFile(name, now, 0, made=True))
         # Once around at most: what is left then is remembered, all of it.
         for _ in range(len(self._files) - 1):
-            if self._files[0].newest < now - self._window:
+            if self._files[0].newest < self._settled() - self._window:
                 await self._disk.remove(self._files[0].name)
                 self._files.pop(0)
             elif sum(file.keys for file in self._files[1:]) >= self._allowed:
@@ -227,7 +240,7 @@ class KeyLog:
         self._files.pop(0)
 
     async def _read(self, name: str) -> list[Line]:
-        expired = self._wall_clock() - self._window
+        expired = self._settled() - self._window
         return await finish_in_turns(keyline.read(await self._disk.read(name), name, self.damage, expired=expired))
 
     def _kept(self, lines: Sequence[Line]) -> Steps[list[Line]]:

@@ -184,6 +184,12 @@ class EventManager:
         return _Group(submissions, parts, actors, before, taken_at=time.monotonic())
 
     def _allot(self, events: Events) -> deque[_Part]:
+        now = self._wall_clock()
+        old: deque[_Part] = deque()
+        if self._flush_at < inf and self.open_table.closed_at // 60 != now // 60:
+            # All events of a table are of one minute, in which the history books them.
+            old.append(_Part(self.open_table, {}, closes=True))
+            self._swap()
         # A group that changes nothing has a part, too: the keys of its requests are journaled with it.
         parts = deque([_Part(self.open_table, {})])
         for kind, urls in events.items():
@@ -199,7 +205,9 @@ class EventManager:
         if self._journal.length(self.open_table.id) > self._segment_bytes_max:
             parts[-1].closes = True
             self._swap()
-        return parts
+        for part in parts:
+            part.table.closed_at = now
+        return old + parts
 
     def _portions(self, urls: dict[str, int]) -> Iterator[dict[str, int]]:
         """Portions of `urls`, each as much as the table that is open then had room for and has taken in."""
@@ -230,7 +238,7 @@ class EventManager:
         keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
         parts = [part for part in group.parts if part.events]
         if keys and not parts:
-            parts = list(group.parts)
+            parts = [group.parts[-1]]
         self._groups += 1
         written: list[tuple[int, int]] = []
         try:

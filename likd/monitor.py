@@ -33,13 +33,15 @@ class Rate:
 
 
 class Monitor:
-    """Keeps `rates` and `disk_free` fresh, one look a second."""
+    """Keeps `rates`, `disk_free` and `damaged_files` fresh, one look a second."""
 
     def __init__(self, *, disk: Disk, disk_free_min: int, rates: dict[str, Callable[[], int]]) -> None:
         self._disk = disk
         self._disk_free_min = disk_free_min
         self.rates = {name: Rate(read) for name, read in rates.items()}
         self.disk_free: int | None = None
+        self.damaged_files = 0
+        """Files that were set aside as damaged and are still there."""
         self.started_at = trio.current_time()
 
     @property
@@ -69,6 +71,7 @@ class Monitor:
         was_full = self.disk_full
         try:
             self.disk_free = await self._disk.free_bytes()
+            self.damaged_files = len(await self._disk.damaged_names())
         except OSError as error:
             log.error("can't look at the disk", fault=error.strerror)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import attrs
@@ -22,7 +21,7 @@ class StatusBoard:
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
         waiting = self.engine.totals.waiting
-        return round(max(0.0, time.time() - waiting[0].since), 3) if waiting else 0.0
+        return round(max(0.0, self.engine.wall_clock() - waiting[0].since), 3) if waiting else 0.0
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
@@ -71,6 +70,9 @@ class StatusBoard:
             "idempotency_keys": len(engine.keys),
             "live": {"urls_watched": engine.hub.urls_watched},
             "disk_free_bytes": engine.monitor.disk_free,
+            "damaged_files": engine.monitor.damaged_files,
+            "clock_doubtful": engine.clock_doubtful(),
+            "aside_bytes": engine.batcher.aside_bytes,
         }
 
     def tree(self) -> dict[str, Any]:

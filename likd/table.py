@@ -16,7 +16,8 @@ from likd.events import Counts, IdempotencyKey, Rows
 class Table:
     """One table's way: open (URLs are allotted to it), swapped, committed (`rows`), written as a batch file.
 
-    `journaled` is the sum of what was journaled for it, kept apart from the counters for double entry.
+    `closed_at` is when it took its newest events; all of them came in one minute. `journaled` is the sum of what was
+    journaled for it, kept apart from the counters for double entry.
     """
 
     id: int

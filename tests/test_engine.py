@@ -18,6 +18,7 @@ from likd.events import Accepted, Act, Events, IdempotencyKey, Outcome, Refused,
 from likd.handlers import Handler, Handlers, Impressions, Likes
 from likd.intake import ACTS_TAKEN_MAX
 from likd.journal import Entry
+from likd.store import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
 
@@ -292,6 +293,85 @@ async def test_a_handler_that_fails_takes_nobody_down_and_its_events_are_replaye
     async with world.engine() as engine:
         await engine.drain()
     assert world.store.rows["https://example.com/bad"] == {"likes": 2, "hearts": 4}
+
+
+async def test_room_for_events_set_aside_is_bounded_also_over_restarts(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    moody = world.handlers["moody"] = Moody()
+    async with world.engine(aside_bytes_max=3 * 4096) as engine:
+        for _ in range(3):
+            assert await submit(engine, likes("bad")) == Accepted(1)
+            await trio.sleep(6)
+        refused = await submit(engine, likes("bad"))
+        assert isinstance(refused, Refused)
+        assert "could not count" in refused.reason
+    async with world.engine(aside_bytes_max=3 * 4096) as engine:
+        assert isinstance(await submit(engine, likes("good")), Refused)
+    moody.moody = False
+    async with world.engine(aside_bytes_max=3 * 4096) as engine:
+        assert await submit(engine, likes("good")) == Accepted(1)
+        await engine.drain()
+    assert world.store.rows["https://example.com/bad"] == {"likes": 3, "hearts": 6}
+
+
+async def test_what_is_set_aside_grows_with_unique_urls_only(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.handlers["moody"] = Moody()
+    async with world.engine() as engine:
+        for _ in range(50):
+            await submit(engine, likes("bad"))
+        assert list(engine.manager.open_table.aside.values()) == [50]
+
+
+async def test_a_table_that_holds_only_keys_is_brought_to_its_end_and_its_id_is_not_used_again(
+    autojump_clock: MockClock,
+) -> None:
+    world = Handmade()
+    for life in range(5):
+        async with world.engine() as engine:
+            assert engine.manager.open_table.id == life + 1
+            unlike = Act("unlike", "https://example.com/", b"somebody who does not like it")
+            submission = Submission({}, 1, IdempotencyKey(f"key-{life}", b"%d" % life), acts=[unlike])
+            await engine.actors.load(submission)
+            assert await engine.intake.offer(submission).settled() == Accepted(1)
+            await engine.drain()
+    async with world.engine() as engine:
+        for life in range(5):
+            retry = Submission({}, 0, IdempotencyKey(f"key-{life}", b"%d" % life))
+            assert engine.keys.claim(retry).outcome is not None, life
+
+
+async def test_events_are_booked_in_the_minute_in_which_they_were_taken(autojump_clock: MockClock) -> None:
+    """With a long flush interval, too: a table takes events of one minute."""
+    world = Handmade()
+    minutes: list[int] = []
+    apply = world.store.apply
+
+    async def spy(increments: Increments) -> None:
+        minutes.append(increments.minute)
+        await apply(increments)
+
+    world.store.apply = spy  # type: ignore[method-assign]
+    taken: list[int] = []
+    async with world.engine(flush_interval=3600) as engine:
+        for pause in (0, 10, 200, 61, 1):
+            await trio.sleep(pause)
+            taken.append(int(engine.wall_clock() // 60))
+            await submit(engine, likes(1))
+        await trio.sleep(1800)
+        await engine.drain()
+    assert minutes == sorted(set(taken))
+    assert world.store.rows["https://example.com/1"] == {"likes": 5}
+
+
+async def test_what_a_crash_left_is_booked_in_the_minute_in_which_it_was_taken(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine(flush_interval=3600) as engine:
+        await submit(engine, likes(1))
+        taken = int(engine.wall_clock() // 60)
+    await trio.sleep(3 * 86_400)
+    async with world.engine() as engine:
+        assert [waiting.increments.minute for waiting in engine.totals.waiting] == [taken]
 
 
 async def test_after_repeated_faults_a_handler_is_taken_off_and_its_events_are_kept(autojump_clock: MockClock) -> None:

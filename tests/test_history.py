@@ -65,9 +65,106 @@ def test_each_unit_is_exact_in_whatever_order_minutes_come(came: list[tuple[int,
 async def test_what_is_older_than_its_time_is_dropped(store: SqliteStore) -> None:
     for table in range(1, 8):
         await store.apply(Increments(table, table, MINUTE + table * 1440, {A: {"likes": 1}}))
-    assert await history(store, "minute") == {MINUTE + 7 * 1440: 1}
-    assert set(await history(store, "hour")) == {(DAY + n) * 24 for n in (5, 6, 7)}
-    assert set(await history(store, "day")) == {DAY + n for n in (4, 5, 6, 7)}
+    # Removed is by the hour that was open before: no single reading of a clock removes anything.
+    assert set(await history(store, "minute")) == {MINUTE + n * 1440 for n in (6, 7)}
+    assert set(await history(store, "hour")) == {(DAY + n) * 24 for n in (4, 5, 6, 7)}
+    assert set(await history(store, "day")) == {DAY + n for n in (3, 4, 5, 6, 7)}
+
+
+async def everything(store: SqliteStore) -> list[dict[int, int]]:
+    return [await history(store, unit) for unit in UNITS]
+
+
+YEARS = 14 * 365 * 1440
+
+
+class WallClock:
+    def __init__(self) -> None:
+        self.minute = MINUTE
+
+    def __call__(self) -> float:
+        return self.minute * 60.0
+
+
+@pytest.fixture
+def wall() -> WallClock:
+    return WallClock()
+
+
+@pytest.fixture
+async def clocked(tmp_path: Path, wall: WallClock) -> AsyncIterator[SqliteStore]:
+    """A store that knows what time it is."""
+    store = SqliteStore(tmp_path / "likd.db", "here", Retention(48, 4, 5), wall_clock=wall)
+    await store.open(NAMES)
+    yield store
+    await store.aclose()
+
+
+async def test_a_table_of_a_time_to_come_removes_nothing_and_is_booked_where_it_says(clocked: SqliteStore) -> None:
+    for table, minute in enumerate([MINUTE, MINUTE + YEARS, MINUTE + 1, MINUTE + YEARS], start=1):
+        await clocked.apply(Increments(table, table, minute, {A: {"likes": 1}}))
+    wanted = [{MINUTE: 1, MINUTE + 1: 1}, {DAY * 24: 2}, {DAY: 2}]
+    assert await everything(clocked) == wanted
+    ahead = (MINUTE + YEARS) * 60
+    for unit in UNITS:
+        [(_, counts)] = await clocked.history(A, unit, ahead // 86_400 * 86_400, ahead + 60)
+        assert counts["likes"] == 2
+
+
+async def test_a_clock_that_was_years_ahead_removes_nothing_and_retention_goes_on_when_it_is_right_again(
+    clocked: SqliteStore, wall: WallClock
+) -> None:
+    tables = iter(range(1, 100))
+
+    async def like_at(minute: int) -> None:
+        wall.minute = minute
+        table = next(tables)
+        await clocked.apply(Increments(table, table, minute, {A: {"likes": 1}}))
+
+    await like_at(MINUTE)
+    await like_at(MINUTE + 60)
+    before = await everything(clocked)
+    for later in (0, 1, 60):
+        await like_at(MINUTE + YEARS + later)
+    assert await everything(clocked) == before
+    for later in (61, 62, 120):
+        await like_at(MINUTE + later)
+    assert await history(clocked, "hour") == {DAY * 24: 1, DAY * 24 + 1: 3, DAY * 24 + 2: 1}
+    for day in range(1, 8):
+        await like_at(MINUTE + day * 1440)
+    assert set(await history(clocked, "minute")) == {MINUTE + n * 1440 for n in (4, 5, 6, 7)}
+    assert set(await history(clocked, "hour")) == {(DAY + n) * 24 for n in (2, 3, 4, 5, 6, 7)}
+
+
+async def test_a_clock_that_is_years_behind_rolls_nothing_back_that_could_not_be_summed_up_again(
+    clocked: SqliteStore, wall: WallClock
+) -> None:
+    for table in range(1, 5):
+        wall.minute = MINUTE + table * 1440
+        await clocked.apply(Increments(table, table, wall.minute, {A: {"likes": 1}}))
+    before = await everything(clocked)
+    wall.minute = MINUTE - YEARS
+    await clocked.apply(Increments(5, 5, wall.minute, {A: {"likes": 1}}))
+    assert await everything(clocked) == before
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3 * 1440), st.integers(-1440, 3 * 1440)), min_size=1, max_size=25))
+def test_each_unit_is_exact_whatever_the_clock_says(came: list[tuple[int, int]]) -> None:
+    async def check(path: str) -> None:
+        wall = WallClock()
+        store = SqliteStore(Path(path) / "likd.db", "here", Retention(10_000, 10_000, 10_000), wall_clock=wall)
+        await store.open(NAMES)
+        for table, (minute, now) in enumerate(came, start=1):
+            wall.minute = MINUTE + now
+            await store.apply(Increments(table, table, MINUTE + minute, {A: {"likes": 1}}))
+        for unit in UNITS:
+            wanted = Counter((MINUTE + minute) * 60 // UNIT_SECONDS[unit] for minute, _ in came)
+            assert await history(store, unit) == dict(wanted)
+        await store.aclose()
+
+    with tempfile.TemporaryDirectory() as path:
+        trio.run(check, path)
 
 
 async def test_a_url_that_was_never_seen_has_no_history(store: SqliteStore) -> None:

@@ -50,7 +50,7 @@ def doctor(data_dir: str | None, bind: str | None, file: Path | None) -> None:
         raise click.UsageError(str(error)) from None
     failed = False
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    for check in (_access, _disk, _durability, _store, _clock, _limits, _port):
+    for check in (_access, _disk, _damage, _durability, _store, _clock, _limits, _port):
         for grade, what, found in check(config):
             failed |= grade == "fail"
             click.echo(f"{click.style(f'{grade:4}', fg=colors[grade])}  {what}: {found}")
@@ -92,6 +92,19 @@ def _disk(config: Config) -> Iterator[Finding]:
         yield "warn", "file system", f"{kind}: locks and fsync over a network are slow at best; use a local disk"
     elif kind in ("tmpfs", "ramfs") and config.durability == "fsync":
         yield "warn", "file system", f"{kind}: nothing survives a restart of the machine"
+
+
+def _damage(config: Config) -> Iterator[Finding]:
+    from likd.disk import DAMAGED, damaged_names
+
+    names = damaged_names(config.data_dir)
+    if names:
+        found = (
+            f"{len(names)} files in {config.data_dir / DAMAGED}, {names[-1]} the last: look at them, then remove them"
+        )
+        yield "fail", "damage", found
+    else:
+        yield "ok", "damage", "none was set aside"
 
 
 def _durability(config: Config) -> Iterator[Finding]:

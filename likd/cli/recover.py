@@ -25,7 +25,7 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     `likd serve` does it at its start, so there is no need to. No daemon may run in the directory meanwhile.
 
     \b
-    Exit status: 0 if it was done, 1 if it could not be done, 2 if a setting is wrong.
+    Exit status: 0 if it was done, 1 if it could not be done or damage was found, 2 if a setting is wrong.
     """
     from likd import daemon
     from likd.handlers import HandlerError
@@ -48,3 +48,6 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
         click.echo(step)
     rows = sum(len(batch.rows) for batch in found.batches)
     click.echo(f"{len(found.batches)} tables with {rows} rows wait for the store; the next table is {found.next_table}")
+    if found.damage:
+        click.echo(f"likd recover: damage was found in {len(found.damage)} places, see above", err=True)
+        sys.exit(1)

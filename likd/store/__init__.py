@@ -35,7 +35,7 @@ class TotalTooLarge(Exception):
 class Increments:
     """What the tables `first` to `last` add to the totals: one transaction, one row a URL.
 
-    All of them were closed in one minute, `minute` (minutes since 1970), so that a store can keep a history.
+    All their events were taken in one minute, `minute` (minutes since 1970), so that a store can keep a history.
     `actors` says of actors, by their keys, whether they like what they liked or unliked since.
     """
 

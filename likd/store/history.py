@@ -1,8 +1,12 @@
 """The history of the embedded store: counts per minute, hour and day, each kept for its own time.
 
 Minutes are written with every transaction. When an hour is over its minutes are added up into hours, and when a
-day is over its hours into days; what comes late is added where its time was summed up already. So each unit is
-exact at every moment, and most rows are written once.
+day is over its hours into days; what comes late is added where its time was summed up already, and what comes early
+waits for its hour. So each unit is exact at every moment, and most rows are written once.
+
+An hour is over when there is something of a later one, and the clock says so, too. What is too old is removed by the
+hour that was open before, and not by more than a day at once: no single reading of a clock removes anything, and
+one that was wrong for hours removes little.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ CREATE TABLE IF NOT EXISTS history (hour INTEGER NOT NULL);
 """
 
 TABLES = ("minutes", "hours", "days")
+HORIZON_HOURS_MAX = 24
+"""So far what is kept moves with one hour that is over."""
 
 
 @attrs.frozen
@@ -51,14 +57,22 @@ class History:
             for name in names:
                 if name not in there:
                     connection.execute(f'ALTER TABLE {table} ADD COLUMN "{name}" INTEGER NOT NULL DEFAULT 0')
+        if "horizon" not in {row[1] for row in connection.execute("PRAGMA table_info(history)")}:
+            connection.execute("ALTER TABLE history ADD COLUMN horizon INTEGER")
         self._names = names
 
-    def add(self, connection: sqlite3.Connection, minute: int) -> None:
-        """Add the rows that are staged, which came in `minute` (minutes since 1970) and are in `counts` already."""
+    def add(self, connection: sqlite3.Connection, minute: int, now: int) -> None:
+        """Add the rows that are staged, which came in `minute` and are in `counts` already; it is `now`.
+
+        Both are minutes since 1970.
+        """
         hour, day = minute // 60, minute // 1440
-        open_hour = self._open_hour(connection, hour)
-        if hour > open_hour:
-            self._roll(connection, open_hour, hour)
+        open_hour = self._open_hour(connection, min(hour, now // 60))
+        if min(hour, now // 60) > open_hour:
+            self._roll(connection, open_hour, min(hour, now // 60))
+            open_hour = min(hour, now // 60)
+        elif open_hour > now // 60 + 1:
+            open_hour = self._roll_back(connection, open_hour, now // 60)
         self._upsert(connection, "minutes", "hour, url, minute", f"{hour}, id, {minute}")
         if hour < open_hour:
             self._upsert(connection, "hours", "day, url, hour", f"{day}, id, {hour}")
@@ -80,14 +94,15 @@ class History:
         elif unit == "hour":
             for day in range(begin // 86_400, -(-end // 86_400)):
                 self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, row[0]))
-            self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (open_hour, row[0]))
+            for hour in self._open_hours(connection, open_hour):
+                self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (hour, row[0]))
         else:
             self._collect(connection, found, "days", "day", 86_400, "url = ?", (row[0],))
             today = (open_hour // 24, row[0])
             self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", today)
-            self._collect(
-                connection, found, "minutes", f"{open_hour // 24}", 86_400, "hour = ? AND url = ?", (open_hour, row[0])
-            )
+            for hour in self._open_hours(connection, open_hour):
+                at = (hour, row[0])
+                self._collect(connection, found, "minutes", f"{hour // 24}", 86_400, "hour = ? AND url = ?", at)
         return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
@@ -131,8 +146,15 @@ class History:
         if row is not None:
             return int(row[0])
         if default:
-            connection.execute("INSERT INTO history VALUES (?)", (default,))
+            connection.execute("INSERT INTO history VALUES (?1, ?1)", (default,))
         return default
+
+    def _open_hours(self, connection: sqlite3.Connection, open_hour: int) -> Iterator[int]:
+        """The hours that are not summed up: the open one, and those of which something came early."""
+        hour = open_hour - 1
+        while (row := connection.execute("SELECT min(hour) FROM minutes WHERE hour > ?", (hour,)).fetchone())[0]:
+            hour = row[0]
+            yield hour
 
     def _upsert(self, connection: sqlite3.Connection, table: str, keys: str, values: str) -> None:
         counts = ", ".join(f'staged."{name}"' for name in self._names)
@@ -154,11 +176,31 @@ class History:
             f" FROM hours WHERE day >= ? AND day < ? GROUP BY day, url ON CONFLICT DO UPDATE SET {self._growth}",
             (since // 24, hour // 24),
         )
-        connection.execute("DELETE FROM minutes WHERE hour < ?", (hour - self._keep.minute_hours,))
-        connection.execute("DELETE FROM hours WHERE day < ?", (hour // 24 - self._keep.hour_days,))
-        if hour // 24 > since // 24:
-            connection.execute("DELETE FROM days WHERE day < ?", (hour // 24 - self._keep.day_days,))
-        connection.execute("UPDATE history SET hour = ?", (hour,))
+        before = self._horizon(connection, since)
+        horizon = max(before, min(since, before + HORIZON_HOURS_MAX))
+        connection.execute("DELETE FROM minutes WHERE hour < ?", (horizon - self._keep.minute_hours,))
+        connection.execute("DELETE FROM hours WHERE day < ?", (horizon // 24 - self._keep.hour_days,))
+        if horizon // 24 > before // 24:
+            connection.execute("DELETE FROM days WHERE day < ?", (horizon // 24 - self._keep.day_days,))
+        connection.execute("UPDATE history SET hour = ?, horizon = ?", (hour, horizon))
+
+    def _roll_back(self, connection: sqlite3.Connection, open_hour: int, hour: int) -> int:
+        """The clock was wrong: the hours from `hour` on are not over. The hour that is open now.
+
+        Only as far as all minutes are there: sums of others could not be made again.
+        """
+        horizon = self._horizon(connection, hour)
+        if hour < horizon - self._keep.minute_hours:
+            return open_hour
+        connection.execute("DELETE FROM hours WHERE day >= ? AND hour >= ?", (hour // 24, hour))
+        connection.execute("DELETE FROM days WHERE day >= ?", (hour // 24,))
+        connection.execute("UPDATE history SET hour = ?, horizon = ?", (hour, min(horizon, hour)))
+        return hour
+
+    def _horizon(self, connection: sqlite3.Connection, default: int) -> int:
+        """The hour by which old rows were removed last."""
+        row = connection.execute("SELECT horizon FROM history").fetchone()
+        return default if row is None or row[0] is None else int(row[0])
 
     def _collect(
         self,

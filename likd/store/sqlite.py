@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -38,32 +39,45 @@ class SqliteStore:
 
     `source` names the data directory whose tables are applied. Writes are durable when they return. One
     connection writes, one transaction at a time; the other reads, one read at a time. The one that writes keeps
-    up to `cache_mib` MiB of the database in memory.
+    up to `cache_mib` MiB of the database in memory. `wall_clock` is the time by which old history is removed.
     """
 
     kind = "sqlite"
 
     def __init__(
-        self, path: Path, source: str, retention: Retention | None = None, *, cache_mib: int = CACHE_MIB
+        self,
+        path: Path,
+        source: str,
+        retention: Retention | None = None,
+        *,
+        cache_mib: int = CACHE_MIB,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._history = History(retention or Retention())
         self._leaders = Leaders()
         self._source = source
         self._cache_mib = cache_mib
+        self._wall_clock = wall_clock
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._abandoned = False
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
 
     async def open(self, names: Sequence[str]) -> int:
-        return await self._in_thread(self._open, tuple(names), limiter=self._writing)
+        try:
+            return await self._in_thread(self._open, tuple(names), limiter=self._writing, abandon=True)
+        except trio.Cancelled:
+            self._abandoned = True
+            raise
 
     async def apply(self, increments: Increments) -> None:
+        now = int(self._wall_clock() // 60)
         if self._leaders.due:
             await self._in_thread(self._tend, limiter=self._writing)
-        await self._in_thread(self._apply, increments, limiter=self._writing)
+        await self._in_thread(self._apply, increments, now, limiter=self._writing)
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         return await self._in_thread(self._read, urls, limiter=self._reading)
@@ -96,14 +110,19 @@ class SqliteStore:
         return await self._in_thread(self._load, name, rows, limiter=self._writing)
 
     async def aclose(self) -> None:
+        if self._abandoned:
+            # A thread still makes the indexes of a large database; what it did not commit ends with the process.
+            return
         for connection in (self._reader, self._writer):
             if connection is not None:
                 await trio.to_thread.run_sync(connection.close)
         self._reader = self._writer = None
 
-    async def _in_thread(self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter) -> T:
+    async def _in_thread(
+        self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
+    ) -> T:
         try:
-            return await trio.to_thread.run_sync(work, *args, limiter=limiter)
+            return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except sqlite3.Error as error:
             raise StoreError(f"sqlite: {error}") from error
 
@@ -151,13 +170,13 @@ class SqliteStore:
             with self._transaction() as connection:
                 self._leaders.make(connection, name)
 
-    def _apply(self, increments: Increments) -> None:
+    def _apply(self, increments: Increments, now: int) -> None:
         with self._transaction() as connection:
             if self._applied(connection) >= increments.last:
                 return
             rows, actors = self._follow_aliases(connection, increments)
             self._add(connection, rows)
-            self._history.add(connection, increments.minute)
+            self._history.add(connection, increments.minute, now)
             likings.apply(connection, actors)
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",

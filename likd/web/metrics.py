@@ -124,6 +124,13 @@ class Metrics:
         )
         if engine.monitor.disk_free is not None:
             yield _gauge("likd_disk_free_bytes", "Free space where the data directory is.", engine.monitor.disk_free)
+        yield _gauge(
+            "likd_damaged_files", "Files set aside as damaged that are still there.", engine.monitor.damaged_files
+        )
+        yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock_doubtful()))
+        yield _gauge(
+            "likd_aside_bytes", "Disk space of events that a handler could not count.", engine.batcher.aside_bytes
+        )
         info = GaugeMetricFamily("likd_build_info", "1, with the version.", labels=["version"])
         info.add_metric([self.board.version], 1)
         yield info

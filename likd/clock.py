@@ -1,0 +1,87 @@
+"""The time of day, as far as the system's clock can be believed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+JUMP_SECONDS = 60.0
+"""A clock that is set by more than that jumped; less is followed at once."""
+BELIEVED_SECONDS = 600.0
+"""A clock that jumped, or that is doubtful at the start, is believed after it went on steadily for so long."""
+AHEAD_SECONDS_MAX = 30 * 86_400.0
+"""A start so long after the last write is possible; that the clock is wrong is, too."""
+
+log = structlog.get_logger(__name__)
+
+
+def elapsed() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Clock:
+    """The time of day in seconds since 1970, by which events are booked (`now`) and old things removed (`settled`).
+
+    While the process runs, the system's clock is compared with one that nobody sets: after a jump, time goes on as
+    before, until the new time proved steady. At the start it is compared with `newest`, when the data directory was
+    last written to: if it is earlier, or much later, events are booked by it, but nothing is removed by it at first.
+    """
+
+    def __init__(
+        self,
+        *,
+        newest: float = 0.0,
+        wall: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = elapsed,
+    ) -> None:
+        self._wall = wall
+        self._elapsed = elapsed
+        self._newest = newest
+        self._started = elapsed()
+        self._offset = wall() - self._started
+        self._jumped: tuple[float, float] | None = None
+        self._doubtful = newest > 0 and not self._is_plausible(self._offset)
+        if self._doubtful:
+            ahead = round(wall() - newest)
+            log.error("the clock is doubtful: nothing is removed by it for now", seconds_after_last_write=ahead)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the system's clock is not believed, or not yet."""
+        return self._doubtful or self._jumped is not None
+
+    def now(self) -> float:
+        """The time by which events are booked."""
+        elapsed = self._elapsed()
+        offset = self._wall() - elapsed
+        if abs(offset - self._offset) <= JUMP_SECONDS:
+            self._offset = offset
+            self._jumped = None
+        elif self._jumped is None or abs(offset - self._jumped[0]) > JUMP_SECONDS:
+            self._jumped = offset, elapsed
+            log.error("the clock jumped: time goes on as before", seconds=round(offset - self._offset))
+        if self._jumped is not None and self._is_over(elapsed - self._jumped[1], offset):
+            log.warning("the clock is believed again", seconds=round(offset - self._offset))
+            self._offset = offset
+            self._jumped = None
+            self._doubtful = False
+        if self._doubtful and elapsed - self._started >= BELIEVED_SECONDS:
+            log.warning("the clock is believed: it has been steady since the start")
+            self._doubtful = False
+        return elapsed + self._offset
+
+    def settled(self) -> float:
+        """The time by which old things are removed: never later than `now`, and not by a doubtful clock."""
+        now = self.now()
+        return min(now, self._newest + self._elapsed() - self._started) if self._doubtful else now
+
+    def _is_over(self, steady_seconds: float, offset: float) -> bool:
+        """Whether the clock is believed after its jump: also at once, if the jump mends a clock that was doubtful."""
+        return steady_seconds >= BELIEVED_SECONDS or (self._doubtful and self._is_plausible(offset))
+
+    def _is_plausible(self, offset: float) -> bool:
+        at_start = offset + self._started
+        return self._newest - JUMP_SECONDS <= at_start <= self._newest + AHEAD_SECONDS_MAX
