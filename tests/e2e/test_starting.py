@@ -1,0 +1,99 @@
+"""Starts: what is damaged is told, what can't be used is refused, and a long one obeys signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from likd import batchfile
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
+
+
+def likd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "likd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False, text=True)
+
+
+def damage_a_batch(data: Path) -> None:
+    data.mkdir()
+    (data / batchfile.name(3)).write_bytes(b"damaged")
+
+
+def test_recover_tells_of_damage_by_its_exit_status_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    damage_a_batch(data)
+
+    dry = likd("recover", "--data-dir", data, "--dry-run")
+    done = likd("recover", "--data-dir", data)
+    again = likd("recover", "--data-dir", data)
+
+    assert (dry.returncode, done.returncode, again.returncode) == (1, 1, 0)
+    assert "damage was found in 1 places" in done.stderr
+    assert "the next table is 4" in again.stdout
+
+
+def test_doctor_fails_while_damaged_files_are_there(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    damage_a_batch(data)
+    likd("recover", "--data-dir", data)
+
+    done = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
+    (data / "damaged" / batchfile.name(3)).unlink()
+    later = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
+
+    assert done.returncode == 1
+    assert f"fail  damage: 1 files in {data}/damaged" in done.stdout
+    assert later.returncode == 0
+
+
+def test_a_start_that_finds_damage_says_so_and_it_is_seen_until_somebody_removes_the_files(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    damage_a_batch(data)
+    with Daemon(data, "--log-format", "json") as daemon, Client(daemon.address) as client:
+        errors = [line for line in map(json.loads, daemon.log.read_text().splitlines()) if line["level"] == "error"]
+        assert [line["event"] for line in errors] == ["damage found at the start"]
+        assert client.request("GET", "/v1/status").json["damaged_files"] == 1
+        assert b"likd_damaged_files 1.0" in client.request("GET", "/metrics").body
+        (data / "damaged" / batchfile.name(3)).unlink()
+        wait_until(lambda: client.request("GET", "/v1/status").json["damaged_files"] == 0)
+
+
+@pytest.mark.parametrize("name", ["secret", "source"])
+def test_an_empty_secret_or_source_is_one_line_and_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+
+    done = likd("serve", "--data-dir", tmp_path, "--bind", "127.0.0.1:0")
+
+    assert done.returncode == 1
+    assert f"{name} is empty" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / name).read_text() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_that_takes_long_obeys_a_signal(tmp_path: Path, number: int) -> None:
+    """It waits for the database here, which somebody else holds."""
+    with Daemon(tmp_path / "data") as daemon:
+        daemon.stop()
+    log = tmp_path / "long.log"
+    with closing(sqlite3.connect(tmp_path / "data" / "likd.db", isolation_level=None)) as holder, log.open("wb") as out:
+        holder.execute("PRAGMA journal_mode = DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1:0"]
+        process = subprocess.Popen(command, stderr=out)
+        lock = tmp_path / "data" / "lock"
+        wait_until(lambda: lock.read_text() == f"{process.pid}\n")
+        wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)
+        process.send_signal(number)
+
+        assert process.wait(2) == 0
+    assert "Traceback" not in log.read_text()
+    with Daemon(tmp_path / "data"):
+        pass
