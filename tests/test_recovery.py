@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
+import trio
 
-from likd import aside, batchfile, journal
-from likd.disk import RealDisk
+from likd import aside, batchfile, framing, journal
+from likd.disk import DryRunDisk, RealDisk
 from likd.events import IdempotencyKey, Submission
 from likd.handlers import Aside, Handlers, Likes
 from likd.journal import Entry, Journal
 from likd.keys import KeyLog, KeyWindow
-from likd.recovery import Recovery
+from likd.recovery import SLICE_BYTES, Recovery
 from tests.directory import by_table, damaged, likes, new_window, recover, write_batch, write_segment
 
 A, B, C = "http://a/", "http://b/", "http://c/"
@@ -351,6 +353,31 @@ async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> N
     keys = KeyLog(disk, window_seconds=60, keys_max=100)
     found = await Recovery(disk, applied=5, handlers=handlers, keys=keys, window=window).run()
     assert [batch.rows for batch in found.batches] == [{A: {"hearts": 4}}]
+
+
+async def test_a_start_that_is_given_up_in_the_middle_of_a_segment_is_taken_up_again(disk: RealDisk) -> None:
+    """A segment is read in slices, between which a signal is obeyed."""
+    frame = framing.frame(msgspec.msgpack.encode(likes(1, {A: 1})))
+    (disk.path / journal.name(5)).write_bytes(frame * 40_000)
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        while True:
+            looks += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await recover(DryRunDisk(disk), applied=4)
+        nursery.cancel_scope.cancel()
+    assert looks >= len(frame) * 40_000 // SLICE_BYTES - 1
+
+    with trio.CancelScope() as start:
+        start.cancel()
+        await recover(disk, applied=4)
+    assert start.cancelled_caught
+    assert by_table(await recover(disk, applied=4)) == {5: {A: 40_000}}
 
 
 async def test_a_second_damaged_file_of_a_name_does_not_take_the_place_of_the_first(disk: RealDisk) -> None:
