@@ -15,6 +15,8 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 
 MESSAGE_BYTES_MAX = 1 << 20
 TOO_LARGE = 1009
+FRAMES_AT_ONCE = 100
+"""That many take about a millisecond: a read can be of thousands, all of them empty."""
 
 
 @attrs.frozen
@@ -31,6 +33,7 @@ class Frames:
     def __init__(self) -> None:
         self.violation: Violation | None = None
         """What the client did wrong; nothing is taken of it from then on."""
+        self.busy = False
         self._theirs = Connection(ConnectionType.SERVER)
         self._ours = Connection(ConnectionType.CLIENT)
         self._held: deque[Event] = deque()
@@ -48,11 +51,15 @@ class Frames:
         self._asked = True
 
     def feed(self, data: bytes) -> None:
-        """Take what the client sent next: a kilobyte or so, as it may be of some hundred frames."""
-        if self.violation is not None or self._theirs.state is not ConnectionState.OPEN:
-            return
-        self._theirs.receive_data(data)
-        for event in self._theirs.events():
+        """Take what the client sent next."""
+        if self.violation is None and self._theirs.state is ConnectionState.OPEN:
+            self._theirs.receive_data(data)
+            self.work()
+
+    def work(self) -> None:
+        """Look at some frames of what was fed: `busy` says whether there may be more."""
+        events = 0
+        for events, event in enumerate(self._theirs.events(), 1):
             state: ConnectionState = self._theirs.state
             if isinstance(event, TextMessage | BytesMessage):
                 self._hold(event)
@@ -65,7 +72,10 @@ class Frames:
                     self._held.append(event)
             if self.violation is not None:
                 self._held.clear()
-                return
+                break
+            if events == FRAMES_AT_ONCE:
+                break
+        self.busy = self.violation is None and events == FRAMES_AT_ONCE
 
     def take(self) -> bytes:
         """What the server is to get now."""

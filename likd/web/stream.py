@@ -27,9 +27,8 @@ LINGER_SECONDS = 1.0
 SILENCE_SECONDS_MIN = 45.0
 """A websocket that is watched and says nothing still answers two pings in that time."""
 HEAD_RECEIVE_BYTES = 1 << 14
+"""That much can be 900 heads."""
 BODY_RECEIVE_BYTES = 1 << 16
-FRAMES_RECEIVE_BYTES = 1 << 10
-"""That much can be 900 heads, or 170 frames, for each of which something is to be done."""
 
 STREAM = "likd.stream"
 _responses = Responses()
@@ -156,7 +155,7 @@ class Stream(trio.abc.HalfCloseableStream):
     def accepted(self) -> None:
         """The request in hand has become a websocket."""
         self._frames = Frames()
-        self._feed(self._inbound.upgrade())
+        self._frames.feed(self._inbound.upgrade())
         self._turn.set()
 
     def ask(self) -> None:
@@ -222,6 +221,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def _next_frames(self, frames: Frames) -> bytes:
         while True:
             if frames.violation is not None:
+                self.session.cancel()
                 # The session says so to the client, and the connection ends.
                 await trio.sleep_forever()
             if data := frames.take():
@@ -229,18 +229,16 @@ class Stream(trio.abc.HalfCloseableStream):
             if frames.full:
                 await self._wait_turn()
                 continue
+            if frames.busy:
+                frames.work()
+                await trio.lowlevel.checkpoint()
+                continue
             silence = max(self._idle_seconds, SILENCE_SECONDS_MIN)
-            received = await self._receive(FRAMES_RECEIVE_BYTES, trio.current_time() + silence)
+            received = await self._receive(BODY_RECEIVE_BYTES, trio.current_time() + silence)
             if not received:
                 self.end()
                 return b""
-            self._feed(received)
-
-    def _feed(self, data: bytes) -> None:
-        assert self._frames is not None
-        self._frames.feed(data)
-        if self._frames.violation is not None:
-            self.session.cancel()
+            frames.feed(received)
 
     async def _read_requests(self) -> None:
         inbound = self._inbound
