@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -119,17 +120,60 @@ async def slow_bodies(target: Target) -> None:
     await target.all(begin)
 
 
+async def half_closed(target: Target) -> None:
+    """likes whose clients say that they are done, with a stray byte behind"""
+    head = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request = head + b"%x\r\n%b\r\n0\r\n\r\nx" % (len(EVENT), EVENT)
+
+    async def like(_: int) -> None:
+        while True:
+            with suppress(*GONE):
+                async with await target.connect() as stream:
+                    await stream.send_all(target.disguise(request))
+                    await stream.send_eof()
+                    answer = await stream.receive_some(4096)
+                    target.answers[answer[9:12].decode() or "closed"] += 1
+
+    target.many = min(target.many, 50)
+    await target.all(like)
+
+
+def upgrade(*headers: str) -> bytes:
+    """A websocket's handshake."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = ["GET /v1/live HTTP/1.1", "Host: a", "Connection: Upgrade", "Upgrade: websocket"]
+    lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def endless(frames: bytes, *headers: str) -> Attack:
+    """Websockets that send `frames` again and again, whatever they are told."""
+
+    async def attack(target: Target) -> None:
+        async def flood(_: int) -> None:
+            while True:
+                with suppress(*GONE):
+                    async with await target.connect() as stream:
+                        await stream.send_all(target.disguise(upgrade(*headers)))
+                        answer = await stream.receive_some(4096)
+                        target.answers[answer[9:12].decode() or "closed"] += 1
+                        while True:
+                            await stream.send_all(frames)
+
+        target.many = min(target.many, 20)
+        await target.all(flood)
+
+    return attack
+
+
 async def idle_websockets(target: Target) -> None:
     """websockets that watch a URL each and never speak again"""
 
     async def watch(number: int) -> None:
-        key = base64.b64encode(os.urandom(16)).decode()
-        lines = ["GET /v1/live HTTP/1.1", "Host: a", "Connection: Upgrade", "Upgrade: websocket"]
-        lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", "", ""]
         wish = json.dumps({"op": "watch", "urls": [f"{SITE}/{number}"]}).encode()
         with suppress(*GONE):
             async with await target.connect() as stream:
-                await stream.send_all(target.disguise("\r\n".join(lines).encode()))
+                await stream.send_all(target.disguise(upgrade()))
                 answer = await stream.receive_some(4096)
                 target.answers[answer[9:12].decode() or "closed"] += 1
                 # A masked text frame, the mask all zeros.
@@ -168,12 +212,21 @@ def repeated(request: bytes, at_once: int) -> Attack:
 
 def attacks() -> dict[str, Attack]:
     found: dict[str, Attack] = {(each.__doc__ or ""): each for each in (nothing, slow_heads, slow_bodies)}
-    found |= {(each.__doc__ or ""): each for each in (idle_websockets, unique_urls)}
+    found |= {(each.__doc__ or ""): each for each in (half_closed, idle_websockets, unique_urls)}
     deep = b"[" * 1_000_000
     bomb = gzip.compress(bytes(1 << 20), 9) * 512
     found["heads of 10 MB"] = repeated(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 10_000_000, 20)
     found["arrays in arrays, a million deep"] = repeated(post(deep), 20)
     found[f"gzip bombs: {len(bomb) // 1024} KiB that are 512 MiB"] = repeated(post(bomb, "Content-Encoding: gzip"), 20)
+    deflated = zlib.compressobj(9, wbits=-15)
+    bomb = deflated.compress(bytes(200 << 20)) + deflated.flush()
+    found["websockets that send 200 KiB that would be 200 MiB"] = endless(
+        b"\xc2\xff" + len(bomb).to_bytes(8, "big") + bytes(4) + bomb, "Sec-WebSocket-Extensions: permessage-deflate"
+    )
+    # The first of these frames is longer than all that is ever sent.
+    found["websockets whose message has no end"] = endless(b"\x82\xff" + bytes([127] * 8) + bytes(1 << 20))
+    h2c = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAAAA\r\n\r\n"
+    found["upgrades to HTTP/2 with a window of 0"] = repeated(b"GET /likd.js HTTP/1.1\r\nHost: a\r\n" + h2c, 50)
     found["tokens guessed"] = repeated(post(EVENT, "Authorization: Bearer guess-guess-guess-guess"), 50)
     return found
 

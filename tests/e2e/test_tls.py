@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -68,6 +69,22 @@ def test_events_and_pages_over_https(tmp_path: Path, certificate: tuple[Path, Pa
         assert page.headers["strict-transport-security"] == "max-age=31536000"
         with pytest.raises(httpx.HTTPError):
             client.get(url.replace("https", "http") + "/healthz")
+
+
+def test_http1_alone_is_offered_and_answers_come_whole(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    trusted = ssl.create_default_context(cafile=certificate[0])
+    trusted.set_alpn_protocols(["h2", "http/1.1"])
+    body = b'{"kind":"like","url":"https://example.com/"}'
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with encrypted(tmp_path / "data", certificate) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with trusted.wrap_socket(socket.create_connection(address), server_hostname="localhost") as client:
+            assert client.selected_alpn_protocol() == "http/1.1"
+            client.sendall(head % len(body) + body)
+            client.sendall(b"stray")
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 202")
+            assert answer.endswith(b'{"accepted":1}')
 
 
 def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
