@@ -9,10 +9,9 @@ from itertools import islice
 from typing import TypeAlias
 
 import attrs
-import trio
 
 from likd.events import LIKE, Act, Events, Submission
-from likd.store import Increments, Store
+from likd.store import Increments, Store, in_time
 
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12
@@ -51,7 +50,6 @@ class Actors:
     def __init__(self, store: Store, *, applied: int, cached_max: int) -> None:
         self._store = store
         self._applied = applied
-        self._moved = trio.Event()
         self._cached: OrderedDict[bytes, bool] = OrderedDict()
         self._cached_max = cached_max
         self._held: dict[bytes, int] = {}
@@ -70,16 +68,16 @@ class Actors:
 
     async def load(self, submission: Submission) -> None:
         """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError."""
-        while not self.hold(submission):
-            keys = {act.key for act in submission.acts}
-            epoch = self._epoch
-            applied, liking = await self._store.read_actors(sorted(keys))
-            if applied == self._applied and epoch == self._epoch:
-                for key in keys:
-                    self._cached[key] = key in liking
-                    self._cached.move_to_end(key)
-            elif applied > self._applied:
-                await self._moved.wait()
+        keys = {act.key for act in submission.acts}
+        with in_time():
+            while not self.hold(submission):
+                epoch = self._epoch
+                applied, liking = await self._store.read_actors(sorted(keys))
+                # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
+                if applied >= self._applied and epoch == self._epoch:
+                    for key in keys:
+                        self._cached[key] = key in liking
+                        self._cached.move_to_end(key)
 
     def release(self, submission: Submission) -> None:
         """Let go of what was held."""
@@ -135,8 +133,6 @@ class Actors:
             self._cached[key] = likes
             self._cached.move_to_end(key)
         self._applied = increments.last
-        self._moved.set()
-        self._moved = trio.Event()
         self._evict()
 
     def forget(self) -> None:

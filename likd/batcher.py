@@ -92,6 +92,7 @@ class Batcher:
         for table in self._in_hand:
             if table.rows is None:
                 self._pool.donate(table.commit())
+                self._totals.committed(table)
 
     async def _batch(self, table: Table) -> None:
         if self._written is None:

@@ -45,7 +45,7 @@ from likd.store import Store
 from likd.supervisor import Supervisor
 from likd.table import Table
 from likd.tolerance import WriteTolerance
-from likd.top import top
+from likd.top import TopLists
 from likd.totals import Totals
 
 
@@ -62,6 +62,7 @@ class Engine:
     batcher: Batcher
     drainer: Drainer
     totals: Totals
+    top: TopLists
     actors: Actors
     store: Store
     handlers: Handlers
@@ -173,11 +174,8 @@ async def open_engine(
                 "rows_per_second": lambda: drainer.rows_written,
             },
         )
-        hub = LiveHub(
-            totals=totals,
-            top=lambda by, limit: top(store, totals, by=by, limit=limit),
-            interval_seconds=config.live_interval,
-        )
+        top = TopLists(store, totals)
+        hub = LiveHub(totals=totals, top=top, interval_seconds=config.live_interval)
         bounds = Bounds()
         bounds.add(
             "tables",
@@ -211,6 +209,7 @@ async def open_engine(
             batcher=batcher,
             drainer=drainer,
             totals=totals,
+            top=top,
             actors=actors,
             store=store,
             handlers=handlers,

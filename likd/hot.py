@@ -5,7 +5,10 @@ from __future__ import annotations
 import heapq
 import math
 
-from likd.batchfile import Batch
+import trio
+
+from likd.events import Rows
+from likd.growth import URLS_AT_ONCE, Growth
 from likd.totals import Totals
 
 RATE_SECONDS = 10.0
@@ -14,60 +17,73 @@ COLD = 0.05
 
 
 class Hot:
-    """Looks at the tables again and again, and at each batch as it is made, so that no event is missed.
+    """Looks at what grew, again and again, while somebody wants to know.
 
     Rates are events a second (time constant 10 s) of at most `URLS_MAX` URLs, those with the highest.
     """
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
-        self._seen: dict[int, dict[str, int]] = {}
-        self._grown: dict[str, int] = {}
-        self._rates: dict[str, float] = {}
+        self._growth: Growth | None = None
+        self._begun = trio.Event()
+        self._grown: Rows = {}
+        self._hottest: list[tuple[float, str]] = []
 
-    def start(self) -> None:
-        """Begin to look: what was counted before is no news."""
-        self._look_at_tables()
-        self._grown.clear()
-        self._totals.on_batched = self._batched
+    @property
+    def begun(self) -> bool:
+        """Whether it is looked at what grows."""
+        return self._begun.is_set()
+
+    async def start(self) -> None:
+        """Begin to look: what was counted before this returns is no news."""
+        if self._growth is None:
+            self._growth = Growth(self._totals)
+            # Others may rely on it by now, whatever becomes of the first who asked.
+            with trio.CancelScope(shield=True):
+                await self._growth.look({})
+            self._begun.set()
+        else:
+            await self._begun.wait()
 
     def stop(self) -> None:
         """Look no longer."""
-        self._totals.on_batched = None
-        self._seen.clear()
-        self._grown.clear()
-        self._rates.clear()
+        if self._growth is not None:
+            self._growth.close()
+        self._growth = None
+        self._begun = trio.Event()
+        self._grown = {}
+        self._hottest = []
 
-    def sample(self, elapsed: float) -> None:
-        """Look, `elapsed` seconds after the last time."""
-        self._look_at_tables()
+    async def sample(self, elapsed: float) -> None:
+        """Look, in steps, `elapsed` seconds after the last time."""
+        growth = self._growth
+        if growth is None:
+            return
+        await growth.look(self._grown)
+        grown, self._grown = self._grown, {}
         keep = math.exp(-elapsed / RATE_SECONDS)
-        rates = {url: rate * keep for url, rate in self._rates.items()}
-        for url, n in self._grown.items():
-            rates[url] = rates.get(url, 0.0) + n / elapsed * (1 - keep)
-        self._grown.clear()
-        hottest = heapq.nlargest(URLS_MAX, rates.items(), key=lambda item: item[1])
-        self._rates = {url: rate for url, rate in hottest if rate >= COLD}
+        hottest: list[tuple[float, str]] = []
+        for rate, url in self._hottest:
+            new = sum(grown.pop(url).values()) if url in grown else 0
+            _put(hottest, rate * keep + new / elapsed * (1 - keep), url)
+        while grown:
+            await trio.lowlevel.checkpoint()
+            for _ in range(min(URLS_AT_ONCE, len(grown))):
+                url, counts = grown.popitem()
+                _put(hottest, sum(counts.values()) / elapsed * (1 - keep), url)
+        if self._growth is growth:
+            self._hottest = sorted(hottest, reverse=True)
 
     def hottest(self, limit: int) -> list[tuple[str, float]]:
         """The URLs with the highest rates."""
-        return heapq.nlargest(limit, self._rates.items(), key=lambda item: (item[1], item[0]))
+        return [(url, rate) for rate, url in self._hottest[:limit]]
 
-    def _look_at_tables(self) -> None:
-        for table in self._totals.tables:
-            seen = self._seen.setdefault(table.id, {})
-            for url in table.urls:
-                counts = table.counts(url)
-                if counts:
-                    self._grow(url, sum(counts.values()), seen)
 
-    def _batched(self, batch: Batch) -> None:
-        seen = self._seen.pop(batch.table, {})
-        for url, counts in batch.rows.items():
-            self._grow(url, sum(counts.values()), seen)
-
-    def _grow(self, url: str, now: int, seen: dict[str, int]) -> None:
-        before = seen.get(url, 0)
-        if now != before:
-            self._grown[url] = self._grown.get(url, 0) + now - before
-            seen[url] = now
+def _put(hottest: list[tuple[float, str]], rate: float, url: str) -> None:
+    """Add to the heap `hottest`, if it is among the `URLS_MAX` highest."""
+    if rate < COLD:
+        return
+    if len(hottest) < URLS_MAX:
+        heapq.heappush(hottest, (rate, url))
+    elif (rate, url) > hottest[0]:
+        heapq.heapreplace(hottest, (rate, url))

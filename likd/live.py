@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 
 import attrs
 import structlog
 import trio
 
-from likd.events import Counts, Rows
+from likd.events import Counts
 from likd.hot import Hot
 from likd.store import StoreError
+from likd.top import TopList, TopLists
 from likd.totals import Totals
 
 RATE_SECONDS = 3.0
 """Time constant of the rates: a burst is two thirds forgotten after so long."""
 
-URLS_AT_ONCE = 1000
-
-TopList = list[tuple[str, Counts]]
+URLS_AT_ONCE = 300
+"""A look goes in steps of so many URLs, about half a millisecond."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +54,7 @@ class LiveHub:
         self,
         *,
         totals: Totals,
-        top: Callable[[str, int], Awaitable[TopList]],
+        top: TopLists,
         interval_seconds: float,
     ) -> None:
         self._totals = totals
@@ -130,11 +129,14 @@ class LiveHub:
         """The newest state of a top list that is watched."""
         return self._tops[by, limit]
 
-    def watch_hot(self) -> None:
-        """Begin to watch which URLs are hottest."""
-        if not self._hot_watchers:
-            self._hot.start()
+    async def watch_hot(self) -> None:
+        """Begin to watch which URLs are hottest: what is counted after this returned."""
         self._hot_watchers += 1
+        try:
+            await self._hot.start()
+        except BaseException:
+            self.unwatch_hot()
+            raise
         self._wanted.set()
 
     def unwatch_hot(self) -> None:
@@ -152,36 +154,43 @@ class LiveHub:
         await self._news.wait()
 
     async def _look(self, elapsed: float) -> None:
-        urls = list(self._urls)
-        tops = {key: await self._top(*key) for key in list(self._tops)}
-        totals: Rows = {}
-        for begin in range(0, len(urls), URLS_AT_ONCE):
-            totals |= await self._totals.counts(urls[begin : begin + URLS_AT_ONCE])
-        self.version += 1
-        changed = bool(self._hot_watchers)
-        if self._hot_watchers:
-            self._hot.sample(elapsed)
-        for url, counts in totals.items():
-            watched = self._urls.get(url)
-            if watched is not None:
-                changed |= self._update(watched, counts, elapsed)
-        for key, top in tops.items():
-            watched_top = self._tops.get(key)
-            if watched_top is not None:
-                changed |= self._update_top(watched_top, top, elapsed)
-        if changed:
-            self._news.set()
-            self._news = trio.Event()
+        """Look at everything that is watched, in steps. What changed has the next version, which is told at the end."""
+        version = self.version + 1
+        changed = self._hot.begun
+        try:
+            await self._hot.sample(elapsed)
+            urls = list(self._urls)
+            for begin in range(0, len(urls), URLS_AT_ONCE):
+                totals = await self._totals.counts(urls[begin : begin + URLS_AT_ONCE])
+                for url, counts in totals.items():
+                    watched = self._urls.get(url)
+                    if watched is not None:
+                        changed |= self._update(watched, counts, elapsed, version)
+                await trio.lowlevel.checkpoint()
+            limits: dict[str, int] = {}
+            for by, limit in self._tops:
+                limits[by] = max(limit, limits.get(by, 0))
+            tops = {by: await self._top(by, limit) for by, limit in limits.items()}
+            for (by, limit), watched_top in list(self._tops.items()):
+                if limit <= limits.get(by, 0):
+                    changed |= self._update_top(watched_top, tops[by][:limit], elapsed, version)
+                    await trio.lowlevel.checkpoint()
+        finally:
+            # Also if the store failed after the first of them: those are not told of again.
+            if changed:
+                self.version = version
+                self._news.set()
+                self._news = trio.Event()
 
-    def _update(self, watched: Watched, counts: Counts, elapsed: float) -> bool:
+    def _update(self, watched: Watched, counts: Counts, elapsed: float, version: int) -> bool:
         rate = _rate(watched.rate, watched.counts, counts, elapsed)
         changed = counts != watched.counts or round(rate, 1) != round(watched.rate, 1)
         watched.counts, watched.rate = counts, rate
         if changed:
-            watched.version = self.version
+            watched.version = version
         return changed
 
-    def _update_top(self, watched: WatchedTop, top: TopList, elapsed: float) -> bool:
+    def _update_top(self, watched: WatchedTop, top: TopList, elapsed: float, version: int) -> bool:
         before = dict(watched.top)
         rates = {
             url: _rate(watched.rates.get(url, 0.0), before.get(url, counts), counts, elapsed) for url, counts in top
@@ -191,7 +200,7 @@ class LiveHub:
         )
         watched.top, watched.rates = top, rates
         if changed:
-            watched.version = self.version
+            watched.version = version
         return changed
 
 

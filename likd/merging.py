@@ -94,7 +94,7 @@ class Merger:
     async def _wait_drained(self, old: str) -> None:
         with trio.move_on_after(DRAIN_SECONDS_MAX) as waiting:
             await self.intake.barrier()
-            while old in self.totals.unapplied_urls():
+            while self.totals.unapplied(old):
                 await self.totals.wait_moved()
         if waiting.cancelled_caught:
             # What is still on its way is counted for the new URL when the store gets it.

@@ -26,7 +26,6 @@ class StatusBoard:
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
         engine = self.engine
-        waiting = engine.totals.waiting
         table = engine.manager.open_table
         return {
             "version": self.version,
@@ -43,7 +42,7 @@ class StatusBoard:
                 "open": table.id,
                 "open_urls": len(table.urls),
                 "draining": engine.batcher.tables_in_hand,
-                "waiting": sum(len(item.tables) for item in waiting),
+                "waiting": engine.totals.tables_waiting,
                 "rows_waiting": engine.totals.rows_waiting,
             },
             "journal": {
@@ -58,7 +57,7 @@ class StatusBoard:
                 "state": "failing" if engine.drainer.fault else "ok",
                 "fault": engine.drainer.fault,
                 "applied": engine.totals.applied,
-                "lag_tables": sum(len(item.tables) for item in waiting),
+                "lag_tables": engine.totals.tables_waiting,
                 "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
@@ -82,7 +81,7 @@ class StatusBoard:
         queues: dict[str, int] = {
             "event manager": engine.intake.waiting,
             "batcher": engine.batcher.tables_in_hand,
-            "drainer": sum(len(item.tables) for item in engine.totals.waiting),
+            "drainer": engine.totals.tables_waiting,
             "live hub": engine.hub.urls_watched,
         }
         children = [_child(child) for child in engine.root.children]

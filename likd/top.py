@@ -1,63 +1,97 @@
-"""The top list: the URLs with the most of a count, exact, out of the store and what it does not have yet."""
+"""Top lists: the URLs with the most of a count, exact, out of the store and what it does not have yet."""
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
+from collections.abc import Collection
+from typing import TypeAlias
 
+import attrs
 import trio
 
-from likd.events import LIKES, UNLIKES, Counts
-from likd.store import Store
+from likd.events import Counts, Rows
+from likd.ranking import NET, Ranking, value
+from likd.store import Store, StoreError
 from likd.totals import Totals
 
-NET = "net"
-URLS_AT_ONCE = 1000
+__all__ = ["NET", "TopList", "TopLists", "value"]
+
+ROWS_UNSEEN_MAX = 50_000
+"""A ranking that has more than this and more than what waits to catch up with is given up: nobody asks for it."""
+
+TopList: TypeAlias = list[tuple[str, Counts]]
 
 
-def value(counts: Counts, by: str) -> int:
-    """What `counts` are ranked by: a count, or "net", likes less unlikes."""
-    if by == NET:
-        return counts.get(LIKES, 0) - counts.get(UNLIKES, 0)
-    return counts.get(by, 0)
+@attrs.define(eq=False)
+class _Round:
+    """One look that all share who asked before it began."""
+
+    limit: int = 0
+    top: TopList | None = None
+    error: StoreError | None = None
 
 
-async def top(store: Store, totals: Totals, *, by: str, limit: int) -> list[tuple[str, Counts]]:
-    """The `limit` URLs with the most of `by`, highest first, ties by URL. Raises StoreError.
+@attrs.define(eq=False)
+class _Asked:
+    """A ranking that somebody asks for, and the rounds that are yet to begin."""
 
-    The store's own list, longer by as many URLs as may have fallen since, has every URL that has nothing
-    waiting. Of the others none has more than the end of that list and what waits for it: they are looked up in
-    the order of that bound, until the next could not make it.
+    ranking: Ranking
+    rounds: deque[_Round] = attrs.field(factory=deque)
+    ended: trio.Event | None = None
+    """Is set when the round that is under way has ended."""
+
+
+class TopLists:
+    """Tells top lists. For each count that they are asked by, a ranking is kept for as long as it is used.
+
+    However many ask at once, one look is under way and one is to come, which all share who asked meanwhile: what
+    was counted before somebody asked is in the list that they get.
     """
-    waiting: dict[str, int] = {}
-    for number, url in enumerate(totals.unapplied_urls()):
-        if number % URLS_AT_ONCE == 0:
-            await trio.lowlevel.checkpoint()
-        waiting[url] = value(totals.increments(url), by)
-    fallen = sum(1 for n in waiting.values() if n < 0)
-    _, listed = await store.top(by, limit + fallen)
-    floor = value(listed[-1][1], by) if len(listed) == limit + fallen else 0
-    known = {url for url, _ in listed}
-    bounds = [(-floor - n, url) for url, n in waiting.items() if n > 0 and url not in known]
-    heapq.heapify(bounds)
-    ranked = await _rank([], list(known), totals, by, limit)
-    while bounds and (len(ranked) < limit or bounds[0] < _key(ranked[-1], by)):
-        urls = [heapq.heappop(bounds)[1] for _ in range(min(URLS_AT_ONCE, len(bounds)))]
-        ranked = await _rank(ranked, urls, totals, by, limit)
-    return ranked
 
+    def __init__(self, store: Store, totals: Totals) -> None:
+        self._store = store
+        self._totals = totals
+        self._asked: dict[str, _Asked] = {}
+        totals.followers.append(self)
 
-async def _rank(
-    ranked: list[tuple[str, Counts]], urls: list[str], totals: Totals, by: str, limit: int
-) -> list[tuple[str, Counts]]:
-    """The best of `ranked` and `urls`."""
-    for begin in range(0, len(urls), URLS_AT_ONCE):
-        counts = await totals.counts(urls[begin : begin + URLS_AT_ONCE])
-        ranked = sorted(
-            (item for item in [*ranked, *counts.items()] if value(item[1], by) > 0), key=lambda item: _key(item, by)
-        )[:limit]
-    return ranked
+    async def __call__(self, by: str, limit: int) -> TopList:
+        """The `limit` URLs with the most of `by`, highest first, ties by URL. Raises StoreError."""
+        asked = self._asked.get(by)
+        if asked is None:
+            asked = self._asked[by] = _Asked(Ranking(self._store, self._totals, by))
+        if not asked.rounds:
+            asked.rounds.append(_Round())
+        mine = asked.rounds[-1]
+        mine.limit = max(mine.limit, limit)
+        while mine.top is None:
+            if mine.error is not None:
+                raise StoreError(str(mine.error))
+            if asked.ended is None:
+                await self._look(asked)
+            else:
+                await asked.ended.wait()
+        return mine.top[:limit]
 
+    def committed(self, table: int, rows: Rows) -> None:
+        unseen_max = max(ROWS_UNSEEN_MAX, self._totals.rows_waiting)
+        for by, asked in list(self._asked.items()):
+            if asked.ranking.rows_unseen > unseen_max and asked.ended is None and not asked.rounds:
+                asked.ranking.close()
+                del self._asked[by]
 
-def _key(item: tuple[str, Counts], by: str) -> tuple[int, str]:
-    url, counts = item
-    return -value(counts, by), url
+    def forgotten(self, urls: Collection[str]) -> None:
+        """The rankings are told themselves."""
+
+    async def _look(self, asked: _Asked) -> None:
+        this = asked.rounds.popleft()
+        asked.ended = trio.Event()
+        try:
+            this.top = await asked.ranking.first(this.limit)
+        except StoreError as error:
+            this.error = error
+        finally:
+            if this.top is None and this.error is None:
+                # Whoever looked was cancelled: another of those who wait does it.
+                asked.rounds.appendleft(this)
+            asked.ended.set()
+            asked.ended = None

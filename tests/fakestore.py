@@ -11,6 +11,7 @@ from likd.counter import Counter
 from likd.events import Counts, Rows
 from likd.store import Increments, StoreError
 from likd.table import Table
+from likd.top import value
 from tests.rows import add_rows
 
 
@@ -26,6 +27,7 @@ class FakeStore:
         self.slow = slow
         self.away = False
         self.reads: list[list[str]] = []
+        self.tops = 0
         self.gates: list[trio.Event] = []
 
     async def open(self, names: Sequence[str]) -> int:
@@ -57,7 +59,17 @@ class FakeStore:
         return seen
 
     async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        raise NotImplementedError
+        self.tops += 1
+        await self._gate()
+        if self.away:
+            raise StoreError("away")
+        seen = self.applied, best(self.rows, by, limit)
+        await self._gate()
+        return seen
+
+    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        await self._gate()
+        return sorted((url, counts.copy()) for url, counts in self.rows.items() if url > after)[:limit]
 
     async def aclose(self) -> None: ...
 
@@ -68,16 +80,24 @@ class FakeStore:
             await self.gates[-1].wait()
 
 
-def post(table: Table, url: str, likes: int) -> None:
+def best(rows: Rows, by: str, limit: int) -> list[tuple[str, Counts]]:
+    """The top list of `rows`, the plain way."""
+    ranked = sorted(rows.items(), key=lambda item: (-value(item[1], by), item[0]))
+    return [(url, counts.copy()) for url, counts in ranked if value(counts, by) > 0][:limit]
+
+
+def post(table: Table, url: str, n: int, name: str = "likes") -> None:
     """Count, as the event manager and the pool do."""
     counter = table.counters.get(url)
     if counter is None:
         counter = table.counters[url] = Counter(0, url=url)
         table.urls.add(url)
-    counter.delta = {"likes": likes + (counter.delta or {}).get("likes", 0)}
+    delta = counter.delta or {}
+    counter.delta = {**delta, name: n + delta.get(name, 0)}
 
 
 def batch_of(table: Table, closed: float = 0.0) -> Batch:
-    table.commit()
+    if table.rows is None:
+        table.commit()
     assert table.rows is not None
     return Batch(table.id, 0.0, closed, ("likes",), table.rows)

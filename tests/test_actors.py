@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
@@ -22,7 +23,7 @@ from likd.events import LIKE, UNLIKE, Accepted, Act, Events, Outcome, Submission
 from likd.handlers import Handlers, Impressions, Likes
 from likd.ingest import Ingest, IngestError
 from likd.steps import finish
-from likd.store import Increments
+from likd.store import Increments, StoreError
 from likd.store.sqlite import SqliteStore
 from tests.fakestore import FakeStore
 
@@ -116,6 +117,26 @@ async def test_what_the_store_says_is_asked_again_if_tables_were_applied_meanwhi
     events: Events = {}
     actors.decide(one.acts, events, {})
     assert events == {}
+
+
+async def test_nobody_waits_for_the_drainer_to_hear_what_the_store_has_already() -> None:
+    store = FakeStore()
+    actors = Actors(store, applied=0, cached_max=10)
+    one = submission(act("a"), act("b"))
+    liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: True})
+    actors.change(1, liked.actors)
+    store.commit(liked)
+    with trio.fail_after(1):
+        await actors.load(one)
+    events: Events = {}
+    actors.decide(one.acts, events, {})
+    assert events == {"like": {URL: 1}}
+
+
+async def test_a_store_that_does_not_answer_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    actors = Actors(FakeStore(slow=True), applied=0, cached_max=10)
+    with pytest.raises(StoreError):
+        await actors.load(submission(act("a")))
 
 
 async def test_what_is_held_stays_in_memory_and_the_rest_is_bounded() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -277,3 +278,26 @@ def test_a_file_that_is_no_database_is_a_store_error(path: Path) -> None:
     path.write_bytes(b"this is not a database" * 100)
     with pytest.raises(StoreError, match=r"likd\.sqlite: "):
         read_applied(path)
+
+
+async def test_a_reader_does_not_wait_longer_than_it_wants_and_the_next_finds_all_as_it_was(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(increments(1, {A: {"likes": 2}}))
+    hanging, go_on = threading.Event(), threading.Event()
+    read = store._read
+    let_go: list[bool] = []
+
+    def hang(urls: Sequence[str]) -> tuple[int, Rows]:
+        hanging.set()
+        let_go.append(go_on.wait(5))
+        return read(urls)
+
+    monkeypatch.setattr(store, "_read", hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.read, [A])
+        await trio.to_thread.run_sync(hanging.wait)
+        nursery.cancel_scope.cancel()
+    go_on.set()
+    assert await store.read([A]) == (1, {A: {"likes": 2}})
+    assert let_go == [True, True]

@@ -1,51 +1,330 @@
-"""The top list is that of the totals, wherever the counts are."""
+"""The top list is that of the totals, wherever the counts are, and costs what changed since it was asked for last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
+from likd import growth, ranking
+from likd import top as top_module
 from likd.batchfile import Batch
-from likd.events import Counts, Rows
-from likd.top import top, value
+from likd.events import Counts, Rows, add
+from likd.store import StoreError
+from likd.table import Table
+from likd.top import TopList, TopLists
 from likd.totals import Totals
-from tests.fakestore import FakeStore
+from tests.fakestore import FakeStore, batch_of, best, post
 
+URLS = [f"https://example.com/{n}" for n in range(12)]
+NAMES = ["likes", "unlikes"]
+BY = [*NAMES, "net"]
 ROWS = st.dictionaries(
-    st.sampled_from([f"https://example.com/{n}" for n in range(12)]),
-    st.dictionaries(st.sampled_from(["likes", "unlikes"]), st.integers(1, 9)),
+    st.sampled_from(URLS),
+    st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9)),
 )
 
 
-class RankingStore(FakeStore):
-    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        return self.applied, best(self.rows, by, limit)
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen URLs are many."""
+    for module in (growth, ranking):
+        monkeypatch.setattr(module, "URLS_AT_ONCE", 2)
+    for name, n in {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4}.items():
+        monkeypatch.setattr(ranking, name, n)
+    monkeypatch.setattr(top_module, "ROWS_UNSEEN_MAX", 6)
 
 
-def best(rows: Rows, by: str, limit: int) -> list[tuple[str, Counts]]:
-    ranked = sorted(rows.items(), key=lambda item: (-value(item[1], by), item[0]))
-    return [item for item in ranked if value(item[1], by) > 0][:limit]
+def batch(table: int, rows: Rows) -> Batch:
+    return Batch(table, 0.0, 60.0 * table, tuple(NAMES), {url: dict(counts) for url, counts in rows.items()})
 
 
-@settings(max_examples=200, deadline=None)
-@given(ROWS, st.lists(ROWS, max_size=3), st.sampled_from(["likes", "unlikes", "net"]), st.integers(1, 6))
+@settings(max_examples=100, deadline=None)
+@given(ROWS, st.lists(ROWS, max_size=3), st.sampled_from(BY), st.integers(1, 6))
 def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
     wanted: Rows = {}
     for rows in (stored, *waiting):
         for url, counts in rows.items():
-            for name, n in counts.items():
-                mine = wanted.setdefault(url, {})
-                mine[name] = mine.get(name, 0) + n
+            add(wanted.setdefault(url, {}), counts)
 
-    async def rank() -> list[tuple[str, Counts]]:
-        store = RankingStore(stored)
-        totals = Totals(store, applied=0, cache_urls_max=1000)
+    async def rank() -> TopList:
+        totals = Totals(store := FakeStore(stored), applied=0, cache_urls_max=1000)
         for table, rows in enumerate(waiting, start=1):
-            copy = {url: dict(counts) for url, counts in rows.items()}
-            totals.batched(Batch(table, 0.0, 60.0 * table, ("likes", "unlikes"), copy))
-        return await top(store, totals, by=by, limit=limit)
+            totals.batched(batch(table, rows))
+        return await TopLists(store, totals)(by, limit)
 
     assert trio.run(rank) == best(wanted, by, limit)
+
+
+@attrs.define
+class World:
+    """Everything that can happen to counts, next to the plain sum of them, and top lists that live all the while."""
+
+    store: FakeStore
+    totals: Totals
+    top: TopLists
+    truth: Rows = attrs.field(factory=dict)
+    swapped: list[Table] = attrs.field(factory=list)
+    open: Table = attrs.field(factory=lambda: Table(1, 0.0))
+
+    def count(self, url: str, name: str, n: int) -> None:
+        post(self.open, url, n, name)
+        add(self.truth.setdefault(url, {}), {name: n})
+
+    def load(self, url: str, name: str, n: int) -> None:
+        for rows in (self.store.rows, self.truth):
+            add(rows.setdefault(url, {}), {name: n})
+        self.totals.forget([url])
+
+    def move(self, what: str) -> None:
+        waiting = self.totals.waiting
+        if what == "swap":
+            self.swapped.append(self.open)
+            self.open = Table(self.open.id + 1, 0.0)
+            self.totals.opened(self.open)
+        elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
+            tables[0].commit()
+            self.totals.committed(tables[0])
+        elif what == "batch" and self.swapped:
+            table = self.swapped.pop(0)
+            if batch_of(table).rows:
+                self.totals.batched(batch_of(table, closed=60.0 * table.id))
+            else:
+                self.totals.dropped(table)
+        elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
+            waiting[0].frozen = True
+            self.store.commit(waiting[0].increments)
+        elif what == "apply" and waiting and waiting[0].increments.last <= self.store.applied:
+            self.totals.applied_first()
+
+
+MOVES = ["swap", "commit counters", "batch", "commit", "apply"]
+COUNT = st.tuples(st.sampled_from(["count", "count", "load"]), st.sampled_from(URLS), st.sampled_from(NAMES))
+STEP = COUNT | st.sampled_from(MOVES) | st.tuples(st.sampled_from(BY), st.integers(1, 6))
+
+
+def new_world(stored: Rows) -> World:
+    store = FakeStore({url: dict(counts) for url, counts in stored.items()})
+    totals = Totals(store, applied=0, cache_urls_max=3)
+    world = World(store, totals, TopLists(store, totals), {url: dict(counts) for url, counts in stored.items()})
+    totals.opened(world.open)
+    return world
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_it_stays_the_ranking_of_the_totals_while_they_grow_and_move() -> None:
+    @settings(max_examples=150)
+    @given(ROWS, st.lists(STEP, max_size=80), st.integers(1, 9))
+    def stays(stored: Rows, steps: list[tuple[str, int] | tuple[str, str, str] | str], n: int) -> None:
+        async def run() -> None:
+            world = new_world(stored)
+            for step in steps:
+                match step:
+                    case str(what):
+                        world.move(what)
+                    case ("count", url, name):
+                        world.count(url, str(name), n)
+                    case ("load", url, name):
+                        world.load(url, str(name), n)
+                    case (by, limit):
+                        assert await world.top(by, limit) == best(world.truth, by, limit)
+
+        trio.run(run)
+
+    stays()
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_counts_that_move_while_it_is_looked_at_are_neither_missed_nor_counted_twice() -> None:
+    @settings(max_examples=150)
+    @given(ROWS, st.lists(COUNT | st.sampled_from(MOVES), max_size=30), st.data(), st.sampled_from(BY))
+    def neither(stored: Rows, steps: list[tuple[str, str, str] | str], data: st.DataObject, by: str) -> None:
+        async def run() -> None:
+            world = new_world(stored)
+            asked_before = data.draw(st.booleans())
+            if asked_before:
+                await world.top(by, 3)
+            for step in steps:
+                match step:
+                    case str(what):
+                        world.move(what)
+                    case (_, url, name):
+                        world.count(url, name, 2)
+            world.store.slow = True
+            found: list[TopList] = []
+
+            async def ask() -> None:
+                found.append(await world.top(by, 3))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                for what in data.draw(st.lists(st.sampled_from([*MOVES, "turn", "turn", "gate", "gate"]), max_size=30)):
+                    if what == "turn":
+                        await trio.lowlevel.checkpoint()
+                    elif what == "gate" and world.store.gates:
+                        world.store.gates.pop(0).set()
+                    else:
+                        world.move(what)
+                world.store.slow = False
+                for gate in world.store.gates:
+                    gate.set()
+            assert found == [best(world.truth, by, 3)]
+
+        trio.run(run)
+
+    neither()
+
+
+def many(waiting: int) -> tuple[FakeStore, Totals]:
+    store = FakeStore({f"https://example.com/stored/{n}": {"likes": 1 + n % 7} for n in range(3000)})
+    totals = Totals(store, applied=0, cache_urls_max=50_000)
+    for table in range(1, waiting // 1000 + 1):
+        totals.batched(batch(table, {f"https://example.com/{table}/{n}": {"likes": 1} for n in range(1000)}))
+    return store, totals
+
+
+async def test_asking_again_costs_nothing_for_what_did_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, totals = many(10_000)
+    top = TopLists(store, totals)
+    first = await top("likes", 10)
+    store.reads.clear()
+    store.tops = 0
+    looked_at: list[str] = []
+    add_up = totals._add_up
+    monkeypatch.setattr(totals, "_add_up", lambda url, base: looked_at.append(url) or add_up(url, base))
+    assert await top("likes", 10) == first
+    assert (store.reads, store.tops, len(looked_at)) == ([], 0, 10)
+    totals.batched(batch(11, {"https://example.com/stored/6": {"likes": 5}}))
+    assert (await top("likes", 10))[0] == ("https://example.com/stored/6", {"likes": 12})
+    assert (store.reads, store.tops, len(looked_at)) == ([], 0, 20)
+
+
+async def test_others_get_their_turns_while_much_is_looked_at() -> None:
+    store, totals = many(50_000)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await TopLists(store, totals)("likes", 10)
+        nursery.cancel_scope.cancel()
+    assert turns >= 50_000 / growth.URLS_AT_ONCE
+
+
+async def test_many_who_ask_at_once_share_one_look() -> None:
+    store = FakeStore({url: {"likes": n} for n, url in enumerate(URLS)}, slow=True)
+    top = TopLists(store, Totals(store, applied=0, cache_urls_max=100))
+    found: list[TopList] = []
+
+    async def ask(limit: int) -> None:
+        found.append(await top("likes", limit))
+
+    async with trio.open_nursery() as nursery:
+        for limit in range(1, 11):
+            nursery.start_soon(ask, limit)
+        await wait_all_tasks_blocked()
+        store.slow = False
+        store.gates[0].set()
+    assert sorted(found, key=len) == [best(store.rows, "likes", limit) for limit in range(1, 11)]
+    assert store.tops == 1
+
+
+async def test_who_asks_while_somebody_looks_sees_what_was_counted_before_it_asked() -> None:
+    store = FakeStore({URLS[0]: {"likes": 1}}, slow=True)
+    totals = Totals(store, applied=0, cache_urls_max=100)
+    top = TopLists(store, totals)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(top, "likes", 1)
+        await wait_all_tasks_blocked()
+        totals.batched(batch(1, {URLS[1]: {"likes": 5}}))
+        store.slow = False
+        store.gates[0].set()
+        assert await top("likes", 1) == [(URLS[1], {"likes": 5})]
+
+
+async def test_whoever_leaves_while_it_looks_for_others_leaves_it_to_them() -> None:
+    store = FakeStore({URLS[0]: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=100)
+    top = TopLists(store, totals)
+    await top("likes", 1)
+    store.slow = True
+    totals.batched(batch(1, {URLS[1]: {"likes": 5}}))
+    found: list[TopList] = []
+    scopes = [trio.CancelScope() for _ in range(20)]
+
+    async def ask(scope: trio.CancelScope) -> None:
+        with scope:
+            found.append(await top("likes", 1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(top, "likes", 1)
+        await wait_all_tasks_blocked()
+        for scope in scopes:
+            nursery.start_soon(ask, scope)
+        await wait_all_tasks_blocked()
+        totals.batched(batch(2, {URLS[2]: {"likes": 9}}))
+        for _ in range(2):
+            store.gates[-1].set()
+            await wait_all_tasks_blocked()
+        assert (found, len(store.gates)) == ([], 3)
+        for scope in [*scopes[:10], *scopes[11:]]:
+            scope.cancel()
+        await wait_all_tasks_blocked()
+        store.slow = False
+        for gate in store.gates:
+            gate.set()
+    assert found == [[(URLS[2], {"likes": 9})]]
+
+
+async def test_a_store_that_fails_is_everybodys_to_know_and_right_afterwards() -> None:
+    store = FakeStore({URLS[0]: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=100)
+    top = TopLists(store, totals)
+    totals.batched(batch(1, {url: {"likes": 1} for url in URLS}))
+    store.away = True
+    failed = 0
+
+    async def ask() -> None:
+        nonlocal failed
+        with pytest.raises(StoreError):
+            await top("likes", 1)
+        failed += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+    assert failed == 5
+    store.away = False
+    assert await top("likes", 2) == [(URLS[0], {"likes": 2}), (URLS[1], {"likes": 1})]
+    totals.batched(batch(2, {"https://example.com/new": {"likes": 9}}))
+    store.away = True
+    with pytest.raises(StoreError):
+        await top("likes", 1)
+    store.away = False
+    assert await top("likes", 1) == [("https://example.com/new", {"likes": 9})]
+
+
+async def test_a_ranking_that_nobody_asks_for_is_given_up() -> None:
+    store, totals = many(0)
+    top = TopLists(store, totals)
+    for by in BY:
+        await top(by, 1)
+    other = growth.Growth(totals)
+    assert len(totals.followers) == 2 + len(BY)
+    rows: dict[str, Counts] = {f"https://example.com/{n}": {"likes": 1} for n in range(20_000)}
+    for table in range(1, 10):
+        totals.batched(batch(table, rows))
+        totals.applied_first()
+    assert len(totals.followers) == 2
+    assert other.rows_unseen == 9 * len(rows), "the others are still told of everything"

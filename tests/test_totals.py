@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
 from likd.batchfile import Batch
-from likd.events import Rows, add_columns
+from likd.events import Counts, Rows, add_columns
 from likd.handlers import Handlers
-from likd.store import StoreError
+from likd.store import READ_SECONDS_MAX, StoreError
 from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
@@ -141,6 +142,97 @@ def test_a_transaction_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     for table in range(1, 6):
         totals.batched(batch(table, {f"http://{table}/{n}": 1 for n in range(2)}))
     assert max(len(w.increments.rows) for w in totals.waiting) <= 3
+
+
+class Untouchable(dict[str, Counts]):
+    """Rows that nobody may look into."""
+
+    def get(self, *_: object) -> Counts:  # type: ignore[override]
+        raise AssertionError("looked into what waits")
+
+
+async def test_a_total_is_added_up_without_looking_into_everything_that_waits() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10)
+    for table in range(1, 101):
+        totals.batched(batch(table, {A: 1}, closed=60.0 * table))
+    in_hand = Table(101, 0.0)
+    totals.opened(in_hand)
+    post(in_hand, A, 1)
+    in_hand.commit()
+    totals.committed(in_hand)
+    assert totals.tables == []
+    for item in totals.waiting:
+        item.increments.rows = Untouchable()
+    in_hand.rows = Untouchable()
+    assert await totals.counts([A, B]) == {A: {"likes": 101}, B: {}}
+    assert totals.counts_nowait(A) == {"likes": 101}
+
+
+async def test_a_table_whose_counts_were_found_to_be_wrong_counts_as_its_batch_says() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10)
+    table = Table(1, 0.0)
+    totals.opened(table)
+    post(table, A, 1)
+    table.commit()
+    totals.committed(table)
+    assert await totals.counts([A]) == {A: {"likes": 1}}
+    totals.batched(batch(1, {A: 2, B: 3}))
+    assert await totals.counts([A, B]) == {A: {"likes": 2}, B: {"likes": 3}}
+    totals.applied_first()
+    assert totals.increments(A) == totals.increments(B) == {}
+
+
+async def test_a_read_needs_one_look_into_the_store_whatever_others_read_meanwhile() -> None:
+    store = FakeStore({url: {"likes": 1} for url in URLS})
+    totals = Totals(store, applied=0, cache_urls_max=2)
+    await totals.counts([A])
+    store.slow = True
+    answers: list[Rows] = []
+
+    async def read(*urls: str) -> None:
+        answers.append(await totals.counts(urls))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, A, B)
+        await wait_all_tasks_blocked()
+        for n in range(5):
+            nursery.start_soon(read, C, f"http://{n}/")
+        await wait_all_tasks_blocked()
+        store.slow = False
+        # The one that had a URL in the cache when it began is answered last.
+        for gate in [*store.gates[1:], store.gates[0]]:
+            gate.set()
+            await wait_all_tasks_blocked()
+    assert len(answers) == 6
+    assert answers[-1] == {A: {"likes": 1}, B: {"likes": 1}}
+    assert len(store.reads) == 1 + 6
+
+
+async def test_nobody_waits_for_the_drainer_to_hear_what_the_store_has_already() -> None:
+    store = FakeStore({A: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=10)
+    totals.batched(batch(1, {A: 10, B: 1}))
+    totals.waiting[0].frozen = True
+    totals.batched(batch(2, {A: 100}))
+    store.commit(totals.waiting[0].increments)
+    with trio.fail_after(1):
+        assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 1}}
+    totals.applied_first()
+    assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 1}}
+
+
+async def test_a_store_that_does_not_answer_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    totals = Totals(FakeStore(slow=True), applied=0, cache_urls_max=10)
+    with pytest.raises(StoreError, match="does not answer"):
+        await totals.counts([A])
+    assert trio.current_time() == READ_SECONDS_MAX
+
+
+async def test_a_read_that_nobody_will_repeat_leaves_the_cache_as_it_is() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=1)
+    await totals.counts([A])
+    await totals.counts([B], keep=False)
+    assert (totals.counts_nowait(A), totals.counts_nowait(B)) == ({}, None)
 
 
 async def test_whoever_waits_is_told_when_a_table_is_applied() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
+import trio
 
 from likd.events import Counts, Rows
 
@@ -29,6 +31,19 @@ class TotalTooLarge(Exception):
         super().__init__(f"the total of {name} would be past 2^62")
         self.url = url
         self.name = name
+
+
+READ_SECONDS_MAX = 10.0
+"""A reader waits so long for a store that neither answers nor fails."""
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Reads of a store are in time, or it raises StoreError."""
+    with trio.move_on_after(READ_SECONDS_MAX) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise StoreError(f"the store does not answer within {READ_SECONDS_MAX:g} s")
 
 
 @attrs.define(eq=False)

@@ -113,14 +113,16 @@ class SqliteStore:
         if self._abandoned:
             # A thread still makes the indexes of a large database; what it did not commit ends with the process.
             return
-        for connection in (self._reader, self._writer):
+        for connection, limiter in ((self._reader, self._reading), (self._writer, self._writing)):
             if connection is not None:
-                await trio.to_thread.run_sync(connection.close)
+                await self._in_thread(connection.close, limiter=limiter)
         self._reader = self._writer = None
 
     async def _in_thread(
         self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
     ) -> T:
+        # A read may be given up: its thread ends it and holds the limiter until then. A write is waited for.
+        abandon |= limiter is self._reading
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except sqlite3.Error as error:

@@ -63,7 +63,7 @@ async def compose_web(
         handlers=engine.handlers,
         totals=engine.totals,
         actors=engine.actors,
-        store=engine.store,
+        top=engine.top,
         gate=gate,
         reading=reading,
         writing=writing,

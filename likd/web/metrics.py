@@ -78,9 +78,7 @@ class Metrics:
         )
         yield _gauge("likd_table_open_urls", "Unique URLs of the open table.", len(manager.open_table.urls))
         yield _gauge("likd_tables_draining", "Tables without a batch file yet.", engine.batcher.tables_in_hand)
-        yield _gauge(
-            "likd_tables_waiting", "Batched tables that wait for the store.", sum(len(w.tables) for w in totals.waiting)
-        )
+        yield _gauge("likd_tables_waiting", "Batched tables that wait for the store.", totals.tables_waiting)
         yield _gauge("likd_rows_waiting", "Rows that wait for the store.", totals.rows_waiting)
         yield _gauge("likd_inbox_requests", "Requests that wait for the event manager.", engine.intake.waiting)
         yield _counter("likd_batch_files_written", "Batch files written.", engine.batcher.batches_written)

@@ -16,8 +16,8 @@ from likd.intake import Intake
 from likd.keys import KEY, PUBLIC, KeyReused
 from likd.ordered import ActorKey
 from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
-from likd.store import Store, StoreError
-from likd.top import NET, top
+from likd.store import StoreError
+from likd.top import NET, TopLists
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
@@ -44,7 +44,7 @@ class Operations:
         handlers: Handlers,
         totals: Totals,
         actors: Actors,
-        store: Store,
+        top: TopLists,
         gate: Gate,
         reading: UrlRules,
         writing: UrlRules,
@@ -59,7 +59,7 @@ class Operations:
         self._gate = gate
         self.canonical = reading
         self._totals = totals
-        self._store = store
+        self._top = top
         self.body_bytes_max = body_bytes_max
         self._inflated = 0
         self._inflated_max = bodies_bytes_max
@@ -209,7 +209,7 @@ class Operations:
         """The top list."""
         by = self.check_by(by)
         try:
-            ranked = await top(self._store, self._totals, by=by, limit=self.check_limit(limit))
+            ranked = await self._top(by, self.check_limit(limit))
         except StoreError as error:
             raise store_away(error) from None
         return Answer(200, msgspec.json.encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))

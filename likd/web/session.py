@@ -152,7 +152,7 @@ class LiveSessions:
             for url in set(session.urls.values()):
                 self._hub.unwatch(url)
             self._unwatch_top(session)
-            self._watch_hot(session, 0)
+            self._unwatch_hot(session)
 
     async def _obey(self, session: _Session, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -177,9 +177,9 @@ class LiveSessions:
                 case _UnwatchTop():
                     self._unwatch_top(session)
                 case _WatchHot(limit):
-                    self._watch_hot(session, limit)
+                    await self._watch_hot(session, limit)
                 case _UnwatchHot():
-                    self._watch_hot(session, 0)
+                    self._unwatch_hot(session)
                 case _WatchStatus():
                     session.status_at = -1.0
                 case _UnwatchStatus():
@@ -231,14 +231,19 @@ class LiveSessions:
             self._hub.unwatch_top(*session.top)
             session.top = None
 
-    def _watch_hot(self, session: _Session, limit: int) -> None:
+    async def _watch_hot(self, session: _Session, limit: int) -> None:
         if not 0 <= limit <= HOT_MAX:
             raise _Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
-        if limit and not session.hot:
-            self._hub.watch_hot()
-        elif session.hot and not limit:
-            self._hub.unwatch_hot()
+        if not limit:
+            self._unwatch_hot(session)
+        elif not session.hot:
+            await self._hub.watch_hot()
         session.hot = limit
+
+    def _unwatch_hot(self, session: _Session) -> None:
+        if session.hot:
+            self._hub.unwatch_hot()
+            session.hot = 0
 
     async def _send(self, session: _Session, websocket: Websocket) -> None:
         """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""

@@ -1,0 +1,111 @@
+"""Growth: by how much each URL grew since somebody looked last, no event missed and none told twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+import attrs
+import trio
+
+from likd.events import Counts, Rows, add
+from likd.totals import Totals
+
+URLS_AT_ONCE = 500
+"""What a step looks at: well under a millisecond."""
+
+
+@attrs.define(eq=False)
+class _Committed:
+    """A table that counts no more, how much of it was told, and the URLs that are still to be looked at."""
+
+    rows: Rows
+    seen: Rows
+    left: list[str]
+
+
+class Growth:
+    """Follows the tables: looks at those that count again and again, and at each once more when it is committed.
+
+    All of it goes in steps. A table that is committed between two of them is looked at in whole later on: its
+    rows are final, and `seen` tells what was told of it before.
+    """
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._seen: dict[int, Rows] = {}
+        self._committed: deque[_Committed] = deque()
+        self._forgotten: set[str] = set()
+        self.rows_unseen = 0
+        """Rows of committed tables that are still to be looked at: too many for one who looks seldom."""
+        totals.followers.append(self)
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._totals.followers.remove(self)
+
+    def committed(self, table: int, rows: Rows) -> None:
+        self._committed.append(_Committed(rows, self._seen.pop(table, {}), list(rows)))
+        self.rows_unseen += len(rows)
+
+    def forgotten(self, urls: Collection[str]) -> None:
+        self._forgotten.update(urls)
+
+    def take_forgotten(self) -> set[str]:
+        """The URLs of which it can't be told by how much they changed."""
+        forgotten, self._forgotten = self._forgotten, set()
+        return forgotten
+
+    async def look(self, grown: Rows) -> None:
+        """Add what grew since the last look to `grown`, in steps: in each, what is added counts as told."""
+        tables = self._totals.tables
+        for ended in self._seen.keys() - {table.id for table in tables}:
+            del self._seen[ended]
+        for table in tables:
+            urls = list(table.urls)
+            for begin in range(0, len(urls), URLS_AT_ONCE):
+                if table not in self._totals.tables:
+                    break
+                seen = self._seen.setdefault(table.id, {})
+                for url in urls[begin : begin + URLS_AT_ONCE]:
+                    counts = table.counts(url)
+                    if counts:
+                        _note(url, counts, seen, grown)
+                await trio.lowlevel.checkpoint()
+        await self._look_at_committed(grown)
+
+    async def _look_at_committed(self, grown: Rows) -> None:
+        while self._committed:
+            table = self._committed[0]
+            urls = table.left[-URLS_AT_ONCE:]
+            for url in urls:
+                _note(url, table.rows[url], table.seen, grown)
+            del table.left[-URLS_AT_ONCE:]
+            self.rows_unseen -= len(urls)
+            if not table.left:
+                self._committed.popleft()
+            await trio.lowlevel.checkpoint()
+
+    def know(self, url: str) -> None:
+        """All that `url` grew until now is known: it is no news."""
+        for table in self._totals.tables:
+            counts = table.counts(url)
+            if counts:
+                self._seen.setdefault(table.id, {})[url] = counts.copy()
+        for committed in self._committed:
+            if url in committed.rows:
+                committed.seen[url] = committed.rows[url]
+
+
+def _note(url: str, counts: Counts, seen: Rows, grown: Rows) -> None:
+    before = seen.get(url)
+    if before == counts:
+        return
+    news = seen[url] = counts.copy()
+    if before is not None:
+        news = {name: n - before.get(name, 0) for name, n in counts.items()}
+    mine = grown.get(url)
+    if mine is not None:
+        news = news.copy()
+        add(news, mine)
+    grown[url] = news

@@ -1,0 +1,200 @@
+"""Ranking: the order of all URLs by one count, as far as somebody asks for it, kept up to date."""
+
+from __future__ import annotations
+
+import heapq
+
+import trio
+
+from likd.events import LIKES, UNLIKES, Counts, Rows
+from likd.growth import URLS_AT_ONCE, Growth
+from likd.store import Store, in_time
+from likd.totals import Totals
+
+NET = "net"
+LOOK_UPS_AT_ONCE = 300
+LEADERS_AT_ONCE = 200
+LIST_MIN, LIST_MAX = 1000, 16_000
+"""How much of the store's own list is read at first, and how much of it to save looking URLs up."""
+ROOM_MIN = 20_000
+_NOBODY = (0, "")
+"""Comes after every URL that has any of the count."""
+
+
+def value(counts: Counts, by: str) -> int:
+    """What `counts` are ranked by: a count, or "net", likes less unlikes."""
+    if by == NET:
+        return counts.get(LIKES, 0) - counts.get(UNLIKES, 0)
+    return counts.get(by, 0)
+
+
+def rise(counts: Counts, by: str) -> int:
+    """By how much `counts`, or any part of them, can raise what they are ranked by."""
+    return counts.get(LIKES if by == NET else by, 0)
+
+
+class Ranking:
+    """Knows the totals of those URLs that lead, and of all others what they can't have more than.
+
+    The store's own list ends at `_floor`: none that is not on it had more then. What it `_risen` by since is
+    known of each URL, from growth, and from what waited at first. Who could make it to the top by that is looked
+    up, and its total is then known and grows with it. So a URL is looked up once, however often somebody asks;
+    what is applied changes no total and costs nothing. Both orders are heaps, with entries that are out of date.
+
+    Works in steps of a millisecond. One at a time may ask. A store that fails, or a cancellation, leaves it as
+    it is.
+    """
+
+    def __init__(self, store: Store, totals: Totals, by: str) -> None:
+        self._store = store
+        self._totals = totals
+        self._by = by
+        self._growth = Growth(totals)
+        self._grown: Rows = {}
+        self._doubtful: set[str] = set()
+        self._known: dict[str, int] = {}
+        self._leaders: list[tuple[int, str]] = []
+        self._risen: dict[str, int] = {}
+        self._climbers: list[tuple[int, str]] = []
+        self._floor = _NOBODY
+        self._listed = 0
+        self._room = 0
+
+    @property
+    def rows_unseen(self) -> int:
+        """What it has to catch up with when somebody asks."""
+        return self._growth.rows_unseen
+
+    def close(self) -> None:
+        """Follow no longer what grows."""
+        self._growth.close()
+
+    async def first(self, limit: int) -> list[tuple[str, Counts]]:
+        """The `limit` URLs with the most, highest first, ties by URL: as of one moment. Raises StoreError."""
+        if not self._listed or len(self._leaders) + len(self._climbers) > self._room:
+            await self._begin()
+        await self._follow()
+        looked_up = 0
+        while True:
+            leaders = await self._lead(limit)
+            edge = leaders[-1] if len(leaders) == limit else _NOBODY
+            # A longer list may spare more looks than it costs: both are tried in turn.
+            worth_it = self._listed < min(looked_up, LIST_MAX) and self._floor != _NOBODY
+            if self._floor < edge or worth_it:
+                await self._list(self._listed * 4)
+                continue
+            climbers = self._climb(edge)
+            if not climbers:
+                break
+            looked_up += len(climbers)
+            await self._look_up(climbers)
+        counts = await self._totals.counts([url for _, url in leaders])
+        ranked = sorted((-value(counts[url], self._by), url) for url in counts)
+        return [(url, counts[url]) for n, url in ranked if n < 0]
+
+    async def _begin(self) -> None:
+        """Begin with what waits now, and forget what does not."""
+        known: dict[str, int] = {}
+        risen: dict[str, int] = {}
+        leaders: list[tuple[int, str]] = []
+        climbers: list[tuple[int, str]] = []
+        for urls in self._totals.unapplied_steps(URLS_AT_ONCE):
+            for url in urls:
+                if url in known or url in risen:
+                    continue
+                total = self._known.get(url)
+                if total is not None:
+                    known[url] = total
+                    heapq.heappush(leaders, (-total, url))
+                elif n := rise(self._totals.increments(url), self._by):
+                    risen[url] = n
+                    heapq.heappush(climbers, (-n, url))
+            await trio.lowlevel.checkpoint()
+        self._known, self._leaders, self._risen, self._climbers = known, leaders, risen, climbers
+        self._listed = 0
+        await self._list(LIST_MIN)
+        self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN
+
+    async def _follow(self) -> None:
+        """Put what grew since the last time in its place."""
+        await self._growth.look(self._grown)
+        while self._grown:
+            for _ in range(min(URLS_AT_ONCE, len(self._grown))):
+                self._grow(*self._grown.popitem())
+            await trio.lowlevel.checkpoint()
+        self._doubtful |= self._growth.take_forgotten()
+        while self._doubtful:
+            await self._look_up([url for url, _ in zip(self._doubtful, range(LOOK_UPS_AT_ONCE), strict=False)])
+
+    def _grow(self, url: str, counts: Counts) -> None:
+        url = self._totals.aliases.get(url, url)
+        if url in self._known:
+            n = value(counts, self._by)
+            if n:
+                self._know(url, self._known[url] + n)
+        elif n := rise(counts, self._by):
+            risen = self._risen[url] = self._risen.get(url, 0) + n
+            heapq.heappush(self._climbers, (-risen, url))
+
+    def _know(self, url: str, total: int) -> None:
+        self._known[url] = total
+        if total > 0:
+            heapq.heappush(self._leaders, (-total, url))
+
+    async def _lead(self, limit: int) -> list[tuple[int, str]]:
+        """The first of those that are known."""
+        leaders: list[tuple[int, str]] = []
+        last = _NOBODY
+        heap = self._leaders
+        try:
+            while heap and len(leaders) < limit:
+                entry = heapq.heappop(heap)
+                if entry != last and self._known.get(entry[1]) == -entry[0]:
+                    leaders.append(last := entry)
+                    if len(leaders) % LEADERS_AT_ONCE == 0:
+                        await trio.lowlevel.checkpoint()
+        finally:
+            for entry in leaders:
+                heapq.heappush(heap, entry)
+        return leaders
+
+    def _climb(self, edge: tuple[int, str]) -> list[str]:
+        """Some that are not known and could come before `edge`. They belong to `_look_up`."""
+        urls: dict[str, None] = {}
+        heap = self._climbers
+        while heap and len(urls) < LOOK_UPS_AT_ONCE:
+            n, url = heap[0]
+            if self._risen.get(url) == -n:
+                if (self._floor[0] + n, url) >= edge:
+                    break
+                urls[url] = None
+            heapq.heappop(heap)
+        return list(urls)
+
+    async def _list(self, limit: int) -> None:
+        """Read so much of the store's own list."""
+        with in_time():
+            _, listed = await self._store.top(self._by, limit)
+        urls = [url for url, _ in listed if url not in self._known]
+        for begin in range(0, len(urls), LOOK_UPS_AT_ONCE):
+            await self._look_up(urls[begin : begin + LOOK_UPS_AT_ONCE])
+        self._floor = (-value(listed[-1][1], self._by), listed[-1][0]) if len(listed) == limit else _NOBODY
+        self._listed = limit
+
+    async def _look_up(self, urls: list[str]) -> None:
+        try:
+            totals = await self._totals.counts(urls)
+            # No await from here on: growth is told what these totals have in them.
+            for url in urls:
+                self._growth.know(url)
+                self._grown.pop(url, None)
+                self._risen.pop(url, None)
+                self._doubtful.discard(url)
+                if url in self._totals.aliases:
+                    self._known.pop(url, None)
+                else:
+                    self._know(url, value(totals[url], self._by))
+        finally:
+            for url in urls:
+                if url in self._risen:
+                    heapq.heappush(self._climbers, (-self._risen[url], url))
