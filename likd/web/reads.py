@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping
+from heapq import merge
 from html import escape
 from typing import Any, cast
 
 import attrs
 import msgspec
+import trio
 
 from likd.events import Counts
-from likd.store import UNIT_SECONDS, Store, StoreError, Unit
+from likd.store import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.totals import Totals
 from likd.web.access import Caller
 from likd.web.answer import Answer
@@ -21,7 +24,7 @@ from likd.web.problem import Problem
 
 HISTORY_MAX = 2000
 HISTORY_DEFAULT: Mapping[Unit, int] = {"minute": 60, "hour": 48, "day": 30}
-EXPORT_AT_ONCE = 1000
+EXPORT_AT_ONCE = 500
 LABEL_CHARACTERS_MAX = 40
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Control characters, and what XML has no place for (XML 1.0, 2.2)."""
@@ -50,7 +53,8 @@ class Reads:
         begin = max(0, end - units * seconds)
         (href,) = self.operations.readable([url], caller)
         try:
-            found = dict(await self.store.history(self.totals.aliases.get(href, href), known, begin, end))
+            with in_time():
+                found = dict(await self.store.history(self.totals.aliases.get(href, href), known, begin, end))
         except StoreError as error:
             raise store_away(error) from None
         rows = [{"time": at, **self._row(found.get(at, {}))} for at in range(begin, end, seconds)]
@@ -74,25 +78,69 @@ class Reads:
         return Answer(200, body, "image/svg+xml", {"Cache-Control": BADGE_CACHE})
 
     async def export(self) -> AsyncIterator[bytes]:
-        """All counts as NDJSON, by URL: each as exact as a read of it would be at that moment. Raises StoreError."""
+        """All counts as NDJSON, by URL: each as exact as a read of it would be at that moment. Raises StoreError.
+
+        It costs what it sends: what the store does not have is sorted once, a little at a time as it is needed.
+        """
+        waiting = await self._waiting()
         after = ""
-        while True:
-            listed = [url for url, _ in await self.store.page(after, EXPORT_AT_ONCE)]
+        full = True
+        while full:
+            with in_time():
+                listed = [url for url, _ in await self.store.page(after, EXPORT_AT_ONCE)]
             full = len(listed) == EXPORT_AT_ONCE
-            new = {url for url in self.totals.unapplied_urls() if url > after and (not full or url <= listed[-1])}
-            urls = sorted(new.union(listed))
-            for begin in range(0, len(urls), EXPORT_AT_ONCE):
-                totals = await self.totals.counts(urls[begin : begin + EXPORT_AT_ONCE])
-                rows = [msgspec.json.encode(self.operations.row(url, counts)) for url, counts in totals.items()]
-                yield b"\n".join([*rows, b""])
-            if not full:
-                return
-            after = listed[-1]
+            after = listed[-1] if full else ""
+            more = True
+            while more:
+                new = waiting.take(EXPORT_AT_ONCE, after if full else None)
+                more = len(new) == EXPORT_AT_ONCE
+                before = bisect_right(listed, new[-1]) if more else len(listed)
+                urls = sorted({*listed[:before], *new})
+                del listed[:before]
+                for begin in range(0, len(urls), EXPORT_AT_ONCE):
+                    if lines := await self._lines(urls[begin : begin + EXPORT_AT_ONCE]):
+                        yield lines
+
+    async def _waiting(self) -> _Sorted:
+        aliases = self.totals.aliases
+        parts = []
+        for urls in self.totals.unapplied_steps(EXPORT_AT_ONCE):
+            parts.append(sorted({aliases.get(url, url) for url in urls}))
+            await trio.lowlevel.checkpoint()
+        return _Sorted(parts)
+
+    async def _lines(self, urls: list[str]) -> bytes:
+        totals = await self.totals.counts(urls, keep=False)
+        rows = [
+            msgspec.json.encode(self.operations.row(url, counts))
+            for url, counts in totals.items()
+            if counts and url not in self.totals.aliases
+        ]
+        return b"\n".join([*rows, b""]) if rows else b""
 
     def _row(self, counts: Counts) -> dict[str, Any]:
         row = self.operations.row("", counts)
         del row["url"]
         return row
+
+
+class _Sorted:
+    """What is in sorted parts, in order, once each."""
+
+    def __init__(self, parts: list[list[str]]) -> None:
+        self._merged = merge(*parts)
+        self._next = next(self._merged, None)
+        self._taken = ""
+
+    def take(self, limit: int, last: str | None) -> list[str]:
+        """The next `limit`, none beyond `last`."""
+        taken: list[str] = []
+        while self._next is not None and len(taken) < limit and (last is None or self._next <= last):
+            if self._next != self._taken:
+                taken.append(self._next)
+                self._taken = self._next
+            self._next = next(self._merged, None)
+        return taken
 
 
 def _number(field: str, text: str, low: int, high: int) -> int:
