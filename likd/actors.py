@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TypeAlias
 
 import attrs
 
-from likd.events import LIKE, Act, Events, Submission
+from likd.aliases import Aliases
+from likd.events import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
 from likd.store import Increments, Store, in_time
 
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12
-
-Likings: TypeAlias = dict[bytes, bool]
-"""Key of an actor and a URL → whether the actor likes the URL."""
 
 
 @attrs.frozen
@@ -45,32 +42,44 @@ class Actors:
     What is read from the store is kept for `cached_max` keys. A submission is held from before it is offered
     until it is settled, and what its acts need to know stays in memory so long: the event manager decides
     without waiting, in the order in which it takes submissions.
+
+    While two URLs are merged, acts on either need to know of both. Once the merge has its place in the order, an
+    actor likes the new URL if the newest change since says so, or if he liked either of them before.
     """
 
-    def __init__(self, store: Store, *, applied: int, cached_max: int) -> None:
+    def __init__(self, store: Store, *, applied: int, cached_max: int, aliases: Aliases | None = None) -> None:
         self._store = store
+        self._aliases = aliases or Aliases(_no_key)
+        self._merge: Fold | None = None
+        self._merged_in: int | None = None
         self._applied = applied
         self._cached: OrderedDict[bytes, bool] = OrderedDict()
         self._cached_max = cached_max
         self._held: dict[bytes, int] = {}
+        self._holding: dict[Submission, list[bytes]] = {}
         self._changed: dict[bytes, tuple[bool, int]] = {}
         self._epoch = 0
         self.unchanged = 0
         """Events that changed nothing."""
+        self.folding = False
+        """Whether the store may still have likes under old names of URLs: then an unlike is told it in any case."""
 
     def hold(self, submission: Submission) -> bool:
         """Hold what the acts of `submission` need to know, if all of it is in memory."""
-        if not all(act.key in self._changed or act.key in self._cached for act in submission.acts):
+        keys = self._needed(submission.acts)
+        if not all(key in self._changed or key in self._cached for key in keys):
             return False
-        for act in submission.acts:
-            self._held[act.key] = self._held.get(act.key, 0) + 1
+        if keys:
+            self._holding[submission] = keys
+        for key in keys:
+            self._held[key] = self._held.get(key, 0) + 1
         return True
 
     async def load(self, submission: Submission) -> None:
         """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError."""
-        keys = {act.key for act in submission.acts}
         with in_time():
             while not self.hold(submission):
+                keys = set(self._needed(submission.acts))
                 epoch = self._epoch
                 applied, liking = await self._store.read_actors(sorted(keys))
                 # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
@@ -81,10 +90,10 @@ class Actors:
 
     def release(self, submission: Submission) -> None:
         """Let go of what was held."""
-        for act in submission.acts:
-            self._held[act.key] -= 1
-            if not self._held[act.key]:
-                del self._held[act.key]
+        for key in self._holding.pop(submission, ()):
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
         self._evict()
 
     def release_when_settled(self, submission: Submission, answering: Submission) -> None:
@@ -97,24 +106,43 @@ class Actors:
             likes = act.kind == LIKE
             if likes == self._likes(act.key, changes):
                 self.unchanged += 1
+                if self.folding and not likes:
+                    # A row of its own tells the store, without a count.
+                    events.setdefault(UNLIKE, {}).setdefault(act.url, 0)
+                    add_likings(changes, {act.key: Liking(False, 0)})
                 continue
-            changes[act.key] = likes
+            add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})
             urls = events.setdefault(act.kind, {})
             urls[act.url] = urls.get(act.url, 0) + 1
+
+    def begin_merge(self, fold: Fold) -> None:
+        """These URLs are to be merged: from now on acts on either are held with what is known of both.
+
+        What is held already must be decided before the merge gets its place.
+        """
+        self._merge, self._merged_in = fold, None
+
+    def place_merge(self, table: int) -> None:
+        """What is in the tables up to `table` came before the merge, and all that is decided from now on after it."""
+        self._merged_in = table
+
+    def give_up_merge(self) -> None:
+        """It will not be."""
+        self._merge = self._merged_in = None
 
     def change(self, table: int, changes: Likings) -> dict[bytes, tuple[bool, int] | None]:
         """These changes are part of `table`. Returns what `undo` needs if they are refused."""
         before = {key: self._changed.get(key) for key in changes}
-        for key, likes in changes.items():
-            self._changed[key] = likes, table
+        for key, liking in changes.items():
+            self._changed[key] = liking.likes, table
         return before
 
     def batched(self, table: int, likings: Likings) -> None:
         """The batch file of `table` has these changes: news only if it was found at the start."""
-        for key, likes in likings.items():
+        for key, liking in likings.items():
             changed = self._changed.get(key)
             if changed is None or changed[1] < table:
-                self._changed[key] = likes, table
+                self._changed[key] = liking.likes, table
 
     def undo(self, before: Mapping[bytes, tuple[bool, int] | None]) -> None:
         """Take the newest changes back."""
@@ -126,30 +154,65 @@ class Actors:
 
     def applied(self, increments: Increments) -> None:
         """The store has these changes."""
-        for key, likes in increments.actors.items():
+        for key, liking in increments.actors.items():
             changed = self._changed.get(key)
             if changed is not None and changed[1] <= increments.last:
                 del self._changed[key]
-            self._cached[key] = likes
+            self._cached[key] = liking.likes
             self._cached.move_to_end(key)
         self._applied = increments.last
+        if increments.merge is not None:
+            self._merged(increments.merge)
         self._evict()
 
     def forget(self) -> None:
         """The store was changed by others: ask it again for all that is not held."""
         self._epoch += 1
-        for key in [key for key in self._cached if key not in self._held]:
-            del self._cached[key]
+        self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
     def _likes(self, key: bytes, changes: Likings) -> bool:
-        likes = changes.get(key)
-        if likes is None:
+        liking = changes.get(key)
+        if liking is not None:
+            return liking.likes
+        if self._merge is not None and self._merged_in is not None and key.startswith(self._merge.new_key):
             changed = self._changed.get(key)
-            likes = changed[0] if changed is not None else self._cached[key]
-        return likes
+            if changed is not None and changed[1] > self._merged_in:
+                return changed[0]
+            return self._known(key) or self._known(_sibling(key, self._merge))
+        return self._known(key)
+
+    def _known(self, key: bytes) -> bool:
+        changed = self._changed.get(key)
+        return changed[0] if changed is not None else self._cached[key]
+
+    def _needed(self, acts: Sequence[Act]) -> list[bytes]:
+        """The keys that have to be known to decide `acts`."""
+        keys = [act.key for act in self._aliases.acts(acts)]
+        if self._merge is not None:
+            both = self._merge.old_key, self._merge.new_key
+            keys += [_sibling(key, self._merge) for key in keys if key.startswith(both)]
+        return keys
+
+    def _merged(self, fold: Fold) -> None:
+        """The store has merged: of what is held an actor likes the new URL if he liked either."""
+        self.forget()
+        for key, likes in self._cached.items():
+            if key.startswith(fold.new_key):
+                self._cached[key] = likes or self._cached.get(_sibling(key, fold), False)
+        self.give_up_merge()
 
     def _evict(self) -> None:
         excess = len(self._cached) - self._cached_max
         if excess > 0:
             for key in list(islice((key for key in self._cached if key not in self._held), excess)):
                 del self._cached[key]
+
+
+def _sibling(key: bytes, fold: Fold) -> bytes:
+    """The key of the same actor at the other URL of `fold`."""
+    old = key.startswith(fold.old_key)
+    return fold.new_key + key[len(fold.old_key) :] if old else fold.old_key + key[len(fold.new_key) :]
+
+
+def _no_key(_: str) -> bytes:
+    return b""

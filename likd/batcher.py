@@ -98,7 +98,7 @@ class Batcher:
         if self._written is None:
             await self._check_double_entry(table)
             assert table.rows is not None
-            if table.rows or table.aside or table.keys or table.actors:
+            if table.rows or table.aside or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
             else:
                 self._totals.dropped(table)
@@ -111,7 +111,7 @@ class Batcher:
 
     async def _check_double_entry(self, table: Table) -> None:
         assert table.rows is not None
-        committed = total(table.rows.values())
+        committed = {name: n for name, n in total(table.rows.values()).items() if n}
         if committed == {name: n for name, n in table.journaled.items() if n}:
             return
         self.mismatches += 1
@@ -128,7 +128,7 @@ class Batcher:
     async def _write(self, table: Table) -> Batch:
         assert table.rows is not None
         names = columns(table.rows.values(), self._handlers.counts)
-        batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows, table.actors)
+        batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows, table.actors, table.merge)
         pause = RETRY_SECONDS
         while True:
             try:

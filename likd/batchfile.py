@@ -6,7 +6,10 @@ likd-batch 1 table=17 opened=1790000000.250 closed=1790000005.250 urls=2 counts=
 end sums=3,1,47 sha256=<of every byte before this line>
 
 If actors liked or unliked, the header ends with `actors=<how many>`, and after the URLs there is a line for each:
-`+` if the actor likes the URL now or `-` if not, and the key of actor and URL in hexadecimal.
+`+` if the actor likes the URL now or `-` if not, the key of actor and URL in hexadecimal, and by how much the actor's
+events here add to likes less unlikes (which files of earlier versions do not tell). If the table was closed by a merge,
+the header ends with `merges=1`, and the last of these lines has what the keys of both URLs' actors begin with and the
+URLs.
 """
 
 from __future__ import annotations
@@ -18,15 +21,17 @@ from itertools import repeat
 
 import attrs
 
-from likd.events import Counts, Rows, total
+from likd.events import Counts, Fold, Liking, Likings, Rows, total
 
 NAME = re.compile(r"tab_(\d{12})")
 
 _HEADER = re.compile(
     r"likd-batch 1 table=(\d{1,12}) opened=(\d{1,12}\.\d{3}) closed=(\d{1,12}\.\d{3}) urls=(\d{1,9})"
-    r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)(?: actors=([1-9]\d{0,8}))?"
+    r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)(?: actors=([1-9]\d{0,8}))?(?: merges=(1))?"
 )
-_ACTOR = re.compile(r"([+-])((?:[0-9a-f]{2}){1,64})")
+_ACTOR = re.compile(r"([+-])((?:[0-9a-f]{2}){1,64})(?: (0|-?[1-9]\d{0,8}))?")
+
+_MERGE = re.compile(r"((?:[0-9a-f]{2})*)\t((?:[0-9a-f]{2})*)\t([^\t]+)\t([^\t]+)")
 _END = re.compile(r"end sums=(\d{1,20}(?:,\d{1,20})*) sha256=([0-9a-f]{64})")
 _NUMBER = re.compile(r"0|[1-9]\d{0,18}")
 
@@ -44,7 +49,9 @@ class Batch:
     closed: float
     names: tuple[str, ...]
     rows: Rows = attrs.field(repr=False)
-    actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
+    actors: Likings = attrs.field(factory=dict, repr=False)
+    merge: Fold | None = None
+    """What is merged after all this."""
 
     @property
     def sums(self) -> Counts:
@@ -68,7 +75,8 @@ def encode(batch: Batch) -> bytes:
     names = batch.names
     header = (
         f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
-        f" urls={len(batch.rows)} counts={','.join(names)}{f' actors={len(batch.actors)}' if batch.actors else ''}\n"
+        f" urls={len(batch.rows)} counts={','.join(names)}{f' actors={len(batch.actors)}' if batch.actors else ''}"
+        f"{' merges=1' if batch.merge else ''}\n"
     )
     urls = sorted(batch.rows)
     counts = [batch.rows[url] for url in urls]
@@ -77,8 +85,12 @@ def encode(batch: Batch) -> bytes:
         [str(each.get(name, 0)) for each in counts] if name in sums else repeat("0", len(urls)) for name in names
     ]
     lines = [*map("\t".join, zip(*columns, urls, strict=True)), ""]
-    actors = [f"{'+' if likes else '-'}{key.hex()}\n" for key, likes in sorted(batch.actors.items())]
-    body = "".join([header, "\n".join(lines), *actors]).encode()
+    actors = [
+        f"{'+' if likes else '-'}{key.hex()}{'' if net is None else f' {net}'}\n"
+        for key, (likes, net) in sorted(batch.actors.items())
+    ]
+    merge = [_line(batch.merge)] if batch.merge else []
+    body = "".join([header, "\n".join(lines), *actors, *merge]).encode()
     end = f"end sums={','.join(str(sums.get(name, 0)) for name in names)} sha256={hashlib.sha256(body).hexdigest()}\n"
     return body + end.encode()
 
@@ -97,12 +109,13 @@ def decode(data: bytes) -> Batch:
     if header is None:
         raise DamagedBatch("line 1: this is no header of a batch file")
     names = tuple(header[5].split(","))
+    merge = _merge(lines.pop()) if header[7] else None
     actors_begin = len(lines) - int(header[6] or 0)
     rows = _rows(lines[1:actors_begin], names)
     if len(rows) != int(header[4]):
         raise DamagedBatch(f"{header[4]} URLs are announced, {len(rows)} are there")
     actors = _actors(lines[actors_begin:], actors_begin + 1)
-    batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows, actors)
+    batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows, actors, merge)
     sums = batch.sums
     if [sums.get(name, 0) for name in names] != [int(n) for n in match[1].split(",")]:
         raise DamagedBatch("the sums do not match")
@@ -123,14 +136,25 @@ def _rows(lines: Iterable[str], names: tuple[str, ...]) -> Rows:
     return rows
 
 
-def _actors(lines: Iterable[str], first: int) -> dict[bytes, bool]:
-    actors: dict[bytes, bool] = {}
+def _actors(lines: Iterable[str], first: int) -> Likings:
+    actors: Likings = {}
     for number, line in enumerate(lines, start=first):
         match = _ACTOR.fullmatch(line)
         if match is None:
-            raise DamagedBatch(f"line {number}: expected + or - and a key")
-        actors[bytes.fromhex(match[2])] = match[1] == "+"
+            raise DamagedBatch(f"line {number}: expected + or -, a key and a number")
+        actors[bytes.fromhex(match[2])] = Liking(match[1] == "+", int(match[3]) if match[3] else None)
     return actors
+
+
+def _line(merge: Fold) -> str:
+    return f"{merge.old_key.hex()}\t{merge.new_key.hex()}\t{merge.old}\t{merge.new}\n"
+
+
+def _merge(line: str) -> Fold:
+    match = _MERGE.fullmatch(line)
+    if match is None:
+        raise DamagedBatch("expected a merge in the line before the last")
+    return Fold(match[3], match[4], bytes.fromhex(match[1]), bytes.fromhex(match[2]))
 
 
 def _text(data: bytes, where: str) -> str:

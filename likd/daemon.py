@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from likd import identity
+from likd.actors import ActorKeys
 from likd.clock import Clock
 from likd.config import Config
 from likd.counter import Observer
@@ -149,7 +150,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     refuse_unsafe(config, tokens)
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
-    store: Store = _sqlite(config, clock)
+    actor_keys = ActorKeys(_identity(identity.secret, config))
+    store: Store = _sqlite(config, clock, actor_keys)
     handlers = Handlers(load_handlers())
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
@@ -162,6 +164,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         store=store,
         handlers=handlers,
         observers=observers,
+        actor_keys=actor_keys,
         wall_clock=clock.now,
         settled=clock.settled,
         clock_doubtful=lambda: clock.doubtful,
@@ -171,8 +174,6 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             config,
             engine,
             tokens=tokens,
-            secret=_identity(identity.secret, config),
-            aliases=await store.aliases(),
             watchdog=watchdog,
             connections_max=min(config.connections_max, _descriptors() - DESCRIPTORS_RESERVED),
             faults=faults,
@@ -182,11 +183,16 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _sqlite(config: Config, clock: Clock) -> SqliteStore:
+def _sqlite(config: Config, clock: Clock, actor_keys: ActorKeys) -> SqliteStore:
     retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
     source = _identity(identity.source, config)
     return SqliteStore(
-        config.data_dir / DATABASE, source, retention, cache_mib=config.store_cache, wall_clock=clock.settled
+        config.data_dir / DATABASE,
+        source,
+        retention,
+        cache_mib=config.store_cache,
+        wall_clock=clock.settled,
+        url_key=actor_keys.of_url,
     )
 
 
@@ -218,7 +224,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk = DryRunDisk(disk)
         applied = await trio.to_thread.run_sync(read_applied, database)
     else:
-        store = _sqlite(config, clock)
+        store = _sqlite(config, clock, ActorKeys(_identity(identity.secret, config)))
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -25,9 +25,9 @@ log = structlog.get_logger(__name__)
 class Drainer:
     """Applies what waits in `totals` to the store, and removes the batch files that are applied.
 
-    The newest `keep_batches` applied files are kept. A store that fails is tried again, after a pause with
-    jitter, until it works. `run` can be run again after a fault; it ends when `batches` ended and all is
-    applied, or when the store fails after that: the next start goes on then.
+    `prepare` has to succeed before anything is applied. The newest `keep_batches` applied files are kept. A store
+    that fails is tried again, after a pause with jitter, until it works. `run` can be run again after a fault; it
+    ends when `batches` ended and all is applied, or when the store fails after that: the next start goes on then.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Drainer:
         tolerance: WriteTolerance,
         keep_batches: int = 0,
         jitter: Callable[[], float] = random.random,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._batches = batches
         self._store = store
@@ -48,6 +49,7 @@ class Drainer:
         self._tolerance = tolerance
         self._keep = keep_batches
         self._jitter = jitter
+        self._prepare = prepare
         self._paid_for: Waiting | None = None
         self._applied_files: deque[int] = deque()
         self._news = trio.Event()
@@ -76,6 +78,8 @@ class Drainer:
             self._totals.batched(batch)
             self._tell()
         self._end.set()
+        # What fails is tried once more, and not after its pause.
+        self._totals.store_ahead.set()
         self._tell()
 
     def _tell(self) -> None:
@@ -92,7 +96,9 @@ class Drainer:
         pause = BACKOFF_SECONDS
         while True:
             try:
-                await self._store.apply(increments)
+                if self._prepare is not None:
+                    await self._prepare()
+                applied = await self._store.apply(increments)
                 break
             except CountTooLarge as error:
                 # What is behind it must not wait for ever.
@@ -104,12 +110,13 @@ class Drainer:
                 log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)
             if self._end.is_set():
                 return False
+            self._totals.store_ahead = trio.Event()
             with trio.move_on_after(pause * (0.5 + self._jitter())):
-                await self._end.wait()
+                await self._totals.store_ahead.wait()
             pause = min(pause * 2, BACKOFF_SECONDS_MAX)
         self.fault = None
         self.rows_written += increments.size
-        self._applied_files += self._totals.applied_first().tables
+        self._applied_files += self._totals.applied_first(applied).tables
         return True
 
     async def _remove_applied_files(self) -> None:

@@ -6,7 +6,8 @@
     ├── batcher
     ├── event manager
     ├── monitor
-    └── live hub
+    ├── live hub
+    └── folder       while there are URLs that were counted by other rules
 
 Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
 next. That is also the order of a shutdown.
@@ -17,13 +18,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import attrs
 import trio
 
-from likd.actors import Actors
+from likd.actors import ActorKeys, Actors
 from likd.batcher import Batcher
 from likd.batchfile import Batch
 from likd.bounds import Bounds
@@ -32,21 +33,27 @@ from likd.counter import Observer
 from likd.disk import Disk
 from likd.drainer import Drainer
 from likd.events import Submission
+from likd.folding import Folder, Names, known_aliases
 from likd.handlers import Handlers
 from likd.intake import Intake
 from likd.journal import Durability, Journal
 from likd.keys import KeyLog, KeyWindow
 from likd.live import LiveHub
 from likd.manager import EventManager
+from likd.merging import Merger
 from likd.monitor import Monitor
 from likd.pool import PoolManager
 from likd.recovery import Recovery
-from likd.store import Store
+from likd.store import Store, StoreError
 from likd.supervisor import Supervisor
 from likd.table import Table
 from likd.tolerance import WriteTolerance
 from likd.top import TopLists
 from likd.totals import Totals
+from likd.urls import UrlRules
+
+NO_SECRET = ActorKeys(b"")
+"""For engines whose data directory has no secret of its own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +79,10 @@ class Engine:
     bounds: Bounds
     wall_clock: Callable[[], float]
     clock_doubtful: Callable[[], bool]
+    rules: UrlRules
+    actor_keys: ActorKeys
+    merger: Merger
+    folder: Folder
 
     async def drain(self) -> None:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
@@ -88,6 +99,7 @@ async def open_engine(
     store: Store,
     handlers: Handlers,
     observers: Sequence[Observer] = (),
+    actor_keys: ActorKeys = NO_SECRET,
     wall_clock: Callable[[], float] = time.time,
     settled: Callable[[], float] | None = None,
     clock_doubtful: Callable[[], bool] = lambda: False,
@@ -115,15 +127,22 @@ async def open_engine(
             wall_clock=wall_clock,
         )
         recovered = await recovery.run()
+        rules = UrlRules(config.same_schemes, config.drop_parameters)
+        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items())
+        names = Names(rules, aliases, actor_keys)
 
         submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
         tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
         batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
 
-        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max)
-        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max, actors=actors)
-        for batch in recovered.batches:
+        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases)
+        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max, actors=actors, aliases=aliases)
+        for batch in map(names.batch, recovered.batches):
+            if batch.merge is not None:
+                actors.begin_merge(batch.merge)
+                totals.placed(batch.table, batch.merge)
             totals.batched(batch)
+            await trio.lowlevel.checkpoint()
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -132,6 +151,21 @@ async def open_engine(
             hung_timeout_seconds=config.hung_timeout,
             observers=observers,
         )
+        bounds = Bounds()
+        tolerance = WriteTolerance(config.write_tolerance)
+        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free)
+        folder = Folder(
+            store=store,
+            totals=totals,
+            actors=actors,
+            intake=intake,
+            names=names,
+            tolerance=tolerance,
+            folding=await store.folding(),
+        )
+        with suppress(StoreError):
+            # Else it is done before the first batch is applied.
+            await folder.begin()
         manager = EventManager(
             submissions=submissions_out,
             tables=tables_in,
@@ -140,6 +174,7 @@ async def open_engine(
             pool=pool,
             actors=actors,
             ledger=totals,
+            aliases=aliases,
             next_table=recovered.next_table,
             table_urls_max=config.table_limit,
             flush_interval_seconds=config.flush_interval,
@@ -161,9 +196,10 @@ async def open_engine(
             store=store,
             totals=totals,
             disk=disk,
-            tolerance=WriteTolerance(config.write_tolerance),
+            tolerance=tolerance,
             keep_batches=config.keep_batches,
             jitter=jitter,
+            prepare=folder.begin,
         )
         monitor = Monitor(
             disk=disk,
@@ -176,7 +212,6 @@ async def open_engine(
         )
         top = TopLists(store, totals)
         hub = LiveHub(totals=totals, top=top, interval_seconds=config.live_interval)
-        bounds = Bounds()
         bounds.add(
             "tables",
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
@@ -199,10 +234,12 @@ async def open_engine(
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
         root.add("live hub", hub.run)
+        if not folder.done:
+            root.add("folder", folder.run, permanent=False)
         yield Engine(
             config=config,
             root=root,
-            intake=Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free),
+            intake=intake,
             journal=journal,
             manager=manager,
             pool=pool,
@@ -219,6 +256,10 @@ async def open_engine(
             bounds=bounds,
             wall_clock=wall_clock,
             clock_doubtful=clock_doubtful,
+            rules=rules,
+            actor_keys=actor_keys,
+            merger=Merger(intake, totals, actors, actor_keys),
+            folder=folder,
         )
     finally:
         with trio.CancelScope(shield=True):

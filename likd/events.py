@@ -74,6 +74,41 @@ class Act(NamedTuple):
     key: bytes
 
 
+class Liking(NamedTuple):
+    """Whether an actor likes a URL from now on, and by how much the events that tell so add to its likes less unlikes.
+
+    The second is what the actor was thought to change: where that was wrong, the store makes up for it. Files of
+    earlier versions do not tell (None), and are taken to be right.
+    """
+
+    likes: bool
+    net: int | None
+
+
+Likings: TypeAlias = dict[bytes, Liking]
+"""Key of an actor and a URL → what became of it."""
+
+
+def add_likings(likings: Likings, more: Mapping[bytes, Liking]) -> None:
+    """Add what came later to `likings` in place."""
+    for key, liking in more.items():
+        before = likings.get(key)
+        likings[key] = liking if before is None else Liking(liking.likes, _sum(before.net, liking.net))
+
+
+def _sum(net: int | None, more: int | None) -> int | None:
+    return None if net is None or more is None else net + more
+
+
+class Fold(NamedTuple):
+    """A URL that becomes part of another, and how the keys of the actors of each begin."""
+
+    old: str
+    new: str
+    old_key: bytes
+    new_key: bytes
+
+
 @attrs.frozen
 class IdempotencyKey:
     """What identifies one request over its retries: the client's key, and a digest of the body it came with."""
@@ -108,6 +143,8 @@ Outcome: TypeAlias = Accepted | Refused
 class Submission:
     """The coalesced events of a request (or of several small ones), its `acts`, and those who wait for the outcome.
 
+    Or a `merge` and nothing else: it has its place in the order of all submissions.
+
     It is settled once, by the event manager: `Accepted` when it is durable and counted, else `Refused`.
     """
 
@@ -116,6 +153,7 @@ class Submission:
     key: IdempotencyKey | None = None
     requests: int = 1
     acts: Sequence[Act] = ()
+    merge: Fold | None = None
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 

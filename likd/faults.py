@@ -12,8 +12,8 @@ import attrs
 import trio
 
 from likd.disk import AppendFile, RealDisk
-from likd.events import Counts, Rows
-from likd.store import Fold, Increments, Merged, Store, StoreError, Unit
+from likd.events import Counts, Fold, Rows
+from likd.store import Applied, Folding, Increments, Store, StoreError, Unit
 
 
 @attrs.define(eq=False)
@@ -95,11 +95,12 @@ class FaultyStore:
     async def open(self, names: Sequence[str]) -> int:
         return await self._store.open(names)
 
-    async def apply(self, increments: Increments) -> None:
+    async def apply(self, increments: Increments) -> Applied | None:
         self._faults.check_store()
-        await self._store.apply(increments)
+        applied = await self._store.apply(increments)
         # Committed, and the answer may still get lost.
         self._faults.check_store()
+        return applied
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         self._faults.check_store()
@@ -124,15 +125,12 @@ class FaultyStore:
     async def aliases(self) -> dict[str, str]:
         return await self._store.aliases()
 
-    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
+    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
         self._faults.check_store()
-        return await self._store.merge(old, new, old_key, new_key)
+        await self._store.fold(folds, folding)
 
-    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
-        await self._store.fold(folds, rules)
-
-    async def rules(self) -> str:
-        return await self._store.rules()
+    async def folding(self) -> Folding:
+        return await self._store.folding()
 
     async def load(self, name: str, rows: Rows) -> bool:
         self._faults.check_store()

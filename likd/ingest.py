@@ -109,10 +109,6 @@ class Ingest:
         self._kinds = frozenset(kinds)
         self._checker = Checker(self._kinds, canonical or UrlRules())
         self._actor_key = actor_key or _no_key
-        self.forget()
-
-    def forget(self) -> None:
-        """Forget what bodies held: another URL is meant from now on."""
         self._lines = _Memory(self._kinds, (b"", b""))
         self._elements = _Memory(self._kinds, (b"{", b"}"))
 

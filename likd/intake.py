@@ -90,10 +90,14 @@ class Intake:
         """Submissions that the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
 
-    async def barrier(self) -> None:
-        """Wait until everything taken so far belongs to its table."""
-        submission = Submission({}, 0)
+    async def order(self, submission: Submission) -> None:
+        """Take a submission that no bound applies to, once there is room. Raises trio.ClosedResourceError."""
         await self._submissions.send(submission)
+
+    async def barrier(self) -> None:
+        """Wait until everything taken so far belongs to its table and is settled. Raises trio.ClosedResourceError."""
+        submission = Submission({}, 0)
+        await self.order(submission)
         await submission.settled()
 
     async def close(self) -> None:

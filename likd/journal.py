@@ -6,7 +6,7 @@ import contextlib
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import attrs
@@ -15,7 +15,7 @@ import structlog
 
 from likd import framing
 from likd.disk import AppendFile, Disk
-from likd.events import Events
+from likd.events import Events, Fold, Liking, Likings
 from likd.histogram import Histogram
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
@@ -38,12 +38,10 @@ class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
 
 
 class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
-    """One group's events of one table, and the idempotency keys (key, digest, events) of its requests.
-
-    What its actors like from now on is with the last part, too.
+    """One group's events of one table, with what its actors like, and the keys (key, digest, events) of its requests.
 
     A group that fills tables has a part in the segment of each, written in order: it counts if the last part
-    is there.
+    is there. The idempotency keys are with the last part, and so is the merge that ended the group.
     """
 
     group: int
@@ -51,7 +49,15 @@ class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
     parts: int
     keys: list[tuple[str, bytes, int]]
     events: Events
-    actors: dict[bytes, bool] = {}
+    actors: Mapping[bytes, bool | Liking] = {}
+    merge: Fold | None = None
+
+    @property
+    def likings(self) -> Likings:
+        """What became of its actors. Segments of earlier versions only say who likes now."""
+        return {
+            key: liking if isinstance(liking, Liking) else Liking(liking, None) for key, liking in self.actors.items()
+        }
 
 
 _encode = msgspec.msgpack.Encoder().encode

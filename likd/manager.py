@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
@@ -13,8 +13,21 @@ import structlog
 import trio
 
 from likd import aside
-from likd.actors import Actors, Likings
-from likd.events import Accepted, Counts, Events, Outcome, Refused, Submission, add_events
+from likd.actors import Actors
+from likd.aliases import Aliases
+from likd.events import (
+    Accepted,
+    Act,
+    Counts,
+    Events,
+    Fold,
+    Likings,
+    Outcome,
+    Refused,
+    Submission,
+    add_events,
+    add_likings,
+)
 from likd.handlers import Handlers
 from likd.histogram import Histogram
 from likd.journal import Entry, Journal, JournalError
@@ -37,33 +50,46 @@ log = structlog.get_logger(__name__)
 
 
 class Ledger(Protocol):
-    """Who is told of each table as it opens, so that its counts are part of every total from then on."""
+    """Who is told of each table as it opens, so that its counts are part of every total from then on.
+
+    And of each merge as it is durable: all that is assembled from then on comes after it.
+    """
 
     def opened(self, table: Table) -> None: ...
+
+    def placed(self, table: int, merge: Fold) -> None: ...
 
 
 @attrs.define(eq=False)
 class _Part:
-    """A group's events of one table; `closes` the table after them."""
+    """A group's events of one table, and what became of their actors; `closes` the table after them."""
 
     table: Table
     events: Events
+    actors: Likings = attrs.field(factory=dict)
     closes: bool = False
     counted: bool = False
 
 
 @attrs.define(eq=False)
 class _Group:
-    """All submissions that waited at one moment: journaled together, dispatched together. The `last` is empty."""
+    """All submissions that waited at one moment: journaled together, dispatched together. The `last` is empty.
+
+    A merge ends a group, and closes the group's last table.
+    """
 
     submissions: list[Submission] = attrs.field(factory=list)
     parts: deque[_Part] = attrs.field(factory=deque)
-    actors: Likings = attrs.field(factory=dict)
     actors_before: Mapping[bytes, tuple[bool, int] | None] = attrs.field(factory=dict)
     last: bool = False
     taken_at: float = 0.0
     journaled: bool = False
     refused: JournalError | None = None
+
+    @property
+    def merge(self) -> Fold | None:
+        """The merge that ends it."""
+        return self.submissions[-1].merge if self.submissions else None
 
 
 class EventManager:
@@ -85,6 +111,7 @@ class EventManager:
         pool: PoolManager,
         actors: Actors,
         ledger: Ledger,
+        aliases: Aliases,
         next_table: int,
         table_urls_max: int,
         flush_interval_seconds: float,
@@ -98,6 +125,7 @@ class EventManager:
         self._pool = pool
         self._actors = actors
         self._ledger = ledger
+        self._aliases = aliases
         self._urls_max = table_urls_max
         self._flush_interval = flush_interval_seconds
         self._segment_bytes_max = segment_bytes_max
@@ -159,29 +187,49 @@ class EventManager:
     def _assemble(self, first: Submission) -> _Group:
         submissions = [first]
         urls = len(first.acts) + sum(map(len, first.events.values()))
-        while len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
+        while submissions[-1].merge is None and len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
             try:
                 submission = self._submissions.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
             submissions.append(submission)
             urls += len(submission.acts) + sum(map(len, submission.events.values()))
-        if len(submissions) == 1 and not first.acts:
-            return _Group(submissions, self._allot(first.events), taken_at=time.monotonic())
+        aliases = self._aliases
+        if len(submissions) == 1 and not first.acts and first.merge is None:
+            return _Group(submissions, self._allot(aliases.events(first.events)), taken_at=time.monotonic())
         events: Events = {}
         actors: Likings = {}
+        acts: list[Act] = []
         for submission in submissions:
-            add_events(events, submission.events)
+            add_events(events, aliases.events(submission.events))
             if submission.acts:
-                self._actors.decide(submission.acts, events, actors)
+                mapped = aliases.acts(submission.acts)
+                self._actors.decide(mapped, events, actors)
+                acts += mapped
         parts = self._allot(events)
-        table = parts[-1].table
-        before = self._actors.change(table.id, actors)
-        table.actors_allotted += len(actors)
-        if table.actors_allotted >= TABLE_ACTORS_MAX and not parts[-1].closes:
-            parts[-1].closes = True
+        before = self._allot_actors(actors, acts, parts)
+        last = parts[-1]
+        if not last.closes and (last.table.actors_allotted >= TABLE_ACTORS_MAX or submissions[-1].merge is not None):
+            last.closes = True
             self._swap()
-        return _Group(submissions, parts, actors, before, taken_at=time.monotonic())
+        return _Group(submissions, parts, before, taken_at=time.monotonic())
+
+    def _allot_actors(
+        self, actors: Likings, acts: Sequence[Act], parts: Sequence[_Part]
+    ) -> dict[bytes, tuple[bool, int] | None]:
+        """Let what became of each actor be where the last events of its URL are. Returns what can undo it."""
+        if len(parts) == 1:
+            parts[0].actors = actors
+        else:
+            part_of = {url: part for part in parts for urls in part.events.values() for url in urls}
+            for act in acts:
+                if act.key in actors:
+                    part_of[act.url].actors[act.key] = actors[act.key]
+        before: dict[bytes, tuple[bool, int] | None] = {}
+        for part in parts:
+            before |= self._actors.change(part.table.id, part.actors)
+            part.table.actors_allotted += len(part.actors)
+        return before
 
     def _allot(self, events: Events) -> deque[_Part]:
         now = self._wall_clock()
@@ -237,7 +285,7 @@ class EventManager:
         """Make the group durable, or mark it refused, with no trace of it left in the journal."""
         keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
         parts = [part for part in group.parts if part.events]
-        if keys and not parts:
+        if (keys or group.merge) and not parts:
             parts = [group.parts[-1]]
         self._groups += 1
         written: list[tuple[int, int]] = []
@@ -253,11 +301,14 @@ class EventManager:
                         len(parts),
                         keys if last else [],
                         part.events,
-                        group.actors if last else {},
+                        part.actors,
+                        group.merge if last else None,
                     ),
                 )
                 written.append((part.table.id, length))
             self.journal_fault = None
+            if group.merge is not None:
+                self._ledger.placed(group.parts[-1].table.id, group.merge)
         except JournalError as error:
             log.error("refused events", fault=str(error), requests=len(group.submissions))
             for table, length in written:
@@ -269,11 +320,10 @@ class EventManager:
         self.journal_fault = str(error)
         group.refused = error
         self._actors.undo(group.actors_before)
-        group.actors = {}
         for part in group.parts:
             for kind, urls in part.events.items():
                 self.refused[kind] = self.refused.get(kind, 0) + sum(urls.values())
-            part.events = {}
+            part.events, part.actors = {}, {}
             if part.table is self.open_table:
                 self._swap()
             part.closes = True
@@ -296,10 +346,11 @@ class EventManager:
         table = part.table
         if not part.counted:
             self._count(table, part.events)
+            add_likings(table.actors, part.actors)
             part.counted = True
             if len(group.parts) == 1 and group.refused is None:
                 table.keys += [(s.key, s.size) for s in group.submissions if s.key is not None]
-                table.actors.update(group.actors)
+                table.merge = group.merge
         if part.closes:
             table.closed_at = table.closed_at or self._wall_clock()
             await self._tables.send(table)

@@ -2,100 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import attrs
 import structlog
 import trio
 
 from likd.actors import ActorKeys, Actors
+from likd.events import Fold, Outcome, Refused, Submission
 from likd.intake import Intake
-from likd.store import Fold, Merged, Store
 from likd.totals import Totals
-from likd.urls import UrlRules
 
-DRAIN_SECONDS_MAX = 60.0
-FOLD_AT_ONCE = 1000
+STORE_SECONDS_MAX = 40.0
+"""Whoever asked for a merge waits so long for the store. What is durable will be done, however long it takes."""
 
 log = structlog.get_logger(__name__)
 
 
 class MergeError(Exception):
-    """The URLs were not merged; the message says why."""
+    """The URLs can't be merged; the message says why."""
 
 
-async def follow_rules(store: Store, rules: UrlRules, actor_keys: ActorKeys) -> int:
-    """Fold what the store has of URLs that count as others by `rules`, if other rules held before; how many.
+class MergeBusy(MergeError):
+    """Not now: another merge is not done yet."""
 
-    Raises StoreError; it goes on when it is called again.
+
+class MergeRefused(Exception):
+    """Nothing was merged, and trying again may help."""
+
+    def __init__(self, outcome: Refused) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+@attrs.frozen
+class Merged:
+    """The old URL counts for `new`. While it is `pending`, the store has yet to do it, which nothing can prevent.
+
+    `liked_both` is how many actors had liked both, None if that is not known (yet).
     """
-    if await store.rules() == rules.text:
-        return 0
-    folded = 0
-    after = ""
-    while rows := await store.page(after, FOLD_AT_ONCE):
-        moved = [(url, new) for url, _ in rows if (new := rules(url)) != url]
-        await store.fold([Fold(old, new, actor_keys.of_url(old), actor_keys.of_url(new)) for old, new in moved])
-        folded += len(moved)
-        after = rows[-1][0]
-    await store.fold([], rules.text)
-    if folded:
-        log.info("URLs count as others by the rules that hold now", urls=folded, rules=rules.text)
-    return folded
+
+    new: str
+    pending: bool
+    liked_both: int | None = None
 
 
 @attrs.define(eq=False)
 class Merger:
     """Merges URLs while events for both come in, so that none is lost and none is counted twice.
 
-    New events of the old URL are counted for the new one from the first moment. What came before is waited
-    for until the store has it, and is then folded in one transaction. A merge that was cut off can be asked
-    for again.
+    A merge is a submission: the event manager gives it its place among all others, after which everything that
+    comes under the old name is counted for the new one. It closes the open table and goes with it, by journal and
+    batch file, to the store, which does it in the transaction of that table. One is under way at a time.
     """
 
     intake: Intake
     totals: Totals
     actors: Actors
-    store: Store
     actor_keys: ActorKeys
-    writing: UrlRules
-    """By these rules events are read."""
-    forget: Callable[[], None]
-    """Makes ingest forget which URLs it saw."""
-    _busy: bool = False
-
-    def know(self, aliases: Mapping[str, str]) -> None:
-        """These were merged before."""
-        self.writing.aliases.update(aliases)
-        self.totals.aliases.update(aliases)
+    _offered: bool = False
 
     async def merge(self, old: str, new: str) -> Merged:
-        """Merge canonical `old` into canonical `new`. Raises MergeError, StoreError."""
-        new = self.writing.aliases.get(new, new)
+        """Merge canonical `old` into canonical `new`. Raises MergeError, MergeRefused.
+
+        Cut off before it has its place, it may have been done or not; asking again is safe.
+        """
+        aliases = self.totals.aliases
+        new = aliases(new)
+        if self._offered or self.totals.merging:
+            raise MergeBusy("another merge is under way")
         if old == new:
             raise MergeError("a URL can't be merged into itself")
-        if self.writing.aliases.get(old, new) != new:
-            raise MergeError(f"it is merged into {self.writing.aliases[old]} already")
-        if self._busy:
-            raise MergeError("another merge is under way")
-        self._busy = True
-        try:
-            self.writing.add_alias(old, new)
-            self.forget()
-            await self._wait_drained(old)
-            merged = await self.store.merge(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new))
-            self.totals.merged(old, new)
-            self.actors.forget()
-        finally:
-            self._busy = False
-        log.info("merged", old=old, new=new, liked_both=merged.liked_both)
+        if old in aliases:
+            if aliases(old) != new:
+                raise MergeError(f"it is merged into {aliases(old)} already")
+            return Merged(new, pending=False, liked_both=self.totals.liked_both.get(old))
+        outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
+        if isinstance(outcome, Refused):
+            raise MergeRefused(outcome)
+        with trio.move_on_after(STORE_SECONDS_MAX):
+            while old in (merge.old for merge in self.totals.merging.values()):
+                await self.totals.wait_moved()
+        pending = any(merge.old == old for merge in self.totals.merging.values())
+        merged = Merged(new, pending, self.totals.liked_both.get(old))
+        log.info("merged", old=old, new=new, pending=pending, liked_both=merged.liked_both)
         return merged
 
-    async def _wait_drained(self, old: str) -> None:
-        with trio.move_on_after(DRAIN_SECONDS_MAX) as waiting:
-            await self.intake.barrier()
-            while self.totals.unapplied(old):
-                await self.totals.wait_moved()
-        if waiting.cancelled_caught:
-            # What is still on its way is counted for the new URL when the store gets it.
-            log.warning("merging before the store has all", url=old)
+    async def _place(self, fold: Fold) -> Outcome:
+        submission = Submission({}, 0, merge=fold)
+        submission.on_settled(self._settled)
+        self._offered = True
+        self.actors.begin_merge(fold)
+        try:
+            # What was offered before goes before it, and is held with all that it needs to know without the merge.
+            await self.intake.order(submission)
+        except trio.ClosedResourceError:
+            submission.settle(Refused("the daemon is shutting down", 5))
+        except trio.Cancelled:
+            submission.settle(Refused("it was not waited for"))
+            raise
+        return await submission.settled()
+
+    def _settled(self, outcome: Outcome) -> None:
+        self._offered = False
+        if isinstance(outcome, Refused):
+            self.actors.give_up_merge()

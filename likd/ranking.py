@@ -99,7 +99,8 @@ class Ranking:
         leaders: list[tuple[int, str]] = []
         climbers: list[tuple[int, str]] = []
         for urls in self._totals.unapplied_steps(URLS_AT_ONCE):
-            for url in urls:
+            for name in urls:
+                url = self._totals.aliases(name)
                 if url in known or url in risen:
                     continue
                 total = self._known.get(url)
@@ -111,6 +112,8 @@ class Ranking:
                     heapq.heappush(climbers, (-n, url))
             await trio.lowlevel.checkpoint()
         self._known, self._leaders, self._risen, self._climbers = known, leaders, risen, climbers
+        # Two that are being merged may be more together than either is in the store.
+        self._doubtful.update(merge.new for merge in self._totals.merging.values())
         self._listed = 0
         await self._list(LIST_MIN)
         self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN
@@ -127,7 +130,7 @@ class Ranking:
             await self._look_up([url for url, _ in zip(self._doubtful, range(LOOK_UPS_AT_ONCE), strict=False)])
 
     def _grow(self, url: str, counts: Counts) -> None:
-        url = self._totals.aliases.get(url, url)
+        url = self._totals.aliases(url)
         if url in self._known:
             n = value(counts, self._by)
             if n:

@@ -17,7 +17,7 @@ from likd import aside, batchfile, journal
 from likd.aside import AsideEvents
 from likd.batchfile import Batch, DamagedBatch
 from likd.disk import TEMPORARY, Disk
-from likd.events import Events, IdempotencyKey, Rows, add_columns
+from likd.events import Events, Fold, IdempotencyKey, Likings, Rows, add_columns, add_likings
 from likd.handlers import ANY, Aside, Handlers, columns
 from likd.journal import Entry, Header, SegmentDamage
 from likd.keys import KeyLog, KeyWindow
@@ -63,7 +63,8 @@ class Replayed:
     rows: Rows = attrs.field(factory=dict)
     aside: AsideEvents = attrs.field(factory=dict)
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list)
-    actors: dict[bytes, bool] = attrs.field(factory=dict)
+    actors: Likings = attrs.field(factory=dict)
+    merge: Fold | None = None
 
     def count(self, entry: Entry) -> None:
         """Add the events of `entry`; there are many entries of few events, so it is spelled out."""
@@ -72,7 +73,8 @@ class Replayed:
             for url, n in urls.items():
                 mine[url] = mine.get(url, 0) + n
         if entry.actors:
-            self.actors.update(entry.actors)
+            add_likings(self.actors, entry.likings)
+        self.merge = entry.merge or self.merge
         if entry.keys:
             self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
@@ -309,8 +311,8 @@ class Recovery:
         for key, size in replayed.keys:
             self._window.remember(key.key, key.digest, size, self._wall_clock())
         await self._keep_aside(table, aside.listed(replayed.aside), segment.opened)
-        if replayed.rows or replayed.aside or replayed.keys or replayed.actors:
-            await self._write_batch(table, replayed.rows, segment.opened, replayed.actors)
+        if replayed.rows or replayed.aside or replayed.keys or replayed.actors or replayed.merge:
+            await self._write_batch(table, replayed.rows, segment.opened, replayed.actors, replayed.merge)
         self._found.step(f"{journal.name(table)}: replayed, {len(replayed.rows)} URLs")
         if segment.damaged:
             await self._disk.set_aside(journal.name(table))
@@ -323,10 +325,10 @@ class Recovery:
         self._aside[name] = await aside.write(self._disk, table, events, at, replaces=name in self._names)
 
     async def _write_batch(
-        self, table: int, rows: Rows, taken_at: float, actors: dict[bytes, bool] | None = None
+        self, table: int, rows: Rows, taken_at: float, actors: Likings | None = None, merge: Fold | None = None
     ) -> None:
         names = columns(rows.values(), self._handlers.counts)
-        batch = Batch(table, taken_at, taken_at, names, rows, actors or {})
+        batch = Batch(table, taken_at, taken_at, names, rows, actors or {}, merge)
         await self._disk.write(batchfile.name(table), batchfile.encode(batch))
         self._found.batches.append(batch)
 

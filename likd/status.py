@@ -62,6 +62,13 @@ class StatusBoard:
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
             },
+            "folding": {
+                "done": engine.folder.done,
+                "after": engine.folder.after,
+                "folded": engine.folder.folded,
+                "fault": engine.folder.fault,
+            },
+            "merging": [merge.old for merge in engine.totals.merging.values()],
             "handlers": [
                 {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
                 for r in engine.handlers.registered

@@ -9,7 +9,7 @@ import attrs
 
 from likd.aside import AsideEvents
 from likd.counter import Counter
-from likd.events import Counts, IdempotencyKey, Rows
+from likd.events import Counts, Fold, IdempotencyKey, Likings, Rows
 
 
 @attrs.define(eq=False)
@@ -28,8 +28,10 @@ class Table:
     journaled: Counts = attrs.field(factory=dict)
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
     aside: AsideEvents = attrs.field(factory=dict, repr=False)
-    actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
+    actors: Likings = attrs.field(factory=dict, repr=False)
     actors_allotted: int = 0
+    merge: Fold | None = None
+    """The table was closed by this merge."""
     rows: Rows | None = attrs.field(default=None, repr=False)
 
     def take_all(self, urls: Mapping[str, int], limit: int) -> bool:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
 
 from likd.actors import Actors
+from likd.aliases import Aliases
 from likd.batchfile import Batch
-from likd.events import Counts, Rows, add
-from likd.store import Increments, Store, in_time
+from likd.events import Counts, Fold, Rows, add, add_likings
+from likd.store import Applied, Increments, Store, in_time
 from likd.table import Table
 
 TRANSACTION_ROWS_MAX = 8192
 """Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
+
+OldNames: TypeAlias = Mapping[str, Collection[str]]
+"""URL → names under which the store may still have counts of it, because it was counted by other rules."""
+NO_OLD_NAMES: OldNames = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -50,9 +56,20 @@ class Totals:
     ever counted twice. What is committed or waits is also kept as one sum a URL, so that adding up costs the
     same however much there is. What was read from the store is kept for `cache_urls_max` URLs, and follows what
     is applied.
+
+    A URL that was merged has the total of the one it counts for, from the moment in which the merge is durable.
+    Until the store has done it, that is the sum of both.
     """
 
-    def __init__(self, store: Store, *, applied: int, cache_urls_max: int, actors: Actors | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        applied: int,
+        cache_urls_max: int,
+        actors: Actors | None = None,
+        aliases: Aliases | None = None,
+    ) -> None:
         self._store = store
         self._actors = actors or Actors(store, applied=applied, cached_max=cache_urls_max)
         self._epoch = 0
@@ -60,8 +77,13 @@ class Totals:
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
-        self.aliases: dict[str, str] = {}
-        """URLs that were merged into others, whose totals are theirs."""
+        self.aliases = aliases or Aliases(str.encode)
+        self.merging: dict[int, Fold] = {}
+        """Merges that the store has not done yet, by their tables."""
+        self.liked_both: dict[str, int] = {}
+        """How many actors had liked a URL that was merged in this life and the one that it is part of, where known."""
+        self.store_ahead = trio.Event()
+        """Is set when a reader saw that the store has more than it said: asking it again will tell."""
         self.followers: list[Follower] = []
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
@@ -86,6 +108,19 @@ class Totals:
         self._take_back(table.id)
         self._tell()
 
+    def placed(self, table: int, merge: Fold) -> None:
+        """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
+        self.merging[table] = merge
+        self.aliases.add(merge.old, merge.new)
+        self._actors.place_merge(table)
+        self._tell_followers([merge.old, merge.new])
+
+    def settled_name(self, url: str) -> str:
+        """What `url` counts for in the store, where merges that wait are not done yet."""
+        if any(url == merge.old for merge in self.merging.values()):
+            return url
+        return self.aliases(url)
+
     def batched(self, batch: Batch) -> None:
         """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids.
 
@@ -108,67 +143,85 @@ class Totals:
             increments = last.increments
             self.rows_waiting -= increments.size
             _merge(increments.rows, batch.rows)
-            increments.actors.update(batch.actors)
+            add_likings(increments.actors, batch.actors)
             increments.last = batch.table
             last.tables.append(batch.table)
         else:
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
-            self.waiting.append(Waiting(increments, [batch.table], since=batch.closed))
+            last = Waiting(increments, [batch.table], since=batch.closed)
+            self.waiting.append(last)
+        if batch.merge is not None:
+            # What is in later tables comes after it.
+            increments.merge = batch.merge
+            last.frozen = True
         self.rows_waiting += increments.size
         self.tables_waiting += 1
         self._actors.batched(batch.table, batch.actors)
 
-    def applied_first(self) -> Waiting:
-        """The store has the first of `waiting`: its counts move over to the store's side."""
+    def applied_first(self, applied: Applied | None = None) -> Waiting:
+        """The store has the first of `waiting`: its counts move over to the store's side.
+
+        What the store made of it is in `applied`, None if that is not known.
+        """
         first = self.waiting.popleft()
         increments = first.increments
         self.rows_waiting -= increments.size
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         _subtract(self._pending, increments.rows)
-        for url in self._cache.keys() & increments.rows.keys():
-            add(self._cache[url], increments.rows[url])
+        for rows in (increments.rows, applied.corrections if applied is not None else {}):
+            for url in self._cache.keys() & rows.keys():
+                add(self._cache[url], rows[url])
+        if applied is None and increments.actors:
+            self.forget(increments.rows)
+        elif applied is not None and applied.corrections:
+            self._tell_followers(applied.corrections)
+        if increments.merge is not None:
+            self._merged(first.tables, applied)
         self.applied = increments.last
         self._tell()
         return first
 
-    def counts_nowait(self, url: str) -> Counts | None:
+    def counts_nowait(self, url: str, also: OldNames = NO_OLD_NAMES) -> Counts | None:
         """The total of `url` if that needs no look into the store, else None."""
-        url = self.aliases.get(url, url)
-        base = self._cache.get(url)
-        if base is None:
+        names = self._names(url, also)
+        cache = self._cache
+        if not all(map(cache.__contains__, names)):
             return None
-        self._cache.move_to_end(url)
-        return self._add_up(url, base)
+        for name in names:
+            cache.move_to_end(name)
+        return self._add_up(names, cache)
 
-    async def counts(self, urls: Sequence[str], *, keep: bool = True) -> Rows:
+    async def counts(self, urls: Sequence[str], also: OldNames = NO_OLD_NAMES, *, keep: bool = True) -> Rows:
         """The totals of `urls`, all of one moment. Raises StoreError.
 
-        What is read is kept for the next who asks, unless `keep` says that this is not likely.
+        What the store still has under the old names in `also` is a part of them. What is read is kept for the next
+        who asks, unless `keep` says that this is not likely.
         """
         bases: Rows | None = None
         with in_time():
             moved = False
             while bases is None:
-                bases = await self._bases({self.aliases.get(url, url) for url in urls}, use_cache=not moved, keep=keep)
+                asked = [self._names(url, also) for url in urls]
+                bases = await self._bases(asked, use_cache=not moved, keep=keep)
                 moved = True
-        return {asked: self._add_up(url := self.aliases.get(asked, asked), bases[url]) for asked in urls}
+        return {url: self._add_up(names, bases) for url, names in zip(urls, asked, strict=True)}
 
     def increments(self, url: str) -> Counts:
         """What the store does not have yet of `url`."""
-        return self._add_up(url, {})
-
-    def unapplied(self, url: str) -> bool:
-        """Whether the store does not have all counts of `url` yet."""
-        return url in self._pending or any(url in table.urls for table in self._tables.values())
+        return self._add_up(self._names(url), {})
 
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
-        return set().union(*self.unapplied_steps(1000))
+        return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}
 
     def unapplied_steps(self, size: int) -> Iterator[list[str]]:
-        """The same, `size` at once, some of them again and again; what comes or goes meanwhile may be there or not."""
-        parts = [
+        """The same, `size` at once, some of them again and again, some by the names of URLs that are being merged.
+
+        What comes or goes meanwhile may be there or not.
+        """
+        parts: list[Iterable[str]] = [
+            [merge.new for merge in self.merging.values()],
             *(table.urls for table in self._tables.values()),
             *self._committed.values(),
             *(item.increments.rows for item in self.waiting),
@@ -191,20 +244,31 @@ class Totals:
         self._epoch += 1
         for url in urls:
             self._cache.pop(url, None)
-        for follower in tuple(self.followers):
-            follower.forgotten(urls)
-
-    def merged(self, old: str, new: str) -> None:
-        """The store made `old` a part of `new`."""
-        for alias, target in self.aliases.items():
-            if target == old:
-                self.aliases[alias] = new
-        self.aliases[old] = new
-        self.forget([old, new])
+        self._tell_followers(urls)
 
     async def wait_moved(self) -> None:
         """Wait until the next table is applied, or ended without counts."""
         await self._moved.wait()
+
+    def _merged(self, tables: Iterable[int], applied: Applied | None) -> None:
+        for table in tables:
+            merge = self.merging.pop(table, None)
+            if merge is not None:
+                self.forget([merge.old, merge.new])
+                if applied is not None:
+                    self.liked_both[merge.old] = applied.liked_both
+
+    def _names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
+        """Under which names the store has the counts of what is asked for."""
+        url = self.aliases(asked)
+        if not self.merging and not also:
+            return (url,)
+        merging = [merge.old for merge in self.merging.values() if merge.new == url]
+        return list(dict.fromkeys([url, *merging, *also.get(asked, ())]))
+
+    def _tell_followers(self, urls: Collection[str]) -> None:
+        for follower in tuple(self.followers):
+            follower.forgotten(urls)
 
     def _tell(self) -> None:
         self._moved.set()
@@ -220,20 +284,25 @@ class Totals:
         rows = self._committed.pop(table, None)
         if rows:
             _subtract(self._pending, rows)
-            for follower in tuple(self.followers):
-                follower.forgotten(rows)
+            self._tell_followers(rows)
 
-    async def _bases(self, urls: set[str], *, use_cache: bool, keep: bool) -> Rows | None:
-        """The store's counts of `urls` as of `applied`, in the step in which this returns.
+    async def _bases(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
+        """The store's counts under all the names that are `asked`, as of `applied`, in the step in which this returns.
 
         None if tables or URLs moved meanwhile, so that they have to be asked for again. What others let the
         cache forget meanwhile does no harm: an answer goes to who asked for it, whatever becomes of the cache.
         """
         cache = self._cache
-        bases = {url: cache[url] for url in urls if url in cache} if use_cache else {}
-        for url in bases:
-            cache.move_to_end(url)
-        unknown = urls.difference(bases)
+        bases: Rows = {}
+        unknown: set[str] = set()
+        for names in asked:
+            # All names of a URL are read together: what one of them has may just be moving to another.
+            if use_cache and all(map(cache.__contains__, names)):
+                bases |= {name: cache[name] for name in names}
+            else:
+                unknown.update(names)
+        for name in bases:
+            cache.move_to_end(name)
         if unknown:
             epoch, before = self._epoch, self.applied
             applied, rows = await self._store.read(sorted(unknown))
@@ -243,7 +312,10 @@ class Totals:
                 return None
             read = {url: rows.get(url) or {} for url in unknown}
             if applied != self.applied:
-                self._take_off(read, applied)
+                if not self._take_off(read, applied):
+                    self.store_ahead.set()
+                    await self._moved.wait()
+                    return None
             elif keep:
                 self._keep(read)
             bases |= read
@@ -256,26 +328,32 @@ class Totals:
         while len(self._cache) > self._cache_max:
             self._cache.popitem(last=False)
 
-    def _take_off(self, bases: Rows, applied: int) -> None:
+    def _take_off(self, bases: Rows, applied: int) -> bool:
         """Make bases as of table `applied` such as of `self.applied`: the store is ahead if its word was lost.
 
-        How long the drainer takes to ask it again is nothing that a reader has to wait for.
+        How long the drainer takes to ask it again is nothing that a reader has to wait for. False where it can't be
+        told what the store made of actors and merges.
         """
-        for item in self.waiting:
-            if item.increments.last > applied:
-                break
-            for url in bases.keys() & item.increments.rows.keys():
-                add(bases[url], {name: -n for name, n in item.increments.rows[url].items()})
+        ahead = [item.increments for item in self.waiting if item.increments.last <= applied]
+        if any(increments.actors or increments.merge is not None for increments in ahead):
+            return False
+        for increments in ahead:
+            for url in bases.keys() & increments.rows.keys():
+                add(bases[url], {name: -n for name, n in increments.rows[url].items()})
+        return True
 
-    def _add_up(self, url: str, base: Counts) -> Counts:
-        counts = base.copy()
-        pending = self._pending.get(url)
-        if pending is not None:
-            add(counts, pending)
-        for table in self._tables.values():
-            open_counts = table.counts(url)
-            if open_counts is not None:
-                add(counts, open_counts)
+    def _add_up(self, names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:
+        counts: Counts = {}
+        for name in names:
+            base, pending = bases.get(name), self._pending.get(name)
+            if base:
+                add(counts, base)
+            if pending:
+                add(counts, pending)
+            for table in self._tables.values():
+                open_counts = table.counts(name)
+                if open_counts:
+                    add(counts, open_counts)
         return counts
 
 

@@ -35,13 +35,11 @@ class UrlRules:
     """Which canonical URLs count as one.
 
     With `unify_schemes`, http and https on their default ports are one, counted as https. Query parameters
-    whose names are in `drop_parameters`, where `utm_*` means all that begin so, do not count. What is in
-    `aliases` (canonical → canonical) was merged into another URL.
+    whose names are in `drop_parameters`, where `utm_*` means all that begin so, do not count.
     """
 
     unify_schemes: bool = False
     drop_parameters: tuple[str, ...] = ()
-    aliases: dict[str, str] = attrs.field(factory=dict)
     _names: frozenset[str] = attrs.field(init=False)
     _prefixes: tuple[str, ...] = attrs.field(init=False)
     _is_plain: Callable[[str], object] = attrs.field(init=False)
@@ -64,25 +62,17 @@ class UrlRules:
             href = "https" + href[4:]
         if len(href) > URL_BYTES_MAX:
             raise ValueError(f"expected {EXPECTED}")
-        return self.aliases.get(href, href) if self.aliases else href
+        return href
 
     def all(self, urls: Sequence[str]) -> list[str]:
         """What each of `urls` counts as. Raises ValueError if one is not what is EXPECTED."""
         is_plain = self._is_plain if max(map(len, urls), default=0) <= URL_BYTES_MAX else _never
-        hrefs = [url if is_plain(url) else self(url) for url in urls]
-        return [self.aliases.get(href, href) for href in hrefs] if self.aliases else hrefs
+        return [url if is_plain(url) else self(url) for url in urls]
 
     @property
     def text(self) -> str:
         """The rules in words: the same words, the same URLs."""
         return f"schemes {'one' if self.unify_schemes else 'two'}, without {' '.join(sorted(self.drop_parameters))}"
-
-    def add_alias(self, old: str, new: str) -> None:
-        """From now on `old` counts as `new`, and so does all that counted as `old` before."""
-        for alias, target in self.aliases.items():
-            if target == old:
-                self.aliases[alias] = new
-        self.aliases[old] = new
 
     def _drop(self, parsed: Any) -> None:
         pairs = parsed.search[1:].split("&")

@@ -8,8 +8,8 @@ import trio
 
 from likd.batchfile import Batch
 from likd.counter import Counter
-from likd.events import Counts, Rows
-from likd.store import Increments, StoreError
+from likd.events import Counts, Fold, Rows
+from likd.store import Applied, Folding, Increments, StoreError
 from likd.table import Table
 from likd.top import value
 from tests.rows import add_rows
@@ -33,14 +33,15 @@ class FakeStore:
     async def open(self, names: Sequence[str]) -> int:
         return self.applied
 
-    async def apply(self, increments: Increments) -> None:
+    async def apply(self, increments: Increments) -> Applied | None:
         self.commit(increments)
+        return Applied()
 
     def commit(self, increments: Increments) -> None:
         assert increments.first > self.applied
         self.applied = increments.last
         add_rows(self.rows, increments.rows)
-        for key, likes in increments.actors.items():
+        for key, (likes, _) in increments.actors.items():
             (self.liking.add if likes else self.liking.discard)(key)
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
@@ -70,6 +71,18 @@ class FakeStore:
     async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         await self._gate()
         return sorted((url, counts.copy()) for url, counts in self.rows.items() if url > after)[:limit]
+
+    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+        raise NotImplementedError
+
+    async def folding(self) -> Folding:
+        raise NotImplementedError
+
+    async def load(self, name: str, rows: Rows) -> bool:
+        raise NotImplementedError
+
+    async def aliases(self) -> dict[str, str]:
+        return {}
 
     async def aclose(self) -> None: ...
 

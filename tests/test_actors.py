@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from likd import batchfile
-from likd.actors import ActorKeys, Actors, Likings
+from likd.actors import ActorKeys, Actors
+from likd.aliases import Aliases
 from likd.batchfile import Batch
 from likd.config import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.events import LIKE, UNLIKE, Accepted, Act, Events, Outcome, Submission
+from likd.events import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.handlers import Handlers, Impressions, Likes
 from likd.ingest import Ingest, IngestError
 from likd.steps import finish
@@ -94,7 +95,7 @@ async def test_the_second_like_changes_nothing_and_only_a_like_is_taken_back() -
     changes: Likings = {}
     actors.decide(acts, events, changes)
     assert events == {"like": {URL: 2}, "unlike": {URL: 1}}
-    assert changes == {act("a").key: False, act("b").key: True}
+    assert changes == {act("a").key: Liking(False, 0), act("b").key: Liking(True, 1)}
     assert actors.unchanged == 3
 
 
@@ -108,8 +109,8 @@ async def test_what_the_store_says_is_asked_again_if_tables_were_applied_meanwhi
         store.gates[0].set()
         await wait_all_tasks_blocked()
         # It has looked, and before it says what it saw, a like of the same actor comes and goes through.
-        liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: True})
-        actors.change(1, {act("a").key: True})
+        liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: Liking(True, 1)})
+        actors.change(1, {act("a").key: Liking(True, 1)})
         store.commit(liked)
         actors.applied(liked)
         store.slow = False
@@ -123,7 +124,7 @@ async def test_nobody_waits_for_the_drainer_to_hear_what_the_store_has_already()
     store = FakeStore()
     actors = Actors(store, applied=0, cached_max=10)
     one = submission(act("a"), act("b"))
-    liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: True})
+    liked = Increments(1, 1, 0, {URL: {"likes": 1}}, {act("a").key: Liking(True, 1)})
     actors.change(1, liked.actors)
     store.commit(liked)
     with trio.fail_after(1):
@@ -155,8 +156,8 @@ async def test_what_is_held_stays_in_memory_and_the_rest_is_bounded() -> None:
 async def test_refused_changes_are_taken_back() -> None:
     actors = Actors(FakeStore(), applied=0, cached_max=10)
     await actors.load(submission(act("a")))
-    first = actors.change(1, {act("a").key: True})
-    second = actors.change(2, {act("a").key: False})
+    first = actors.change(1, {act("a").key: Liking(True, 1)})
+    second = actors.change(2, {act("a").key: Liking(False, -1)})
     actors.undo(second)
     events: Events = {}
     actors.decide([act("a")], events, {})
@@ -166,7 +167,10 @@ async def test_refused_changes_are_taken_back() -> None:
     assert events == {"like": {URL: 1}}
 
 
-@given(st.dictionaries(st.binary(min_size=20, max_size=20), st.booleans(), max_size=5))
+likings = st.builds(Liking, st.booleans(), st.none() | st.integers(-5, 5))
+
+
+@given(st.dictionaries(st.binary(min_size=20, max_size=20), likings, max_size=5))
 def test_a_batch_file_keeps_actors(actors: Likings) -> None:
     batch = Batch(3, 1.0, 2.0, ("likes",), {URL: {"likes": 1}}, actors)
     assert batchfile.decode(batchfile.encode(batch)) == batch
@@ -179,8 +183,9 @@ async def engine(path: Path) -> AsyncIterator[Engine]:
         open_engine(
             config,
             disk=RealDisk(path),
-            store=SqliteStore(path / "likd.db", "here"),
+            store=SqliteStore(path / "likd.db", "here", url_key=KEYS.of_url),
             handlers=Handlers({"likes": Likes(), "impressions": Impressions()}),
+            actor_keys=KEYS,
         ) as engine,
         trio.open_nursery() as nursery,
     ):
@@ -228,3 +233,45 @@ async def test_many_actors_of_one_url_over_many_tables_are_each_counted_once(tmp
         assert running.actors.unchanged == 335
         await running.drain()
         assert running.batcher.mismatches == 0
+
+
+async def test_what_becomes_of_actors_is_in_the_batch_of_the_last_events_of_their_url(tmp_path: Path) -> None:
+    urls = [f"https://example.com/{n}" for n in range(7)]
+    async with engine(tmp_path) as running:
+        running.drainer._store.apply = no_apply  # type: ignore[method-assign]
+        await send(running, *(act("a", url=url) for url in urls), *(act("a", UNLIKE, url) for url in urls[:2]))
+        await send(running, *(act("b", url=url) for url in urls))
+        names = [name for name in await RealDisk(tmp_path).names() if batchfile.NAME.fullmatch(name)]
+    batches = [batchfile.decode((tmp_path / name).read_bytes()) for name in names]
+    assert len(batches) >= 3
+    for batch in batches:
+        prefixes = {KEYS.of_url(url) for url in batch.rows}
+        assert all(key[:8] in prefixes for key in batch.actors)
+    assert sum(len(batch.actors) for batch in batches) >= 7
+
+
+async def no_apply(increments: Increments) -> None:
+    raise StoreError("away")
+
+
+async def test_after_a_merge_nothing_is_known_any_more_that_is_not_held() -> None:
+    store = FakeStore()
+    actors = Actors(store, applied=0, cached_max=10, aliases=Aliases(KEYS.of_url))
+    old, new = URL + "old", URL
+    held, passing = submission(act("held", url=old)), submission(act("passing", url=new))
+    await actors.load(passing)
+    actors.release(passing)
+    store.liking = {KEYS("passing", old), KEYS("held", old)}
+    fold = Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
+    actors.begin_merge(fold)
+    await actors.load(held)
+    actors.place_merge(1)
+    store.applied = 1
+    store.liking = {KEYS("passing", new), KEYS("held", new)}
+    actors.applied(Increments(1, 1, 0, {}, merge=fold))
+
+    assert not actors.hold(passing)
+    await actors.load(passing)
+    events: Events = {}
+    actors.decide([act("passing", UNLIKE), act("held", UNLIKE)], events, {})
+    assert events == {"unlike": {new: 2}}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from likd import batchfile
 from likd.batchfile import Batch, DamagedBatch
+from likd.events import Fold, Liking
 
 NAMES = ("likes", "unlikes", "impressions")
 urls = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=40).map(
@@ -21,6 +24,12 @@ batches = st.builds(
     closed=st.integers(0, 1 << 40).map(lambda ms: ms / 1000),
     names=st.just(NAMES),
     rows=st.dictionaries(urls, counts, max_size=8),
+    actors=st.dictionaries(
+        st.binary(min_size=20, max_size=20),
+        st.builds(Liking, st.booleans(), st.none() | st.integers(-5, 5)),
+        max_size=3,
+    ),
+    merge=st.none() | st.builds(Fold, urls, urls, st.binary(max_size=8), st.binary(max_size=8)),
 )
 
 
@@ -35,6 +44,27 @@ def test_a_batch_file_reads_as_documented() -> None:
         "0\t0\t7\thttps://b.example/",
     ]
     assert lines[3].startswith("end sums=3,0,7 sha256=")
+
+
+def test_actors_and_a_merge_stand_behind_the_urls() -> None:
+    likings = {b"\x0a" * 20: Liking(True, 1), b"\x0b" * 20: Liking(False, 0)}
+    batch = Batch(17, 1.25, 6.0, NAMES, {}, likings, Fold("https://a.example/", "https://b.example/", b"a", b"b"))
+
+    lines = batchfile.encode(batch).decode().splitlines()
+
+    assert lines[0].endswith(" counts=likes,unlikes,impressions actors=2 merges=1")
+    assert lines[1:-1] == [
+        f"+{'0a' * 20} 1",
+        f"-{'0b' * 20} 0",
+        "61\t62\thttps://a.example/\thttps://b.example/",
+    ]
+
+
+def test_actors_of_earlier_versions_are_read() -> None:
+    body = f"likd-batch 1 table=1 opened=0.000 closed=0.000 urls=0 counts=likes actors=1\n+{'0a' * 20}\n".encode()
+    data = body + f"end sums=0 sha256={hashlib.sha256(body).hexdigest()}\n".encode()
+
+    assert batchfile.decode(data).actors == {b"\x0a" * 20: Liking(True, None)}
 
 
 @given(batches)

@@ -102,7 +102,7 @@ async def test_a_page_costs_its_own_size_however_much_waits(monkeypatch: pytest.
 async def test_a_merged_url_is_exported_under_its_new_name_alone() -> None:
     store = FakeStore({"http://new/": {"likes": 2}})
     totals = Totals(store, applied=0, cache_urls_max=100)
-    totals.merged("http://old/", "http://new/")
+    totals.aliases.add("http://old/", "http://new/")
     totals.batched(batch(1, {"http://old/": {"likes": 1}}))
     exported = [line async for some in exporter(store, totals).export() for line in lines(some)]
     assert [url for url, _ in exported] == ["http://new/"]

@@ -12,6 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likd.events import Fold
 from likd.store import UNIT_SECONDS, Increments, Unit
 from likd.store.history import Retention
 from likd.store.sqlite import SqliteStore
@@ -174,7 +175,7 @@ async def test_a_url_that_was_never_seen_has_no_history(store: SqliteStore) -> N
 async def test_merged_urls_have_one_history(store: SqliteStore) -> None:
     await store.apply(Increments(1, 1, MINUTE, {A: {"likes": 1}, B: {"likes": 2}}))
     await store.apply(Increments(2, 2, MINUTE + 1440, {A: {"likes": 4}, B: {"likes": 8}}))
-    await store.merge(A, B, b"a", b"b")
+    await store.apply(Increments(3, 3, MINUTE + 1440, {}, merge=Fold(A, B, b"a", b"b")))
     assert await history(store, "day", B) == {DAY: 3, DAY + 1: 12}
     assert await history(store, "day", A) == {}
 

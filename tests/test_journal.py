@@ -6,6 +6,7 @@ import errno
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from likd import framing, journal
 from likd.disk import AppendFile, RealDisk
+from likd.events import Fold, Liking
 from likd.framing import SECTOR_BYTES
 from likd.journal import Entry, Header, Journal, JournalError, SegmentDamage
 from tests.damage import strokes
@@ -322,3 +324,19 @@ def test_its_name_is_its_table() -> None:
     assert journal.name(17) == "journal_000000000017"
     assert journal.table_of(journal.name(17)) == 17
     assert journal.table_of("tab_000000000017") is None
+
+
+def test_actors_of_earlier_versions_are_read() -> None:
+    old = msgspec.msgpack.encode(["events", 1, 0, 1, [], {"like": {"http://a/": 1}}, {b"key": True, b"other": False}])
+    ((_, entry),) = journal.read(framing.frame(old))
+    assert isinstance(entry, Entry)
+    assert entry.likings == {b"key": Liking(True, None), b"other": Liking(False, None)}
+    assert entry.merge is None
+
+
+def test_actors_and_a_merge_are_read_as_they_were_written() -> None:
+    likings, merge = {b"key": Liking(True, 1)}, Fold("http://a/", "http://b/", b"a", b"b")
+    written = Entry(1, 0, 1, [], {}, likings, merge)
+    ((_, entry),) = journal.read(framing.frame(msgspec.msgpack.encode(written)))
+    assert isinstance(entry, Entry)
+    assert (entry.likings, entry.merge) == (likings, merge)

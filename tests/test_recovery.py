@@ -10,7 +10,7 @@ import trio
 
 from likd import aside, batchfile, framing, journal
 from likd.disk import DryRunDisk, RealDisk
-from likd.events import IdempotencyKey, Submission
+from likd.events import Fold, IdempotencyKey, Liking, Submission
 from likd.handlers import Aside, Handlers, Likes
 from likd.journal import Entry, Journal
 from likd.keys import KeyLog, KeyWindow
@@ -133,6 +133,20 @@ async def test_a_batch_file_under_a_wrong_name_is_damaged(disk: RealDisk) -> Non
     await disk.rename(batchfile.name(5), batchfile.name(6))
     assert (await recover(disk, applied=4)).batches == []
     assert damaged(disk) == [batchfile.name(6)]
+
+
+async def test_a_merge_and_what_actors_like_are_found_again(disk: RealDisk) -> None:
+    merge = Fold(A, B, b"a", b"b")
+    first = Entry(1, 0, 1, [], {"like": {A: 1}}, {b"key": Liking(True, 1)})
+    second = Entry(2, 0, 1, [], {"unlike": {A: 1}}, {b"key": Liking(False, -1)}, merge)
+    await write_segment(disk, 5, first, second)
+    await write_segment(disk, 6, Entry(3, 0, 1, [], {}, {}, merge))
+    for _ in range(2):
+        found = (await recover(disk, applied=4)).batches
+        assert [(batch.table, batch.actors, batch.merge) for batch in found] == [
+            (5, {b"key": Liking(False, 0)}, merge),
+            (6, {}, merge),
+        ]
 
 
 async def test_a_group_over_two_segments_counts_whole(disk: RealDisk) -> None:

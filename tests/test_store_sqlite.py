@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd.events import Rows
-from likd.store import Increments, StoreError, likings
+from likd.actors import ActorKeys
+from likd.events import Liking, Rows
+from likd.store import Applied, Increments, StoreError, likings
 from likd.store import sqlite as sqlite_module
 from likd.store.sqlite import SqliteStore, read_applied
 
@@ -301,3 +302,67 @@ async def test_a_reader_does_not_wait_longer_than_it_wants_and_the_next_finds_al
     go_on.set()
     assert await store.read([A]) == (1, {A: {"likes": 2}})
     assert let_go == [True, True]
+
+
+KEYS = ActorKeys(b"secret")
+
+
+@pytest.mark.parametrize("liked", [True, False])
+@pytest.mark.parametrize("likes", [True, False])
+@pytest.mark.parametrize("net", [-2, -1, 0, 1, 2])
+async def test_likes_less_unlikes_are_the_actors_who_like_whatever_was_thought_of_them(
+    path: Path, liked: bool, likes: bool, net: int
+) -> None:
+    store = SqliteStore(path, "here", url_key=KEYS.of_url, wall_clock=lambda: 0.0)
+    await store.open(NAMES)
+    key = KEYS("a", A)
+    if liked:
+        await store.apply(Increments(1, 1, 0, {A: {"likes": 1}}, {key: Liking(True, 1)}))
+    rows: Rows = {A: {"likes": 2 + net, "unlikes": 2}, B: {"likes": 1}}
+    given = {url: counts.copy() for url, counts in rows.items()}
+
+    applied = await store.apply(Increments(2, 2, 0, rows, {key: Liking(likes, net)}))
+
+    assert applied is not None
+    counts = (await store.read([A]))[1][A]
+    assert counts["likes"] - counts["unlikes"] == likes == len((await store.read_actors([key]))[1])
+    off = likes - liked - net
+    assert applied.corrections == ({A: {"likes" if off > 0 else "unlikes": abs(off)}} if off else {})
+    assert rows == given
+    history = await store.history(A, "day", 0, 86_400)
+    assert [sum(counts.get(name, 0) for _, counts in history) for name in ("likes", "unlikes")] == [
+        counts["likes"],
+        counts["unlikes"],
+    ]
+    assert await store.apply(Increments(2, 2, 0, rows, {key: Liking(likes, net)})) is None
+    await store.aclose()
+
+
+async def test_what_files_of_earlier_versions_say_of_actors_is_taken_to_be_right(path: Path) -> None:
+    store = SqliteStore(path, "here", url_key=KEYS.of_url)
+    await store.open(NAMES)
+    rows: Rows = {A: {"likes": 1, "unlikes": 1}}
+    assert await store.apply(Increments(1, 1, 0, rows, {KEYS("a", A): Liking(False, None)})) == Applied()
+    await store.aclose()
+
+
+async def test_many_aliases_and_actors_do_not_multiply_in_an_apply(path: Path) -> None:
+    store = SqliteStore(path, "here", url_key=KEYS.of_url)
+    await store.open(NAMES)
+    with closing(sqlite3.connect(path)) as connection:
+        names = [(f"http://old/{n}", f"http://new/{n}") for n in range(10_000)]
+        aliases = [(old, new, KEYS.of_url(old), KEYS.of_url(new)) for old, new in names]
+        connection.executemany("INSERT INTO aliases VALUES (?, ?, ?, ?)", aliases)
+        connection.commit()
+        for query in (
+            "SELECT old, new FROM json_each(?) CROSS JOIN aliases ON old = value",
+            "SELECT old_key, new_key FROM aliases WHERE old_key IN (?)",
+        ):
+            plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("[]",)))
+            assert "SEARCH aliases" in plan
+            assert "SCAN aliases" not in plan
+    likings = {KEYS(f"{n}", "http://old/7"): Liking(True, 1) for n in range(8000)}
+    await store.apply(Increments(1, 1, 0, {"http://old/7": {"likes": 8000}}, likings))
+    assert (await store.read(["http://old/7", "http://new/7"]))[1] == {"http://new/7": {"likes": 8000}}
+    assert len((await store.read_actors([KEYS(f"{n}", "http://new/7") for n in range(8000)]))[1]) == 8000
+    await store.aclose()

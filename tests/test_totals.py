@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -9,9 +10,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
 from likd.batchfile import Batch
-from likd.events import Counts, Rows, add_columns
+from likd.events import Counts, Fold, Liking, Rows, add_columns
 from likd.handlers import Handlers
-from likd.store import READ_SECONDS_MAX, StoreError
+from likd.store import READ_SECONDS_MAX, Applied, StoreError
 from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
@@ -265,3 +266,48 @@ def test_counts_of_nothing_do_not_get_into_the_way() -> None:
     assert totals.increments(B) == {"clicks": 1}
     totals.applied_first()
     assert totals.unapplied_urls() == set()
+
+
+def merge_of(old: str, new: str) -> Fold:
+    return Fold(old, new, b"", b"")
+
+
+async def test_a_merge_makes_one_total_of_two_from_its_place_on_until_and_after_the_store_has_done_it() -> None:
+    store = FakeStore({A: {"likes": 1}, B: {"likes": 10}})
+    totals = Totals(store, applied=0, cache_urls_max=2)
+    table = Table(1, 0.0)
+    totals.opened(table)
+    post(table, A, 100)
+    await totals.counts([A, B])
+    totals.placed(1, merge_of(A, B))
+    assert totals.counts_nowait(A) == totals.counts_nowait(B) == {"likes": 111}
+    assert await totals.counts([A, B, C]) == {A: {"likes": 111}, B: {"likes": 111}, C: {}}
+    assert totals.unapplied_urls() == {B}
+    assert totals.increments(B) == {"likes": 100}
+    assert (totals.settled_name(A), totals.aliases(A)) == (A, B)
+    totals.batched(attrs.evolve(batch_of(table), merge=merge_of(A, B)))
+    store.commit(totals.waiting[0].increments)
+    store.rows[B] = {"likes": 111}
+    del store.rows[A]
+    totals.applied_first(Applied(liked_both=3))
+    assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 111}}
+    assert (totals.merging, totals.liked_both) == ({}, {A: 3})
+
+
+def test_what_comes_after_a_merge_is_not_applied_with_what_comes_before() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10)
+    totals.batched(batch(1, {A: 1}))
+    totals.batched(attrs.evolve(batch(2, {A: 1}), merge=merge_of(A, B)))
+    totals.batched(batch(3, {B: 1}))
+    assert [(w.tables, w.increments.merge) for w in totals.waiting] == [([1, 2], merge_of(A, B)), ([3], None)]
+
+
+async def test_what_the_store_corrected_is_part_of_the_totals_and_asked_for_again_if_it_is_not_known() -> None:
+    store = FakeStore()
+    totals = Totals(store, applied=0, cache_urls_max=10)
+    await totals.counts([A])
+    for table, applied in ((1, Applied({A: {"unlikes": 1}})), (2, Applied()), (3, None)):
+        totals.batched(attrs.evolve(batch(table, {A: 1}, closed=60.0 * table), actors={b"a": Liking(True, 1)}))
+        store.commit(totals.waiting[0].increments)
+        totals.applied_first(applied)
+        assert totals.counts_nowait(A) == ({"likes": table, "unlikes": 1} if applied is not None else None)

@@ -97,7 +97,6 @@ RULES = (
     UrlRules(),
     UrlRules(True),
     UrlRules(False, ("utm_*",)),
-    UrlRules(aliases={"https://example.com/": "https://x/"}),
 )
 
 

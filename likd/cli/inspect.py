@@ -86,6 +86,8 @@ def _show_batch(path: Path, batch: Batch, rows: int) -> None:
     hottest = sorted(batch.rows.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     for url, counts in hottest[:rows]:
         click.echo(f"  {_sums(counts)}  {printable(url)}")
+    if batch.merge is not None:
+        click.echo(f"  then {printable(batch.merge.old)} is merged into {printable(batch.merge.new)}")
 
 
 def _inspect_journal(path: Path, data: bytes, rows: int) -> int:

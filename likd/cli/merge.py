@@ -28,4 +28,7 @@ def merge(old: str, new: str, url: str, token: str | None) -> None:
         row = trio.run(post, Daemon(url, token), "/v1/merge", body, {"Content-Type": "application/json"})
     except ClientError as error:
         raise click.ClickException(str(error)) from None
+    if row["pending"]:
+        click.echo(f"{row['merged']} counts for {row['url']} from now on; the store is away, and will follow")
+        return
     click.echo(f"{row['merged']} is part of {row['url']} now: {row['likes']:,} likes, {row['unlikes']:,} unlikes")

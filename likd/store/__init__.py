@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 import trio
 
-from likd.events import Counts, Rows
+from likd.events import Counts, Fold, Likings, Rows
 
 
 class StoreError(Exception):
@@ -51,14 +51,15 @@ class Increments:
     """What the tables `first` to `last` add to the totals: one transaction, one row a URL.
 
     All their events were taken in one minute, `minute` (minutes since 1970), so that a store can keep a history.
-    `actors` says of actors, by their keys, whether they like what they liked or unliked since.
+    `actors` says what became of actors who liked or unliked. `merge` is done after all of it.
     """
 
     first: int
     last: int
     minute: int
     rows: Rows = attrs.field(repr=False)
-    actors: dict[bytes, bool] = attrs.field(factory=dict, repr=False)
+    actors: Likings = attrs.field(factory=dict, repr=False)
+    merge: Fold | None = None
 
     @property
     def size(self) -> int:
@@ -76,20 +77,22 @@ UNIT_SECONDS: Mapping[Unit, int] = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
 @attrs.frozen
-class Merged:
-    """What became of two URLs that were merged: the counts now, and how many actors had liked both."""
+class Applied:
+    """What a store made of increments: what it added to their rows by itself, and how many actors had liked both
+    of the URLs that were merged, each of whom likes once from now on."""
 
-    counts: Counts
-    liked_both: int
+    corrections: Rows = attrs.field(factory=dict)
+    liked_both: int = 0
 
 
-class Fold(NamedTuple):
-    """A URL that becomes part of another, and how the keys of the actors of each begin."""
+@attrs.frozen
+class Folding:
+    """How far the store is with its URLs: made by `rules` ("" if that is not known), and if others hold by now, on the
+    way `to` these, done up to and with the URL `after`."""
 
-    old: str
-    new: str
-    old_key: bytes
-    new_key: bytes
+    rules: str
+    to: str | None = None
+    after: str = ""
 
 
 class Store(Protocol):
@@ -104,11 +107,15 @@ class Store(Protocol):
         """
         ...
 
-    async def apply(self, increments: Increments) -> None:
+    async def apply(self, increments: Increments) -> Applied | None:
         """Add `increments` and move the applied mark to their last table, in one durable transaction.
 
-        Does nothing if the mark is there already, so that an apply whose outcome was lost can be repeated.
-        Raises StoreError, CountTooLarge for a count that it can't hold.
+        Likes less unlikes grow by what really became of the actors: where their likings' `net` is something else,
+        as many likes or unlikes are added as make up for it. A merge folds counts, history and actors of the old
+        URL into the new one and notes the alias; whoever liked both likes once, which counts as an unlike.
+
+        Does nothing and returns None if the mark is there already, so that an apply whose outcome was lost can be
+        repeated. Raises StoreError, CountTooLarge for a count that it can't hold.
         """
         ...
 
@@ -142,29 +149,22 @@ class Store(Protocol):
         """The URLs that were merged into others. Raises StoreError."""
         ...
 
-    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
-        """Fold counts, history and actors of `old` into `new` and note the alias, in one durable transaction.
+    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+        """Fold as a merge does, without aliases, and note `folding`, in one durable transaction.
 
-        The actors' keys begin with `old_key` and `new_key`. Whoever liked both likes once from now on: that
-        counts as an unlike. Raises StoreError.
+        An actor who unliked the new URL since the first `folding` with a `to` does not like it for having liked the
+        old one. Raises StoreError.
         """
         ...
 
-    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
-        """Fold as `merge` does, without aliases, in one durable transaction; note `rules` as those that hold now.
-
-        Raises StoreError.
-        """
-        ...
-
-    async def rules(self) -> str:
-        """The rules by which the URLs in the store were made, "" if none were noted. Raises StoreError."""
+    async def folding(self) -> Folding:
+        """By which rules the URLs in the store were made. Raises StoreError."""
         ...
 
     async def load(self, name: str, rows: Rows) -> bool:
         """Add `rows` in one durable transaction, once for each `name`: whether this was the time.
 
-        Raises StoreError, TotalTooLarge.
+        Rows of URLs that were merged count for the new ones. Raises StoreError, TotalTooLarge.
         """
         ...
 

@@ -28,6 +28,14 @@ CREATE TABLE IF NOT EXISTS days (url INTEGER, day INTEGER, PRIMARY KEY (url, day
 CREATE TABLE IF NOT EXISTS history (hour INTEGER NOT NULL);
 """
 
+_SPANS = """
+WITH RECURSIVE spans (at) AS (
+    SELECT min({span}) FROM {table}
+    UNION ALL SELECT (SELECT min({span}) FROM {table} WHERE {span} > at) FROM spans WHERE at IS NOT NULL
+) SELECT at FROM spans WHERE at IS NOT NULL
+"""
+"""Each span there is, at the cost of one look into the index: DISTINCT would read every row."""
+
 TABLES = ("minutes", "hours", "days")
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
@@ -109,7 +117,7 @@ class History:
         """Fold the history of each first of `ids` into that of the second."""
         for table, span, unit in (("minutes", "hour", "minute"), ("hours", "day", "hour")):
             # A URL's rows are found by their span, so the spans there are have to be known.
-            for (at,) in connection.execute(f"SELECT DISTINCT {span} FROM {table}").fetchall():
+            for (at,) in connection.execute(_SPANS.format(span=span, table=table)).fetchall():
                 self._move(connection, table, f"{span}, url, {unit}", f"{span}, ?1, {unit}", f"{span} = {at} AND", ids)
         self._move(connection, "days", "url, day", "?1, day", "", ids)
 

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;"
+from likd.events import LIKES, UNLIKES, Liking, Rows, add
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unliked (key BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+"""`unliked` holds who unliked since URLs began to be folded by other rules: what they liked under an old name of the
+URL is folded later, and must not bring the like back."""
 READ_AT_ONCE = 500
 """What is asked for in one statement, well under SQLite's limit on variables."""
 
 T = TypeVar("T")
 
 
-def apply(connection: sqlite3.Connection, changes: Mapping[bytes, bool]) -> None:
-    """Note who likes from now on, and who does not."""
-    liking = [(key,) for key, likes in changes.items() if likes]
+def apply(connection: sqlite3.Connection, changes: Mapping[bytes, Liking], *, folding: bool) -> dict[bytes, int]:
+    """Note who likes from now on, and who does not: by how much likes less unlikes are off, by key, where they are."""
+    liked = read(connection, sorted(changes))
+    off = {
+        key: likes - (key in liked) - net
+        for key, (likes, net) in changes.items()
+        if net is not None and likes - (key in liked) != net
+    }
+    liking = [(key,) for key, (likes, _) in changes.items() if likes]
     connection.executemany("INSERT OR IGNORE INTO actors VALUES (?)", liking)
-    not_liking = [(key,) for key, likes in changes.items() if not likes]
+    not_liking = [(key,) for key, (likes, _) in changes.items() if not likes]
     connection.executemany("DELETE FROM actors WHERE key = ?", not_liking)
+    if folding:
+        connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", not_liking)
+        connection.executemany("DELETE FROM unliked WHERE key = ?", liking)
+    return off
+
+
+def corrections(off: Mapping[bytes, int], urls: Iterable[str], url_key: Callable[[str], bytes]) -> Rows:
+    """The likes and unlikes that make up for what is `off`, of those `urls` to whose actors the keys belong."""
+    if not off:
+        return {}
+    names = {url_key(url): url for url in urls}
+    length = len(next(iter(names), b""))
+    rows: Rows = {}
+    for key, n in off.items():
+        url = names.get(key[:length])
+        if url is not None:
+            add(rows.setdefault(url, {}), {LIKES: n} if n > 0 else {UNLIKES: -n})
+    return rows
 
 
 def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
@@ -30,13 +61,30 @@ def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
     return liking
 
 
-def merge(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
-    """Let the keys that begin with `old` begin with `new`; how many of these were there already."""
-    keys = connection.execute("SELECT key FROM actors WHERE key >= ? AND key < ?", (old, _after(old))).fetchall()
+def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> int:
+    """Let the keys that begin with `old` begin with `new`; of how many the like is lost: they were there already.
+
+    With `heed_unliked`, or their actors have unliked the new URL since.
+    """
+    _move(connection, "unliked", old, new)
+    if heed_unliked:
+        unliked = connection.execute("SELECT key FROM unliked WHERE key >= ? AND key < ?", (new, after(new))).fetchall()
+        gone = connection.executemany(
+            "DELETE FROM actors WHERE key = ?", [(old + key[len(new) :],) for (key,) in unliked]
+        )
+        lost = max(0, gone.rowcount)
+    else:
+        lost = 0
+    return lost + _move(connection, "actors", old, new)
+
+
+def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) -> int:
+    """Rename keys; how many were there already."""
+    keys = connection.execute(f"SELECT key FROM {table} WHERE key >= ? AND key < ?", (old, after(old))).fetchall()
     moved = connection.executemany(
-        "INSERT OR IGNORE INTO actors VALUES (?)", [(new + key[len(old) :],) for (key,) in keys]
+        f"INSERT OR IGNORE INTO {table} VALUES (?)", [(new + key[len(old) :],) for (key,) in keys]
     ).rowcount
-    connection.executemany("DELETE FROM actors WHERE key = ?", keys)
+    connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
     return len(keys) - max(0, moved)
 
 
@@ -46,7 +94,7 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[begin : begin + READ_AT_ONCE]
 
 
-def _after(prefix: bytes) -> bytes:
+def after(prefix: bytes) -> bytes:
     """The first key after all that begin with `prefix`."""
     number = int.from_bytes(prefix) + 1
     return number.to_bytes(len(prefix) + (number >> 8 * len(prefix)))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 
-from likd.events import UNLIKES, Counts, Rows, add
-from likd.store import Fold, Increments, Merged, StoreError, Unit, likings
+from likd.aliases import rename_likings
+from likd.events import UNLIKES, Counts, Fold, Rows, add, total
+from likd.store import Applied, Folding, Increments, StoreError, Unit, likings
 from likd.store.history import History, Retention
 from likd.store.leaders import Leaders
-from likd.store.staging import open_stage, stage
+from likd.store.staging import json_array, open_stage, stage
 from likd.store.sums import check_staged, growth, open_sums
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -29,7 +30,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS aliases (old TEXT PRIMARY KEY, new TEXT NOT NULL, old_key BLOB, new_key BLOB) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS alias_keys ON aliases (old_key, new_key);
 CREATE TABLE IF NOT EXISTS rules (rules TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS folding (rules TEXT NOT NULL, url TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -37,9 +40,10 @@ CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
 class SqliteStore:
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
-    `source` names the data directory whose tables are applied. Writes are durable when they return. One
-    connection writes, one transaction at a time; the other reads, one read at a time. The one that writes keeps
-    up to `cache_mib` MiB of the database in memory. `wall_clock` is the time by which old history is removed.
+    `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
+    begin. Writes are durable when they return. One connection writes, one transaction at a time; the other
+    reads, one read at a time. The one that writes keeps up to `cache_mib` MiB of the database in memory.
+    `wall_clock` is the time by which old history is removed.
     """
 
     kind = "sqlite"
@@ -52,8 +56,10 @@ class SqliteStore:
         *,
         cache_mib: int = CACHE_MIB,
         wall_clock: Callable[[], float] = time.time,
+        url_key: Callable[[str], bytes] | None = None,
     ) -> None:
         self._path = path
+        self._url_key = url_key
         self._history = History(retention or Retention())
         self._leaders = Leaders()
         self._source = source
@@ -73,11 +79,11 @@ class SqliteStore:
             self._abandoned = True
             raise
 
-    async def apply(self, increments: Increments) -> None:
+    async def apply(self, increments: Increments) -> Applied | None:
         now = int(self._wall_clock() // 60)
         if self._leaders.due:
             await self._in_thread(self._tend, limiter=self._writing)
-        await self._in_thread(self._apply, increments, now, limiter=self._writing)
+        return await self._in_thread(self._apply, increments, now, limiter=self._writing)
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         return await self._in_thread(self._read, urls, limiter=self._reading)
@@ -97,14 +103,11 @@ class SqliteStore:
     async def aliases(self) -> dict[str, str]:
         return await self._in_thread(self._aliases, limiter=self._writing)
 
-    async def merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
-        return await self._in_thread(self._merge, old, new, old_key, new_key, limiter=self._writing)
+    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+        await self._in_thread(self._fold_by_rules, folds, folding, limiter=self._writing)
 
-    async def fold(self, folds: Sequence[Fold], rules: str | None = None) -> None:
-        await self._in_thread(self._fold_all, folds, rules, limiter=self._writing)
-
-    async def rules(self) -> str:
-        return await self._in_thread(self._rules, limiter=self._writing)
+    async def folding(self) -> Folding:
+        return await self._in_thread(self._folding, limiter=self._writing)
 
     async def load(self, name: str, rows: Rows) -> bool:
         return await self._in_thread(self._load, name, rows, limiter=self._writing)
@@ -172,18 +175,23 @@ class SqliteStore:
             with self._transaction() as connection:
                 self._leaders.make(connection, name)
 
-    def _apply(self, increments: Increments, now: int) -> None:
+    def _apply(self, increments: Increments, now: int) -> Applied | None:
         with self._transaction() as connection:
             if self._applied(connection) >= increments.last:
-                return
-            rows, actors = self._follow_aliases(connection, increments)
-            self._add(connection, rows)
+                return None
+            rows = _renamed(increments.rows, self._aliases_of(connection, increments.rows))
+            actors = rename_likings(increments.actors, self._alias_keys_of(connection, increments.actors))
+            folding = connection.execute("SELECT 1 FROM folding").fetchone() is not None
+            off = likings.apply(connection, actors, folding=folding)
+            corrections = likings.corrections(off, rows, self._url_key) if self._url_key else {}
+            self._add(connection, _sum(rows, corrections))
             self._history.add(connection, increments.minute, now)
-            likings.apply(connection, actors)
+            both = self._merge(connection, increments.merge) if increments.merge is not None else 0
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
                 (self._source, increments.last),
             )
+        return Applied(corrections, both)
 
     def _add(self, connection: sqlite3.Connection, rows: Rows) -> None:
         stage(connection, self._names, rows)
@@ -194,50 +202,60 @@ class SqliteStore:
             f" ON CONFLICT (url) DO UPDATE SET {', '.join(map(growth, self._names))}"
         )
 
-    def _follow_aliases(self, connection: sqlite3.Connection, increments: Increments) -> tuple[Rows, dict[bytes, bool]]:
-        """The rows and actors of `increments`; what is left of URLs that were merged counts for their new ones."""
-        rows, actors = increments.rows, increments.actors
-        for old, new, old_key, new_key in connection.execute("SELECT old, new, old_key, new_key FROM aliases"):
-            if old in rows:
-                rows = dict(rows)
-                target = rows[new] = dict(rows.get(new, {}))
-                add(target, rows.pop(old))
-            if any(key.startswith(old_key) for key in actors):
-                actors = {
-                    new_key + key[len(old_key) :] if key.startswith(old_key) else key: likes
-                    for key, likes in actors.items()
-                }
-        return rows, actors
+    def _aliases_of(self, connection: sqlite3.Connection, urls: Iterable[str]) -> dict[str, str]:
+        """What those of `urls` count for that were merged: costs their number, not that of the aliases."""
+        if connection.execute("SELECT 1 FROM aliases").fetchone() is None:
+            return {}
+        query = "SELECT old, new FROM json_each(?) CROSS JOIN aliases ON old = value"
+        return dict(connection.execute(query, (json_array(urls),)))
+
+    def _alias_keys_of(self, connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The same for the beginnings of actors' keys."""
+        row = connection.execute("SELECT length(old_key) FROM aliases").fetchone()
+        found: dict[bytes, bytes] = {}
+        if row is not None:
+            for chunk in likings.chunks(sorted({key[: row[0]] for key in keys})):
+                query = f"SELECT old_key, new_key FROM aliases WHERE old_key IN (?{', ?' * (len(chunk) - 1)})"
+                found.update(connection.execute(query, chunk))
+        return found
 
     def _load(self, name: str, rows: Rows) -> bool:
         with self._transaction() as connection:
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
-                self._add(connection, rows)
+                self._add(connection, _renamed(rows, self._aliases_of(connection, rows)))
                 check_staged(connection, self._names)
         return fresh
 
-    def _merge(self, old: str, new: str, old_key: bytes, new_key: bytes) -> Merged:
-        with self._transaction() as connection:
-            both = self._fold(connection, [Fold(old, new, old_key, new_key)])
-            connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
-            connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
-            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (new,)))
-        return Merged(rows[new], both)
+    def _merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
+        """Fold, and note the alias; how many actors had liked both."""
+        both = self._fold(connection, [merge], heed_unliked=False)
+        old, new, old_key, new_key = merge
+        connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
+        connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
+        return both
 
-    def _fold_all(self, folds: Sequence[Fold], rules: str | None) -> None:
+    def _fold_by_rules(self, folds: Sequence[Fold], folding: Folding) -> None:
         with self._transaction() as connection:
-            self._fold(connection, folds)
-            if rules is not None:
-                connection.execute("DELETE FROM rules")
-                connection.execute("INSERT INTO rules VALUES (?)", (rules,))
+            # What was merged a moment ago is not there any more to be folded into.
+            query = "SELECT new, new_key FROM aliases WHERE old = ?"
+            merged = [(fold, connection.execute(query, (fold.new,)).fetchone()) for fold in folds]
+            targets = [fold._replace(new=row[0], new_key=row[1]) if row else fold for fold, row in merged]
+            self._fold(connection, [fold for fold in targets if fold.old != fold.new], heed_unliked=True)
+            connection.execute("DELETE FROM folding")
+            if folding.to is not None:
+                connection.execute("INSERT INTO folding VALUES (?, ?)", (folding.to, folding.after))
+                return
+            connection.execute("DELETE FROM unliked")
+            connection.execute("DELETE FROM rules")
+            connection.execute("INSERT INTO rules VALUES (?)", (folding.rules,))
 
-    def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold]) -> int:
-        """Make each old URL a part of its new one; how many actors had liked both."""
+    def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
+        """Make each old URL a part of its new one; how many likes of actors were one too many."""
         all_both = 0
         ids: list[tuple[int, int]] = []
         for old, new, old_key, new_key in folds:
-            both = likings.merge(connection, old_key, new_key)
+            both = likings.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
             rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
             self._add(connection, {new: rows.get(old, {})})
             if both:
@@ -289,9 +307,11 @@ class SqliteStore:
             query = f"{self._select} WHERE url > ? ORDER BY url LIMIT ?"
             return list(self._rows(connection.execute(query, (after, limit))).items())
 
-    def _rules(self) -> str:
-        row = _open_or_raise(self._writer).execute("SELECT rules FROM rules").fetchone()
-        return row[0] if row else ""
+    def _folding(self) -> Folding:
+        connection = _open_or_raise(self._writer)
+        row = connection.execute("SELECT rules FROM rules").fetchone()
+        to, after = connection.execute("SELECT rules, url FROM folding").fetchone() or (None, "")
+        return Folding(row[0] if row else "", to, after)
 
     def _aliases(self) -> dict[str, str]:
         return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
@@ -313,6 +333,21 @@ class SqliteStore:
     def _rows(self, cursor: Iterable[Any]) -> Rows:
         names = self._names
         return {url: {name: n for name, n in zip(names, counts, strict=True) if n} for url, *counts in cursor}
+
+
+def _renamed(rows: Rows, names: Mapping[str, str]) -> Rows:
+    """`rows` with the counts of some URLs under new `names`."""
+    if not names:
+        return rows
+    renamed: Rows = {}
+    for url, counts in rows.items():
+        add(renamed.setdefault(names.get(url, url), {}), counts)
+    return renamed
+
+
+def _sum(rows: Rows, more: Rows) -> Rows:
+    """Both together; neither is changed."""
+    return {**rows, **{url: total([rows.get(url, {}), counts]) for url, counts in more.items()}} if more else rows
 
 
 def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ import msgspec
 
 from likd.events import Rows, add
 from likd.keys import KEY
-from likd.merging import MergeError, Merger
+from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.steps import Steps, finish, finish_in_turns
 from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals
@@ -51,12 +51,23 @@ class Admin:
         old, new = (self._url(field, url) for field, url in (("old", asked.old), ("new", asked.new)))
         try:
             merged = await self.merger.merge(old, new)
+            if merged.pending:
+                return Answer(202, msgspec.json.encode({"url": merged.new, "merged": old, "pending": True}))
+            counts = (await self.totals.counts([merged.new]))[merged.new]
+        except MergeBusy as error:
+            raise Problem(409, str(error), headers={"Retry-After": "10"}) from None
         except MergeError as error:
             raise Problem(422, str(error), members={"field": "old"}) from None
+        except MergeRefused as error:
+            retry = {"Retry-After": str(error.outcome.retry_after)}
+            if error.outcome.certain:
+                raise Problem(503, str(error), headers=retry) from None
+            raise Problem(500, f"{error}; it may be merged after a crash", headers=retry) from None
         except StoreError as error:
             raise store_away(error) from None
-        row = self.operations.row(new, merged.counts)
-        return Answer(200, msgspec.json.encode({**row, "merged": old, "liked_both": merged.liked_both}))
+        row = self.operations.row(merged.new, counts)
+        row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
+        return Answer(200, msgspec.json.encode(row))
 
     async def load(self, body: bytes, key: str | None) -> Answer:
         """Add starting counts, once for each `key` for ever."""
@@ -70,7 +81,7 @@ class Admin:
             raise _too_large(error, self._line_of(body, error)) from None
         except StoreError as error:
             raise store_away(error) from None
-        self.totals.forget(rows)
+        self.totals.forget([*rows, *map(self.totals.aliases, rows)])
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes) -> Steps[Rows]:
@@ -86,7 +97,7 @@ class Admin:
                 raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
             fields = _decode(line, number)
             href = self._url("url", _text(fields.pop("url", None), number), number)
-            counts = rows.setdefault(self.totals.aliases.get(href, href), {})
+            counts = rows.setdefault(self.totals.aliases(href), {})
             for name, value in fields.items():
                 text = bytes(value).decode(errors="replace")
                 n = int(text) if text.isdecimal() and len(text) <= len(str(COUNT_MAX)) else COUNT_MAX + 1

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from likd import __version__
-from likd.actors import ActorKeys
 from likd.config import Config
 from likd.engine import Engine
 from likd.faults import Faults
-from likd.merging import Merger, follow_rules
 from likd.status import StatusBoard
-from likd.urls import UrlRules
 from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.addresses import Proxies
@@ -39,21 +34,14 @@ async def compose_web(
     engine: Engine,
     *,
     tokens: Tokens,
-    secret: bytes,
-    aliases: Mapping[str, str],
     watchdog: Watchdog,
     connections_max: int,
     faults: Faults | None,
 ) -> WebServer:
     """The web server of a daemon, listening, yet to be run. Raises BindError, ConfigError.
 
-    `secret` is what actors are hashed with, `aliases` are the URLs that were merged. With `faults` there is a
-    way to make the daemon fail.
+    With `faults` there is a way to make the daemon fail.
     """
-    reading = UrlRules(config.same_schemes, config.drop_parameters)
-    writing = UrlRules(config.same_schemes, config.drop_parameters)
-    keys = ActorKeys(secret)
-    await follow_rules(engine.store, reading, keys)
     refusals = Refusals()
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
@@ -65,17 +53,12 @@ async def compose_web(
         actors=engine.actors,
         top=engine.top,
         gate=gate,
-        reading=reading,
-        writing=writing,
-        actor_key=keys,
+        canonical=engine.rules,
+        actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,
         bodies_bytes_max=config.bodies_bytes_max,
         urls_max=config.counters_max,
     )
-    merger = Merger(
-        engine.intake, engine.totals, engine.actors, engine.store, keys, writing, forget=operations.forget_urls
-    )
-    merger.know(aliases)
     board = StatusBoard(engine, __version__)
     sessions = LiveSessions(
         hub=engine.hub,
@@ -90,7 +73,7 @@ async def compose_web(
         app,
         operations=operations,
         reads=Reads(operations, engine.totals, engine.store),
-        admin=Admin(operations, merger, engine.totals, engine.store, reading, engine.handlers.counts),
+        admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
         gate=gate,

@@ -18,8 +18,8 @@ from likd.ordered import ActorKey
 from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import StoreError
 from likd.top import NET, TopLists
-from likd.totals import Totals
-from likd.urls import EXPECTED, UrlRules
+from likd.totals import NO_OLD_NAMES, OldNames, Totals
+from likd.urls import EXPECTED, UrlRules, canonical
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problem import Problem
@@ -46,18 +46,17 @@ class Operations:
         actors: Actors,
         top: TopLists,
         gate: Gate,
-        reading: UrlRules,
-        writing: UrlRules,
+        canonical: UrlRules,
         actor_key: ActorKey,
         body_bytes_max: int,
         bodies_bytes_max: int,
         urls_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds, writing, actor_key)
+        self._ingest = Ingest(handlers.kinds, canonical, actor_key)
         self._actors = actors
         self._gate = gate
-        self.canonical = reading
+        self.canonical = canonical
         self._totals = totals
         self._top = top
         self.body_bytes_max = body_bytes_max
@@ -67,8 +66,6 @@ class Operations:
         self._names = handlers.counts
         self.recall = self._ingest.recall
         """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
-        self.forget_urls = self._ingest.forget
-        """The rules by which events are read have changed."""
 
     def read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Submission:
         """The events of a request body, yet to be offered."""
@@ -189,8 +186,10 @@ class Operations:
     def counts_nowait(self, urls: Sequence[str], caller: Caller) -> Answer | None:
         """The counts of `urls`, if that needs no look into the store."""
         found: list[dict[str, Any]] = []
-        for url in self.readable(urls, caller):
-            counts = self._totals.counts_nowait(url)
+        hrefs = self.readable(urls, caller)
+        also = self.old_names(urls, hrefs)
+        for url in hrefs:
+            counts = self._totals.counts_nowait(url, also)
             if counts is None:
                 return None
             found.append(self.row(url, counts))
@@ -200,7 +199,7 @@ class Operations:
         """The counts of `urls`, in their order, under the names they were asked by."""
         hrefs = self.readable(urls, caller)
         try:
-            totals = await self._totals.counts(list(dict.fromkeys(hrefs)))
+            totals = await self._totals.counts(list(dict.fromkeys(hrefs)), self.old_names(urls, hrefs))
         except StoreError as error:
             raise store_away(error) from None
         return Answer(200, msgspec.json.encode({"counts": [self.row(href, totals[href]) for href in hrefs]}))
@@ -256,6 +255,20 @@ class Operations:
                 raise Problem(422, f"url is {short(url)}", members=members) from None
         self._gate.check_urls(caller, hrefs)
         return hrefs
+
+    def old_names(self, urls: Sequence[str], hrefs: Sequence[str]) -> OldNames:
+        """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.
+
+        There may be more such names. But no name that was good before shows less than it did.
+        """
+        if not self._actors.folding:
+            return NO_OLD_NAMES
+        also: dict[str, list[str]] = {}
+        for url, href in zip(urls, hrefs, strict=True):
+            old = canonical(url)
+            if old != href:
+                also.setdefault(href, []).append(old)
+        return also
 
 
 def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:

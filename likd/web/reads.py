@@ -54,7 +54,7 @@ class Reads:
         (href,) = self.operations.readable([url], caller)
         try:
             with in_time():
-                found = dict(await self.store.history(self.totals.aliases.get(href, href), known, begin, end))
+                found = dict(await self.store.history(self.totals.settled_name(href), known, begin, end))
         except StoreError as error:
             raise store_away(error) from None
         rows = [{"time": at, **self._row(found.get(at, {}))} for at in range(begin, end, seconds)]
@@ -70,7 +70,7 @@ class Reads:
             raise _wrong("label", label, "no control characters")
         (href,) = self.operations.readable([url], caller)
         try:
-            counts = (await self.totals.counts([href]))[href]
+            counts = (await self.totals.counts([href], self.operations.old_names([url], [href])))[href]
         except StoreError as error:
             raise store_away(error) from None
         number = self.operations.row(href, counts)[by]
@@ -105,7 +105,7 @@ class Reads:
         aliases = self.totals.aliases
         parts = []
         for urls in self.totals.unapplied_steps(EXPORT_AT_ONCE):
-            parts.append(sorted({aliases.get(url, url) for url in urls}))
+            parts.append(sorted(set(map(aliases, urls))))
             await trio.lowlevel.checkpoint()
         return _Sorted(parts)
 

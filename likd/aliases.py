@@ -1,0 +1,87 @@
+"""Aliases: the URLs that were merged into others, and what comes under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from likd.events import Act, Events, Liking, Likings, add_events
+
+
+class Aliases:
+    """What each URL that was merged counts for. No URL counts for one that is an alias itself.
+
+    `url_key` tells how the keys of a URL's actors begin.
+    """
+
+    def __init__(self, url_key: Callable[[str], bytes], aliases: Mapping[str, str] | None = None) -> None:
+        self._url_key = url_key
+        self._new: dict[str, str] = {}
+        self._olds: dict[str, list[str]] = {}
+        for old, new in (aliases or {}).items():
+            self.add(old, new)
+
+    def __call__(self, url: str) -> str:
+        """What `url` counts for: another URL, or itself."""
+        return self._new.get(url, url)
+
+    def __contains__(self, url: str) -> bool:
+        return url in self._new
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._new)
+
+    def add(self, old: str, new: str) -> None:
+        """From now on `old` counts for `new`, and so does all that counted for `old` before.
+
+        Nothing changes if `old` is an alias already, or would become its own.
+        """
+        new = self(new)
+        if old == new or old in self._new:
+            return
+        olds = [*self._olds.pop(old, ()), old]
+        self._new.update(dict.fromkeys(olds, new))
+        self._olds.setdefault(new, []).extend(olds)
+
+    def events(self, events: Events) -> Events:
+        """`events` by the URLs that they count for; costs next to nothing if none of them was merged."""
+        if not self._new or all(self._new.keys().isdisjoint(urls.keys()) for urls in events.values()):
+            return events
+        mapped: Events = {}
+        for kind, urls in events.items():
+            for url, n in urls.items():
+                add_events(mapped, {kind: {self(url): n}})
+        return mapped
+
+    def acts(self, acts: Sequence[Act]) -> Sequence[Act]:
+        """The same for acts."""
+        if not self._new or self._new.keys().isdisjoint([act.url for act in acts]):
+            return acts
+        return list(self._map(acts))
+
+    def _map(self, acts: Iterable[Act]) -> Iterator[Act]:
+        for act in acts:
+            new = self._new.get(act.url)
+            if new is None:
+                yield act
+            else:
+                key = self._url_key(new)
+                yield Act(act.kind, new, key + act.key[len(key) :])
+
+
+def rename_likings(changes: Likings, keys: Mapping[bytes, bytes]) -> Likings:
+    """`changes`, of actors whose keys begin with one of `keys`, as those of the URLs that these are part of now.
+
+    Who likes one of two URLs likes what became of them.
+    """
+    if not keys:
+        return changes
+    length = len(next(iter(keys)))
+    renamed: Likings = {}
+    for key, liking in changes.items():
+        new = keys.get(key[:length], key[:length]) + key[length:]
+        other = renamed.get(new)
+        if other is not None:
+            net = None if liking.net is None or other.net is None else liking.net + other.net
+            liking = Liking(liking.likes or other.likes, net)
+        renamed[new] = liking
+    return renamed

@@ -1,0 +1,220 @@
+"""Folding: what was counted by other rules becomes part of the URLs that count now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+import structlog
+import trio
+
+from likd.actors import ActorKeys, Actors
+from likd.aliases import Aliases, rename_likings
+from likd.batchfile import Batch
+from likd.events import Fold, Rows, add
+from likd.intake import Intake
+from likd.store import Folding, Store, StoreError
+from likd.tolerance import WriteTolerance
+from likd.totals import Totals
+from likd.urls import UrlRules
+
+PAGE_URLS = 1000
+FOLDS_AT_ONCE = 100
+"""In one transaction: some ten milliseconds, then the drainer has its turn."""
+PAGES_NOTED = 20
+"""So many pages at most are looked through again after a restart."""
+SLICE_URLS = 250
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Names:
+    """What any URL counts as that was counted by whichever rules, before merges or after."""
+
+    rules: UrlRules
+    aliases: Aliases
+    keys: ActorKeys
+
+    def __call__(self, url: str) -> str:
+        """What `url` counts as."""
+        return self.aliases(by_rules(self.rules, url))
+
+    def batch(self, batch: Batch) -> Batch:
+        """`batch` by the URLs that count now. What two of them had becomes the sum, and an actor's two likings one."""
+        urls = list(batch.rows)
+        new_urls = map(self.aliases, all_by_rules(self.rules, urls))
+        renamed = {url: new for url, new in zip(urls, new_urls, strict=True) if new != url}
+        merge = self._merge(batch.merge)
+        if not renamed:
+            return attrs.evolve(batch, merge=merge)
+        rows: Rows = {}
+        for url, counts in batch.rows.items():
+            add(rows.setdefault(renamed.get(url, url), {}), counts)
+        prefixes = (
+            {self.keys.of_url(url): self.keys.of_url(new) for url, new in renamed.items()} if batch.actors else {}
+        )
+        return attrs.evolve(batch, rows=rows, actors=rename_likings(batch.actors, prefixes), merge=merge)
+
+    def _merge(self, merge: Fold | None) -> Fold | None:
+        if merge is None:
+            return None
+        old, new = by_rules(self.rules, merge.old), self(merge.new)
+        if old == new or old in self.aliases:
+            return None
+        return Fold(old, new, self.keys.of_url(old), self.keys.of_url(new))
+
+
+def by_rules(rules: UrlRules, url: str) -> str:
+    """What `url` is by `rules`. One that is none by these stays what it is."""
+    try:
+        return rules(url)
+    except ValueError:
+        return url
+
+
+def all_by_rules(rules: UrlRules, urls: list[str]) -> list[str]:
+    """The same for many URLs, faster."""
+    try:
+        return rules.all(urls)
+    except ValueError:
+        return [by_rules(rules, url) for url in urls]
+
+
+def known_aliases(rules: UrlRules, keys: ActorKeys, noted: Iterable[tuple[str, str]]) -> Aliases:
+    """The aliases that a store noted, by the rules that hold now.
+
+    Of two that say different things of one URL now, the one that is about this URL as it is counts.
+    """
+    aliases = Aliases(keys.of_url)
+    by_now = [(by_rules(rules, old), old, by_rules(rules, new)) for old, new in noted]
+    for new_old, _, new in sorted(by_now, key=lambda alias: (alias[0] != alias[1], alias)):
+        if new_old not in aliases:
+            aliases.add(new_old, new)
+    return aliases
+
+
+class Folder:
+    """Folds what the store has of URLs that count as others by the rules that hold now, page by page.
+
+    It goes on after a restart where it was. While it is at it, counting and reading go on: the counts of a URL
+    grow by what it had under other names as these come by.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        totals: Totals,
+        actors: Actors,
+        intake: Intake,
+        names: Names,
+        tolerance: WriteTolerance,
+        folding: Folding,
+    ) -> None:
+        self._store = store
+        self._totals = totals
+        self._actors = actors
+        self._intake = intake
+        self._names = names
+        self._tolerance = tolerance
+        self._rules = names.rules.text
+        self._noted = folding
+        self.after = folding.after if folding.to == self._rules else ""
+        """All URLs up to this one are looked through."""
+        self.done = folding.to is None and folding.rules == self._rules
+        self._begun = self.done
+        self.folded = 0
+        self.fault: str | None = None
+        actors.folding = not self.done
+
+    async def begin(self) -> None:
+        """Note in the store that it is under way, or that there is nothing to do. Raises StoreError.
+
+        Must be done before anything is applied. Does nothing if it was.
+        """
+        if self._begun:
+            return
+        found = await self._store.page("", 1)
+        if self._begun:
+            return
+        if not found:
+            await self._note_done()
+        elif self._noted.to != self._rules:
+            await self._store.fold([], self._state)
+        self._begun = True
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until all is folded. A store that fails is tried again."""
+        task_status.started()
+        if not self.done:
+            log.info("URLs are folded by the rules that hold now", rules=self._rules, after=self.after)
+        while not self.done:
+            try:
+                await self._work()
+                self.fault = None
+            except trio.ClosedResourceError:
+                # The daemon is shutting down; the next start goes on.
+                return
+            except StoreError as error:
+                self.fault = str(error)
+                log.warning("folding waits for the store", fault=self.fault)
+                await trio.sleep(RETRY_SECONDS)
+
+    async def _work(self) -> None:
+        await self.begin()
+        if self.done:
+            return
+        pages = 0
+        while rows := await self._store.page(self.after, PAGE_URLS):
+            folds = await self._folds([url for url, _ in rows])
+            for begin in range(0, len(folds), FOLDS_AT_ONCE):
+                await self._fold(folds[begin : begin + FOLDS_AT_ONCE])
+            self.after = rows[-1][0]
+            pages += 1
+            if pages % PAGES_NOTED == 0:
+                await self._store.fold([], self._state)
+                log.info("folding URLs", after=self.after, folded=self.folded)
+        await self._finish()
+        log.info("all URLs are folded", folded=self.folded, rules=self._rules)
+
+    @property
+    def _state(self) -> Folding:
+        return Folding(self._noted.rules, self._rules, self.after)
+
+    async def _folds(self, urls: list[str]) -> list[Fold]:
+        folds: list[Fold] = []
+        key = self._names.keys.of_url
+        for begin in range(0, len(urls), SLICE_URLS):
+            await trio.lowlevel.checkpoint()
+            some = urls[begin : begin + SLICE_URLS]
+            for url, by_now in zip(some, all_by_rules(self._names.rules, some), strict=True):
+                # A merge that waits folds its URLs itself, in its turn.
+                new = self._totals.settled_name(by_now)
+                if new != url:
+                    folds.append(Fold(url, new, key(url), key(new)))
+        return folds
+
+    async def _fold(self, folds: list[Fold]) -> None:
+        await self._tolerance.take(len(folds))
+        urls = [url for fold in folds for url in (fold.old, fold.new, self._names(fold.new))]
+        try:
+            # All that comes before them is looked through, and none of the folded is there any more.
+            await self._store.fold(folds, self._state)
+        finally:
+            # An answer that got lost may have been a yes.
+            self._totals.forget(urls)
+            self._actors.forget()
+        self.folded += len(folds)
+
+    async def _finish(self) -> None:
+        # What an act knows of its actor is asked of the store anew, once nothing comes from under old names any more.
+        self._actors.forget()
+        await self._intake.barrier()
+        await self._note_done()
+
+    async def _note_done(self) -> None:
+        await self._store.fold([], Folding(self._rules))
+        self.done = True
+        self._actors.folding = False
