@@ -373,8 +373,9 @@ def _merge(rows: Rows, more: Rows) -> None:
 def _subtract(rows: Rows, less: Rows) -> None:
     """Take `less`, which are part of `rows`, out of them."""
     for url, counts in less.items():
-        mine = rows.pop(url)
-        if mine is not counts:
+        # Of a row that is all zeros there may be nothing left.
+        mine = rows.pop(url, None)
+        if mine is not None and mine is not counts:
             left = {name: rest for name, n in mine.items() if (rest := n - counts.get(name, 0))}
             if left:
                 rows[url] = left

@@ -313,15 +313,15 @@ KEYS = ActorKeys(b"secret")
 async def test_likes_less_unlikes_are_the_actors_who_like_whatever_was_thought_of_them(
     path: Path, liked: bool, likes: bool, net: int
 ) -> None:
-    store = SqliteStore(path, "here", url_key=KEYS.of_url, wall_clock=lambda: 0.0)
+    store = SqliteStore(path, "here", url_key=KEYS.of_url, wall_clock=lambda: 90_000.0)
     await store.open(NAMES)
     key = KEYS("a", A)
     if liked:
-        await store.apply(Increments(1, 1, 0, {A: {"likes": 1}}, {key: Liking(True, 1)}))
+        await store.apply(Increments(1, 1, 1500, {A: {"likes": 1}}, {key: Liking(True, 1)}))
     rows: Rows = {A: {"likes": 2 + net, "unlikes": 2}, B: {"likes": 1}}
     given = {url: counts.copy() for url, counts in rows.items()}
 
-    applied = await store.apply(Increments(2, 2, 0, rows, {key: Liking(likes, net)}))
+    applied = await store.apply(Increments(2, 2, 1500, rows, {key: Liking(likes, net)}))
 
     assert applied is not None
     counts = (await store.read([A]))[1][A]
@@ -329,12 +329,12 @@ async def test_likes_less_unlikes_are_the_actors_who_like_whatever_was_thought_o
     off = likes - liked - net
     assert applied.corrections == ({A: {"likes" if off > 0 else "unlikes": abs(off)}} if off else {})
     assert rows == given
-    history = await store.history(A, "day", 0, 86_400)
+    history = await store.history(A, "day", 86_400, 172_800)
     assert [sum(counts.get(name, 0) for _, counts in history) for name in ("likes", "unlikes")] == [
         counts["likes"],
         counts["unlikes"],
     ]
-    assert await store.apply(Increments(2, 2, 0, rows, {key: Liking(likes, net)})) is None
+    assert await store.apply(Increments(2, 2, 1500, rows, {key: Liking(likes, net)})) is None
     await store.aclose()
 
 
