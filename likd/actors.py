@@ -10,7 +10,7 @@ from itertools import islice
 import attrs
 
 from likd.aliases import Aliases
-from likd.events import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
+from likd.model import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
 from likd.store import Increments, Store, in_time
 
 URL_KEY_BYTES = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from likd.events import Act, Events, Liking, Likings, add_events
+from likd.model import Act, Events, Liking, Likings, add_events
 
 
 class Aliases:

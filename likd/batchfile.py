@@ -21,7 +21,7 @@ from itertools import repeat
 
 import attrs
 
-from likd.events import Counts, Fold, Liking, Likings, Rows, total
+from likd.model import Counts, Fold, Liking, Likings, Rows, total
 
 NAME = re.compile(r"tab_(\d{12})")
 

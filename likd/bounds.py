@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from likd.events import Refused
+from likd.model import Refused
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import attrs
 import structlog
 import trio
 
-from likd.events import Counts, add
+from likd.model import Counts, add
 
 log = structlog.get_logger(__name__)
 

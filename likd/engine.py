@@ -32,7 +32,6 @@ from likd.config import Config
 from likd.counter import Observer
 from likd.disk import Disk
 from likd.drainer import Drainer
-from likd.events import Submission
 from likd.folding import Folder, Names, known_aliases
 from likd.handlers import Handlers
 from likd.intake import Intake
@@ -41,6 +40,7 @@ from likd.keys import KeyLog, KeyWindow
 from likd.live import LiveHub
 from likd.manager import EventManager
 from likd.merging import Merger
+from likd.model import Submission
 from likd.monitor import Monitor
 from likd.pool import PoolManager
 from likd.recovery import Recovery

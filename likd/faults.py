@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from likd.disk import AppendFile, RealDisk
-from likd.events import Counts, Fold, Rows
+from likd.model import Counts, Fold, Rows
 from likd.store import Applied, Folding, Increments, Store, StoreError, Unit
 
 

@@ -11,8 +11,8 @@ import trio
 from likd.actors import ActorKeys, Actors
 from likd.aliases import Aliases, rename_likings
 from likd.batchfile import Batch
-from likd.events import Fold, Rows, add
 from likd.intake import Intake
+from likd.model import Fold, Rows, add
 from likd.store import Folding, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals

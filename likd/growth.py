@@ -8,7 +8,7 @@ from collections.abc import Collection
 import attrs
 import trio
 
-from likd.events import Counts, Rows, add
+from likd.model import Counts, Rows, add
 from likd.totals import Totals
 
 URLS_AT_ONCE = 500

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import attrs
 import structlog
 
-from likd.events import (
+from likd.model import (
     IMPRESSION,
     IMPRESSIONS,
     LIKE,

@@ -7,8 +7,8 @@ import math
 
 import trio
 
-from likd.events import Rows
 from likd.growth import URLS_AT_ONCE, Growth
+from likd.model import Rows
 from likd.totals import Totals
 
 RATE_SECONDS = 10.0

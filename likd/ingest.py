@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from likd.arrays import read_array
-from likd.events import Act, Events
+from likd.model import Act, Events
 from likd.ordered import ActorKey, read_in_order
 from likd.steps import Steps, count_pieces, line_of, strip
 from likd.urls import UrlRules

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import trio
 
 from likd.bounds import Bounds
-from likd.events import Accepted, Outcome, Refused, Submission
 from likd.keys import KeyWindow
+from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
 """Events of actors that are taken and not settled yet: some hundred bytes each."""

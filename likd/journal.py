@@ -15,8 +15,8 @@ import structlog
 
 from likd import framing
 from likd.disk import AppendFile, Disk
-from likd.events import Events, Fold, Liking, Likings
 from likd.histogram import Histogram
+from likd.model import Events, Fold, Liking, Likings
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
 

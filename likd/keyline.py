@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from likd import framing
-from likd.events import IdempotencyKey
+from likd.model import IdempotencyKey
 from likd.steps import Steps
 from likd.taken import PRINT_BYTES, RECORD_BYTES, fingerprint, pack
 

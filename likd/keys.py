@@ -11,8 +11,8 @@ import attrs
 
 from likd import keyline
 from likd.disk import AppendFile, Disk
-from likd.events import Accepted, IdempotencyKey, Outcome, Submission
 from likd.keyline import LINE_KEYS, Line
+from likd.model import Accepted, IdempotencyKey, Outcome, Submission
 from likd.steps import Steps, finish_in_turns
 from likd.taken import Record, Taken, fingerprint, pack
 

@@ -8,8 +8,8 @@ import attrs
 import structlog
 import trio
 
-from likd.events import Counts
 from likd.hot import Hot
+from likd.model import Counts
 from likd.store import StoreError
 from likd.top import TopList, TopLists
 from likd.totals import Totals

@@ -15,7 +15,10 @@ import trio
 from likd import aside
 from likd.actors import Actors
 from likd.aliases import Aliases
-from likd.events import (
+from likd.handlers import Handlers
+from likd.histogram import Histogram
+from likd.journal import Entry, Journal, JournalError
+from likd.model import (
     Accepted,
     Act,
     Counts,
@@ -28,9 +31,6 @@ from likd.events import (
     add_events,
     add_likings,
 )
-from likd.handlers import Handlers
-from likd.histogram import Histogram
-from likd.journal import Entry, Journal, JournalError
 from likd.pool import PoolManager
 from likd.table import Table
 

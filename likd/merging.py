@@ -7,8 +7,8 @@ import structlog
 import trio
 
 from likd.actors import ActorKeys, Actors
-from likd.events import Fold, Outcome, Refused, Submission
 from likd.intake import Intake
+from likd.model import Fold, Outcome, Refused, Submission
 from likd.totals import Totals
 
 STORE_SECONDS_MAX = 40.0

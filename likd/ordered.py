@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from likd.arrays import read_array
-from likd.events import LIKE, UNLIKE, Act, Events
+from likd.model import LIKE, UNLIKE, Act, Events
 from likd.steps import Steps, strip
 from likd.wire import Checker, Event, IngestError, check_actor, decode_event, explain
 

@@ -6,8 +6,8 @@ import heapq
 
 import trio
 
-from likd.events import LIKES, UNLIKES, Counts, Rows
 from likd.growth import URLS_AT_ONCE, Growth
+from likd.model import LIKES, UNLIKES, Counts, Rows
 from likd.store import Store, in_time
 from likd.totals import Totals
 

@@ -9,7 +9,7 @@ import attrs
 
 from likd.aside import AsideEvents
 from likd.counter import Counter
-from likd.events import Counts, Fold, IdempotencyKey, Likings, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
 
 
 @attrs.define(eq=False)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from likd.events import Counts, Rows
+from likd.model import Counts, Rows
 from likd.ranking import NET, Ranking, value
 from likd.store import Store, StoreError
 from likd.totals import Totals

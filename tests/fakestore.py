@@ -8,7 +8,7 @@ import trio
 
 from likd.batchfile import Batch
 from likd.counter import Counter
-from likd.events import Counts, Fold, Rows
+from likd.model import Counts, Fold, Rows
 from likd.store import Applied, Folding, Increments, StoreError
 from likd.table import Table
 from likd.top import value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from likd.events import Counts, Rows, add
+from likd.model import Counts, Rows, add
 
 
 def add_rows(rows: Rows, increments: Mapping[str, Counts]) -> None:

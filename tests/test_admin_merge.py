@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from likd.actors import Actors
-from likd.events import Refused
 from likd.merging import MergeBusy, Merged, MergeError, MergeRefused
+from likd.model import Refused
 from likd.totals import Totals
 from likd.urls import UrlRules
 from likd.web.admin import Admin

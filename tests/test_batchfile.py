@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from likd import batchfile
 from likd.batchfile import Batch, DamagedBatch
-from likd.events import Fold, Liking
+from likd.model import Fold, Liking
 
 NAMES = ("likes", "unlikes", "impressions")
 urls = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=40).map(

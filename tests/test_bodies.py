@@ -9,8 +9,8 @@ import zlib
 import pytest
 import trio
 
-from likd.events import Events
 from likd.ingest import Ingest, IngestError
+from likd.model import Events
 from likd.steps import BadGzip, TooLarge, finish, finish_in_turns, inflate
 from likd.urls import canonical
 

@@ -9,8 +9,8 @@ import json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from likd.events import Events
 from likd.ingest import Ingest, IngestError
+from likd.model import Events
 from likd.steps import BadGzip, TooLarge, finish, inflate
 from likd.urls import canonical
 from tests.test_bodies import KINDS, A, B, read

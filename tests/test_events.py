@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd.events import Accepted, Outcome, Refused, Submission, add, add_columns, add_events, total
+from likd.model import Accepted, Outcome, Refused, Submission, add, add_columns, add_events, total
 
 COUNTS = st.dictionaries(st.sampled_from(["likes", "unlikes"]), st.integers(1, 1 << 40))
 ROWS = st.dictionaries(st.sampled_from("abc"), COUNTS)

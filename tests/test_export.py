@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd.batchfile import Batch
-from likd.events import Counts, Rows, add
+from likd.model import Counts, Rows, add
 from likd.table import Table
 from likd.totals import Totals
 from likd.web import reads as reads_module

@@ -16,9 +16,9 @@ from likd.aliases import Aliases
 from likd.batchfile import Batch
 from likd.disk import RealDisk
 from likd.engine import Engine
-from likd.events import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
 from likd.folding import Names, known_aliases
 from likd.handlers import Aside
+from likd.model import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
 from likd.store import Folding, Increments
 from likd.store.sqlite import SqliteStore
 from likd.urls import UrlRules

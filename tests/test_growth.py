@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd import growth as growth_module
-from likd.events import Rows
 from likd.growth import Growth
 from likd.hot import URLS_MAX, Hot
+from likd.model import Rows
 from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post

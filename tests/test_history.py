@@ -12,7 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd.events import Fold
+from likd.model import Fold
 from likd.store import UNIT_SECONDS, Increments, Unit
 from likd.store.history import Retention
 from likd.store.sqlite import SqliteStore

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.events import Events
 from likd.ingest import Ingest, IngestError, _add
+from likd.model import Events
 from likd.steps import BadGzip, TooLarge, finish, inflate
 from likd.urls import canonical
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from likd import framing, journal
 from likd.disk import AppendFile, RealDisk
-from likd.events import Fold, Liking
 from likd.framing import SECTOR_BYTES
 from likd.journal import Entry, Header, Journal, JournalError, SegmentDamage
+from likd.model import Fold, Liking
 from tests.damage import strokes
 
 ENTRIES = st.lists(

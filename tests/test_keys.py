@@ -17,9 +17,9 @@ from trio.testing import MockClock
 
 from likd import framing, taken
 from likd.disk import AppendFile, RealDisk
-from likd.events import Accepted, IdempotencyKey, Refused, Submission
 from likd.keyline import LINE_KEYS
 from likd.keys import KEY, KeyLog, KeyReused, KeyWindow
+from likd.model import Accepted, IdempotencyKey, Refused, Submission
 from likd.taken import Taken
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from likd.events import Counts, Rows
+from likd.model import Counts, Rows
 from likd.store import Increments, leaders
 from likd.store.sqlite import SqliteStore
 from tests.rows import add_rows

@@ -6,8 +6,8 @@ import trio
 import trio.testing
 
 from likd.batchfile import Batch
-from likd.events import Rows
 from likd.live import URLS_AT_ONCE, LiveHub
+from likd.model import Rows
 from likd.top import TopLists
 from likd.totals import Totals
 from tests.fakestore import FakeStore

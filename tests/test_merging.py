@@ -16,10 +16,10 @@ from likd.aliases import Aliases
 from likd.config import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.events import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.faults import Faults, FaultyStore
 from likd.handlers import Handlers, Impressions, Likes
 from likd.merging import MergeBusy, MergeError
+from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.store import Increments
 from likd.store.sqlite import SqliteStore
 

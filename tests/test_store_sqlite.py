@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from likd.actors import ActorKeys
-from likd.events import Liking, Rows
+from likd.model import Liking, Rows
 from likd.store import Applied, Increments, StoreError, likings
 from likd.store import sqlite as sqlite_module
 from likd.store.sqlite import SqliteStore, read_applied

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from likd.config import Config
 from likd.engine import open_engine
-from likd.events import Accepted, Submission
 from likd.handlers import Handlers, Impressions, Likes
+from likd.model import Accepted, Submission
 from tests.sim.disk import SimDisk
 from tests.sim.store import SimStore
 

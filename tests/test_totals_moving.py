@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd.events import Rows
+from likd.model import Rows
 from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post

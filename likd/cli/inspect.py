@@ -13,8 +13,8 @@ import msgspec
 from likd import aside, batchfile, journal
 from likd.batchfile import Batch, DamagedBatch
 from likd.cli.client import printable
-from likd.events import Counts, Events, add_events
 from likd.journal import Entry, SegmentDamage
+from likd.model import Counts, Events, add_events
 
 
 @click.command()

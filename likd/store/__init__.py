@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 import trio
 
-from likd.events import Counts, Fold, Likings, Rows
+from likd.model import Counts, Fold, Likings, Rows
 
 
 class StoreError(Exception):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from likd.events import Counts
+from likd.model import Counts
 from likd.store import Unit
 from likd.store.sums import growth
 

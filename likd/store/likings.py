@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from likd.events import LIKES, UNLIKES, Liking, Rows, add
+from likd.model import LIKES, UNLIKES, Liking, Rows, add
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;

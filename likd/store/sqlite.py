@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from likd.aliases import rename_likings
-from likd.events import UNLIKES, Counts, Fold, Rows, add, total
+from likd.model import UNLIKES, Counts, Fold, Rows, add, total
 from likd.store import Applied, Folding, Increments, StoreError, Unit, likings
 from likd.store.history import History, Retention
 from likd.store.leaders import Leaders

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from likd.events import Rows
+from likd.model import Rows
 from likd.store import CountTooLarge
 
 SCHEMA = """

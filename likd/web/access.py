@@ -10,7 +10,7 @@ from functools import lru_cache
 import attrs
 
 from likd.config import Config
-from likd.events import Act, Events
+from likd.model import Act, Events
 from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.limits import RateLimit
 from likd.web.logins import Logins

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
-from likd.events import Rows, add
 from likd.keys import KEY
 from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
+from likd.model import Rows, add
 from likd.steps import Steps, finish, finish_in_turns
 from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals

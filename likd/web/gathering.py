@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from likd.events import Accepted, Events, Outcome, Submission
+from likd.model import Accepted, Events, Outcome, Submission
 from likd.web.connection import Exchange
 from likd.web.http1 import Responses
 from likd.web.operations import Operations

@@ -14,7 +14,7 @@ import attrs
 import msgspec
 import trio
 
-from likd.events import Counts
+from likd.model import Counts
 from likd.store import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.totals import Totals
 from likd.web.access import Caller

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 import trio
 
-from likd.events import Outcome, Submission
+from likd.model import Outcome, Submission
 from likd.web.access import EVERYONE, Caller, Gate
 from likd.web.answer import Answer, answer_problem, conditional
 from likd.web.connection import Exchange

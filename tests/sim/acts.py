@@ -8,7 +8,7 @@ import attrs
 
 from likd.actors import ActorKeys
 from likd.aliases import Aliases
-from likd.events import LIKES, UNLIKES
+from likd.model import LIKES, UNLIKES
 from tests.sim.store import SimStore
 
 

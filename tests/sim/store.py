@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from likd.events import LIKES, UNLIKES, Counts, Fold, Rows, add
+from likd.model import LIKES, UNLIKES, Counts, Fold, Rows, add
 from likd.store import Applied, Folding, Increments, StoreError
 from tests.rows import add_rows
 

@@ -20,7 +20,10 @@ from likd import folding
 from likd.actors import ActorKeys
 from likd.config import Config
 from likd.engine import Engine, open_engine
-from likd.events import (
+from likd.handlers import Handlers, Impressions, Likes
+from likd.keys import KeyReused
+from likd.merging import MergeError, MergeRefused
+from likd.model import (
     IMPRESSION,
     IMPRESSIONS,
     LIKE,
@@ -35,9 +38,6 @@ from likd.events import (
     Submission,
     add_events,
 )
-from likd.handlers import Handlers, Impressions, Likes
-from likd.keys import KeyReused
-from likd.merging import MergeError, MergeRefused
 from likd.store import StoreError
 from likd.supervisor import RestartIntensityExceeded
 from likd.urls import UrlRules
