@@ -21,7 +21,7 @@ import trio
 from likd import identity
 from likd.actors import ActorKeys
 from likd.clock import Clock
-from likd.config import Config
+from likd.config.settings import Config
 from likd.counter import Observer
 from likd.disk import Disk, DryRunDisk, RealDisk, sync_directory
 from likd.engine import Engine, open_engine

@@ -28,7 +28,7 @@ from likd.actors import ActorKeys, Actors
 from likd.batcher import Batcher
 from likd.batchfile import Batch
 from likd.bounds import Bounds
-from likd.config import Config
+from likd.config.settings import Config
 from likd.counter import Observer
 from likd.disk import Disk
 from likd.drainer import Drainer

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.config import Config, ConfigError
-from likd.values import Bind
+from likd.config.parsers import Bind
+from likd.config.settings import Config, ConfigError
 from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
 from likd.web.addresses import Hosts, Proxies, caller_of, valid_host
 from likd.web.limits import RateLimit

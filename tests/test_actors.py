@@ -17,7 +17,7 @@ from likd import batchfile
 from likd.actors import ActorKeys, Actors
 from likd.aliases import Aliases
 from likd.batchfile import Batch
-from likd.config import Config
+from likd.config.settings import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.handlers import Handlers, Impressions, Likes

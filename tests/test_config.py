@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from likd.config import Bind, Config, ConfigError, load, settings
+from likd.config.settings import Bind, Config, ConfigError, load, settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from likd import batchfile, journal
-from likd.config import Config
+from likd.config.settings import Config
 from likd.engine import Engine, open_engine
 from likd.handlers import Handler, Handlers, Impressions, Likes
 from likd.intake import ACTS_TAKEN_MAX

@@ -13,7 +13,7 @@ import trio
 from likd import batchfile, merging
 from likd.actors import ActorKeys
 from likd.aliases import Aliases
-from likd.config import Config
+from likd.config.settings import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyStore

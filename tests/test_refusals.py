@@ -7,8 +7,8 @@ import contextlib
 import pytest
 from structlog.testing import capture_logs
 
-from likd.config import Config
-from likd.values import Bind
+from likd.config.parsers import Bind
+from likd.config.settings import Config
 from likd.web.access import Credentials, Gate
 from likd.web.addresses import Proxies
 from likd.web.problem import Problem

@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.config import Config
+from likd.config.settings import Config
 from likd.engine import open_engine
 from likd.handlers import Handlers, Impressions, Likes
 from likd.model import Accepted, Submission

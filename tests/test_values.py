@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from likd.cli.sending.accesslog import NotALogLine, delivered
-from likd.config import Bind, Config, ConfigError, load, settings
+from likd.config.settings import Bind, Config, ConfigError, load, settings
 from likd.tolerance import WriteTolerance
 from likd.urls import URL_BYTES_MAX, canonical
 from likd.web.http1 import Heads, Operation

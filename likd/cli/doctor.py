@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import trio
 
-from likd.config import Config, ConfigError, load
+from likd.config.settings import Config, ConfigError, load
 from likd.store.sqlite import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128

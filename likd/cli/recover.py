@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import trio
 
-from likd.config import ConfigError, load
+from likd.config.settings import ConfigError, load
 from likd.logs import configure_logs
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import trio
 
-from likd.config import Config, ConfigError, load, settings
+from likd.config.settings import Config, ConfigError, load, settings
 from likd.logs import configure_logs
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import attrs
 
-from likd.config import Config
+from likd.config.settings import Config
 from likd.model import Act, Events
 from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.limits import RateLimit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from likd import __version__
-from likd.config import Config
+from likd.config.settings import Config
 from likd.engine import Engine
 from likd.faults import Faults
 from likd.status import StatusBoard

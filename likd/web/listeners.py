@@ -7,7 +7,7 @@ import socket
 
 import trio
 
-from likd.values import Bind
+from likd.config.parsers import Bind
 
 BACKLOG = 1024
 

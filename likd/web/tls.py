@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from likd.config import Config, ConfigError
+from likd.config.settings import Config, ConfigError
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from likd.config import Config, ConfigError
+from likd.config.settings import Config, ConfigError
 from likd.web.addresses import is_loopback
 
 TOKEN_CHARACTERS_MIN = 16

@@ -18,7 +18,7 @@ import trio.testing
 
 from likd import folding
 from likd.actors import ActorKeys
-from likd.config import Config
+from likd.config.settings import Config
 from likd.engine import Engine, open_engine
 from likd.handlers import Handlers, Impressions, Likes
 from likd.keys import KeyReused
