@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from likd.steps import Steps
+from likd.runtime.cooperative import Steps
 from likd.wire import Event, IngestError, decode_events, explain
 
 WINDOW_BYTES = 1 << 16

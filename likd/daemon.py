@@ -20,7 +20,6 @@ import trio
 
 from likd import identity
 from likd.actors import ActorKeys
-from likd.clock import Clock
 from likd.config.settings import Config
 from likd.counter import Observer
 from likd.disk import Disk, DryRunDisk, RealDisk, sync_directory
@@ -29,12 +28,13 @@ from likd.faults import Faults, FaultyDisk, FaultyStore
 from likd.faults import enabled as faults_enabled
 from likd.handlers import Handlers, load_handlers
 from likd.keys import KeyLog, KeyWindow
-from likd.notify import Notifier
 from likd.recovery import Recovered, Recovery
+from likd.runtime.clock import Clock
+from likd.runtime.systemd import Notifier
+from likd.runtime.watchdog import Watchdog
 from likd.store import Store
 from likd.store.history import Retention
 from likd.store.sqlite import SqliteStore, read_applied
-from likd.watchdog import Watchdog
 from likd.web.compose import compose_web
 from likd.web.server import WebServer
 from likd.web.tokens import load_tokens, refuse_unsafe

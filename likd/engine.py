@@ -44,8 +44,8 @@ from likd.model import Submission
 from likd.monitor import Monitor
 from likd.pool import PoolManager
 from likd.recovery import Recovery
+from likd.runtime.supervisor import Supervisor
 from likd.store import Store, StoreError
-from likd.supervisor import Supervisor
 from likd.table import Table
 from likd.tolerance import WriteTolerance
 from likd.top import TopLists

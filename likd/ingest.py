@@ -13,7 +13,7 @@ import msgspec
 from likd.arrays import read_array
 from likd.model import Act, Events
 from likd.ordered import ActorKey, read_in_order
-from likd.steps import Steps, count_pieces, line_of, strip
+from likd.runtime.cooperative import Steps, count_pieces, line_of, strip
 from likd.urls import UrlRules
 from likd.wire import Checker, Event, IngestError, decode_event, decode_events, explain
 

@@ -15,8 +15,8 @@ import structlog
 
 from likd import framing
 from likd.disk import AppendFile, Disk
-from likd.histogram import Histogram
 from likd.model import Events, Fold, Liking, Likings
+from likd.runtime.histogram import Histogram
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
 

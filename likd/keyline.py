@@ -9,7 +9,7 @@ import msgspec
 
 from likd import framing
 from likd.model import IdempotencyKey
-from likd.steps import Steps
+from likd.runtime.cooperative import Steps
 from likd.taken import PRINT_BYTES, RECORD_BYTES, fingerprint, pack
 
 LINE_KEYS = 1000

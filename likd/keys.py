@@ -13,7 +13,7 @@ from likd import keyline
 from likd.disk import AppendFile, Disk
 from likd.keyline import LINE_KEYS, Line
 from likd.model import Accepted, IdempotencyKey, Outcome, Submission
-from likd.steps import Steps, finish_in_turns
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.taken import Record, Taken, fingerprint, pack
 
 NAME = re.compile(r"keys_(\d{12})")

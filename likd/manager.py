@@ -16,7 +16,6 @@ from likd import aside
 from likd.actors import Actors
 from likd.aliases import Aliases
 from likd.handlers import Handlers
-from likd.histogram import Histogram
 from likd.journal import Entry, Journal, JournalError
 from likd.model import (
     Accepted,
@@ -32,6 +31,7 @@ from likd.model import (
     add_likings,
 )
 from likd.pool import PoolManager
+from likd.runtime.histogram import Histogram
 from likd.table import Table
 
 GROUP_SUBMISSIONS_MAX = 1024

@@ -9,7 +9,7 @@ import msgspec
 
 from likd.arrays import read_array
 from likd.model import LIKE, UNLIKE, Act, Events
-from likd.steps import Steps, strip
+from likd.runtime.cooperative import Steps, strip
 from likd.wire import Checker, Event, IngestError, check_actor, decode_event, explain
 
 SLICE_EVENTS = 200

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from likd.engine import Engine
-from likd.supervisor import Child
+from likd.runtime.supervisor import Child
 
 
 @attrs.frozen

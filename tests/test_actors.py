@@ -23,7 +23,7 @@ from likd.engine import Engine, open_engine
 from likd.handlers import Handlers, Impressions, Likes
 from likd.ingest import Ingest, IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
-from likd.steps import finish
+from likd.runtime.cooperative import finish
 from likd.store import Increments, StoreError
 from likd.store.sqlite import SqliteStore
 from tests.fakestore import FakeStore

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from likd import arrays
 from likd.arrays import read_array
-from likd.steps import finish
+from likd.runtime.cooperative import finish
 from likd.wire import Event, IngestError, decode_events
 
 EVENTS = st.fixed_dictionaries({"kind": st.text(max_size=3), "url": st.text(alphabet='a"}{],[\\ é', max_size=8)})

@@ -11,7 +11,7 @@ import trio
 
 from likd.ingest import Ingest, IngestError
 from likd.model import Events
-from likd.steps import BadGzip, TooLarge, finish, finish_in_turns, inflate
+from likd.runtime.cooperative import BadGzip, TooLarge, finish, finish_in_turns, inflate
 from likd.urls import canonical
 
 KINDS = ("like", "unlike", "impression")

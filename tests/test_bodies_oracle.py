@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from likd.ingest import Ingest, IngestError
 from likd.model import Events
-from likd.steps import BadGzip, TooLarge, finish, inflate
+from likd.runtime.cooperative import BadGzip, TooLarge, finish, inflate
 from likd.urls import canonical
 from tests.test_bodies import KINDS, A, B, read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from likd.clock import AHEAD_SECONDS_MAX, BELIEVED_SECONDS, JUMP_SECONDS, Clock
+from likd.runtime.clock import AHEAD_SECONDS_MAX, BELIEVED_SECONDS, JUMP_SECONDS, Clock
 
 NOW = 1_790_000_000.0
 YEARS = 14 * 365 * 86_400.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from likd.ingest import Ingest, IngestError, _add
 from likd.model import Events
-from likd.steps import BadGzip, TooLarge, finish, inflate
+from likd.runtime.cooperative import BadGzip, TooLarge, finish, inflate
 from likd.urls import canonical
 
 KINDS = ("like", "unlike", "impression")

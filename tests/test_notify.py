@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from likd.notify import Notifier
+from likd.runtime.systemd import Notifier
 
 
 def test_without_a_manager_nothing_happens() -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd.supervisor import RestartIntensityExceeded, Supervisor
+from likd.runtime.supervisor import RestartIntensityExceeded, Supervisor
 
 
 class Worker:

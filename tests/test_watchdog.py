@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from likd.watchdog import Looks, Seen
+from likd.runtime.watchdog import Looks, Seen
 
 NOTHING = Seen(0.0, 0.0, 0.0)
 
@@ -82,7 +82,7 @@ def test_what_blocks_before_and_after_a_stop_is_reported_without_it() -> None:
 
 BLOCKS = """
 import sys, time, trio
-from likd.watchdog import Watchdog
+from likd.runtime.watchdog import Watchdog
 
 async def main():
     watchdog = Watchdog(blocked_seconds=0.4)

@@ -10,7 +10,7 @@ import click
 import trio
 
 from likd.config.settings import ConfigError, load
-from likd.logs import configure_logs
+from likd.runtime.logs import configure_logs
 
 
 @click.command()

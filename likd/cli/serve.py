@@ -10,7 +10,7 @@ import click
 import trio
 
 from likd.config.settings import Config, ConfigError, load, settings
-from likd.logs import configure_logs
+from likd.runtime.logs import configure_logs
 
 
 def _options(command: Any) -> Any:
@@ -57,8 +57,8 @@ async def _serve(config: Config) -> int:
     """Run the daemon; the exit status."""
     from likd import daemon
     from likd.handlers import HandlerError
+    from likd.runtime.supervisor import RestartIntensityExceeded
     from likd.store import StoreError
-    from likd.supervisor import RestartIntensityExceeded
     from likd.web.listeners import BindError
 
     return_code = 0

@@ -10,7 +10,7 @@ import msgspec
 from likd.keys import KEY
 from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.model import Rows, add
-from likd.steps import Steps, finish, finish_in_turns
+from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals
 from likd.urls import EXPECTED, UrlRules

@@ -6,8 +6,8 @@ from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
 from likd.faults import Faults
+from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
-from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.addresses import Proxies
 from likd.web.admin import Admin

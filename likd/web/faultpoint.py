@@ -10,7 +10,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from likd.faults import Faults
-from likd.supervisor import Supervisor
+from likd.runtime.supervisor import Supervisor
 from likd.web.problem import Problem
 
 

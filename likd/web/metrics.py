@@ -11,9 +11,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from likd.histogram import Histogram
+from likd.runtime.histogram import Histogram
+from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
-from likd.watchdog import Watchdog
 from likd.web.access import Gate
 from likd.web.server import WebServer
 

@@ -15,7 +15,7 @@ from likd.intake import Intake
 from likd.keys import KEY, PUBLIC, KeyReused
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.ordered import ActorKey
-from likd.steps import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
+from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import StoreError
 from likd.top import NET, TopLists
 from likd.totals import NO_OLD_NAMES, OldNames, Totals

@@ -38,8 +38,8 @@ from likd.model import (
     Submission,
     add_events,
 )
+from likd.runtime.supervisor import RestartIntensityExceeded
 from likd.store import StoreError
-from likd.supervisor import RestartIntensityExceeded
 from likd.urls import UrlRules
 from tests.sim.acts import Acts
 from tests.sim.disk import PowerCut, SimDisk
