@@ -10,10 +10,10 @@ import trio
 from likd import aside, batchfile, recovery
 from likd.batchfile import Batch
 from likd.disk import Disk
-from likd.handlers import Handlers, columns
 from likd.journal import Journal
 from likd.keys import KeyLog
 from likd.model import total
+from likd.plugins.handlers import Handlers, columns
 from likd.pool import PoolManager
 from likd.table import Table
 from likd.totals import Totals

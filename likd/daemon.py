@@ -26,8 +26,8 @@ from likd.disk import Disk, DryRunDisk, RealDisk, sync_directory
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyDisk, FaultyStore
 from likd.faults import enabled as faults_enabled
-from likd.handlers import Handlers, load_handlers
 from likd.keys import KeyLog, KeyWindow
+from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier

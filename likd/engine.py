@@ -33,7 +33,6 @@ from likd.counter import Observer
 from likd.disk import Disk
 from likd.drainer import Drainer
 from likd.folding import Folder, Names, known_aliases
-from likd.handlers import Handlers
 from likd.intake import Intake
 from likd.journal import Durability, Journal
 from likd.keys import KeyLog, KeyWindow
@@ -42,6 +41,7 @@ from likd.manager import EventManager
 from likd.merging import Merger
 from likd.model import Submission
 from likd.monitor import Monitor
+from likd.plugins.handlers import Handlers
 from likd.pool import PoolManager
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor

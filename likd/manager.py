@@ -15,7 +15,6 @@ import trio
 from likd import aside
 from likd.actors import Actors
 from likd.aliases import Aliases
-from likd.handlers import Handlers
 from likd.journal import Entry, Journal, JournalError
 from likd.model import (
     Accepted,
@@ -30,6 +29,7 @@ from likd.model import (
     add_events,
     add_likings,
 )
+from likd.plugins.handlers import Handlers
 from likd.pool import PoolManager
 from likd.runtime.histogram import Histogram
 from likd.table import Table

@@ -17,10 +17,10 @@ from likd import aside, batchfile, journal
 from likd.aside import AsideEvents
 from likd.batchfile import Batch, DamagedBatch
 from likd.disk import TEMPORARY, Disk
-from likd.handlers import ANY, Aside, Handlers, columns
 from likd.journal import Entry, Header, SegmentDamage
 from likd.keys import KeyLog, KeyWindow
 from likd.model import Events, Fold, IdempotencyKey, Likings, Rows, add_columns, add_likings
+from likd.plugins.handlers import ANY, Aside, Handlers, columns
 
 HEADER_BYTES_MAX = 1 << 20
 SLICE_BYTES = 1 << 17

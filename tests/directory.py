@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from likd import batchfile
 from likd.batchfile import Batch
 from likd.disk import Disk, RealDisk
-from likd.handlers import Handlers, Impressions, Likes
 from likd.journal import Entry, Journal
 from likd.keys import KeyLog, KeyWindow
 from likd.model import Rows
+from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.recovery import Recovered, Recovery
 from tests.rows import add_rows
 

@@ -20,9 +20,9 @@ from likd.batchfile import Batch
 from likd.config.settings import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.handlers import Handlers, Impressions, Likes
 from likd.ingest import Ingest, IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
+from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish
 from likd.store import Increments, StoreError
 from likd.store.sqlite import SqliteStore

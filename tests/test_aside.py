@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from likd import aside
 from likd.aside import AsideEvents, AsideFile
 from likd.disk import RealDisk
-from likd.handlers import Aside
+from likd.plugins.handlers import Aside
 from tests.damage import Stroke, strokes
 
 EVENTS = st.lists(st.builds(Aside, st.just("likes"), st.just("like"), st.text(max_size=20), st.integers(1, 1 << 40)))

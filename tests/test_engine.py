@@ -14,10 +14,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from likd import batchfile, journal
 from likd.config.settings import Config
 from likd.engine import Engine, open_engine
-from likd.handlers import Handler, Handlers, Impressions, Likes
 from likd.intake import ACTS_TAKEN_MAX
 from likd.journal import Entry
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
+from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.store import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore

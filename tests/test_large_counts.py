@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from likd.batchfile import Batch
 from likd.drainer import Drainer
-from likd.handlers import INCREMENT_MAX, Handlers
+from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.store import TOTAL_MAX, Increments, TotalTooLarge
 from likd.store.sqlite import SqliteStore
 from likd.tolerance import WriteTolerance

@@ -17,9 +17,9 @@ from likd.config.settings import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyStore
-from likd.handlers import Handlers, Impressions, Likes
 from likd.merging import MergeBusy, MergeError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
+from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.store import Increments
 from likd.store.sqlite import SqliteStore
 

@@ -10,10 +10,10 @@ import trio
 
 from likd import aside, batchfile, framing, journal
 from likd.disk import DryRunDisk, RealDisk
-from likd.handlers import Aside, Handlers, Likes
 from likd.journal import Entry, Journal
 from likd.keys import KeyLog, KeyWindow
 from likd.model import Fold, IdempotencyKey, Liking, Submission
+from likd.plugins.handlers import Aside, Handlers, Likes
 from likd.recovery import SLICE_BYTES, Recovery
 from tests.directory import by_table, damaged, likes, new_window, recover, write_batch, write_segment
 

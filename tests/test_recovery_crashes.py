@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from likd import aside, batchfile, journal
 from likd.disk import RealDisk
-from likd.handlers import Aside
 from likd.journal import Entry
 from likd.keys import KeyWindow
 from likd.model import IdempotencyKey, Submission
+from likd.plugins.handlers import Aside
 from likd.recovery import Recovered
 from tests.crashing import Crash, CrashingDisk
 from tests.damage import strokes

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from likd.config.settings import Config
 from likd.engine import open_engine
-from likd.handlers import Handlers, Impressions, Likes
 from likd.model import Accepted, Submission
+from likd.plugins.handlers import Handlers, Impressions, Likes
 from tests.sim.disk import SimDisk
 from tests.sim.store import SimStore
 

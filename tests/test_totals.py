@@ -10,8 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
 from likd.batchfile import Batch
-from likd.handlers import Handlers
 from likd.model import Counts, Fold, Liking, Rows, add_columns
+from likd.plugins.handlers import Handlers
 from likd.store import READ_SECONDS_MAX, Applied, StoreError
 from likd.table import Table
 from likd.totals import Totals

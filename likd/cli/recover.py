@@ -28,7 +28,7 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     Exit status: 0 if it was done, 1 if it could not be done or damage was found, 2 if a setting is wrong.
     """
     from likd import daemon
-    from likd.handlers import HandlerError
+    from likd.plugins.handlers import HandlerError
     from likd.store import StoreError
 
     try:

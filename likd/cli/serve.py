@@ -56,7 +56,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
 async def _serve(config: Config) -> int:
     """Run the daemon; the exit status."""
     from likd import daemon
-    from likd.handlers import HandlerError
+    from likd.plugins.handlers import HandlerError
     from likd.runtime.supervisor import RestartIntensityExceeded
     from likd.store import StoreError
     from likd.web.listeners import BindError

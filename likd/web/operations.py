@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from likd.actors import Actors
-from likd.handlers import Handlers
 from likd.ingest import Ingest
 from likd.intake import Intake
 from likd.keys import KEY, PUBLIC, KeyReused
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.ordered import ActorKey
+from likd.plugins.handlers import Handlers
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import StoreError
 from likd.top import NET, TopLists

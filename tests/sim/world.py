@@ -20,7 +20,6 @@ from likd import folding
 from likd.actors import ActorKeys
 from likd.config.settings import Config
 from likd.engine import Engine, open_engine
-from likd.handlers import Handlers, Impressions, Likes
 from likd.keys import KeyReused
 from likd.merging import MergeError, MergeRefused
 from likd.model import (
@@ -38,6 +37,7 @@ from likd.model import (
     Submission,
     add_events,
 )
+from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.supervisor import RestartIntensityExceeded
 from likd.store import StoreError
 from likd.urls import UrlRules
