@@ -33,6 +33,7 @@ from likd.counter import Observer
 from likd.disk import Disk
 from likd.drainer import Drainer
 from likd.folding import Folder, Names, known_aliases
+from likd.ingest.urls import UrlRules
 from likd.intake import Intake
 from likd.journal import Durability, Journal
 from likd.keys import KeyLog, KeyWindow
@@ -50,7 +51,6 @@ from likd.table import Table
 from likd.tolerance import WriteTolerance
 from likd.top import TopLists
 from likd.totals import Totals
-from likd.urls import UrlRules
 
 NO_SECRET = ActorKeys(b"")
 """For engines whose data directory has no secret of its own."""

@@ -11,12 +11,12 @@ import trio
 from likd.actors import ActorKeys, Actors
 from likd.aliases import Aliases, rename_likings
 from likd.batchfile import Batch
+from likd.ingest.urls import UrlRules
 from likd.intake import Intake
 from likd.model import Fold, Rows, add
 from likd.store import Folding, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals
-from likd.urls import UrlRules
 
 PAGE_URLS = 1000
 FOLDS_AT_ONCE = 100

@@ -20,7 +20,7 @@ from likd.batchfile import Batch
 from likd.config.settings import Config
 from likd.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.ingest import Ingest, IngestError
+from likd.ingest.parser import Ingest, IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish

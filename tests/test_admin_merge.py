@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from likd.actors import Actors
+from likd.ingest.urls import UrlRules
 from likd.merging import MergeBusy, Merged, MergeError, MergeRefused
 from likd.model import Refused
 from likd.totals import Totals
-from likd.urls import UrlRules
 from likd.web.admin import Admin
 from likd.web.problem import Problem
 from tests.fakestore import FakeStore

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd import arrays
-from likd.arrays import read_array
+from likd.ingest import arrays
+from likd.ingest.arrays import read_array
+from likd.ingest.schema import Event, IngestError, decode_events
 from likd.runtime.cooperative import finish
-from likd.wire import Event, IngestError, decode_events
 
 EVENTS = st.fixed_dictionaries({"kind": st.text(max_size=3), "url": st.text(alphabet='a"}{],[\\ é', max_size=8)})
 BLANKS = st.sampled_from(["", " ", "\n  ", "\t\r\n"])

@@ -9,10 +9,10 @@ import zlib
 import pytest
 import trio
 
-from likd.ingest import Ingest, IngestError
+from likd.ingest.parser import Ingest, IngestError
+from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import BadGzip, TooLarge, finish, finish_in_turns, inflate
-from likd.urls import canonical
 
 KINDS = ("like", "unlike", "impression")
 A, B = "http://a/", "http://b/"

@@ -17,11 +17,11 @@ from likd.batchfile import Batch
 from likd.disk import RealDisk
 from likd.engine import Engine
 from likd.folding import Names, known_aliases
+from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
 from likd.plugins.handlers import Aside
 from likd.store import Folding, Increments
 from likd.store.sqlite import SqliteStore
-from likd.urls import UrlRules
 from tests.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"

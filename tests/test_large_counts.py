@@ -13,12 +13,12 @@ from trio.testing import MockClock
 
 from likd.batchfile import Batch
 from likd.drainer import Drainer
+from likd.ingest.urls import canonical
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.store import TOTAL_MAX, Increments, TotalTooLarge
 from likd.store.sqlite import SqliteStore
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals
-from likd.urls import canonical
 from likd.web.admin import Admin
 from likd.web.problem import Problem
 from tests.sim.disk import SimDisk

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.urls import canonical
+from likd.ingest.urls import canonical
 from likd.web.query import query_value, query_values
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd.urls import URL_BYTES_MAX, UrlRules, canonical
+from likd.ingest.urls import URL_BYTES_MAX, UrlRules, canonical
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import trio
 
 from likd.cli.ask import post
 from likd.cli.client import ClientError, Daemon, daemon_options
-from likd.wire import COUNT_MAX, short
+from likd.ingest.schema import COUNT_MAX, short
 
 LINES_AT_ONCE = 5000
 HASH_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from likd.cli.client import ClientError, Daemon, daemon_options, printable, until_signal
 from likd.cli.live import Message, ask, follow
-from likd.urls import EXPECTED, canonical
+from likd.ingest.urls import EXPECTED, canonical
 
 Row = dict[str, Any]
 

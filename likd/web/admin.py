@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
+from likd.ingest.schema import COUNT_MAX, explain, short
+from likd.ingest.urls import EXPECTED, UrlRules
 from likd.keys import KEY
 from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.model import Rows, add
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals
-from likd.urls import EXPECTED, UrlRules
 from likd.web.answer import Answer
 from likd.web.operations import Operations, store_away
 from likd.web.problem import Problem
-from likd.wire import COUNT_MAX, explain, short
 
 LOAD_LINES_MAX = 10_000
 SLICE_LINES = 100

@@ -9,22 +9,22 @@ from typing import Any
 import msgspec
 
 from likd.actors import Actors
-from likd.ingest import Ingest
+from likd.ingest.actor_events import ActorKey
+from likd.ingest.parser import Ingest
+from likd.ingest.schema import IngestError, short
+from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.intake import Intake
 from likd.keys import KEY, PUBLIC, KeyReused
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
-from likd.ordered import ActorKey
 from likd.plugins.handlers import Handlers
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.store import StoreError
 from likd.top import NET, TopLists
 from likd.totals import NO_OLD_NAMES, OldNames, Totals
-from likd.urls import EXPECTED, UrlRules, canonical
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problem import Problem
 from likd.web.tokens import Role
-from likd.wire import IngestError, short
 
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000

@@ -12,9 +12,9 @@ import structlog
 import trio
 from quart import Websocket
 
+from likd.ingest.urls import EXPECTED
 from likd.live import LiveHub
 from likd.store import StoreError
-from likd.urls import EXPECTED
 from likd.web.access import Caller, Gate
 from likd.web.operations import Operations
 from likd.web.problem import Problem

@@ -20,6 +20,7 @@ from likd import folding
 from likd.actors import ActorKeys
 from likd.config.settings import Config
 from likd.engine import Engine, open_engine
+from likd.ingest.urls import UrlRules
 from likd.keys import KeyReused
 from likd.merging import MergeError, MergeRefused
 from likd.model import (
@@ -40,7 +41,6 @@ from likd.model import (
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.supervisor import RestartIntensityExceeded
 from likd.store import StoreError
-from likd.urls import UrlRules
 from tests.sim.acts import Acts
 from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.store import SimStore

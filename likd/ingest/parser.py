@@ -10,12 +10,12 @@ from typing import cast
 
 import msgspec
 
-from likd.arrays import read_array
+from likd.ingest.actor_events import ActorKey, read_in_order
+from likd.ingest.arrays import read_array
+from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
+from likd.ingest.urls import UrlRules
 from likd.model import Act, Events
-from likd.ordered import ActorKey, read_in_order
 from likd.runtime.cooperative import Steps, count_pieces, line_of, strip
-from likd.urls import UrlRules
-from likd.wire import Checker, Event, IngestError, decode_event, decode_events, explain
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512

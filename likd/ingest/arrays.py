@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
+from likd.ingest.schema import Event, IngestError, decode_events, explain
 from likd.runtime.cooperative import Steps
-from likd.wire import Event, IngestError, decode_events, explain
 
 WINDOW_BYTES = 1 << 16
 """So much is decoded in a step, a millisecond's worth; no event is larger."""

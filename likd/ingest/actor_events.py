@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 import attrs
 import msgspec
 
-from likd.arrays import read_array
+from likd.ingest.arrays import read_array
+from likd.ingest.schema import Checker, Event, IngestError, check_actor, decode_event, explain
 from likd.model import LIKE, UNLIKE, Act, Events
 from likd.runtime.cooperative import Steps, strip
-from likd.wire import Checker, Event, IngestError, check_actor, decode_event, explain
 
 SLICE_EVENTS = 200
 

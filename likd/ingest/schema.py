@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from likd.urls import UrlRules
+from likd.ingest.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
 COUNT_MAX = 2**53
