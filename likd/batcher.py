@@ -7,11 +7,12 @@ from collections import deque
 import structlog
 import trio
 
-from likd import aside, batchfile, recovery
-from likd.batchfile import Batch
-from likd.disk import Disk
-from likd.journal import Journal
-from likd.keys import KeyLog
+from likd import recovery
+from likd.durability import batch_file, dead_letters
+from likd.durability.batch_file import Batch
+from likd.durability.disk import Disk
+from likd.durability.idempotency import KeyLog
+from likd.durability.journal import Journal
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
 from likd.pool import PoolManager
@@ -133,8 +134,8 @@ class Batcher:
         while True:
             try:
                 await self._keys.append(table.id, table.keys)
-                kept = await aside.write(self._disk, table.id, aside.listed(table.aside), table.closed_at)
-                await self._disk.write(batchfile.name(table.id), await _encode(batch))
+                kept = await dead_letters.write(self._disk, table.id, dead_letters.listed(table.aside), table.closed_at)
+                await self._disk.write(batch_file.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=pause)
@@ -158,5 +159,5 @@ class Batcher:
 async def _encode(batch: Batch) -> bytes:
     """The bytes of the file; a thread only pays for what would keep others waiting."""
     if len(batch.rows) + len(batch.actors) <= ROWS_INLINE_MAX:
-        return batchfile.encode(batch)
-    return await trio.to_thread.run_sync(batchfile.encode, batch)
+        return batch_file.encode(batch)
+    return await trio.to_thread.run_sync(batch_file.encode, batch)

@@ -18,15 +18,15 @@ import attrs
 import structlog
 import trio
 
-from likd import identity
 from likd.actors import ActorKeys
 from likd.config.settings import Config
 from likd.counter import Observer
-from likd.disk import Disk, DryRunDisk, RealDisk, sync_directory
+from likd.durability import data_dir
+from likd.durability.disk import Disk, DryRunDisk, RealDisk, sync_directory
+from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyDisk, FaultyStore
 from likd.faults import enabled as faults_enabled
-from likd.keys import KeyLog, KeyWindow
 from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
@@ -150,7 +150,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     refuse_unsafe(config, tokens)
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
-    actor_keys = ActorKeys(_identity(identity.secret, config))
+    actor_keys = ActorKeys(_identity(data_dir.secret, config))
     store: Store = _sqlite(config, clock, actor_keys)
     handlers = Handlers(load_handlers())
     observers = load_observers()
@@ -185,7 +185,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
 
 def _sqlite(config: Config, clock: Clock, actor_keys: ActorKeys) -> SqliteStore:
     retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
-    source = _identity(identity.source, config)
+    source = _identity(data_dir.source, config)
     return SqliteStore(
         config.data_dir / DATABASE,
         source,
@@ -199,7 +199,7 @@ def _sqlite(config: Config, clock: Clock, actor_keys: ActorKeys) -> SqliteStore:
 def _identity(read: Callable[[Path], T], config: Config) -> T:
     try:
         return read(config.data_dir)
-    except identity.IdentityError as error:
+    except data_dir.IdentityError as error:
         raise StartError(str(error)) from None
 
 
@@ -224,7 +224,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk = DryRunDisk(disk)
         applied = await trio.to_thread.run_sync(read_applied, database)
     else:
-        store = _sqlite(config, clock, ActorKeys(_identity(identity.secret, config)))
+        store = _sqlite(config, clock, ActorKeys(_identity(data_dir.secret, config)))
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from likd import batchfile
-from likd.batchfile import Batch
-from likd.disk import Disk
+from likd.durability import batch_file
+from likd.durability.batch_file import Batch
+from likd.durability.disk import Disk
 from likd.store import CountTooLarge, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals, Waiting
@@ -123,7 +123,7 @@ class Drainer:
         while len(self._applied_files) > self._keep:
             table = self._applied_files[0]
             try:
-                await self._disk.remove(batchfile.name(table))
+                await self._disk.remove(batch_file.name(table))
             except OSError as error:
                 log.error("can't remove applied batch file", table=table, fault=error.strerror)
             self._applied_files.popleft()

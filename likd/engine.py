@@ -26,17 +26,17 @@ import trio
 
 from likd.actors import ActorKeys, Actors
 from likd.batcher import Batcher
-from likd.batchfile import Batch
 from likd.bounds import Bounds
 from likd.config.settings import Config
 from likd.counter import Observer
-from likd.disk import Disk
 from likd.drainer import Drainer
+from likd.durability.batch_file import Batch
+from likd.durability.disk import Disk
+from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.journal import Durability, Journal
 from likd.folding import Folder, Names, known_aliases
 from likd.ingest.urls import UrlRules
 from likd.intake import Intake
-from likd.journal import Durability, Journal
-from likd.keys import KeyLog, KeyWindow
 from likd.live import LiveHub
 from likd.manager import EventManager
 from likd.merging import Merger

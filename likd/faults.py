@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from likd.disk import AppendFile, RealDisk
+from likd.durability.disk import AppendFile, RealDisk
 from likd.model import Counts, Fold, Rows
 from likd.store import Applied, Folding, Increments, Store, StoreError, Unit
 

@@ -10,7 +10,7 @@ import trio
 
 from likd.actors import ActorKeys, Actors
 from likd.aliases import Aliases, rename_likings
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.intake import Intake
 from likd.model import Fold, Rows, add

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 
 from likd.bounds import Bounds
-from likd.keys import KeyWindow
+from likd.durability.idempotency import KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000

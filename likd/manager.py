@@ -12,10 +12,10 @@ import attrs
 import structlog
 import trio
 
-from likd import aside
 from likd.actors import Actors
 from likd.aliases import Aliases
-from likd.journal import Entry, Journal, JournalError
+from likd.durability import dead_letters
+from likd.durability.journal import Entry, Journal, JournalError
 from likd.model import (
     Accepted,
     Act,
@@ -359,7 +359,7 @@ class EventManager:
         for kind, urls in events.items():
             self.accepted[kind] = self.accepted.get(kind, 0) + sum(urls.values())
         columns, kept = self._handlers.increments(events)
-        aside.add(table.aside, kept)
+        dead_letters.add(table.aside, kept)
         for name, increments in columns.items():
             self._pool.post(table.counters, name, increments)
             table.journaled[name] = table.journaled.get(name, 0) + sum(increments.values())

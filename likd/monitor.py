@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.disk import Disk
+from likd.durability.disk import Disk
 
 SAMPLE_SECONDS = 1.0
 RATE_SECONDS = 10.0

@@ -13,12 +13,12 @@ import msgspec
 import structlog
 import trio
 
-from likd import aside, batchfile, journal
-from likd.aside import AsideEvents
-from likd.batchfile import Batch, DamagedBatch
-from likd.disk import TEMPORARY, Disk
-from likd.journal import Entry, Header, SegmentDamage
-from likd.keys import KeyLog, KeyWindow
+from likd.durability import batch_file, dead_letters, journal
+from likd.durability.batch_file import Batch, DamagedBatch
+from likd.durability.dead_letters import AsideEvents
+from likd.durability.disk import TEMPORARY, Disk
+from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.journal import Entry, Header, SegmentDamage
 from likd.model import Events, Fold, IdempotencyKey, Likings, Rows, add_columns, add_likings
 from likd.plugins.handlers import ANY, Aside, Handlers, columns
 
@@ -82,10 +82,10 @@ class Replayed:
         """Ask the handlers what all events together add."""
         columns, kept = handlers.increments(self.events)
         add_columns(self.rows, columns)
-        aside.add(self.aside, kept)
+        dead_letters.add(self.aside, kept)
         for kind in self.events.keys() - set(handlers.kinds):
             # Its handler was uninstalled: the events wait until one comes that wants them.
-            aside.add(self.aside, [Aside(ANY, kind, url, n) for url, n in self.events[kind].items()])
+            dead_letters.add(self.aside, [Aside(ANY, kind, url, n) for url, n in self.events[kind].items()])
         self.events = {}
 
 
@@ -191,17 +191,17 @@ class Recovery:
         return found
 
     async def _load_batches(self, names: list[str]) -> None:
-        tables = [table for name in names if (table := batchfile.table_of(name)) is not None]
+        tables = [table for name in names if (table := batch_file.table_of(name)) is not None]
         applied = [table for table in tables if table <= self._applied]
         for table in applied[: max(0, len(applied) - self._keep)]:
-            self._found.step(f"{batchfile.name(table)}: applied already, removed")
-            await self._disk.remove(batchfile.name(table))
+            self._found.step(f"{batch_file.name(table)}: applied already, removed")
+            await self._disk.remove(batch_file.name(table))
         for table in tables:
             if table <= self._applied:
                 continue
-            name = batchfile.name(table)
+            name = batch_file.name(table)
             try:
-                batch = batchfile.decode(await self._disk.read(name))
+                batch = batch_file.decode(await self._disk.read(name))
                 if batch.table != table:
                     raise DamagedBatch(f"it holds table {batch.table}")
             except DamagedBatch as error:
@@ -236,7 +236,7 @@ class Recovery:
         """What the segments of `tables` say of themselves and of those before them."""
         sealed: dict[int, int] = {}
         opened: list[tuple[int, float]] = []
-        newest = max([self._applied, *(table for name in names if (table := batchfile.table_of(name)) is not None)])
+        newest = max([self._applied, *(table for name in names if (table := batch_file.table_of(name)) is not None)])
         for table in tables:
             head = await self._disk.read(journal.name(table), HEADER_BYTES_MAX)
             record = next(journal.read(head), None)
@@ -310,7 +310,7 @@ class Recovery:
         await self._keys.append(table, replayed.keys)
         for key, size in replayed.keys:
             self._window.remember(key.key, key.digest, size, self._wall_clock())
-        await self._keep_aside(table, aside.listed(replayed.aside), segment.opened)
+        await self._keep_aside(table, dead_letters.listed(replayed.aside), segment.opened)
         if replayed.rows or replayed.aside or replayed.keys or replayed.actors or replayed.merge:
             await self._write_batch(table, replayed.rows, segment.opened, replayed.actors, replayed.merge)
         self._found.step(f"{journal.name(table)}: replayed, {len(replayed.rows)} URLs")
@@ -321,22 +321,22 @@ class Recovery:
 
     async def _keep_aside(self, table: int, events: list[Aside], at: float) -> None:
         """Keep the events that `table` can't count, in place of what an earlier try kept."""
-        name = aside.name(table)
-        self._aside[name] = await aside.write(self._disk, table, events, at, replaces=name in self._names)
+        name = dead_letters.name(table)
+        self._aside[name] = await dead_letters.write(self._disk, table, events, at, replaces=name in self._names)
 
     async def _write_batch(
         self, table: int, rows: Rows, taken_at: float, actors: Likings | None = None, merge: Fold | None = None
     ) -> None:
         names = columns(rows.values(), self._handlers.counts)
         batch = Batch(table, taken_at, taken_at, names, rows, actors or {}, merge)
-        await self._disk.write(batchfile.name(table), batchfile.encode(batch))
+        await self._disk.write(batch_file.name(table), batch_file.encode(batch))
         self._found.batches.append(batch)
 
     async def _replay_aside(self, names: list[str]) -> None:
         """Offer events set aside to their handlers again: exactly once, because the target table is named first."""
         batched = {batch.table for batch in self._found.batches}
         for name in names:
-            match = aside.NAME.fullmatch(name)
+            match = dead_letters.NAME.fullmatch(name)
             if match is None:
                 continue
             target = int(match[2]) if match[2] else 0
@@ -345,14 +345,14 @@ class Recovery:
                 continue
             data = await self._disk.read(name)
             try:
-                kept = aside.decode(data)
+                kept = dead_letters.decode(data)
             except msgspec.DecodeError as error:
                 self._found.step(f"{name}: damaged ({error}), set aside", damage=True)
                 await self._disk.set_aside(name)
                 continue
             rows, still_aside = self._handlers.replay(kept.events)
             if not rows and not target:
-                self._aside[name] = aside.space(len(data))
+                self._aside[name] = dead_letters.space(len(data))
                 if not kept.events:
                     await self._disk.remove(name)
                     del self._aside[name]
@@ -360,7 +360,7 @@ class Recovery:
             if not target:
                 target = self._found.next_table
                 self._found.next_table += 1
-                renamed = f"{name}.{batchfile.name(target)}"
+                renamed = f"{name}.{batch_file.name(target)}"
                 await self._disk.rename(name, renamed)
                 self._aside.pop(name, None)
                 name = renamed

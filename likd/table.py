@@ -7,8 +7,8 @@ from itertools import islice
 
 import attrs
 
-from likd.aside import AsideEvents
 from likd.counter import Counter
+from likd.durability.dead_letters import AsideEvents
 from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
 
 

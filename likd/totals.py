@@ -12,7 +12,7 @@ import trio
 
 from likd.actors import Actors
 from likd.aliases import Aliases
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows, add, add_likings
 from likd.store import Applied, Increments, Store, in_time
 from likd.table import Table

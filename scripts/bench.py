@@ -35,7 +35,7 @@ from pathlib import Path
 
 import msgspec
 
-from likd import framing, journal
+from likd.durability import frames, journal
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = "https://example.com/"
@@ -457,7 +457,7 @@ def recovery(bench: Bench) -> None:
         while written < size:
             table += 1
             urls = {f"{SITE}page/{table}/{n}": 1 for n in range(2000)}
-            frame = framing.frame(msgspec.msgpack.encode(journal.Entry(0, 0, 1, [], {"like": urls})))
+            frame = frames.frame(msgspec.msgpack.encode(journal.Entry(0, 0, 1, [], {"like": urls})))
             with (Path(directory) / journal.name(table)).open("wb") as file:
                 segment = 0
                 while segment < 64 << 20 and written < size:

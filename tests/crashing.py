@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from likd.disk import TEMPORARY, AppendFile, RealDisk
+from likd.durability.disk import TEMPORARY, AppendFile, RealDisk
 
 
 class Crash(BaseException):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from likd import batchfile
-from likd.batchfile import Batch
-from likd.disk import Disk, RealDisk
-from likd.journal import Entry, Journal
-from likd.keys import KeyLog, KeyWindow
+from likd.durability import batch_file
+from likd.durability.batch_file import Batch
+from likd.durability.disk import Disk, RealDisk
+from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.journal import Entry, Journal
 from likd.model import Rows
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.recovery import Recovered, Recovery
@@ -40,7 +40,7 @@ async def write_segment(disk: Disk, table: int, *entries: Entry) -> list[int]:
 
 async def write_batch(disk: Disk, table: int, urls: Mapping[str, int]) -> None:
     rows = {url: {"likes": n} for url, n in urls.items()}
-    await disk.write(batchfile.name(table), batchfile.encode(Batch(table, 1.0, 2.0, NAMES, rows)))
+    await disk.write(batch_file.name(table), batch_file.encode(Batch(table, 1.0, 2.0, NAMES, rows)))
 
 
 async def recover(disk: Disk, *, applied: int = 0, keep: int = 0, window: KeyWindow | None = None) -> Recovered:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import trio
 
-from likd.batchfile import Batch
 from likd.counter import Counter
+from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
 from likd.store import Applied, Folding, Increments, StoreError
 from likd.table import Table

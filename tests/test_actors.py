@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd import batchfile
 from likd.actors import ActorKeys, Actors
 from likd.aliases import Aliases
-from likd.batchfile import Batch
 from likd.config.settings import Config
-from likd.disk import RealDisk
+from likd.durability import batch_file
+from likd.durability.batch_file import Batch
+from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.ingest.parser import Ingest, IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
@@ -173,7 +173,7 @@ likings = st.builds(Liking, st.booleans(), st.none() | st.integers(-5, 5))
 @given(st.dictionaries(st.binary(min_size=20, max_size=20), likings, max_size=5))
 def test_a_batch_file_keeps_actors(actors: Likings) -> None:
     batch = Batch(3, 1.0, 2.0, ("likes",), {URL: {"likes": 1}}, actors)
-    assert batchfile.decode(batchfile.encode(batch)) == batch
+    assert batch_file.decode(batch_file.encode(batch)) == batch
 
 
 @asynccontextmanager
@@ -241,8 +241,8 @@ async def test_what_becomes_of_actors_is_in_the_batch_of_the_last_events_of_thei
         running.drainer._store.apply = no_apply  # type: ignore[method-assign]
         await send(running, *(act("a", url=url) for url in urls), *(act("a", UNLIKE, url) for url in urls[:2]))
         await send(running, *(act("b", url=url) for url in urls))
-        names = [name for name in await RealDisk(tmp_path).names() if batchfile.NAME.fullmatch(name)]
-    batches = [batchfile.decode((tmp_path / name).read_bytes()) for name in names]
+        names = [name for name in await RealDisk(tmp_path).names() if batch_file.NAME.fullmatch(name)]
+    batches = [batch_file.decode((tmp_path / name).read_bytes()) for name in names]
     assert len(batches) >= 3
     for batch in batches:
         prefixes = {KEYS.of_url(url) for url in batch.rows}

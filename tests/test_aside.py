@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from likd import aside
-from likd.aside import AsideEvents, AsideFile
-from likd.disk import RealDisk
+from likd.durability import dead_letters
+from likd.durability.dead_letters import AsideEvents, AsideFile
+from likd.durability.disk import RealDisk
 from likd.plugins.handlers import Aside
 from tests.damage import Stroke, strokes
 
@@ -18,32 +18,35 @@ EVENTS = st.lists(st.builds(Aside, st.just("likes"), st.just("like"), st.text(ma
 
 @given(EVENTS)
 def test_events_are_read_back(events: list[Aside]) -> None:
-    assert aside.decode(aside.encode(events, 7.25)) == AsideFile(events, 7.25)
+    assert dead_letters.decode(dead_letters.encode(events, 7.25)) == AsideFile(events, 7.25)
 
 
 async def test_they_are_lines_that_a_person_can_read(disk: RealDisk) -> None:
-    await aside.write(disk, 7, [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)])
+    await dead_letters.write(disk, 7, [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)])
     head, *lines = (disk.path / "aside_000000000007").read_text().splitlines()
     assert head.startswith('{"aside":1,"at":0.0,"events":2,"sha256":"')
     assert lines == ['["likes","like","http://a/",2]', '["mine","mine","http://b/",1]']
 
 
 def test_a_file_of_an_earlier_version_is_read() -> None:
-    assert aside.decode(b'["likes","like","http://a/",2]\n') == AsideFile([Aside("likes", "like", "http://a/", 2)])
+    written = b'["likes","like","http://a/",2]\n'
+    assert dead_letters.decode(written) == AsideFile([Aside("likes", "like", "http://a/", 2)])
 
 
 async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
-    await aside.write(disk, 7, [])
+    await dead_letters.write(disk, 7, [])
     assert await disk.names() == []
 
 
 async def test_nothing_aside_takes_the_place_of_what_an_earlier_try_left(disk: RealDisk) -> None:
-    await aside.write(disk, 7, [Aside("likes", "like", "http://a/", 2)])
-    await aside.write(disk, 7, [], replaces=True)
-    assert aside.decode(await disk.read(aside.name(7))).events == []
+    await dead_letters.write(disk, 7, [Aside("likes", "like", "http://a/", 2)])
+    await dead_letters.write(disk, 7, [], replaces=True)
+    assert dead_letters.decode(await disk.read(dead_letters.name(7))).events == []
 
 
-DATA = aside.encode([Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)], 1_790_000_000.25)
+DATA = dead_letters.encode(
+    [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)], 1_790_000_000.25
+)
 
 
 @given(strokes(len(DATA)))
@@ -51,26 +54,27 @@ def test_any_changed_byte_is_found(stroke: Stroke) -> None:
     broken = stroke.on(DATA)
     assume(broken not in (DATA, b""))
     with pytest.raises(msgspec.DecodeError):
-        aside.decode(broken)
+        dead_letters.decode(broken)
 
 
 def test_every_cut_is_found() -> None:
     for size in range(1, len(DATA)):
         with pytest.raises(msgspec.DecodeError):
-            aside.decode(DATA[:size])
+            dead_letters.decode(DATA[:size])
 
 
 def test_what_is_kept_grows_with_unique_urls_only() -> None:
     kept: AsideEvents = {}
     for n in range(10):
-        aside.add(kept, [Aside("likes", "like", "http://a/", 1), Aside("likes", "like", "http://b/", n)])
-    assert aside.listed(kept) == [Aside("likes", "like", "http://a/", 10), Aside("likes", "like", "http://b/", 45)]
+        dead_letters.add(kept, [Aside("likes", "like", "http://a/", 1), Aside("likes", "like", "http://b/", n)])
+    listed = dead_letters.listed(kept)
+    assert listed == [Aside("likes", "like", "http://a/", 10), Aside("likes", "like", "http://b/", 45)]
 
 
 @given(st.binary(min_size=1, max_size=60))
 def test_a_damaged_file_is_an_error_of_one_kind(data: bytes) -> None:
     try:
-        found = aside.decode(data)
+        found = dead_letters.decode(data)
     except msgspec.DecodeError:
         return
     assert all(isinstance(event, Aside) for event in found.events)
@@ -79,7 +83,7 @@ def test_a_damaged_file_is_an_error_of_one_kind(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b'["likes","like","http://a/\xff",2]\n', b'["likes","like","http://a/"]\n', b"\0\0"])
 def test_damage_is_found(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        aside.decode(data)
+        dead_letters.decode(data)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +94,6 @@ def test_damage_is_found(data: bytes) -> None:
     ],
 )
 def test_the_name_says_which_table_it_comes_from_and_goes_to(name: str, tables: tuple[str, str | None]) -> None:
-    match = aside.NAME.fullmatch(name)
+    match = dead_letters.NAME.fullmatch(name)
     assert match is not None
     assert match.groups() == tables

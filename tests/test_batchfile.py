@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd import batchfile
-from likd.batchfile import Batch, DamagedBatch
+from likd.durability import batch_file
+from likd.durability.batch_file import Batch, DamagedBatch
 from likd.model import Fold, Liking
 
 NAMES = ("likes", "unlikes", "impressions")
@@ -36,7 +36,7 @@ batches = st.builds(
 def test_a_batch_file_reads_as_documented() -> None:
     batch = Batch(17, 1.25, 6.0, NAMES, {"https://b.example/": {"impressions": 7}, "https://a.example/": {"likes": 3}})
 
-    lines = batchfile.encode(batch).decode().splitlines()
+    lines = batch_file.encode(batch).decode().splitlines()
 
     assert lines[:3] == [
         "likd-batch 1 table=17 opened=1.250 closed=6.000 urls=2 counts=likes,unlikes,impressions",
@@ -50,7 +50,7 @@ def test_actors_and_a_merge_stand_behind_the_urls() -> None:
     likings = {b"\x0a" * 20: Liking(True, 1), b"\x0b" * 20: Liking(False, 0)}
     batch = Batch(17, 1.25, 6.0, NAMES, {}, likings, Fold("https://a.example/", "https://b.example/", b"a", b"b"))
 
-    lines = batchfile.encode(batch).decode().splitlines()
+    lines = batch_file.encode(batch).decode().splitlines()
 
     assert lines[0].endswith(" counts=likes,unlikes,impressions actors=2 merges=1")
     assert lines[1:-1] == [
@@ -64,33 +64,33 @@ def test_actors_of_earlier_versions_are_read() -> None:
     body = f"likd-batch 1 table=1 opened=0.000 closed=0.000 urls=0 counts=likes actors=1\n+{'0a' * 20}\n".encode()
     data = body + f"end sums=0 sha256={hashlib.sha256(body).hexdigest()}\n".encode()
 
-    assert batchfile.decode(data).actors == {b"\x0a" * 20: Liking(True, None)}
+    assert batch_file.decode(data).actors == {b"\x0a" * 20: Liking(True, None)}
 
 
 @given(batches)
 def test_what_was_written_is_read(batch: Batch) -> None:
-    assert batchfile.decode(batchfile.encode(batch)) == batch
+    assert batch_file.decode(batch_file.encode(batch)) == batch
 
 
 @given(batches, st.data())
 def test_any_changed_byte_is_found(batch: Batch, data: st.DataObject) -> None:
-    encoded = bytearray(batchfile.encode(batch))
+    encoded = bytearray(batch_file.encode(batch))
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] ^= data.draw(st.integers(1, 255))
 
     with pytest.raises(DamagedBatch):
-        batchfile.decode(bytes(encoded))
+        batch_file.decode(bytes(encoded))
 
 
 @given(batches, st.data())
 def test_a_file_cut_short_is_found(batch: Batch, data: st.DataObject) -> None:
-    encoded = batchfile.encode(batch)
+    encoded = batch_file.encode(batch)
 
     with pytest.raises(DamagedBatch):
-        batchfile.decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+        batch_file.decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_without_a_fault(data: bytes) -> None:
     with pytest.raises(DamagedBatch):
-        batchfile.decode(data)
+        batch_file.decode(data)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd import batchfile
-from likd.batchfile import Batch, DamagedBatch, decode, encode
+from likd.durability import batch_file
+from likd.durability.batch_file import Batch, DamagedBatch, decode, encode
 from tests.damage import Stroke, strokes
 
 ROWS = {"http://b/": {"impressions": 7}, "http://a/": {"likes": 3, "unlikes": 1, "impressions": 40}}
@@ -76,8 +76,8 @@ def test_the_message_says_what_is_wrong_and_where(data: bytes, what: str) -> Non
 
 
 def test_the_name_is_the_table_and_sorts_by_it() -> None:
-    assert batchfile.name(17) == "tab_000000000017"
-    assert batchfile.table_of(batchfile.name(17)) == 17
-    assert sorted([batchfile.name(10), batchfile.name(9)]) == [batchfile.name(9), batchfile.name(10)]
-    assert batchfile.table_of("tab_000000000017.tmp") is None
-    assert batchfile.table_of("journal_000000000017") is None
+    assert batch_file.name(17) == "tab_000000000017"
+    assert batch_file.table_of(batch_file.name(17)) == 17
+    assert sorted([batch_file.name(10), batch_file.name(9)]) == [batch_file.name(9), batch_file.name(10)]
+    assert batch_file.table_of("tab_000000000017.tmp") is None
+    assert batch_file.table_of("journal_000000000017") is None

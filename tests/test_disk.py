@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd.disk import INLINE_BYTES_MAX, DryRunDisk, RealDisk, write_all
-from likd.flush import Flusher
+from likd.durability.disk import INLINE_BYTES_MAX, DryRunDisk, RealDisk, write_all
+from likd.durability.kernel_flush import Flusher
 
 
 async def test_a_whole_file_is_written_and_read(disk: RealDisk) -> None:

@@ -11,11 +11,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd import batchfile, journal
 from likd.config.settings import Config
+from likd.durability import batch_file, journal
+from likd.durability.journal import Entry
 from likd.engine import Engine, open_engine
 from likd.intake import ACTS_TAKEN_MAX
-from likd.journal import Entry
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.store import Increments
@@ -399,8 +399,8 @@ async def test_applied_batch_files_are_kept_as_many_as_asked_for(autojump_clock:
             await submit(engine, likes(*range(n * 10, n * 10 + 10)))
             await trio.sleep(1)
         await engine.drain()
-        kept = [name for name in await world.disk.names() if batchfile.NAME.fullmatch(name)]
-        assert kept == [batchfile.name(table) for table in (6, 7, 8)]
+        kept = [name for name in await world.disk.names() if batch_file.NAME.fullmatch(name)]
+        assert kept == [batch_file.name(table) for table in (6, 7, 8)]
 
 
 async def test_a_closed_intake_refuses(autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
 from likd.table import Table
 from likd.totals import Totals

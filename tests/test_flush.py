@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from likd import flush
-from likd.flush import Flusher
+from likd.durability import kernel_flush
+from likd.durability.kernel_flush import Flusher
 
 needs_kernel = pytest.mark.skipif(not Flusher().free, reason="the kernel has no asynchronous I/O for us")
 
@@ -63,7 +63,7 @@ class SlowKernel:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> SlowKernel:
     """A kernel whose flushes take as long as the test wants."""
     kernel = SlowKernel()
-    monkeypatch.setattr(flush, "linux_aio", kernel)
+    monkeypatch.setattr(kernel_flush, "linux_aio", kernel)
     return kernel
 
 
@@ -138,5 +138,5 @@ async def test_cancellation_waits_until_the_kernel_is_done(kernel: SlowKernel, f
 
 
 async def test_without_such_a_kernel_it_is_never_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush, "linux_aio", None)
+    monkeypatch.setattr(kernel_flush, "linux_aio", None)
     assert not Flusher().free

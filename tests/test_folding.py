@@ -10,11 +10,12 @@ import trio.lowlevel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd import aside, folding
+from likd import folding
 from likd.actors import ActorKeys
 from likd.aliases import Aliases
-from likd.batchfile import Batch
-from likd.disk import RealDisk
+from likd.durability import dead_letters
+from likd.durability.batch_file import Batch
+from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.folding import Names, known_aliases
 from likd.ingest.urls import UrlRules
@@ -97,7 +98,7 @@ async def test_an_actor_who_likes_what_is_one_url_now_has_one_like(world: World,
 
 
 async def test_events_set_aside_are_replayed_by_the_new_rules(world: World) -> None:
-    await RealDisk(world.path).write("aside_000000000001", aside.encode([Aside("likes", LIKE, HTTP, 2)]))
+    await RealDisk(world.path).write("aside_000000000001", dead_letters.encode([Aside("likes", LIKE, HTTP, 2)]))
     async with world.life(same_schemes=True) as engine:
         assert await net(engine, HTTPS) == 2
         await engine.drain()

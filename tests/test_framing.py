@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from likd import framing
-from likd.framing import Damage, Frame, frame, scan
+from likd.durability import frames
+from likd.durability.frames import Damage, Frame, frame, scan
 from tests.damage import strokes
 
-PAYLOADS = st.lists(st.binary(max_size=60) | st.just(framing.MAGIC * 3), max_size=8)
+PAYLOADS = st.lists(st.binary(max_size=60) | st.just(frames.MAGIC * 3), max_size=8)
 
 
 def payloads(data: bytes) -> list[bytes]:
@@ -29,9 +29,9 @@ def test_payloads_are_read_back_in_order(written: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=300))
-@example(framing.MAGIC)
-@example(framing.MAGIC * 5)
-@example(frame(b"x") + framing.MAGIC + frame(b"y"))
+@example(frames.MAGIC)
+@example(frames.MAGIC * 5)
+@example(frame(b"x") + frames.MAGIC + frame(b"y"))
 def test_any_bytes_are_covered_without_gap_or_overlap(data: bytes) -> None:
     pieces = list(scan(data))
     edges = [0, *(piece.end for piece in pieces)]
@@ -43,7 +43,7 @@ def test_any_bytes_are_covered_without_gap_or_overlap(data: bytes) -> None:
 @given(PAYLOADS, st.data())
 def test_damage_costs_only_the_frames_it_touches(written: list[bytes], data: st.DataObject) -> None:
     # Of a payload that ends as frames begin, the end can be lost and the beginning of the next frame be taken for it.
-    assume(not any(payload[-n:] == framing.MAGIC[:n] for payload in written for n in range(1, 5)))
+    assume(not any(payload[-n:] == frames.MAGIC[:n] for payload in written for n in range(1, 5)))
     whole = b"".join(map(frame, written))
     stroke = data.draw(strokes(len(whole)))
     begin, spared = 0, []
@@ -68,12 +68,12 @@ def test_only_damage_at_the_end_is_torn() -> None:
 
 def test_a_length_that_lies_does_not_hide_the_next_frame() -> None:
     lying = bytearray(frame(b"one"))
-    struct.pack_into("<I", lying, 4, framing.PAYLOAD_BYTES_MAX)
+    struct.pack_into("<I", lying, 4, frames.PAYLOAD_BYTES_MAX)
     assert payloads(bytes(lying) + frame(b"two")) == [b"two"]
 
 
 def test_a_payload_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "PAYLOAD_BYTES_MAX", 4)
+    monkeypatch.setattr(frames, "PAYLOAD_BYTES_MAX", 4)
     assert payloads(frame(b"four")) == [b"four"]
     with pytest.raises(ValueError, match="payload of 5 bytes, at most 4"):
         frame(b"fives")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from likd import identity
-from likd.identity import IdentityError
+from likd.durability import data_dir
+from likd.durability.data_dir import IdentityError
 
 
-@pytest.mark.parametrize("read", [identity.source, identity.secret])
+@pytest.mark.parametrize("read", [data_dir.source, data_dir.secret])
 def test_it_is_made_once(tmp_path: Path, read: Callable[[Path], object]) -> None:
     assert read(tmp_path) == read(tmp_path)
 
 
-@pytest.mark.parametrize("read", [identity.source, identity.secret])
+@pytest.mark.parametrize("read", [data_dir.source, data_dir.secret])
 def test_it_is_on_disk_with_its_name_before_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
 ) -> None:
@@ -35,10 +35,10 @@ def test_it_is_on_disk_with_its_name_before_it_is_used(
 def test_one_that_is_damaged_is_an_error_and_stays_as_it_is(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(IdentityError, match=f"{name} is (empty|damaged)"):
-        getattr(identity, name)(tmp_path)
+        getattr(data_dir, name)(tmp_path)
     assert (tmp_path / name).read_text() == text
 
 
 def test_others_may_not_read_the_secret(tmp_path: Path) -> None:
-    identity.secret(tmp_path)
+    data_dir.secret(tmp_path)
     assert (tmp_path / "secret").stat().st_mode & 0o077 == 0

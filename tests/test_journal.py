@@ -12,10 +12,10 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd import framing, journal
-from likd.disk import AppendFile, RealDisk
-from likd.framing import SECTOR_BYTES
-from likd.journal import Entry, Header, Journal, JournalError, SegmentDamage
+from likd.durability import frames, journal
+from likd.durability.disk import AppendFile, RealDisk
+from likd.durability.frames import SECTOR_BYTES
+from likd.durability.journal import Entry, Header, Journal, JournalError, SegmentDamage
 from likd.model import Fold, Liking
 from tests.damage import strokes
 
@@ -315,7 +315,7 @@ def test_zeros_at_the_end_are_none() -> None:
 @given(st.binary(max_size=60))
 def test_a_frame_that_holds_something_unknown_is_damage(payload: bytes) -> None:
     whole, _ = segment([])
-    data = whole + framing.frame(payload) + framing.frame(b"\xff")
+    data = whole + frames.frame(payload) + frames.frame(b"\xff")
     assert entries(data)[:1] == [entry(0)]
     assert damage(data)[-1].end == len(data)
 
@@ -328,7 +328,7 @@ def test_its_name_is_its_table() -> None:
 
 def test_actors_of_earlier_versions_are_read() -> None:
     old = msgspec.msgpack.encode(["events", 1, 0, 1, [], {"like": {"http://a/": 1}}, {b"key": True, b"other": False}])
-    ((_, entry),) = journal.read(framing.frame(old))
+    ((_, entry),) = journal.read(frames.frame(old))
     assert isinstance(entry, Entry)
     assert entry.likings == {b"key": Liking(True, None), b"other": Liking(False, None)}
     assert entry.merge is None
@@ -337,6 +337,6 @@ def test_actors_of_earlier_versions_are_read() -> None:
 def test_actors_and_a_merge_are_read_as_they_were_written() -> None:
     likings, merge = {b"key": Liking(True, 1)}, Fold("http://a/", "http://b/", b"a", b"b")
     written = Entry(1, 0, 1, [], {}, likings, merge)
-    ((_, entry),) = journal.read(framing.frame(msgspec.msgpack.encode(written)))
+    ((_, entry),) = journal.read(frames.frame(msgspec.msgpack.encode(written)))
     assert isinstance(entry, Entry)
     assert (entry.likings, entry.merge) == (likings, merge)

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from likd import framing, taken
-from likd.disk import AppendFile, RealDisk
-from likd.keyline import LINE_KEYS
-from likd.keys import KEY, KeyLog, KeyReused, KeyWindow
+from likd.durability import frames, taken_keys
+from likd.durability.disk import AppendFile, RealDisk
+from likd.durability.idempotency import KEY, KeyLog, KeyReused, KeyWindow
+from likd.durability.key_lines import LINE_KEYS
+from likd.durability.taken_keys import Taken
 from likd.model import Accepted, IdempotencyKey, Refused, Submission
-from likd.taken import Taken
 
 
 @attrs.define
@@ -171,13 +171,13 @@ def test_a_key_costs_some_sixty_bytes(clock: Clock) -> None:
     small=st.sampled_from([1, 2, 256]),
 )
 def test_what_is_remembered_is_the_newest_of_each_owner(keys_max: int, names: list[int], small: int) -> None:
-    with patch.object(taken, "_SMALL", small):
+    with patch.object(taken_keys, "_SMALL", small):
         remembered = Taken(keys_max)
         for at, name in enumerate(names):
-            remembered.add(taken.pack(taken.fingerprint(str(name)), b"body", 1, at))
+            remembered.add(taken_keys.pack(taken_keys.fingerprint(str(name)), b"body", 1, at))
     newest = {name: at for at, name in enumerate(names) if at >= len(names) - keys_max}
     for name in range(16):
-        record = remembered.get(taken.fingerprint(str(name)))
+        record = remembered.get(taken_keys.fingerprint(str(name)))
         assert (record.at if record else None) == newest.get(name)
 
 
@@ -234,7 +234,7 @@ async def test_unreadable_lines_do_not_stop_a_start(disk: RealDisk, clock: Clock
     log, _ = await loaded(disk, clock)
     await log.append(1, [key("a")])
     with (disk.path / "keys_000000000001").open("ab") as file:
-        file.write(framing.frame(payload))
+        file.write(frames.frame(payload))
     _, window = await loaded(disk, clock)
     assert is_known(window, "a")
 
@@ -262,7 +262,7 @@ async def test_the_files_hold_all_that_the_window_holds_and_a_bounded_rest(disk:
 async def test_files_that_were_written_before_keys_had_owners_are_read(disk: RealDisk, clock: Clock) -> None:
     keys = [(f"k{number}", b"body", 1) for number in range(2 * LINE_KEYS)]
     lines = [(clock.now - 60, [("old", b"body", 1)]), (clock.now, keys)]
-    (disk.path / "keys_000000000001").write_bytes(b"".join(framing.frame(msgspec.msgpack.encode(one)) for one in lines))
+    (disk.path / "keys_000000000001").write_bytes(b"".join(frames.frame(msgspec.msgpack.encode(one)) for one in lines))
     _, window = await loaded(disk, clock, keys_max=10_000)
     assert len(window) == 2 * LINE_KEYS, "what expired is not even read"
     assert is_known(window, "k0")

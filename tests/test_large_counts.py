@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from likd.batchfile import Batch
 from likd.drainer import Drainer
+from likd.durability.batch_file import Batch
 from likd.ingest.urls import canonical
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.store import TOTAL_MAX, Increments, TotalTooLarge

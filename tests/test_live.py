@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.live import URLS_AT_ONCE, LiveHub
 from likd.model import Rows
 from likd.top import TopLists

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd import batchfile, merging
+from likd import merging
 from likd.actors import ActorKeys
 from likd.aliases import Aliases
 from likd.config.settings import Config
-from likd.disk import RealDisk
+from likd.durability import batch_file
+from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyStore
 from likd.merging import MergeBusy, MergeError
@@ -37,7 +38,7 @@ class World:
         """Whether batch files are never written."""
 
     async def write(self, name: str, data: bytes) -> None:
-        if self.stuck and batchfile.NAME.fullmatch(name):
+        if self.stuck and batch_file.NAME.fullmatch(name):
             await trio.sleep_forever()
         await RealDisk(self.path).write(name, data)
 
@@ -213,7 +214,7 @@ async def test_a_merge_that_was_acknowledged_is_done_after_a_crash(
         await send(engine, act("b", NEW, UNLIKE))
         await send(engine, act("c", OLD))
     world.stuck = False
-    files = [name for name in await RealDisk(world.path).names() if batchfile.NAME.fullmatch(name)]
+    files = [name for name in await RealDisk(world.path).names() if batch_file.NAME.fullmatch(name)]
     assert bool(files) == batched
     world.store_away(False)
     async with world.life() as engine:

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import trio
 
-from likd import aside, batchfile, framing, journal
-from likd.disk import DryRunDisk, RealDisk
-from likd.journal import Entry, Journal
-from likd.keys import KeyLog, KeyWindow
+from likd.durability import batch_file, dead_letters, frames, journal
+from likd.durability.disk import DryRunDisk, RealDisk
+from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.journal import Entry, Journal
 from likd.model import Fold, IdempotencyKey, Liking, Submission
 from likd.plugins.handlers import Aside, Handlers, Likes
 from likd.recovery import SLICE_BYTES, Recovery
@@ -29,8 +29,8 @@ async def test_an_orphan_segment_becomes_a_batch_file_under_its_own_id(disk: Rea
     await write_segment(disk, 5, likes(1, {A: 2}), likes(2, {A: 1, B: 1}))
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 3, B: 1}}
-    assert await disk.names() == [batchfile.name(5)]
-    assert batchfile.decode(await disk.read(batchfile.name(5))) == found.batches[0]
+    assert await disk.names() == [batch_file.name(5)]
+    assert batch_file.decode(await disk.read(batch_file.name(5))) == found.batches[0]
     assert found.journal_bytes > 0
 
 
@@ -46,7 +46,7 @@ async def test_a_segment_whose_batch_file_is_written_is_not_counted_again(disk: 
     await write_segment(disk, 5, likes(1, {A: 1}))
     await write_batch(disk, 5, {A: 1})
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}}
-    assert await disk.names() == [batchfile.name(5)]
+    assert await disk.names() == [batch_file.name(5)]
 
 
 async def test_files_of_applied_tables_are_not_counted_again(disk: RealDisk) -> None:
@@ -64,7 +64,7 @@ async def test_the_newest_applied_files_are_kept_if_asked(disk: RealDisk, keep: 
         await write_batch(disk, table, {A: 1})
     found = await recover(disk, applied=3, keep=keep)
     assert found.batches == []
-    assert await disk.names() == [batchfile.name(table) for table in kept]
+    assert await disk.names() == [batch_file.name(table) for table in kept]
 
 
 async def test_ids_go_on_growing(disk: RealDisk) -> None:
@@ -73,9 +73,9 @@ async def test_ids_go_on_growing(disk: RealDisk) -> None:
     assert (await recover(disk, applied=9)).next_table == 12
     await write_segment(disk, 13, likes(1, {A: 1}))
     assert (await recover(disk, applied=9)).next_table == 14
-    await disk.write("aside_000000000020", aside.encode([Aside("gone", "like", A, 1)]))
+    await disk.write("aside_000000000020", dead_letters.encode([Aside("gone", "like", A, 1)]))
     assert (await recover(disk, applied=9)).next_table == 21
-    (disk.path / batchfile.name(22)).write_bytes(b"damaged")
+    (disk.path / batch_file.name(22)).write_bytes(b"damaged")
     assert (await recover(disk, applied=9)).next_table == 23
 
 
@@ -113,26 +113,26 @@ async def test_damage_in_the_middle_costs_only_itself_is_reported_and_kept(disk:
     assert by_table(found) == {5: {A: 1, C: 1}}
     assert f"journal_000000000005: bytes {edges[0]} to {edges[1]}: damage, set aside" in found.steps
     assert (disk.path / "damaged" / journal.name(5)).read_bytes() == broken
-    assert await disk.names() == [batchfile.name(5)]
+    assert await disk.names() == [batch_file.name(5)]
 
 
 async def test_a_damaged_batch_file_is_kept_aside_and_its_journal_counts(disk: RealDisk) -> None:
     await write_batch(disk, 5, {A: 1})
-    path = disk.path / batchfile.name(5)
+    path = disk.path / batch_file.name(5)
     broken = path.read_bytes().replace(b"http://a/", b"http://x/")
     path.write_bytes(broken)
     await write_segment(disk, 5, likes(1, {A: 1}))
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1}}
-    assert (disk.path / "damaged" / batchfile.name(5)).read_bytes() == broken
+    assert (disk.path / "damaged" / batch_file.name(5)).read_bytes() == broken
     assert "tab_000000000005: damaged (the checksum does not match), set aside" in found.steps
 
 
 async def test_a_batch_file_under_a_wrong_name_is_damaged(disk: RealDisk) -> None:
     await write_batch(disk, 5, {A: 1})
-    await disk.rename(batchfile.name(5), batchfile.name(6))
+    await disk.rename(batch_file.name(5), batch_file.name(6))
     assert (await recover(disk, applied=4)).batches == []
-    assert damaged(disk) == [batchfile.name(6)]
+    assert damaged(disk) == [batch_file.name(6)]
 
 
 async def test_a_merge_and_what_actors_like_are_found_again(disk: RealDisk) -> None:
@@ -202,7 +202,7 @@ async def test_a_group_whose_last_segment_is_gone_while_later_ones_are_there_was
 async def test_a_group_whose_last_part_is_batched_was_acknowledged(disk: RealDisk) -> None:
     """Its table's batch file is damaged, and the segment of the last part was removed already."""
     await write_segment(disk, 5, likes(2, {A: 1}, part=0, parts=2))
-    (disk.path / batchfile.name(5)).write_bytes(b"damaged")
+    (disk.path / batch_file.name(5)).write_bytes(b"damaged")
     await write_batch(disk, 6, {B: 1})
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {B: 1}}
 
@@ -291,12 +291,13 @@ async def test_keys_of_the_journal_are_known_again_now_and_after_the_next_start(
 
 
 async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: RealDisk) -> None:
-    await disk.write("aside_000000000003", aside.encode([Aside("likes", "like", A, 2), Aside("gone", "x", B, 1)]))
+    kept = [Aside("likes", "like", A, 2), Aside("gone", "x", B, 1)]
+    await disk.write("aside_000000000003", dead_letters.encode(kept))
     found = await recover(disk, applied=7)
     assert by_table(found) == {8: {A: 2}}
     assert found.next_table == 9
-    assert await disk.names() == ["aside_000000000008", batchfile.name(8)]
-    assert aside.decode(await disk.read("aside_000000000008")).events == [Aside("gone", "x", B, 1)]
+    assert await disk.names() == ["aside_000000000008", batch_file.name(8)]
+    assert dead_letters.decode(await disk.read("aside_000000000008")).events == [Aside("gone", "x", B, 1)]
     assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
     assert (await recover(disk, applied=8)).batches == []
 
@@ -304,16 +305,16 @@ async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: Rea
 async def test_events_that_an_earlier_try_set_aside_do_not_count_beside_their_replayed_segment(disk: RealDisk) -> None:
     """A crash came between the file of what the table could not count and its batch file."""
     await write_segment(disk, 5, likes(1, {A: 3}))
-    await aside.write(disk, 5, [Aside("likes", "like", A, 3)])
+    await dead_letters.write(disk, 5, [Aside("likes", "like", A, 3)])
     for _ in range(3):
         assert by_table(await recover(disk, applied=4)) == {5: {A: 3}}
-    assert await disk.names() == [batchfile.name(5)]
+    assert await disk.names() == [batch_file.name(5)]
 
 
 async def test_events_still_aside_do_not_count_beside_the_file_that_they_came_from(disk: RealDisk) -> None:
     """A crash came between what was still set aside and the batch file of the target; since then the handler works."""
-    await disk.write("aside_000000000003.tab_000000000008", aside.encode([Aside("likes", "like", A, 2)]))
-    await aside.write(disk, 8, [Aside("likes", "like", A, 2)])
+    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([Aside("likes", "like", A, 2)]))
+    await dead_letters.write(disk, 8, [Aside("likes", "like", A, 2)])
     for _ in range(3):
         assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
 
@@ -322,15 +323,15 @@ async def test_a_table_of_which_all_is_set_aside_is_batched_and_its_segment_may_
     entry = Entry(1, 0, 1, [], {"heart": {A: 4}})
     await write_segment(disk, 5, entry)
     await recover(disk, applied=4)
-    assert await disk.names() == ["aside_000000000005", batchfile.name(5)]
+    assert await disk.names() == ["aside_000000000005", batch_file.name(5)]
     await write_segment(disk, 5, entry)
     found = await recover(disk, applied=5)
-    assert aside.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
-    assert found.aside_bytes == aside.BLOCK_BYTES
+    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
+    assert found.aside_bytes == dead_letters.BLOCK_BYTES
 
 
 async def test_events_set_aside_belong_to_the_time_when_they_were_taken(disk: RealDisk) -> None:
-    await aside.write(disk, 3, [Aside("likes", "like", A, 2)], 1_000_000.5)
+    await dead_letters.write(disk, 3, [Aside("likes", "like", A, 2)], 1_000_000.5)
     [batch] = (await recover(disk, applied=7)).batches
     assert batch.closed == 1_000_000.5
 
@@ -353,7 +354,7 @@ async def test_files_of_others_are_left_alone(disk: RealDisk) -> None:
 async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> None:
     await write_segment(disk, 5, Entry(1, 0, 1, [], {"like": {A: 1}, "heart": {A: 4}}))
     assert by_table(await recover(disk)) == {5: {A: 1}}
-    assert aside.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
+    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
 
     class Hearts:
         kinds: tuple[str, ...] = ("heart",)
@@ -371,7 +372,7 @@ async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> N
 
 async def test_a_start_that_is_given_up_in_the_middle_of_a_segment_is_taken_up_again(disk: RealDisk) -> None:
     """A segment is read in slices, between which a signal is obeyed."""
-    frame = framing.frame(msgspec.msgpack.encode(likes(1, {A: 1})))
+    frame = frames.frame(msgspec.msgpack.encode(likes(1, {A: 1})))
     (disk.path / journal.name(5)).write_bytes(frame * 40_000)
     looks = 0
 

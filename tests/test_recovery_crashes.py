@@ -11,10 +11,10 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd import aside, batchfile, journal
-from likd.disk import RealDisk
-from likd.journal import Entry
-from likd.keys import KeyWindow
+from likd.durability import batch_file, dead_letters, journal
+from likd.durability.disk import RealDisk
+from likd.durability.idempotency import KeyWindow
+from likd.durability.journal import Entry
 from likd.model import IdempotencyKey, Submission
 from likd.plugins.handlers import Aside
 from likd.recovery import Recovered
@@ -39,12 +39,13 @@ async def write_ruins(disk: RealDisk) -> None:
     broken[edges[0] + 15] ^= 1
     path.write_bytes(broken)
     await write_segment(disk, 6, likes(6, {B: 16}, part=1, parts=2, key="k6"))
-    (disk.path / batchfile.name(7)).write_bytes(b"damaged")
+    (disk.path / batch_file.name(7)).write_bytes(b"damaged")
     await write_segment(disk, 7, likes(8, {A: 32}, key="k7"), likes(7, {C: 1000}))
     path = disk.path / journal.name(7)
     path.write_bytes(path.read_bytes()[:-5])
     (disk.path / "tab_000000000008.tmp").write_bytes(b"half")
-    await disk.write("aside_000000000001", aside.encode([Aside("likes", "like", B, 64), Aside("gone", "x", B, 1)]))
+    kept = [Aside("likes", "like", B, 64), Aside("gone", "x", B, 1)]
+    await disk.write("aside_000000000001", dead_letters.encode(kept))
 
 
 def check_mended(disk: RealDisk, found: Recovered, window: KeyWindow) -> None:
@@ -52,14 +53,14 @@ def check_mended(disk: RealDisk, found: Recovered, window: KeyWindow) -> None:
     tables = [batch.table for batch in found.batches]
     assert tables == sorted(set(tables))
     assert 3 < tables[0] <= tables[-1] < found.next_table
-    assert damaged(disk) == [journal.name(5), batchfile.name(7)]
+    assert damaged(disk) == [journal.name(5), batch_file.name(7)]
     for key in ("k5", "k6", "k7"):
         assert window.claim(Submission({}, 0, IdempotencyKey(key, b"body"))).outcome is not None, key
     names = {path.name for path in disk.path.iterdir() if path.is_file()}
-    assert {name for name in names if name.startswith("tab_")} == set(map(batchfile.name, tables))
+    assert {name for name in names if name.startswith("tab_")} == set(map(batch_file.name, tables))
     assert not any(name.startswith("journal_") or name.endswith(".tmp") for name in names)
     [still_aside] = [name for name in names if name.startswith("aside_")]
-    assert aside.decode((disk.path / still_aside).read_bytes()).events == [Aside("gone", "x", B, 1)]
+    assert dead_letters.decode((disk.path / still_aside).read_bytes()).events == [Aside("gone", "x", B, 1)]
 
 
 async def mended_after(path: Path, crashes: list[tuple[int, bool]]) -> bool:

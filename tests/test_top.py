@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd import growth, ranking
 from likd import top as top_module
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
 from likd.store import StoreError
 from likd.table import Table

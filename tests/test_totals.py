@@ -9,7 +9,7 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
-from likd.batchfile import Batch
+from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
 from likd.store import READ_SECONDS_MAX, Applied, StoreError

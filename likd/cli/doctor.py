@@ -95,7 +95,7 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 
 def _damage(config: Config) -> Iterator[Finding]:
-    from likd.disk import DAMAGED, damaged_names
+    from likd.durability.disk import DAMAGED, damaged_names
 
     names = damaged_names(config.data_dir)
     if names:

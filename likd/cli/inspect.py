@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from likd import aside, batchfile, journal
-from likd.batchfile import Batch, DamagedBatch
 from likd.cli.client import printable
-from likd.journal import Entry, SegmentDamage
+from likd.durability import batch_file, dead_letters, journal
+from likd.durability.batch_file import Batch, DamagedBatch
+from likd.durability.journal import Entry, SegmentDamage
 from likd.model import Counts, Events, add_events
 
 
@@ -49,7 +49,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    for kind, pattern in (("batch", batchfile.NAME), ("journal", journal.NAME), ("aside", aside.NAME)):
+    for kind, pattern in (("batch", batch_file.NAME), ("journal", journal.NAME), ("aside", dead_letters.NAME)):
         if pattern.fullmatch(path.name):
             return kind
     return None
@@ -62,14 +62,14 @@ def _inspect(path: Path, rows: int) -> int:
         return _inspect_journal(path, data, rows)
     if kind == "aside":
         try:
-            kept = aside.decode(data)
+            kept = dead_letters.decode(data)
         except msgspec.DecodeError as error:
             click.echo(f"{path}: DAMAGED: {error}")
             return 1
         click.echo(f"{path}: {sum(event.times for event in kept.events):,} events that a handler could not count")
         return 0
     try:
-        batch = batchfile.decode(data)
+        batch = batch_file.decode(data)
     except DamagedBatch as error:
         click.echo(f"{path}: DAMAGED: {error}")
         return 1

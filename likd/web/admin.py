@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
+from likd.durability.idempotency import KEY
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
-from likd.keys import KEY
 from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.model import Rows, add
 from likd.runtime.cooperative import Steps, finish, finish_in_turns

@@ -10,8 +10,8 @@ from pathlib import Path
 import attrs
 import trio
 
-from likd.disk import TEMPORARY, AppendFile
-from likd.framing import SECTOR_BYTES
+from likd.durability.disk import TEMPORARY, AppendFile
+from likd.durability.frames import SECTOR_BYTES
 
 
 class PowerCut(BaseException):
@@ -56,7 +56,7 @@ def _patch(old: bytes, offset: int, data: bytes) -> bytes:
 
 
 class SimDisk:
-    """Implements likd.disk.Disk. `faults` is the chance that an operation fails; `latency` the longest it takes."""
+    """Implements likd.durability.disk.Disk. `faults` is the chance that an operation fails."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -209,7 +209,7 @@ class SimDisk:
 
 
 class SimFile:
-    """Implements likd.disk.AppendFile."""
+    """Implements likd.durability.disk.AppendFile."""
 
     def __init__(self, disk: SimDisk, inode: Inode) -> None:
         self._disk = disk

@@ -19,9 +19,9 @@ import trio.testing
 from likd import folding
 from likd.actors import ActorKeys
 from likd.config.settings import Config
+from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
-from likd.keys import KeyReused
 from likd.merging import MergeError, MergeRefused
 from likd.model import (
     IMPRESSION,

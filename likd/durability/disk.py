@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from likd.flush import Flusher
+from likd.durability.kernel_flush import Flusher
 
 INLINE_BYTES_MAX = 1 << 16
 """Appends up to this size go to the page cache without a thread, which takes some 50 microseconds."""

@@ -8,7 +8,7 @@ import secrets
 import uuid
 from pathlib import Path
 
-from likd.disk import sync_directory
+from likd.durability.disk import sync_directory
 
 SECRET_BYTES = 32
 

@@ -13,8 +13,8 @@ import attrs
 import msgspec
 import structlog
 
-from likd import framing
-from likd.disk import AppendFile, Disk
+from likd.durability import frames
+from likd.durability.disk import AppendFile, Disk
 from likd.model import Events, Fold, Liking, Likings
 from likd.runtime.histogram import Histogram
 
@@ -128,7 +128,7 @@ class Journal:
             raise JournalError(f"can't open the journal segment: {error.strerror}") from error
         if segment.closed:
             raise JournalError("the journal segment is closed")
-        data = framing.frame(_encode(entry))
+        data = frames.frame(_encode(entry))
         began = time.monotonic()
         try:
             await segment.file.append(data, sync=self._durability == "fsync")
@@ -172,7 +172,7 @@ class Journal:
     async def _open(self, table: int) -> _Segment:
         # For as long as a segment is there, every later one says how much of it is good: one may be damaged.
         unsealed = dict(self._unsealed)
-        header = framing.frame(_encode(Header(1, table, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
+        header = frames.frame(_encode(Header(1, table, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
         file = await self._disk.create(name(table))
         try:
             await file.append(header, sync=self._durability == "fsync" and bool(unsealed))
@@ -219,19 +219,19 @@ def read(data: bytes, *, whole: bool = False) -> Iterator[tuple[int, Header | En
     A frame that checks out but holds something unknown is damage, too. If the segment is known to be `whole`, it
     can't end in a torn frame.
     """
-    for piece in framing.scan_runs(data, DECODED_AT_ONCE_BYTES):
-        if isinstance(piece, framing.Run):
+    for piece in frames.scan_runs(data, DECODED_AT_ONCE_BYTES):
+        if isinstance(piece, frames.Run):
             yield from _decode(piece)
             continue
         # Without a header it never held anything that was acknowledged.
         may_be_torn = piece.torn and (not whole or piece.begin == 0)
-        torn = may_be_torn and framing.is_cut_short(data, piece.begin)
+        torn = may_be_torn and frames.is_cut_short(data, piece.begin)
         # File systems make a file longer before its data arrives; zeros that something follows are a lost block.
         if not torn or any(data[piece.begin : piece.end]):
             yield SegmentDamage(piece.begin, piece.end, torn)
 
 
-def _decode(run: framing.Run) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
+def _decode(run: frames.Run) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
     """What the frames of `run` hold; all in one call, or each on its own if one of them can't be decoded."""
     try:
         records = _list_decoder.decode(b"".join([_LIST.pack(0xDD, len(run.payloads)), *run.payloads]))

@@ -9,12 +9,12 @@ from operator import attrgetter
 
 import attrs
 
-from likd import keyline
-from likd.disk import AppendFile, Disk
-from likd.keyline import LINE_KEYS, Line
+from likd.durability import key_lines
+from likd.durability.disk import AppendFile, Disk
+from likd.durability.key_lines import LINE_KEYS, Line
+from likd.durability.taken_keys import Record, Taken, fingerprint, pack
 from likd.model import Accepted, IdempotencyKey, Outcome, Submission
 from likd.runtime.cooperative import Steps, finish_in_turns
-from likd.taken import Record, Taken, fingerprint, pack
 
 NAME = re.compile(r"keys_(\d{12})")
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
@@ -241,7 +241,7 @@ class KeyLog:
 
     async def _read(self, name: str) -> list[Line]:
         expired = self._settled() - self._window
-        return await finish_in_turns(keyline.read(await self._disk.read(name), name, self.damage, expired=expired))
+        return await finish_in_turns(key_lines.read(await self._disk.read(name), name, self.damage, expired=expired))
 
     def _kept(self, lines: Sequence[Line]) -> Steps[list[Line]]:
         kept: list[Line] = []
@@ -250,7 +250,7 @@ class KeyLog:
         for line in reversed(lines):
             owned: dict[str, list[bytes]] = {}
             for owner, records in line.owned.items():
-                for print, record in keyline.records(records):
+                for print, record in key_lines.records(records):
                     looked_up += 1
                     if looked_up % LOOK_UPS == 0:
                         yield
@@ -265,7 +265,7 @@ class KeyLog:
 def _encode(keys: Sequence[tuple[IdempotencyKey, int]], at: float) -> Steps[bytes]:
     lines: list[bytes] = []
     for begin in range(0, len(keys), LINE_KEYS):
-        lines.append(keyline.make(keys[begin : begin + LINE_KEYS], at).encode())
+        lines.append(key_lines.make(keys[begin : begin + LINE_KEYS], at).encode())
         yield
     return b"".join(lines)
 

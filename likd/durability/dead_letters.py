@@ -17,7 +17,7 @@ from typing import TypeAlias
 import attrs
 import msgspec
 
-from likd.disk import Disk
+from likd.durability.disk import Disk
 from likd.plugins.handlers import Aside
 
 NAME = re.compile(r"aside_(\d{12})(?:\.tab_(\d{12}))?")

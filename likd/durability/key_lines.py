@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 import msgspec
 
-from likd import framing
+from likd.durability import frames
+from likd.durability.taken_keys import PRINT_BYTES, RECORD_BYTES, fingerprint, pack
 from likd.model import IdempotencyKey
 from likd.runtime.cooperative import Steps
-from likd.taken import PRINT_BYTES, RECORD_BYTES, fingerprint, pack
 
 LINE_KEYS = 1000
 """A line has so many keys at most: a step of a millisecond or two."""
@@ -46,7 +46,7 @@ class Line:
 
     def encode(self) -> bytes:
         """The line as it is written."""
-        return framing.frame(_encode(_Written(self.at, [], self.owned)))
+        return frames.frame(_encode(_Written(self.at, [], self.owned)))
 
 
 def make(keys: Iterable[tuple[IdempotencyKey, int]], at: float) -> Line:
@@ -61,11 +61,11 @@ def read(data: bytes, file: str, damage: list[str], *, expired: float) -> Steps[
     """
     lines: list[Line] = []
     done = 0
-    for piece in framing.scan(data):
+    for piece in frames.scan(data):
         written = _decode(piece)
         if written is None:
             # A torn append is written again: its journal segment is still there.
-            if not (isinstance(piece, framing.Damage) and piece.torn and framing.is_cut_short(data, piece.begin)):
+            if not (isinstance(piece, frames.Damage) and piece.torn and frames.is_cut_short(data, piece.begin)):
                 damage.append(f"{file}: bytes {piece.begin} to {piece.end}: damage, keys are lost")
             continue
         for line in _lines(written, expired):
@@ -106,8 +106,8 @@ def _size(owned: Owned) -> int:
     return sum(map(len, owned.values())) // RECORD_BYTES
 
 
-def _decode(piece: framing.Piece) -> _Written | None:
-    if isinstance(piece, framing.Frame):
+def _decode(piece: frames.Piece) -> _Written | None:
+    if isinstance(piece, frames.Frame):
         try:
             written = _decoder.decode(piece.payload)
             if not any(len(packed) % RECORD_BYTES for packed in written.owned.values()):
