@@ -11,7 +11,7 @@ import attrs
 
 from likd.aliases import Aliases
 from likd.model import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
-from likd.store import Increments, Store, in_time
+from likd.stores.protocol import Increments, Store, in_time
 
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12

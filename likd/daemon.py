@@ -32,9 +32,9 @@ from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier
 from likd.runtime.watchdog import Watchdog
-from likd.store import Store
-from likd.store.history import Retention
-from likd.store.sqlite import SqliteStore, read_applied
+from likd.stores.protocol import Store
+from likd.stores.sqlite.history import Retention
+from likd.stores.sqlite.store import SqliteStore, read_applied
 from likd.web.compose import compose_web
 from likd.web.server import WebServer
 from likd.web.tokens import load_tokens, refuse_unsafe

@@ -12,7 +12,7 @@ import trio
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
-from likd.store import CountTooLarge, Store, StoreError
+from likd.stores.protocol import CountTooLarge, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals, Waiting
 

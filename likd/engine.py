@@ -46,7 +46,7 @@ from likd.plugins.handlers import Handlers
 from likd.pool import PoolManager
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor
-from likd.store import Store, StoreError
+from likd.stores.protocol import Store, StoreError
 from likd.table import Table
 from likd.tolerance import WriteTolerance
 from likd.top import TopLists

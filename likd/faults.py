@@ -13,7 +13,7 @@ import trio
 
 from likd.durability.disk import AppendFile, RealDisk
 from likd.model import Counts, Fold, Rows
-from likd.store import Applied, Folding, Increments, Store, StoreError, Unit
+from likd.stores.protocol import Applied, Folding, Increments, Store, StoreError, Unit
 
 
 @attrs.define(eq=False)

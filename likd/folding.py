@@ -14,7 +14,7 @@ from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.intake import Intake
 from likd.model import Fold, Rows, add
-from likd.store import Folding, Store, StoreError
+from likd.stores.protocol import Folding, Store, StoreError
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals
 

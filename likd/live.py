@@ -10,7 +10,7 @@ import trio
 
 from likd.hot import Hot
 from likd.model import Counts
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from likd.top import TopList, TopLists
 from likd.totals import Totals
 

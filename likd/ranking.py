@@ -8,7 +8,7 @@ import trio
 
 from likd.growth import URLS_AT_ONCE, Growth
 from likd.model import LIKES, UNLIKES, Counts, Rows
-from likd.store import Store, in_time
+from likd.stores.protocol import Store, in_time
 from likd.totals import Totals
 
 NET = "net"

@@ -11,7 +11,7 @@ import trio
 
 from likd.model import Counts, Rows
 from likd.ranking import NET, Ranking, value
-from likd.store import Store, StoreError
+from likd.stores.protocol import Store, StoreError
 from likd.totals import Totals
 
 __all__ = ["NET", "TopList", "TopLists", "value"]

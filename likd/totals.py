@@ -14,7 +14,7 @@ from likd.actors import Actors
 from likd.aliases import Aliases
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows, add, add_likings
-from likd.store import Applied, Increments, Store, in_time
+from likd.stores.protocol import Applied, Increments, Store, in_time
 from likd.table import Table
 
 TRANSACTION_ROWS_MAX = 8192

@@ -9,7 +9,7 @@ import trio
 from likd.counter import Counter
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
-from likd.store import Applied, Folding, Increments, StoreError
+from likd.stores.protocol import Applied, Folding, Increments, StoreError
 from likd.table import Table
 from likd.top import value
 from tests.rows import add_rows

@@ -24,8 +24,8 @@ from likd.ingest.parser import Ingest, IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish
-from likd.store import Increments, StoreError
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import Increments, StoreError
+from likd.stores.sqlite.store import SqliteStore
 from tests.fakestore import FakeStore
 
 URL = "https://example.com/"

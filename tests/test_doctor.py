@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from likd.cli import doctor as doctor_module
 from likd.cli.doctor import doctor
-from likd.store.sqlite import SqliteStore
+from likd.stores.sqlite.store import SqliteStore
 
 
 @pytest.mark.parametrize("reads_on", [False, True])

@@ -18,7 +18,7 @@ from likd.engine import Engine, open_engine
 from likd.intake import ACTS_TAKEN_MAX
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
-from likd.store import Increments
+from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
 

@@ -21,8 +21,8 @@ from likd.folding import Names, known_aliases
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
 from likd.plugins.handlers import Aside
-from likd.store import Folding, Increments
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import Folding, Increments
+from likd.stores.sqlite.store import SqliteStore
 from tests.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"

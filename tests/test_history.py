@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd.model import Fold
-from likd.store import UNIT_SECONDS, Increments, Unit
-from likd.store.history import Retention
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import UNIT_SECONDS, Increments, Unit
+from likd.stores.sqlite.history import Retention
+from likd.stores.sqlite.store import SqliteStore
 
 A, B = "https://a.example/", "https://b.example/"
 NAMES = ("likes", "unlikes")

@@ -15,8 +15,8 @@ from likd.drainer import Drainer
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import canonical
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
-from likd.store import TOTAL_MAX, Increments, TotalTooLarge
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
+from likd.stores.sqlite.store import SqliteStore
 from likd.tolerance import WriteTolerance
 from likd.totals import Totals
 from likd.web.admin import Admin

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from likd.model import Counts, Rows
-from likd.store import Increments, leaders
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import Increments
+from likd.stores.sqlite import leaders
+from likd.stores.sqlite.store import SqliteStore
 from tests.rows import add_rows
 
 NAMES = ("likes", "unlikes", "impressions")

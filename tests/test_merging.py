@@ -21,8 +21,8 @@ from likd.faults import Faults, FaultyStore
 from likd.merging import MergeBusy, MergeError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
-from likd.store import Increments
-from likd.store.sqlite import SqliteStore
+from likd.stores.protocol import Increments
+from likd.stores.sqlite.store import SqliteStore
 
 OLD, NEW, OTHER = (f"https://example.com/{name}" for name in ("old", "new", "other"))
 KEYS = ActorKeys(b"secret")

@@ -14,9 +14,10 @@ import trio
 
 from likd.actors import ActorKeys
 from likd.model import Liking, Rows
-from likd.store import Applied, Increments, StoreError, likings
-from likd.store import sqlite as sqlite_module
-from likd.store.sqlite import SqliteStore, read_applied
+from likd.stores.protocol import Applied, Increments, StoreError
+from likd.stores.sqlite import actors
+from likd.stores.sqlite import store as sqlite_module
+from likd.stores.sqlite.store import SqliteStore, read_applied
 
 A, B, C = "http://a/", "http://b/", "http://c/"
 NAMES = ("likes", "unlikes", "impressions")
@@ -197,7 +198,7 @@ async def test_counts_of_new_handlers_start_from_zero_and_old_ones_stay(path: Pa
 
 
 async def test_more_urls_than_a_statement_takes_are_read_of_one_moment(store: SqliteStore) -> None:
-    urls = [f"http://{n}/" for n in range(2 * likings.READ_AT_ONCE + 1)]
+    urls = [f"http://{n}/" for n in range(2 * actors.READ_AT_ONCE + 1)]
     await store.apply(increments(1, {url: {"likes": n + 1} for n, url in enumerate(urls)}))
     assert await store.read(urls) == (1, {url: {"likes": n + 1} for n, url in enumerate(urls)})
     assert await store.read([]) == (1, {})

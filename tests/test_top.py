@@ -16,7 +16,7 @@ from likd import growth, ranking
 from likd import top as top_module
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from likd.table import Table
 from likd.top import TopList, TopLists
 from likd.totals import Totals

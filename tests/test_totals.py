@@ -12,7 +12,7 @@ from likd import totals as totals_module
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
-from likd.store import READ_SECONDS_MAX, Applied, StoreError
+from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
 from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post

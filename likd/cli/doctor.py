@@ -17,7 +17,7 @@ import click
 import trio
 
 from likd.config.settings import Config, ConfigError, load
-from likd.store.sqlite import WAL_BYTES
+from likd.stores.sqlite.store import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
 FSYNC_SECONDS_GOOD = 0.005

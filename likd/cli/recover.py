@@ -29,7 +29,7 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     """
     from likd import daemon
     from likd.plugins.handlers import HandlerError
-    from likd.store import StoreError
+    from likd.stores.protocol import StoreError
 
     try:
         config = load({"data_dir": data_dir}, file=file)

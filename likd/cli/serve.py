@@ -58,7 +58,7 @@ async def _serve(config: Config) -> int:
     from likd import daemon
     from likd.plugins.handlers import HandlerError
     from likd.runtime.supervisor import RestartIntensityExceeded
-    from likd.store import StoreError
+    from likd.stores.protocol import StoreError
     from likd.web.listeners import BindError
 
     return_code = 0

@@ -13,7 +13,7 @@ from likd.ingest.urls import EXPECTED, UrlRules
 from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.model import Rows, add
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
-from likd.store import TOTAL_MAX, Store, StoreError, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.totals import Totals
 from likd.web.answer import Answer
 from likd.web.operations import Operations, store_away

@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 from likd.bounds import Bounds
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from likd.web.access import Gate
 from likd.web.admin import Admin
 from likd.web.answer import EMBEDDED_VARY, Answer, EventHeaders, conditional

@@ -18,7 +18,7 @@ from likd.intake import Intake
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from likd.top import NET, TopLists
 from likd.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from likd.model import Counts
-from likd.store import UNIT_SECONDS, Store, StoreError, Unit, in_time
+from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.totals import Totals
 from likd.web.access import Caller
 from likd.web.answer import Answer

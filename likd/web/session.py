@@ -14,7 +14,7 @@ from quart import Websocket
 
 from likd.ingest.urls import EXPECTED
 from likd.live import LiveHub
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from likd.web.access import Caller, Gate
 from likd.web.operations import Operations
 from likd.web.problem import Problem

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import trio
 
 from likd.model import LIKES, UNLIKES, Counts, Fold, Rows, add
-from likd.store import Applied, Folding, Increments, StoreError
+from likd.stores.protocol import Applied, Folding, Increments, StoreError
 from tests.rows import add_rows
 
 
 class SimStore:
-    """Implements likd.store.Store, but for the mapping of what is late. Commits are atomic and durable.
+    """Implements likd.stores.protocol.Store, but for the mapping of what is late. Commits are atomic and durable.
 
     `url_key` tells how the keys of a URL's actors begin.
     """

@@ -40,7 +40,7 @@ from likd.model import (
 )
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.supervisor import RestartIntensityExceeded
-from likd.store import StoreError
+from likd.stores.protocol import StoreError
 from tests.sim.acts import Acts
 from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.store import SimStore

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from likd.model import Rows
-from likd.store import CountTooLarge
+from likd.stores.protocol import CountTooLarge
 
 SCHEMA = """
 PRAGMA temp_store = MEMORY;

@@ -13,11 +13,12 @@ import trio
 
 from likd.aliases import rename_likings
 from likd.model import UNLIKES, Counts, Fold, Rows, add, total
-from likd.store import Applied, Folding, Increments, StoreError, Unit, likings
-from likd.store.history import History, Retention
-from likd.store.leaders import Leaders
-from likd.store.staging import json_array, open_stage, stage
-from likd.store.sums import check_staged, growth, open_sums
+from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
+from likd.stores.sqlite import actors
+from likd.stores.sqlite.history import History, Retention
+from likd.stores.sqlite.leaders import Leaders
+from likd.stores.sqlite.staging import json_array, open_stage, stage
+from likd.stores.sqlite.sums import check_staged, growth, open_sums
 
 BUSY_TIMEOUT_SECONDS = 5.0
 CACHE_MIB = 64
@@ -148,7 +149,7 @@ class SqliteStore:
             self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
             self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        self._writer.executescript(_SCHEMA + likings.SCHEMA)
+        self._writer.executescript(_SCHEMA + actors.SCHEMA)
         there = {row[1] for row in self._writer.execute("PRAGMA table_info(counts)")}
         for name in names:
             if name not in there:
@@ -180,10 +181,10 @@ class SqliteStore:
             if self._applied(connection) >= increments.last:
                 return None
             rows = _renamed(increments.rows, self._aliases_of(connection, increments.rows))
-            actors = rename_likings(increments.actors, self._alias_keys_of(connection, increments.actors))
+            changes = rename_likings(increments.actors, self._alias_keys_of(connection, increments.actors))
             folding = connection.execute("SELECT 1 FROM folding").fetchone() is not None
-            off = likings.apply(connection, actors, folding=folding)
-            corrections = likings.corrections(off, rows, self._url_key) if self._url_key else {}
+            off = actors.apply(connection, changes, folding=folding)
+            corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
             self._add(connection, _sum(rows, corrections))
             self._history.add(connection, increments.minute, now)
             both = self._merge(connection, increments.merge) if increments.merge is not None else 0
@@ -214,7 +215,7 @@ class SqliteStore:
         row = connection.execute("SELECT length(old_key) FROM aliases").fetchone()
         found: dict[bytes, bytes] = {}
         if row is not None:
-            for chunk in likings.chunks(sorted({key[: row[0]] for key in keys})):
+            for chunk in actors.chunks(sorted({key[: row[0]] for key in keys})):
                 query = f"SELECT old_key, new_key FROM aliases WHERE old_key IN (?{', ?' * (len(chunk) - 1)})"
                 found.update(connection.execute(query, chunk))
         return found
@@ -255,7 +256,7 @@ class SqliteStore:
         all_both = 0
         ids: list[tuple[int, int]] = []
         for old, new, old_key, new_key in folds:
-            both = likings.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
+            both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
             rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
             self._add(connection, {new: rows.get(old, {})})
             if both:
@@ -284,14 +285,14 @@ class SqliteStore:
         rows: Rows = {}
         with self._snapshot() as connection:
             applied = self._applied(connection)
-            for chunk in likings.chunks(urls):
+            for chunk in actors.chunks(urls):
                 query = f"{self._select} WHERE url IN (?{', ?' * (len(chunk) - 1)})"
                 rows.update(self._rows(connection.execute(query, chunk)))
         return applied, rows
 
     def _read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
         with self._snapshot() as connection:
-            return self._applied(connection), likings.read(connection, keys)
+            return self._applied(connection), actors.read(connection, keys)
 
     def _top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         with self._snapshot() as connection:

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from likd.model import Counts
-from likd.store import Unit
-from likd.store.sums import growth
+from likd.stores.protocol import Unit
+from likd.stores.sqlite.sums import growth
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS minutes (hour INTEGER, url INTEGER, minute INTEGER, PRIMARY KEY (hour, url, minute))

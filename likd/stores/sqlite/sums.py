@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from likd.store import TOTAL_MAX, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, TotalTooLarge
 
 SUM_MAX = 2**63 - 1
 
