@@ -8,6 +8,8 @@ import structlog
 import trio
 
 from likd import recovery
+from likd.counting.pool import PoolManager
+from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -15,8 +17,6 @@ from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
-from likd.pool import PoolManager
-from likd.table import Table
 from likd.totals import Totals
 
 RETRY_SECONDS = 0.1

@@ -18,9 +18,9 @@ import attrs
 import structlog
 import trio
 
-from likd.actors import ActorKeys
 from likd.config.settings import Config
-from likd.counter import Observer
+from likd.counting.actors import ActorKeys
+from likd.counting.counter import Observer
 from likd.durability import data_dir
 from likd.durability.disk import Disk, DryRunDisk, RealDisk, sync_directory
 from likd.durability.idempotency import KeyLog, KeyWindow

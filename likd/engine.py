@@ -24,11 +24,16 @@ from typing import cast
 import attrs
 import trio
 
-from likd.actors import ActorKeys, Actors
 from likd.batcher import Batcher
-from likd.bounds import Bounds
 from likd.config.settings import Config
-from likd.counter import Observer
+from likd.counting.actors import ActorKeys, Actors
+from likd.counting.backpressure import Bounds
+from likd.counting.counter import Observer
+from likd.counting.event_manager import EventManager
+from likd.counting.intake import Intake
+from likd.counting.monitor import Monitor
+from likd.counting.pool import PoolManager
+from likd.counting.table import Table
 from likd.drainer import Drainer
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -36,18 +41,13 @@ from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
 from likd.folding import Folder, Names, known_aliases
 from likd.ingest.urls import UrlRules
-from likd.intake import Intake
 from likd.live import LiveHub
-from likd.manager import EventManager
 from likd.merging import Merger
 from likd.model import Submission
-from likd.monitor import Monitor
 from likd.plugins.handlers import Handlers
-from likd.pool import PoolManager
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Store, StoreError
-from likd.table import Table
 from likd.tolerance import WriteTolerance
 from likd.top import TopLists
 from likd.totals import Totals

@@ -8,11 +8,11 @@ import attrs
 import structlog
 import trio
 
-from likd.actors import ActorKeys, Actors
-from likd.aliases import Aliases, rename_likings
+from likd.counting.actors import ActorKeys, Actors
+from likd.counting.aliases import Aliases, rename_likings
+from likd.counting.intake import Intake
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
-from likd.intake import Intake
 from likd.model import Fold, Rows, add
 from likd.stores.protocol import Folding, Store, StoreError
 from likd.tolerance import WriteTolerance

@@ -6,8 +6,8 @@ import attrs
 import structlog
 import trio
 
-from likd.actors import ActorKeys, Actors
-from likd.intake import Intake
+from likd.counting.actors import ActorKeys, Actors
+from likd.counting.intake import Intake
 from likd.model import Fold, Outcome, Refused, Submission
 from likd.totals import Totals
 

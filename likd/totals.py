@@ -10,12 +10,12 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
-from likd.actors import Actors
-from likd.aliases import Aliases
+from likd.counting.actors import Actors
+from likd.counting.aliases import Aliases
+from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows, add, add_likings
 from likd.stores.protocol import Applied, Increments, Store, in_time
-from likd.table import Table
 
 TRANSACTION_ROWS_MAX = 8192
 """Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""

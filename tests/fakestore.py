@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import trio
 
-from likd.counter import Counter
+from likd.counting.counter import Counter
+from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
 from likd.stores.protocol import Applied, Folding, Increments, StoreError
-from likd.table import Table
 from likd.top import value
 from tests.rows import add_rows
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd.actors import ActorKeys, Actors
-from likd.aliases import Aliases
 from likd.config.settings import Config
+from likd.counting.actors import ActorKeys, Actors
+from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk

@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from likd.actors import Actors
+from likd.counting.actors import Actors
 from likd.ingest.urls import UrlRules
 from likd.merging import MergeBusy, Merged, MergeError, MergeRefused
 from likd.model import Refused

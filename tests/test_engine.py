@@ -12,10 +12,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from likd.config.settings import Config
+from likd.counting.intake import ACTS_TAKEN_MAX
 from likd.durability import batch_file, journal
 from likd.durability.journal import Entry
 from likd.engine import Engine, open_engine
-from likd.intake import ACTS_TAKEN_MAX
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.stores.protocol import Increments

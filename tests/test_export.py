@@ -10,9 +10,9 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.table import Table
 from likd.totals import Totals
 from likd.web import reads as reads_module
 from likd.web.operations import Operations

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd import folding
-from likd.actors import ActorKeys
-from likd.aliases import Aliases
+from likd.counting.actors import ActorKeys
+from likd.counting.aliases import Aliases
 from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk

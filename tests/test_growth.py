@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd import growth as growth_module
+from likd.counting.table import Table
 from likd.growth import Growth
 from likd.hot import URLS_MAX, Hot
 from likd.model import Rows
-from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
 

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from likd import merging
-from likd.actors import ActorKeys
-from likd.aliases import Aliases
 from likd.config.settings import Config
+from likd.counting.actors import ActorKeys
+from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd.counter import Counter, Observer
-from likd.pool import PoolManager
+from likd.counting.counter import Counter, Observer
+from likd.counting.pool import PoolManager
 
 URL = "https://example.com/"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd.actors import ActorKeys
+from likd.counting.actors import ActorKeys
 from likd.model import Liking, Rows
 from likd.stores.protocol import Applied, Increments, StoreError
 from likd.stores.sqlite import actors

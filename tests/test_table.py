@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from likd.table import Table
+from likd.counting.table import Table
 
 
 def test_urls_that_a_full_table_has_are_taken_in_with_all_that_precede_a_new_one() -> None:

@@ -14,10 +14,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd import growth, ranking
 from likd import top as top_module
+from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
 from likd.stores.protocol import StoreError
-from likd.table import Table
 from likd.top import TopList, TopLists
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, best, post

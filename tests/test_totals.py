@@ -9,11 +9,11 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from likd import totals as totals_module
+from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
 from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
-from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
 

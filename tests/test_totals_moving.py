@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from likd.counting.table import Table
 from likd.model import Rows
-from likd.table import Table
 from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
 

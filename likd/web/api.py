@@ -12,7 +12,7 @@ import trio
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
-from likd.bounds import Bounds
+from likd.counting.backpressure import Bounds
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.stores.protocol import StoreError

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from likd.actors import Actors
+from likd.counting.actors import Actors
+from likd.counting.intake import Intake
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
-from likd.intake import Intake
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from likd.actors import ActorKeys
-from likd.aliases import Aliases
+from likd.counting.actors import ActorKeys
+from likd.counting.aliases import Aliases
 from likd.model import LIKES, UNLIKES
 from tests.sim.store import SimStore
 

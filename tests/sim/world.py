@@ -17,8 +17,8 @@ import trio
 import trio.testing
 
 from likd import folding
-from likd.actors import ActorKeys
 from likd.config.settings import Config
+from likd.counting.actors import ActorKeys
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from likd.bounds import Bounds
+from likd.counting.backpressure import Bounds
 from likd.durability.idempotency import KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 import attrs
 
-from likd.aliases import Aliases
+from likd.counting.aliases import Aliases
 from likd.model import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
 from likd.stores.protocol import Increments, Store, in_time
 

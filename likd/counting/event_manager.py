@@ -12,8 +12,10 @@ import attrs
 import structlog
 import trio
 
-from likd.actors import Actors
-from likd.aliases import Aliases
+from likd.counting.actors import Actors
+from likd.counting.aliases import Aliases
+from likd.counting.pool import PoolManager
+from likd.counting.table import Table
 from likd.durability import dead_letters
 from likd.durability.journal import Entry, Journal, JournalError
 from likd.model import (
@@ -30,9 +32,7 @@ from likd.model import (
     add_likings,
 )
 from likd.plugins.handlers import Handlers
-from likd.pool import PoolManager
 from likd.runtime.histogram import Histogram
-from likd.table import Table
 
 GROUP_SUBMISSIONS_MAX = 1024
 GROUP_URLS_MAX = 20_000

@@ -7,7 +7,7 @@ from itertools import islice
 
 import attrs
 
-from likd.counter import Counter
+from likd.counting.counter import Counter
 from likd.durability.dead_letters import AsideEvents
 from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
 

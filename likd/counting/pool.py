@@ -10,7 +10,7 @@ import attrs
 import structlog
 import trio
 
-from likd.counter import Counter, Observer
+from likd.counting.counter import Counter, Observer
 
 log = structlog.get_logger(__name__)
 
