@@ -24,7 +24,6 @@ from typing import cast
 import attrs
 import trio
 
-from likd.batcher import Batcher
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
@@ -34,7 +33,9 @@ from likd.counting.intake import Intake
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
-from likd.drainer import Drainer
+from likd.draining.batcher import Batcher
+from likd.draining.drainer import Drainer
+from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
@@ -48,7 +49,6 @@ from likd.plugins.handlers import Handlers
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Store, StoreError
-from likd.tolerance import WriteTolerance
 from likd.top import TopLists
 from likd.totals import Totals
 

@@ -11,11 +11,11 @@ import trio
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.aliases import Aliases, rename_likings
 from likd.counting.intake import Intake
+from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add
 from likd.stores.protocol import Folding, Store, StoreError
-from likd.tolerance import WriteTolerance
 from likd.totals import Totals
 
 PAGE_URLS = 1000

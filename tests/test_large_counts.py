@@ -11,13 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from likd.drainer import Drainer
+from likd.draining.drainer import Drainer
+from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import canonical
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
-from likd.tolerance import WriteTolerance
 from likd.totals import Totals
 from likd.web.admin import Admin
 from likd.web.problem import Problem

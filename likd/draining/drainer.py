@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
+from likd.draining.write_rate import WriteTolerance
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.stores.protocol import CountTooLarge, Store, StoreError
-from likd.tolerance import WriteTolerance
 from likd.totals import Totals, Waiting
 
 BACKOFF_SECONDS = 0.2
