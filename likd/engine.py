@@ -40,17 +40,17 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
-from likd.folding import Folder, Names, known_aliases
 from likd.ingest.urls import UrlRules
-from likd.live import LiveHub
-from likd.merging import Merger
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
+from likd.queries.folding import Folder, Names, known_aliases
+from likd.queries.live_hub import LiveHub
+from likd.queries.merging import Merger
+from likd.queries.top_lists import TopLists
+from likd.queries.totals import Totals
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Store, StoreError
-from likd.top import TopLists
-from likd.totals import Totals
 
 NO_SECRET = ActorKeys(b"")
 """For engines whose data directory has no secret of its own."""

@@ -10,8 +10,8 @@ from likd.counting.counter import Counter
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
+from likd.queries.top_lists import value
 from likd.stores.protocol import Applied, Folding, Increments, StoreError
-from likd.top import value
 from tests.rows import add_rows
 
 

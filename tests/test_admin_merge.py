@@ -9,9 +9,9 @@ import pytest
 
 from likd.counting.actors import Actors
 from likd.ingest.urls import UrlRules
-from likd.merging import MergeBusy, Merged, MergeError, MergeRefused
 from likd.model import Refused
-from likd.totals import Totals
+from likd.queries.merging import MergeBusy, Merged, MergeError, MergeRefused
+from likd.queries.totals import Totals
 from likd.web.admin import Admin
 from likd.web.problem import Problem
 from tests.fakestore import FakeStore

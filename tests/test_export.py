@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.totals import Totals
+from likd.queries.totals import Totals
 from likd.web import reads as reads_module
 from likd.web.operations import Operations
 from likd.web.reads import Reads

@@ -10,17 +10,17 @@ import trio.lowlevel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd import folding
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
 from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine
-from likd.folding import Names, known_aliases
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
 from likd.plugins.handlers import Aside
+from likd.queries import folding
+from likd.queries.folding import Names, known_aliases
 from likd.stores.protocol import Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
 from tests.test_merging import KEYS, World

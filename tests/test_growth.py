@@ -8,12 +8,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likd import growth as growth_module
 from likd.counting.table import Table
-from likd.growth import Growth
-from likd.hot import URLS_MAX, Hot
 from likd.model import Rows
-from likd.totals import Totals
+from likd.queries import growth as growth_module
+from likd.queries.growth import Growth
+from likd.queries.totals import Totals
+from likd.queries.trending import URLS_MAX, Hot
 from tests.fakestore import FakeStore, batch_of, post
 
 URLS = [f"http://{n}/" for n in range(6)]

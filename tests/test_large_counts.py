@@ -16,9 +16,9 @@ from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import canonical
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
+from likd.queries.totals import Totals
 from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
-from likd.totals import Totals
 from likd.web.admin import Admin
 from likd.web.problem import Problem
 from tests.sim.disk import SimDisk

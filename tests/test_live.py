@@ -6,10 +6,10 @@ import trio
 import trio.testing
 
 from likd.durability.batch_file import Batch
-from likd.live import URLS_AT_ONCE, LiveHub
 from likd.model import Rows
-from likd.top import TopLists
-from likd.totals import Totals
+from likd.queries.live_hub import URLS_AT_ONCE, LiveHub
+from likd.queries.top_lists import TopLists
+from likd.queries.totals import Totals
 from tests.fakestore import FakeStore
 
 A, B = "http://a/", "http://b/"

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd import merging
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
@@ -18,9 +17,10 @@ from likd.durability import batch_file
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.faults import Faults, FaultyStore
-from likd.merging import MergeBusy, MergeError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
+from likd.queries import merging
+from likd.queries.merging import MergeBusy, MergeError
 from likd.stores.protocol import Increments
 from likd.stores.sqlite.store import SqliteStore
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from likd import growth, ranking
-from likd import top as top_module
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
+from likd.queries import growth, ranking
+from likd.queries import top_lists as top_module
+from likd.queries.top_lists import TopList, TopLists
+from likd.queries.totals import Totals
 from likd.stores.protocol import StoreError
-from likd.top import TopList, TopLists
-from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, best, post
 
 URLS = [f"https://example.com/{n}" for n in range(12)]

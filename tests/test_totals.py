@@ -8,13 +8,13 @@ import trio
 import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
-from likd import totals as totals_module
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
+from likd.queries import totals as totals_module
+from likd.queries.totals import Totals
 from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
-from likd.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]

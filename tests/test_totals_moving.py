@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd.counting.table import Table
 from likd.model import Rows
-from likd.totals import Totals
+from likd.queries.totals import Totals
 from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]

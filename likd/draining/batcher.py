@@ -17,7 +17,7 @@ from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
-from likd.totals import Totals
+from likd.queries.totals import Totals
 
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0

@@ -13,8 +13,8 @@ from likd.draining.write_rate import WriteTolerance
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
+from likd.queries.totals import Totals, Waiting
 from likd.stores.protocol import CountTooLarge, Store, StoreError
-from likd.totals import Totals, Waiting
 
 BACKOFF_SECONDS = 0.2
 BACKOFF_SECONDS_MAX = 10.0

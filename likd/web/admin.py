@@ -10,11 +10,11 @@ import msgspec
 from likd.durability.idempotency import KEY
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
-from likd.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.model import Rows, add
+from likd.queries.merging import MergeBusy, MergeError, Merger, MergeRefused
+from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
-from likd.totals import Totals
 from likd.web.answer import Answer
 from likd.web.operations import Operations, store_away
 from likd.web.problem import Problem

@@ -17,10 +17,10 @@ from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
+from likd.queries.top_lists import NET, TopLists
+from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.stores.protocol import StoreError
-from likd.top import NET, TopLists
-from likd.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problem import Problem

@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from likd.model import Counts
+from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
-from likd.totals import Totals
 from likd.web.access import Caller
 from likd.web.answer import Answer
 from likd.web.operations import Operations, store_away

@@ -8,7 +8,7 @@ import ssl
 import trio
 from quart_trio import QuartTrio
 
-from likd.live import LiveHub
+from likd.queries.live_hub import LiveHub
 from likd.web.access import Gate
 from likd.web.express import ExpressLane
 from likd.web.full import FullLane

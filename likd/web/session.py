@@ -13,7 +13,7 @@ import trio
 from quart import Websocket
 
 from likd.ingest.urls import EXPECTED
-from likd.live import LiveHub
+from likd.queries.live_hub import LiveHub
 from likd.stores.protocol import StoreError
 from likd.web.access import Caller, Gate
 from likd.web.operations import Operations

@@ -16,13 +16,11 @@ import attrs
 import trio
 import trio.testing
 
-from likd import folding
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
-from likd.merging import MergeError, MergeRefused
 from likd.model import (
     IMPRESSION,
     IMPRESSIONS,
@@ -39,6 +37,8 @@ from likd.model import (
     add_events,
 )
 from likd.plugins.handlers import Handlers, Impressions, Likes
+from likd.queries import folding
+from likd.queries.merging import MergeError, MergeRefused
 from likd.runtime.supervisor import RestartIntensityExceeded
 from likd.stores.protocol import StoreError
 from tests.sim.acts import Acts

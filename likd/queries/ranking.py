@@ -6,10 +6,10 @@ import heapq
 
 import trio
 
-from likd.growth import URLS_AT_ONCE, Growth
 from likd.model import LIKES, UNLIKES, Counts, Rows
+from likd.queries.growth import URLS_AT_ONCE, Growth
+from likd.queries.totals import Totals
 from likd.stores.protocol import Store, in_time
-from likd.totals import Totals
 
 NET = "net"
 LOOK_UPS_AT_ONCE = 300

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from likd.model import Counts, Rows, add
-from likd.totals import Totals
+from likd.queries.totals import Totals
 
 URLS_AT_ONCE = 500
 """What a step looks at: well under a millisecond."""

@@ -8,11 +8,11 @@ import attrs
 import structlog
 import trio
 
-from likd.hot import Hot
 from likd.model import Counts
+from likd.queries.top_lists import TopList, TopLists
+from likd.queries.totals import Totals
+from likd.queries.trending import Hot
 from likd.stores.protocol import StoreError
-from likd.top import TopList, TopLists
-from likd.totals import Totals
 
 RATE_SECONDS = 3.0
 """Time constant of the rates: a burst is two thirds forgotten after so long."""

@@ -7,9 +7,9 @@ import math
 
 import trio
 
-from likd.growth import URLS_AT_ONCE, Growth
 from likd.model import Rows
-from likd.totals import Totals
+from likd.queries.growth import URLS_AT_ONCE, Growth
+from likd.queries.totals import Totals
 
 RATE_SECONDS = 10.0
 URLS_MAX = 2000

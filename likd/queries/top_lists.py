@@ -10,9 +10,9 @@ import attrs
 import trio
 
 from likd.model import Counts, Rows
-from likd.ranking import NET, Ranking, value
+from likd.queries.ranking import NET, Ranking, value
+from likd.queries.totals import Totals
 from likd.stores.protocol import Store, StoreError
-from likd.totals import Totals
 
 __all__ = ["NET", "TopList", "TopLists", "value"]
 

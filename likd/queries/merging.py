@@ -9,7 +9,7 @@ import trio
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.intake import Intake
 from likd.model import Fold, Outcome, Refused, Submission
-from likd.totals import Totals
+from likd.queries.totals import Totals
 
 STORE_SECONDS_MAX = 40.0
 """Whoever asked for a merge waits so long for the store. What is durable will be done, however long it takes."""

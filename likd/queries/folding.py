@@ -15,8 +15,8 @@ from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add
+from likd.queries.totals import Totals
 from likd.stores.protocol import Folding, Store, StoreError
-from likd.totals import Totals
 
 PAGE_URLS = 1000
 FOLDS_AT_ONCE = 100
