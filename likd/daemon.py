@@ -25,8 +25,6 @@ from likd.durability import data_dir
 from likd.durability.disk import Disk, DryRunDisk, RealDisk, sync_directory
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.engine import Engine, open_engine
-from likd.faults import Faults, FaultyDisk, FaultyStore
-from likd.faults import enabled as faults_enabled
 from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
@@ -35,6 +33,8 @@ from likd.runtime.watchdog import Watchdog
 from likd.stores.protocol import Store
 from likd.stores.sqlite.history import Retention
 from likd.stores.sqlite.store import SqliteStore, read_applied
+from likd.testing.faults import Faults, FaultyDisk, FaultyStore
+from likd.testing.faults import enabled as faults_enabled
 from likd.web.compose import compose_web
 from likd.web.server import WebServer
 from likd.web.tokens import load_tokens, refuse_unsafe

@@ -16,13 +16,13 @@ from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.faults import Faults, FaultyStore
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.queries import merging
 from likd.queries.merging import MergeBusy, MergeError
 from likd.stores.protocol import Increments
 from likd.stores.sqlite.store import SqliteStore
+from likd.testing.faults import Faults, FaultyStore
 
 OLD, NEW, OTHER = (f"https://example.com/{name}" for name in ("old", "new", "other"))
 KEYS = ActorKeys(b"secret")

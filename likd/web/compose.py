@@ -5,9 +5,9 @@ from __future__ import annotations
 from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
-from likd.faults import Faults
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
+from likd.testing.faults import Faults
 from likd.web.access import Gate
 from likd.web.addresses import Proxies
 from likd.web.admin import Admin

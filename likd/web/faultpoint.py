@@ -1,4 +1,4 @@
-"""POST /v1/fault, for tests only: see likd.faults."""
+"""POST /v1/fault, for tests only: see likd.testing.faults."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from likd.faults import Faults
 from likd.runtime.supervisor import Supervisor
+from likd.testing.faults import Faults
 from likd.web.problem import Problem
 
 
