@@ -16,7 +16,7 @@ from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
 from likd.web.addresses import Hosts, Proxies, caller_of, valid_host
 from likd.web.limits import RateLimit
 from likd.web.logins import LOGINS_MAX, SESSION_SECONDS, Logins
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.seats import Seats
 from likd.web.tokens import Role, Tokens, load_tokens, refuse_unsafe
 

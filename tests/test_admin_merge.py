@@ -13,7 +13,7 @@ from likd.model import Refused
 from likd.queries.merging import MergeBusy, Merged, MergeError, MergeRefused
 from likd.queries.totals import Totals
 from likd.web.admin import Admin
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from tests.fakestore import FakeStore
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from likd.web.connection import FINAL, NEXT, PIPELINE_MAX, Connection, Exchange, State, Timeouts
 from likd.web.http1 import HEAD_BYTES_MAX, Heads, Operation
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 TIMEOUTS = Timeouts(10.0, 60.0)
 

@@ -20,7 +20,7 @@ from likd.queries.totals import Totals
 from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.admin import Admin
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from tests.sim.disk import SimDisk
 
 URL = "https://example.com/"

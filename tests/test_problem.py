@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 
 def test_a_problem_says_its_status_title_and_detail() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.ingest.urls import canonical
-from likd.web.query import query_value, query_values
+from likd.web.query_string import query_value, query_values
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from likd.config.parsers import Bind
 from likd.config.settings import Config
 from likd.web.access import Credentials, Gate
 from likd.web.addresses import Proxies
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
 from likd.web.seats import Seats
 from likd.web.tokens import Role, Tokens

@@ -14,7 +14,7 @@ from likd.model import Act, Events
 from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.limits import RateLimit
 from likd.web.logins import Logins
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.refusals import Refusals
 from likd.web.tokens import Role, Tokens
 

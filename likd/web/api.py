@@ -18,12 +18,12 @@ from likd.status import StatusBoard
 from likd.stores.protocol import StoreError
 from likd.web.access import Gate
 from likd.web.admin import Admin
-from likd.web.answer import EMBEDDED_VARY, Answer, EventHeaders, conditional
+from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
 from likd.web.bodies import read_body
 from likd.web.door import caller, needs
 from likd.web.operations import Operations
-from likd.web.problem import Problem
-from likd.web.query import query_value, query_values
+from likd.web.problems import Problem
+from likd.web.query_string import query_value, query_values
 from likd.web.reads import Reads
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions

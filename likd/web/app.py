@@ -7,12 +7,12 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from likd.web.access import Gate
-from likd.web.answer import answer_problem
+from likd.web.answers import answer_problem
 from likd.web.api import respond
 from likd.web.door import add_door
 from likd.web.operations import Operations
 from likd.web.pages import redirect_to_login, wants_page
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 
 def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:

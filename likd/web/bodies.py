@@ -13,7 +13,7 @@ import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 from quart import request
 
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS, Room
 
 _KEY = "likd.body"

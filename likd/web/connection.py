@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from likd.web.http1 import HEAD_BYTES_MAX, Head, Heads, Operation
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS
 
 PIPELINE_MAX = 64

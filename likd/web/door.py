@@ -12,10 +12,10 @@ from quart_trio import QuartTrio
 
 from likd.web.access import Caller, Credentials, Gate
 from likd.web.addresses import valid_host
-from likd.web.answer import SECURITY
+from likd.web.answers import SECURITY
 from likd.web.bodies import limit_body
 from likd.web.http1 import HEAD_BYTES_MAX
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.tokens import Role
 
 LOGIN_BYTES_MAX = 4096

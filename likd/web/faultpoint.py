@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 
 from likd.runtime.supervisor import Supervisor
 from likd.testing.faults import Faults
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 
 class _Crash(msgspec.Struct, tag_field="fault", tag="crash", forbid_unknown_fields=True):

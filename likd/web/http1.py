@@ -13,8 +13,8 @@ import attrs
 
 from likd.web.access import Credentials
 from likd.web.addresses import valid_host
-from likd.web.answer import SECURITY, Answer, EventHeaders
-from likd.web.query import query_values
+from likd.web.answers import SECURITY, Answer, EventHeaders
+from likd.web.query_string import query_values
 
 HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048

@@ -15,7 +15,7 @@ import attrs
 import httptools
 
 from likd.web.http1 import HEAD_BYTES_MAX
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]*)((?:[/?].*)?)", re.IGNORECASE)
 _ONCE = frozenset({b"host", b"sec-websocket-key", b"sec-websocket-version"})

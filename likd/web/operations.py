@@ -22,8 +22,8 @@ from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.stores.protocol import StoreError
 from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
-from likd.web.answer import MEDIA_TYPES, Answer, EventHeaders, answer_problem
-from likd.web.problem import Problem
+from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
+from likd.web.problems import Problem
 from likd.web.tokens import Role
 
 COUNT_URLS_MAX = 1000

@@ -13,13 +13,13 @@ from quart_trio import QuartTrio
 
 from likd import __version__
 from likd.web.access import COOKIE, Gate
-from likd.web.answer import EMBEDDED_VARY, Answer, conditional
+from likd.web.answers import EMBEDDED_VARY, Answer, conditional
 from likd.web.bodies import read_body
 from likd.web.door import caller, credentials, needs
 from likd.web.logins import SESSION_SECONDS
 from likd.web.operations import Operations
-from likd.web.problem import Problem
-from likd.web.query import query_value
+from likd.web.problems import Problem
+from likd.web.query_string import query_value
 from likd.web.tokens import Role
 
 _TYPES = {

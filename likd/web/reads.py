@@ -18,9 +18,9 @@ from likd.model import Counts
 from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.web.access import Caller
-from likd.web.answer import Answer
+from likd.web.answers import Answer
 from likd.web.operations import Operations, store_away
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 
 HISTORY_MAX = 2000
 HISTORY_DEFAULT: Mapping[Unit, int] = {"minute": 60, "hour": 48, "day": 30}

@@ -11,12 +11,12 @@ import trio
 
 from likd.model import Outcome, Submission
 from likd.web.access import EVERYONE, Caller, Gate
-from likd.web.answer import Answer, answer_problem, conditional
+from likd.web.answers import Answer, answer_problem, conditional
 from likd.web.connection import Exchange
 from likd.web.gathering import Gathering
 from likd.web.http1 import KEEP_ALIVE, Head, Operation, Responses
 from likd.web.operations import Operations
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.room import Room
 from likd.web.tokens import Role
 

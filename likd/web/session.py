@@ -17,7 +17,7 @@ from likd.queries.live_hub import LiveHub
 from likd.stores.protocol import StoreError
 from likd.web.access import Caller, Gate
 from likd.web.operations import Operations
-from likd.web.problem import Problem
+from likd.web.problems import Problem
 from likd.web.stream import stream_of
 from likd.web.tokens import Role
 

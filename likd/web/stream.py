@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import trio
 
-from likd.web.answer import answer_problem
+from likd.web.answers import answer_problem
 from likd.web.frames import Frames, Violation
 from likd.web.http1 import Responses
 from likd.web.inbound import Inbound

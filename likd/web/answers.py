@@ -6,7 +6,7 @@ import hashlib
 
 import attrs
 
-from likd.web.problem import CONTENT_TYPE, Problem
+from likd.web.problems import CONTENT_TYPE, Problem
 
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
