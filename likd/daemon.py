@@ -35,9 +35,9 @@ from likd.stores.sqlite.history import Retention
 from likd.stores.sqlite.store import SqliteStore, read_applied
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
+from likd.web.access.tokens import load_tokens, refuse_unsafe
 from likd.web.compose import compose_web
 from likd.web.server import WebServer
-from likd.web.tokens import load_tokens, refuse_unsafe
 
 DATABASE = "likd.db"
 

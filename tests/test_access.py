@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from likd.config.parsers import Bind
 from likd.config.settings import Config, ConfigError
-from likd.web.access import COOKIE, EVERYONE, Credentials, Gate
-from likd.web.addresses import Hosts, Proxies, caller_of, valid_host
-from likd.web.limits import RateLimit
-from likd.web.logins import LOGINS_MAX, SESSION_SECONDS, Logins
+from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
+from likd.web.access.connection_limit import Seats
+from likd.web.access.gate import COOKIE, EVERYONE, Credentials, Gate
+from likd.web.access.rate_limit import RateLimit
+from likd.web.access.sessions import LOGINS_MAX, SESSION_SECONDS, Logins
+from likd.web.access.tokens import Role, Tokens, load_tokens, refuse_unsafe
 from likd.web.problems import Problem
-from likd.web.seats import Seats
-from likd.web.tokens import Role, Tokens, load_tokens, refuse_unsafe
 
 ADMIN = "an-admin-token-of-some-length"
 WRITE = "a-write-token-of-some-length"

@@ -12,8 +12,8 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from trio.testing import MockClock
 
+from likd.web.access.body_budget import Room
 from likd.web.full import FullLane
-from likd.web.room import Room
 
 IDLE_SECONDS = 60.0
 Connect = Callable[[bytes], AbstractAsyncContextManager[trio.SocketStream]]

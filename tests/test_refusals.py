@@ -9,12 +9,12 @@ from structlog.testing import capture_logs
 
 from likd.config.parsers import Bind
 from likd.config.settings import Config
-from likd.web.access import Credentials, Gate
-from likd.web.addresses import Proxies
+from likd.web.access.addresses import Proxies
+from likd.web.access.connection_limit import Seats
+from likd.web.access.gate import Credentials, Gate
+from likd.web.access.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
+from likd.web.access.tokens import Role, Tokens
 from likd.web.problems import Problem
-from likd.web.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
-from likd.web.seats import Seats
-from likd.web.tokens import Role, Tokens
 
 TOKENS = Tokens((b"an-admin-token-of-some-length",), (b"a-write-token-of-some-length",))
 PEER = "203.0.113.9"

@@ -58,8 +58,8 @@ def doctor(data_dir: str | None, bind: str | None, file: Path | None) -> None:
 
 
 def _access(config: Config) -> Iterator[Finding]:
+    from likd.web.access.tokens import load_tokens, refuse_unsafe
     from likd.web.tls import server_context
-    from likd.web.tokens import load_tokens, refuse_unsafe
 
     try:
         tokens = load_tokens(config, os.environ)

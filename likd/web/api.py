@@ -16,7 +16,8 @@ from likd.counting.backpressure import Bounds
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.stores.protocol import StoreError
-from likd.web.access import Gate
+from likd.web.access.gate import Gate
+from likd.web.access.tokens import Role
 from likd.web.admin import Admin
 from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
 from likd.web.bodies import read_body
@@ -27,7 +28,6 @@ from likd.web.query_string import query_value, query_values
 from likd.web.reads import Reads
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
-from likd.web.tokens import Role
 
 if TYPE_CHECKING:
     from likd.web.metrics import Metrics

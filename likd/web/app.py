@@ -6,7 +6,7 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from likd.web.access import Gate
+from likd.web.access.gate import Gate
 from likd.web.answers import answer_problem
 from likd.web.api import respond
 from likd.web.door import add_door

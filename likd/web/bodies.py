@@ -13,8 +13,8 @@ import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 from quart import request
 
+from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS, Room
 from likd.web.problems import Problem
-from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS, Room
 
 _KEY = "likd.body"
 _END = cast(ASGIReceiveEvent, {"type": "http.request", "body": b"", "more_body": False})

@@ -8,25 +8,25 @@ from likd.engine import Engine
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.testing.faults import Faults
-from likd.web.access import Gate
-from likd.web.addresses import Proxies
+from likd.web.access.addresses import Proxies
+from likd.web.access.body_budget import Room
+from likd.web.access.connection_limit import Seats
+from likd.web.access.gate import Gate
+from likd.web.access.refusals import Refusals
+from likd.web.access.sessions import FILE as LOGINS
+from likd.web.access.sessions import Logins
+from likd.web.access.tokens import Tokens
 from likd.web.admin import Admin
 from likd.web.api import add_api, add_metrics
 from likd.web.app import create_app
 from likd.web.faultpoint import add_fault_point
 from likd.web.listeners import open_listeners
-from likd.web.logins import FILE as LOGINS
-from likd.web.logins import Logins
 from likd.web.operations import Operations
 from likd.web.pages import add_pages
 from likd.web.reads import Reads
-from likd.web.refusals import Refusals
-from likd.web.room import Room
-from likd.web.seats import Seats
 from likd.web.server import WebServer
 from likd.web.session import LiveSessions
 from likd.web.tls import server_context
-from likd.web.tokens import Tokens
 
 
 async def compose_web(

@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
+from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS
 from likd.web.http1 import HEAD_BYTES_MAX, Head, Heads, Operation
 from likd.web.problems import Problem
-from likd.web.room import BODY_BYTES_PER_SECOND, BODY_SECONDS
 
 PIPELINE_MAX = 64
 """Requests of one connection that may wait for their answers; it is not read from past that."""

@@ -10,13 +10,13 @@ from quart.typing import ResponseTypes
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 
-from likd.web.access import Caller, Credentials, Gate
-from likd.web.addresses import valid_host
+from likd.web.access.addresses import valid_host
+from likd.web.access.gate import Caller, Credentials, Gate
+from likd.web.access.tokens import Role
 from likd.web.answers import SECURITY
 from likd.web.bodies import limit_body
 from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problems import Problem
-from likd.web.tokens import Role
 
 LOGIN_BYTES_MAX = 4096
 """The body of a request that anybody may send: only a login has one."""

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.web.access import Gate
+from likd.web.access.body_budget import Room
+from likd.web.access.connection_limit import Seats
+from likd.web.access.gate import Gate
 from likd.web.connection import FINAL, Connection, Exchange, State, Timeouts
 from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, Heads
 from likd.web.operations import Operations
 from likd.web.requests import HotRequests
-from likd.web.room import Room
-from likd.web.seats import Seats
 
 EVENTS_AT_ONCE = 128
 ACCEPTS_AT_ONCE = 64

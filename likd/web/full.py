@@ -24,9 +24,9 @@ from hypercorn.typing import (
 )
 from quart_trio import QuartTrio
 
+from likd.web.access.body_budget import Room
 from likd.web.bodies import BoundedBodies
 from likd.web.frames import MESSAGE_BYTES_MAX
-from likd.web.room import Room
 from likd.web.stream import STREAM, Stream, Wire, stream_of
 
 PING_SECONDS = 20.0

@@ -11,8 +11,8 @@ from http import HTTPStatus
 
 import attrs
 
-from likd.web.access import Credentials
-from likd.web.addresses import valid_host
+from likd.web.access.addresses import valid_host
+from likd.web.access.gate import Credentials
 from likd.web.answers import SECURITY, Answer, EventHeaders
 from likd.web.query_string import query_values
 

@@ -14,7 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from likd.runtime.histogram import Histogram
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
-from likd.web.access import Gate
+from likd.web.access.gate import Gate
 from likd.web.server import WebServer
 
 

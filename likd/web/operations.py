@@ -21,10 +21,10 @@ from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
 from likd.stores.protocol import StoreError
-from likd.web.access import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
+from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
+from likd.web.access.tokens import Role
 from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problems import Problem
-from likd.web.tokens import Role
 
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000

@@ -12,15 +12,15 @@ from quart import Response, has_request_context, redirect, render_template, requ
 from quart_trio import QuartTrio
 
 from likd import __version__
-from likd.web.access import COOKIE, Gate
+from likd.web.access.gate import COOKIE, Gate
+from likd.web.access.sessions import SESSION_SECONDS
+from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, conditional
 from likd.web.bodies import read_body
 from likd.web.door import caller, credentials, needs
-from likd.web.logins import SESSION_SECONDS
 from likd.web.operations import Operations
 from likd.web.problems import Problem
 from likd.web.query_string import query_value
-from likd.web.tokens import Role
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -17,7 +17,7 @@ import trio
 from likd.model import Counts
 from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
-from likd.web.access import Caller
+from likd.web.access.gate import Caller
 from likd.web.answers import Answer
 from likd.web.operations import Operations, store_away
 from likd.web.problems import Problem

@@ -10,15 +10,15 @@ import structlog
 import trio
 
 from likd.model import Outcome, Submission
-from likd.web.access import EVERYONE, Caller, Gate
+from likd.web.access.body_budget import Room
+from likd.web.access.gate import EVERYONE, Caller, Gate
+from likd.web.access.tokens import Role
 from likd.web.answers import Answer, answer_problem, conditional
 from likd.web.connection import Exchange
 from likd.web.gathering import Gathering
 from likd.web.http1 import KEEP_ALIVE, Head, Operation, Responses
 from likd.web.operations import Operations
 from likd.web.problems import Problem
-from likd.web.room import Room
-from likd.web.tokens import Role
 
 INLINE_BYTES_MAX = 1 << 16
 """Bodies over this size are read in a task of their own, which lets others in between."""

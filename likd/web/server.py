@@ -9,13 +9,13 @@ import trio
 from quart_trio import QuartTrio
 
 from likd.queries.live_hub import LiveHub
-from likd.web.access import Gate
+from likd.web.access.body_budget import Room
+from likd.web.access.connection_limit import Seats
+from likd.web.access.gate import Gate
 from likd.web.express import ExpressLane
 from likd.web.full import FullLane
 from likd.web.listeners import address
 from likd.web.operations import Operations
-from likd.web.room import Room
-from likd.web.seats import Seats
 
 
 class WebServer:

@@ -15,11 +15,11 @@ from quart import Websocket
 from likd.ingest.urls import EXPECTED
 from likd.queries.live_hub import LiveHub
 from likd.stores.protocol import StoreError
-from likd.web.access import Caller, Gate
+from likd.web.access.gate import Caller, Gate
+from likd.web.access.tokens import Role
 from likd.web.operations import Operations
 from likd.web.problems import Problem
 from likd.web.stream import stream_of
-from likd.web.tokens import Role
 
 GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003

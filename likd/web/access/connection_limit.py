@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from likd.web.addresses import Proxies, caller_of, is_loopback
-from likd.web.refusals import Refusals
+from likd.web.access.addresses import Proxies, caller_of, is_loopback
+from likd.web.access.refusals import Refusals
 
 
 class Seats:

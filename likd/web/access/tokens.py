@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from likd.config.settings import Config, ConfigError
-from likd.web.addresses import is_loopback
+from likd.web.access.addresses import is_loopback
 
 TOKEN_CHARACTERS_MIN = 16
 

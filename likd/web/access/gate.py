@@ -11,12 +11,12 @@ import attrs
 
 from likd.config.settings import Config
 from likd.model import Act, Events
-from likd.web.addresses import Hosts, Proxies, caller_of, is_loopback
-from likd.web.limits import RateLimit
-from likd.web.logins import Logins
+from likd.web.access.addresses import Hosts, Proxies, caller_of, is_loopback
+from likd.web.access.rate_limit import RateLimit
+from likd.web.access.refusals import Refusals
+from likd.web.access.sessions import Logins
+from likd.web.access.tokens import Role, Tokens
 from likd.web.problems import Problem
-from likd.web.refusals import Refusals
-from likd.web.tokens import Role, Tokens
 
 PUBLIC_EVENTS_MAX = 100
 """Events in one request of a caller without a token: a page of buttons has no more."""
