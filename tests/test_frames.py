@@ -6,7 +6,7 @@ import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
-from likd.web.frames import MESSAGE_BYTES_MAX, Frames
+from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX, Frames
 
 
 def frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:

@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from trio.testing import MockClock
 
 from likd.web.access.body_budget import Room
-from likd.web.full import FullLane
+from likd.web.full.server import FullLane
 
 IDLE_SECONDS = 60.0
 Connect = Callable[[bytes], AbstractAsyncContextManager[trio.SocketStream]]

@@ -13,7 +13,7 @@ from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.express import ExpressLane
-from likd.web.full import FullLane
+from likd.web.full.server import FullLane
 from likd.web.listeners import address
 from likd.web.operations import Operations
 

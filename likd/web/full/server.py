@@ -25,9 +25,9 @@ from hypercorn.typing import (
 from quart_trio import QuartTrio
 
 from likd.web.access.body_budget import Room
-from likd.web.bodies import BoundedBodies
-from likd.web.frames import MESSAGE_BYTES_MAX
-from likd.web.stream import STREAM, Stream, Wire, stream_of
+from likd.web.full.bodies import BoundedBodies
+from likd.web.full.stream import STREAM, Stream, Wire, stream_of
+from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX
 
 PING_SECONDS = 20.0
 

@@ -20,8 +20,8 @@ from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.admin import Admin
 from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
-from likd.web.bodies import read_body
-from likd.web.door import caller, needs
+from likd.web.full.auth import caller, needs
+from likd.web.full.bodies import read_body
 from likd.web.operations import Operations
 from likd.web.problems import Problem
 from likd.web.query_string import query_value, query_values
@@ -30,7 +30,7 @@ from likd.web.server import WebServer
 from likd.web.session import LiveSessions
 
 if TYPE_CHECKING:
-    from likd.web.metrics import Metrics
+    from likd.web.full.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ def add_metrics(app: QuartTrio, board: StatusBoard, gate: Gate, web: WebServer, 
     @cache
     def source() -> Metrics:
         # Imported when somebody asks: a start need not wait for it.
-        from likd.web.metrics import Metrics
+        from likd.web.full.metrics import Metrics
 
         return Metrics(board, gate, web, watchdog)
 
