@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likd.web.express.http1 import HEAD_BYTES_MAX
 from likd.web.full.inbound import Inbound
-from likd.web.http1 import HEAD_BYTES_MAX
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"

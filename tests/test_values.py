@@ -15,7 +15,7 @@ from likd.cli.sending.accesslog import NotALogLine, delivered
 from likd.config.settings import Bind, Config, ConfigError, load, settings
 from likd.draining.write_rate import WriteTolerance
 from likd.ingest.urls import URL_BYTES_MAX, canonical
-from likd.web.http1 import Heads, Operation
+from likd.web.express.http1 import Heads, Operation
 
 ROOT = Path(__file__).parents[1]
 

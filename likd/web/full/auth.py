@@ -14,8 +14,8 @@ from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Caller, Credentials, Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import SECURITY
+from likd.web.express.http1 import HEAD_BYTES_MAX
 from likd.web.full.bodies import limit_body
-from likd.web.http1 import HEAD_BYTES_MAX
 from likd.web.problems import Problem
 
 LOGIN_BYTES_MAX = 4096

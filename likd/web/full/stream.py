@@ -18,9 +18,9 @@ from typing import Any, cast
 import trio
 
 from likd.web.answers import answer_problem
+from likd.web.express.http1 import Responses
 from likd.web.full.inbound import Inbound
 from likd.web.full.websocket_frames import Frames, Violation
-from likd.web.http1 import Responses
 
 LINGER_SECONDS = 1.0
 """How long a client may take to end a connection whose end it was told."""

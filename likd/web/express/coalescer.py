@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from likd.model import Accepted, Events, Outcome, Submission
-from likd.web.connection import Exchange
-from likd.web.http1 import Responses
+from likd.web.express.connection import Exchange
+from likd.web.express.http1 import Responses
 from likd.web.operations import Operations
 
 

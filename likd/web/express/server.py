@@ -14,10 +14,10 @@ import trio
 from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
-from likd.web.connection import FINAL, Connection, Exchange, State, Timeouts
-from likd.web.http1 import CONTINUE, HEAD_BYTES_MAX, Heads
+from likd.web.express.connection import FINAL, Connection, Exchange, State, Timeouts
+from likd.web.express.http1 import CONTINUE, HEAD_BYTES_MAX, Heads
+from likd.web.express.requests import HotRequests
 from likd.web.operations import Operations
-from likd.web.requests import HotRequests
 
 EVENTS_AT_ONCE = 128
 ACCEPTS_AT_ONCE = 64
