@@ -12,7 +12,7 @@ from likd.ingest.urls import UrlRules
 from likd.model import Refused
 from likd.queries.merging import MergeBusy, Merged, MergeError, MergeRefused
 from likd.queries.totals import Totals
-from likd.web.admin import Admin
+from likd.web.api.admin import Admin
 from likd.web.problems import Problem
 from tests.fakestore import FakeStore
 

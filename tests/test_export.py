@@ -14,9 +14,9 @@ from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
 from likd.queries.totals import Totals
-from likd.web import reads as reads_module
-from likd.web.operations import Operations
-from likd.web.reads import Reads
+from likd.web.api import reads as reads_module
+from likd.web.api.events import Operations
+from likd.web.api.reads import Reads
 from tests.fakestore import FakeStore, post
 
 URLS = [f"http://{n:02}/" for n in range(30)]

@@ -19,7 +19,7 @@ from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.queries.totals import Totals
 from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
-from likd.web.admin import Admin
+from likd.web.api.admin import Admin
 from likd.web.problems import Problem
 from tests.sim.disk import SimDisk
 

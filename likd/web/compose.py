@@ -16,16 +16,16 @@ from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
-from likd.web.admin import Admin
+from likd.web.api.admin import Admin
+from likd.web.api.events import Operations
+from likd.web.api.live_socket import LiveSessions
+from likd.web.api.reads import Reads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
 from likd.web.full.pages import add_pages
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
-from likd.web.operations import Operations
-from likd.web.reads import Reads
 from likd.web.server import WebServer
-from likd.web.session import LiveSessions
 from likd.web.tls import server_context
 
 

@@ -12,10 +12,10 @@ from likd.queries.live_hub import LiveHub
 from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
+from likd.web.api.events import Operations
 from likd.web.express.server import ExpressLane
 from likd.web.full.server import FullLane
 from likd.web.listeners import address
-from likd.web.operations import Operations
 
 
 class WebServer:

@@ -8,10 +8,10 @@ from werkzeug.exceptions import HTTPException
 
 from likd.web.access.gate import Gate
 from likd.web.answers import answer_problem
+from likd.web.api.events import Operations
 from likd.web.full.auth import add_door
 from likd.web.full.pages import redirect_to_login, wants_page
 from likd.web.full.routes import respond
-from likd.web.operations import Operations
 from likd.web.problems import Problem
 
 

@@ -16,9 +16,9 @@ from likd.web.access.gate import COOKIE, Gate
 from likd.web.access.sessions import SESSION_SECONDS
 from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, conditional
+from likd.web.api.events import Operations
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
-from likd.web.operations import Operations
 from likd.web.problems import Problem
 from likd.web.query_string import query_value
 

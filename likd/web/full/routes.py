@@ -18,16 +18,16 @@ from likd.status import StatusBoard
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.admin import Admin
 from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
+from likd.web.api.admin import Admin
+from likd.web.api.events import Operations
+from likd.web.api.live_socket import LiveSessions
+from likd.web.api.reads import Reads
 from likd.web.full.auth import caller, needs
 from likd.web.full.bodies import read_body
-from likd.web.operations import Operations
 from likd.web.problems import Problem
 from likd.web.query_string import query_value, query_values
-from likd.web.reads import Reads
 from likd.web.server import WebServer
-from likd.web.session import LiveSessions
 
 if TYPE_CHECKING:
     from likd.web.full.metrics import Metrics

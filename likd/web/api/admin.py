@@ -16,7 +16,7 @@ from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
 from likd.web.answers import Answer
-from likd.web.operations import Operations, store_away
+from likd.web.api.events import Operations, store_away
 from likd.web.problems import Problem
 
 LOAD_LINES_MAX = 10_000

@@ -19,7 +19,7 @@ from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.web.access.gate import Caller
 from likd.web.answers import Answer
-from likd.web.operations import Operations, store_away
+from likd.web.api.events import Operations, store_away
 from likd.web.problems import Problem
 
 HISTORY_MAX = 2000

@@ -17,8 +17,8 @@ from likd.queries.live_hub import LiveHub
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
 from likd.web.access.tokens import Role
+from likd.web.api.events import Operations
 from likd.web.full.stream import stream_of
-from likd.web.operations import Operations
 from likd.web.problems import Problem
 
 GOING_AWAY = 1001
