@@ -9,10 +9,11 @@ import zlib
 import pytest
 import trio
 
+from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest, IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
-from likd.runtime.cooperative import BadGzip, TooLarge, finish, finish_in_turns, inflate
+from likd.runtime.cooperative import finish, finish_in_turns
 
 KINDS = ("like", "unlike", "impression")
 A, B = "http://a/", "http://b/"

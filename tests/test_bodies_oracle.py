@@ -9,10 +9,11 @@ import json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest, IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
-from likd.runtime.cooperative import BadGzip, TooLarge, finish, inflate
+from likd.runtime.cooperative import finish
 from tests.test_bodies import KINDS, A, B, read
 
 WHITESPACE = " \t\r\n"

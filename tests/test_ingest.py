@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest, IngestError, _add
 from likd.ingest.urls import canonical
 from likd.model import Events
-from likd.runtime.cooperative import BadGzip, TooLarge, finish, inflate
+from likd.runtime.cooperative import finish
 
 KINDS = ("like", "unlike", "impression")
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.runtime import cooperative
-from likd.runtime.cooperative import count_pieces, finish, inflate, line_of, strip
+from likd.ingest import bodies
+from likd.ingest.bodies import count_pieces, inflate, line_of, strip
+from likd.runtime.cooperative import finish
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"", b"a", b"ab", b"},", b"{", b"abcdefg"]), st.integers(1, 40)), max_size=6)
 
@@ -25,7 +26,7 @@ def test_pieces_are_counted_as_if_cut_up_whole(
     separator: bytes, runs: list[tuple[bytes, int]], slice_bytes: int, tail: bytes
 ) -> None:
     body = separator.join(piece for piece, times in runs for _ in range(times)) + tail
-    with patch.object(cooperative, "SLICE_BYTES", slice_bytes):
+    with patch.object(bodies, "SLICE_BYTES", slice_bytes):
         assert finish(count_pieces(body, separator)) == Counter(body.split(separator))
 
 
@@ -51,9 +52,9 @@ def test_what_cannot_be_compressed_is_inflated_in_slices_too() -> None:
 
     body = random.Random(1).randbytes(3_000_000)
     packed = gzip.compress(body[:2_000_000]) + gzip.compress(body[2_000_000:])
-    with patch.object(cooperative, "zlib", SimpleNamespace(decompressobj=Recorded, error=zlib.error)):
+    with patch.object(bodies, "zlib", SimpleNamespace(decompressobj=Recorded, error=zlib.error)):
         assert finish(inflate(packed, len(body))) == body
-    assert max(handed) <= cooperative.SLICE_BYTES
+    assert max(handed) <= bodies.SLICE_BYTES
     assert sum(handed) < 3 * len(body)
 
 
@@ -67,7 +68,7 @@ def test_a_line_is_found_as_if_the_body_were_cut_up_whole(
 ) -> None:
     body = b"\n".join(lines)
     line = data.draw(st.sampled_from(lines))
-    with patch.object(cooperative, "SLICE_BYTES", slice_bytes):
+    with patch.object(bodies, "SLICE_BYTES", slice_bytes):
         assert finish(line_of(body, line)) == lines.index(line) + 1
 
 
@@ -76,10 +77,10 @@ def test_a_line_is_found_as_if_the_body_were_cut_up_whole(
     st.sampled_from([4, 64]),
 )
 def test_blanks_are_stripped_in_steps(body: bytes, slice_bytes: int) -> None:
-    with patch.object(cooperative, "SLICE_BYTES", slice_bytes):
+    with patch.object(bodies, "SLICE_BYTES", slice_bytes):
         assert finish(strip(body)) == body.strip(b" \t\r\n")
 
 
 def test_a_body_of_blanks_is_stripped_a_slice_at_a_time() -> None:
     body = b" \n" * (1 << 18)
-    assert sum(1 for _ in strip(body)) == len(body) // cooperative.SLICE_BYTES
+    assert sum(1 for _ in strip(body)) == len(body) // bodies.SLICE_BYTES

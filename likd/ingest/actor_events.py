@@ -8,9 +8,10 @@ import attrs
 import msgspec
 
 from likd.ingest.arrays import read_array
+from likd.ingest.bodies import strip
 from likd.ingest.schema import Checker, Event, IngestError, check_actor, decode_event, explain
 from likd.model import LIKE, UNLIKE, Act, Events
-from likd.runtime.cooperative import Steps, strip
+from likd.runtime.cooperative import Steps
 
 SLICE_EVENTS = 200
 

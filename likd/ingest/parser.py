@@ -12,10 +12,11 @@ import msgspec
 
 from likd.ingest.actor_events import ActorKey, read_in_order
 from likd.ingest.arrays import read_array
+from likd.ingest.bodies import count_pieces, line_of, strip
 from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
 from likd.ingest.urls import UrlRules
 from likd.model import Act, Events
-from likd.runtime.cooperative import Steps, count_pieces, line_of, strip
+from likd.runtime.cooperative import Steps
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512

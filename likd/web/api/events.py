@@ -12,6 +12,7 @@ from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
+from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
@@ -19,7 +20,7 @@ from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, Idempotenc
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
-from likd.runtime.cooperative import SLICE_BYTES, BadGzip, Steps, TooLarge, finish, finish_in_turns, inflate
+from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.access.tokens import Role
