@@ -109,6 +109,34 @@ class Fold(NamedTuple):
     new_key: bytes
 
 
+class Aside(NamedTuple):
+    """An event that a handler could not count, kept for replay."""
+
+    handler: str
+    kind: str
+    url: str
+    times: int
+
+
+def rename_likings(changes: Likings, keys: Mapping[bytes, bytes]) -> Likings:
+    """`changes`, of actors whose keys begin with one of `keys`, as those of the URLs that these are part of now.
+
+    Who likes one of two URLs likes what became of them.
+    """
+    if not keys:
+        return changes
+    length = len(next(iter(keys)))
+    renamed: Likings = {}
+    for key, liking in changes.items():
+        new = keys.get(key[:length], key[:length]) + key[length:]
+        other = renamed.get(new)
+        if other is not None:
+            net = None if liking.net is None or other.net is None else liking.net + other.net
+            liking = Liking(liking.likes or other.likes, net)
+        renamed[new] = liking
+    return renamed
+
+
 @attrs.frozen
 class IdempotencyKey:
     """What identifies one request over its retries: the client's key, and a digest of the body it came with."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from likd.durability import dead_letters
 from likd.durability.dead_letters import AsideEvents, AsideFile
 from likd.durability.disk import RealDisk
-from likd.plugins.handlers import Aside
+from likd.model import Aside
 from tests.damage import Stroke, strokes
 
 EVENTS = st.lists(st.builds(Aside, st.just("likes"), st.just("like"), st.text(max_size=20), st.integers(1, 1 << 40)))

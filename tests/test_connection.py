@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.express.connection import FINAL, NEXT, PIPELINE_MAX, Connection, Exchange, State, Timeouts
-from likd.web.express.http1 import HEAD_BYTES_MAX, Heads, Operation
+from likd.web.express.http1 import Heads, Operation
 from likd.web.problems import Problem
 
 TIMEOUTS = Timeouts(10.0, 60.0)

@@ -17,8 +17,7 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.ingest.urls import UrlRules
-from likd.model import LIKE, UNLIKE, Accepted, Act, Fold, Liking, Submission
-from likd.plugins.handlers import Aside
+from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
 from likd.queries import folding
 from likd.queries.folding import Names, known_aliases
 from likd.stores.protocol import Folding, Increments

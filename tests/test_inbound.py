@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.web.express.http1 import HEAD_BYTES_MAX
+from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.full.inbound import Inbound
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -12,8 +12,8 @@ from likd.durability import batch_file, dead_letters, frames, journal
 from likd.durability.disk import DryRunDisk, RealDisk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Entry, Journal
-from likd.model import Fold, IdempotencyKey, Liking, Submission
-from likd.plugins.handlers import Aside, Handlers, Likes
+from likd.model import Aside, Fold, IdempotencyKey, Liking, Submission
+from likd.plugins.handlers import Handlers, Likes
 from likd.recovery import SLICE_BYTES, Recovery
 from tests.directory import by_table, damaged, likes, new_window, recover, write_batch, write_segment
 

@@ -15,8 +15,7 @@ from likd.durability import batch_file, dead_letters, journal
 from likd.durability.disk import RealDisk
 from likd.durability.idempotency import KeyWindow
 from likd.durability.journal import Entry
-from likd.model import IdempotencyKey, Submission
-from likd.plugins.handlers import Aside
+from likd.model import Aside, IdempotencyKey, Submission
 from likd.recovery import Recovered
 from tests.crashing import Crash, CrashingDisk
 from tests.damage import strokes

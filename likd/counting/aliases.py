@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from likd.model import Act, Events, Liking, Likings, add_events
+from likd.model import Act, Events, add_events
 
 
 class Aliases:
@@ -66,22 +66,3 @@ class Aliases:
             else:
                 key = self._url_key(new)
                 yield Act(act.kind, new, key + act.key[len(key) :])
-
-
-def rename_likings(changes: Likings, keys: Mapping[bytes, bytes]) -> Likings:
-    """`changes`, of actors whose keys begin with one of `keys`, as those of the URLs that these are part of now.
-
-    Who likes one of two URLs likes what became of them.
-    """
-    if not keys:
-        return changes
-    length = len(next(iter(keys)))
-    renamed: Likings = {}
-    for key, liking in changes.items():
-        new = keys.get(key[:length], key[:length]) + key[length:]
-        other = renamed.get(new)
-        if other is not None:
-            net = None if liking.net is None or other.net is None else liking.net + other.net
-            liking = Liking(liking.likes or other.likes, net)
-        renamed[new] = liking
-    return renamed

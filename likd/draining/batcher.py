@@ -7,7 +7,6 @@ from collections import deque
 import structlog
 import trio
 
-from likd import recovery
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
@@ -15,6 +14,7 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
+from likd.durability.replay import replay_segment
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
 from likd.queries.totals import Totals
@@ -122,7 +122,7 @@ class Batcher:
             committed=committed,
             journaled=table.journaled,
         )
-        replayed = await recovery.replay_segment(self._disk, table.id, self._journal.length(table.id), self._handlers)
+        replayed = await replay_segment(self._disk, table.id, self._journal.length(table.id), self._handlers)
         if replayed is not None:
             table.rows, table.aside, table.actors = replayed.rows, replayed.aside, replayed.actors
 

@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from likd.durability.disk import Disk
-from likd.plugins.handlers import Aside
+from likd.model import Aside
 
 NAME = re.compile(r"aside_(\d{12})(?:\.tab_(\d{12}))?")
 """A file of events set aside; with the table's id behind it, it is being replayed into that table."""

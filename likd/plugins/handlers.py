@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import attrs
 import structlog
@@ -18,6 +18,7 @@ from likd.model import (
     LIKES,
     UNLIKE,
     UNLIKES,
+    Aside,
     Columns,
     Counts,
     Events,
@@ -96,15 +97,6 @@ class Registration:
 
 ANY = ""
 """In place of a handler's name: whichever handlers want the kind."""
-
-
-class Aside(NamedTuple):
-    """An event that a handler could not count, kept for replay."""
-
-    handler: str
-    kind: str
-    url: str
-    times: int
 
 
 class Handlers:

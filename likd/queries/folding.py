@@ -9,12 +9,12 @@ import structlog
 import trio
 
 from likd.counting.actors import ActorKeys, Actors
-from likd.counting.aliases import Aliases, rename_likings
+from likd.counting.aliases import Aliases
 from likd.counting.intake import Intake
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
-from likd.model import Fold, Rows, add
+from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
 from likd.stores.protocol import Folding, Store, StoreError
 

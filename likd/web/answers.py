@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
 
 import attrs
 
 from likd.web.problems import CONTENT_TYPE, Problem
 
+HEAD_BYTES_MAX = 16_384
+"""The head of a request at most."""
+RESPONSE_CACHE_MAX = 1024
+RESPONSE_CACHE_BYTES_MAX = 64
+"""Answers to POST /v1/events and GET /healthz are as short as this."""
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
 )
@@ -59,3 +68,47 @@ def conditional(answer: Answer, if_none_match: str) -> Answer:
     if tag in if_none_match or if_none_match == "*":
         return Answer(304, b"", answer.content_type, headers)
     return attrs.evolve(answer, headers=headers)
+
+
+class Responses:
+    """Makes responses. What does not change from one to the next is made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = ""
+        self._known: dict[tuple[int, str, bytes], bytes] = {}
+
+    def make(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of `answer`, with the headers that `extra` adds to its own."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._date = formatdate(now, usegmt=True)
+            self._known.clear()
+        if extra or answer.headers or not keep_alive or len(answer.body) > RESPONSE_CACHE_BYTES_MAX:
+            return self._make(answer, keep_alive, extra or {})
+        kind = answer.status, answer.content_type, answer.body
+        response = self._known.get(kind)
+        if response is None:
+            response = self._make(answer, keep_alive, {})
+            if len(self._known) < RESPONSE_CACHE_MAX:
+                self._known[kind] = response
+        return response
+
+    def _make(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
+        headers = {
+            "content-type": answer.content_type,
+            "content-length": str(len(answer.body)),
+            "date": self._date,
+            **SECURITY,
+            **extra,
+            **answer.headers,
+        }
+        if answer.status == HTTPStatus.NOT_MODIFIED:
+            # It would be that of the answer which is not sent (RFC 9110, 8.6).
+            del headers["content-length"]
+        if not keep_alive:
+            headers["connection"] = "close"
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body

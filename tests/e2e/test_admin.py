@@ -60,6 +60,8 @@ def test_what_was_counted_by_other_rules_is_not_lost(tmp_path: Path) -> None:
         assert counts(daemon, "http://example.com/")["likes"] == 1
         daemon.stop()
     with Daemon(path, "--drop-parameters", "utm_*", "--flush-interval", "0.1") as daemon:
+        with Client(daemon.address) as client:
+            wait_until(lambda: client.request("GET", "/v1/status").json["folding"]["done"])
         assert counts(daemon, "http://example.com/")["net"] == counts(daemon, "https://example.com/")["net"] == 1
         assert counts(daemon, NEW)["likes"] == 1
         assert set(daemon.stored()) == {"https://example.com/", NEW}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ from tests.daemon import Client, Daemon
 EXAMPLES = int(os.environ.get("LIKD_ALIKE_EXAMPLES", "400"))
 URL = "https://example.com/alike"
 LIKE = json.dumps({"kind": "like", "url": URL}).encode()
+LAST = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 ACT = json.dumps({"kind": "like", "url": URL, "actor": "a"}).encode()
 
 
@@ -147,24 +149,19 @@ def _likes(daemon: Daemon) -> int:
 
 
 def _say(daemon: Daemon, data: bytes, *, full: bool, stays: bool) -> Heard:
-    """Send `data`, and the end if the client does not stay; what is heard until the connection is silent or ends."""
+    """Send `data`, then the end or a last request; what is heard until the connection ends."""
     with Client(daemon.address) as client:
         if full:
             assert client.request("GET", "/v1/status").status == 200
-        # What may not be read to its end may be reset.
-        try:
-            client.send(data)
+        # What is not read to its end may be reset.
+        with contextlib.suppress(OSError):
+            client.send(data + LAST if stays else data)
             if not stays:
                 client.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-        client.socket.settimeout(0.1 if stays else 5)
         received = b""
-        try:
+        with contextlib.suppress(ConnectionResetError):
             while piece := client.socket.recv(65536):
                 received += piece
-        except (ConnectionResetError, TimeoutError):
-            pass
     return _parse(received)
 
 

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from likd.counting.aliases import rename_likings
-from likd.model import UNLIKES, Counts, Fold, Rows, add, total
+from likd.model import UNLIKES, Counts, Fold, Rows, add, rename_likings, total
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.history import History, Retention

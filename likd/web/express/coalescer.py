@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from likd.model import Accepted, Events, Outcome, Submission
+from likd.web.answers import Responses
 from likd.web.api.events import Operations
 from likd.web.express.connection import Exchange
-from likd.web.express.http1 import Responses
 
 
 class Gathering:

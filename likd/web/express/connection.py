@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS
-from likd.web.express.http1 import HEAD_BYTES_MAX, Head, Heads, Operation
+from likd.web.answers import HEAD_BYTES_MAX
+from likd.web.express.http1 import Head, Heads, Operation
 from likd.web.problems import Problem
 
 PIPELINE_MAX = 64

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
-from email.utils import formatdate
 from enum import Enum, auto
-from http import HTTPStatus
 
 import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
-from likd.web.answers import SECURITY, Answer, EventHeaders
+from likd.web.answers import EventHeaders
 from likd.web.query_string import query_values
 
-HEAD_BYTES_MAX = 16_384
 HEAD_CACHE_MAX = 2048
 HEAD_CACHE_BYTES_MAX = 1024
 COUNT_URLS_HOT_MAX = 16
-RESPONSE_CACHE_MAX = 1024
-RESPONSE_CACHE_BYTES_MAX = 64
-"""Answers to POST /v1/events and GET /healthz are as short as this."""
 KEEP_ALIVE: Mapping[str, str] = {"connection": "keep-alive"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -152,47 +145,3 @@ def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...]]:
     urls = tuple(query_values(hot[2], "url"))
     hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX
     return (Operation.COUNTS if hot_read else Operation.COLD), urls
-
-
-class Responses:
-    """Makes responses. What does not change from one to the next is made once a second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._date = ""
-        self._known: dict[tuple[int, str, bytes], bytes] = {}
-
-    def make(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None) -> bytes:
-        """The bytes of `answer`, with the headers that `extra` adds to its own."""
-        now = int(time.time())
-        if now != self._second:
-            self._second = now
-            self._date = formatdate(now, usegmt=True)
-            self._known.clear()
-        if extra or answer.headers or not keep_alive or len(answer.body) > RESPONSE_CACHE_BYTES_MAX:
-            return self._make(answer, keep_alive, extra or {})
-        kind = answer.status, answer.content_type, answer.body
-        response = self._known.get(kind)
-        if response is None:
-            response = self._make(answer, keep_alive, {})
-            if len(self._known) < RESPONSE_CACHE_MAX:
-                self._known[kind] = response
-        return response
-
-    def _make(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
-        headers = {
-            "content-type": answer.content_type,
-            "content-length": str(len(answer.body)),
-            "date": self._date,
-            **SECURITY,
-            **extra,
-            **answer.headers,
-        }
-        if answer.status == HTTPStatus.NOT_MODIFIED:
-            # It would be that of the answer which is not sent (RFC 9110, 8.6).
-            del headers["content-length"]
-        if not keep_alive:
-            headers["connection"] = "close"
-        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body

@@ -13,11 +13,11 @@ from likd.model import Outcome, Submission
 from likd.web.access.body_budget import Room
 from likd.web.access.gate import EVERYONE, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import Answer, answer_problem, conditional
+from likd.web.answers import Answer, Responses, answer_problem, conditional
 from likd.web.api.events import Operations
 from likd.web.express.coalescer import Gathering
 from likd.web.express.connection import Exchange
-from likd.web.express.http1 import KEEP_ALIVE, Head, Operation, Responses
+from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
 
 INLINE_BYTES_MAX = 1 << 16

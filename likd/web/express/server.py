@@ -14,9 +14,10 @@ import trio
 from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
+from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.api.events import Operations
 from likd.web.express.connection import FINAL, Connection, Exchange, State, Timeouts
-from likd.web.express.http1 import CONTINUE, HEAD_BYTES_MAX, Heads
+from likd.web.express.http1 import CONTINUE, Heads
 from likd.web.express.requests import HotRequests
 
 EVENTS_AT_ONCE = 128

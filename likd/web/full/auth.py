@@ -13,8 +13,7 @@ from quart_trio import QuartTrio
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Caller, Credentials, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import SECURITY
-from likd.web.express.http1 import HEAD_BYTES_MAX
+from likd.web.answers import HEAD_BYTES_MAX, SECURITY
 from likd.web.full.bodies import limit_body
 from likd.web.problems import Problem
 

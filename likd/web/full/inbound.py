@@ -14,7 +14,7 @@ from collections import deque
 import attrs
 import httptools
 
-from likd.web.express.http1 import HEAD_BYTES_MAX
+from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.problems import Problem
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]*)((?:[/?].*)?)", re.IGNORECASE)

@@ -17,8 +17,7 @@ from typing import Any, cast
 
 import trio
 
-from likd.web.answers import answer_problem
-from likd.web.express.http1 import Responses
+from likd.web.answers import Responses, answer_problem
 from likd.web.full.inbound import Inbound
 from likd.web.full.websocket_frames import Frames, Violation
 
