@@ -35,6 +35,7 @@ from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
+from likd.draining.folding import Folder, Names, known_aliases
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -43,7 +44,6 @@ from likd.durability.journal import Durability, Journal
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
-from likd.queries.folding import Folder, Names, known_aliases
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
 from likd.queries.top_lists import TopLists

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
+from likd.draining import folding
+from likd.draining.folding import Names, known_aliases
 from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
-from likd.queries import folding
-from likd.queries.folding import Names, known_aliases
 from likd.stores.protocol import Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
 from tests.test_merging import KEYS, World

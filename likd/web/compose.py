@@ -95,5 +95,5 @@ async def compose_web(
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
     )
-    add_metrics(app, board, gate, web, watchdog)
+    add_metrics(app, board, gate, web.seats, lambda: web.faults, watchdog)
     return web

@@ -18,6 +18,7 @@ import trio.testing
 
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
+from likd.draining import folding
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
@@ -37,7 +38,6 @@ from likd.model import (
     add_events,
 )
 from likd.plugins.handlers import Handlers, Impressions, Likes
-from likd.queries import folding
 from likd.queries.merging import MergeError, MergeRefused
 from likd.runtime.supervisor import RestartIntensityExceeded
 from likd.stores.protocol import StoreError

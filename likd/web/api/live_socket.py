@@ -18,7 +18,6 @@ from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
 from likd.web.access.tokens import Role
 from likd.web.api.events import Operations
-from likd.web.full.stream import stream_of
 from likd.web.problems import Problem
 
 GOING_AWAY = 1001
@@ -121,11 +120,13 @@ class LiveSessions:
         self._watches_max = watches_max
         self.open = 0
 
-    async def serve(self, websocket: Websocket, caller: Caller) -> None:
-        """Serve one client until it leaves, breaks the rules, or the daemon shuts down."""
+    async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
+        """Serve one client until it leaves, breaks the rules, or the daemon shuts down.
+
+        `ask` is called each time when its next message may come.
+        """
         await websocket.accept()
         session = _Session(caller)
-        stream = stream_of(websocket.scope)
         self.open += 1
         close = _Close(GOING_AWAY, "the daemon is shutting down")
         try:
@@ -136,7 +137,7 @@ class LiveSessions:
                     try:
                         while True:
                             # One message after the other: the next is not even received before.
-                            stream.ask()
+                            ask()
                             await self._obey(session, await websocket.receive())
                     except _Close as asked:
                         close = asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,8 +14,8 @@ from prometheus_client.process_collector import ProcessCollector
 from likd.runtime.histogram import Histogram
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
+from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
-from likd.web.server import WebServer
 
 
 @attrs.define(eq=False)
@@ -24,7 +24,8 @@ class Metrics:
 
     board: StatusBoard
     gate: Gate
-    web: WebServer
+    connections: Seats
+    request_faults: Callable[[], int]
     watchdog: Watchdog
     _registry: CollectorRegistry = attrs.field(init=False)
 
@@ -110,9 +111,11 @@ class Metrics:
         yield _counter(
             "likd_listener_faults", "Times that who waited for an acknowledgement failed.", manager.listener_faults
         )
-        yield _counter("likd_request_faults", "Requests and connections that failed inside likd.", self.web.faults)
-        yield _gauge("likd_connections", "Open connections.", self.web.seats.open)
-        yield _counter("likd_connections_refused", "Connections closed for want of a seat.", self.web.seats.refused)
+        yield _counter(
+            "likd_request_faults", "Requests and connections that failed inside likd.", self.request_faults()
+        )
+        yield _gauge("likd_connections", "Open connections.", self.connections.open)
+        yield _counter("likd_connections_refused", "Connections closed for want of a seat.", self.connections.refused)
         yield _gauge("likd_urls_watched", "Distinct URLs that are watched live.", engine.hub.urls_watched)
         yield _gauge("likd_idempotency_keys", "Idempotency keys remembered.", len(engine.keys))
         yield _counter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from likd.counting.backpressure import Bounds
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.stores.protocol import StoreError
+from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
@@ -25,9 +26,9 @@ from likd.web.api.live_socket import LiveSessions
 from likd.web.api.reads import Reads
 from likd.web.full.auth import caller, needs
 from likd.web.full.bodies import read_body
+from likd.web.full.stream import stream_of
 from likd.web.problems import Problem
 from likd.web.query_string import query_value, query_values
-from likd.web.server import WebServer
 
 if TYPE_CHECKING:
     from likd.web.full.metrics import Metrics
@@ -147,10 +148,17 @@ def add_api(
     @app.websocket("/v1/live")
     @needs(Role.PUBLIC)
     async def live() -> None:
-        await sessions.serve(websocket, caller())
+        await sessions.serve(websocket, caller(), ask=stream_of(websocket.scope).ask)
 
 
-def add_metrics(app: QuartTrio, board: StatusBoard, gate: Gate, web: WebServer, watchdog: Watchdog) -> None:
+def add_metrics(
+    app: QuartTrio,
+    board: StatusBoard,
+    gate: Gate,
+    connections: Seats,
+    request_faults: Callable[[], int],
+    watchdog: Watchdog,
+) -> None:
     """Add /metrics."""
 
     @cache
@@ -158,7 +166,7 @@ def add_metrics(app: QuartTrio, board: StatusBoard, gate: Gate, web: WebServer, 
         # Imported when somebody asks: a start need not wait for it.
         from likd.web.full.metrics import Metrics
 
-        return Metrics(board, gate, web, watchdog)
+        return Metrics(board, gate, connections, request_faults, watchdog)
 
     @app.get("/metrics")
     @needs(Role.ADMIN)
