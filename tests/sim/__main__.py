@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--digest", action="store_true", help="of a seed, print only what tells its trace from others")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long seeds are run (60)")
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first seed that is broken")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         structlog.configure(processors=[_drop] if arguments.digest else [structlog.processors.KeyValueRenderer()])
@@ -29,7 +30,7 @@ def main() -> None:
     deadline = time.monotonic() + arguments.seconds
     seed, broken = arguments.first, 0
     figures: Counter[str] = Counter()
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not (broken and arguments.until_broken):
         try:
             figures += world.run(seed).figures
         except Exception as error:
