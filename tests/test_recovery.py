@@ -400,3 +400,14 @@ async def test_a_second_damaged_file_of_a_name_does_not_take_the_place_of_the_fi
         (disk.path / "tab_000000000001").write_bytes(data)
         await disk.set_aside("tab_000000000001")
     assert damaged(disk) == ["tab_000000000001", "tab_000000000001+"]
+
+
+@pytest.mark.parametrize("applied", [7, 8])
+async def test_events_that_were_replayed_into_a_table_are_not_replayed_again(disk: RealDisk, applied: int) -> None:
+    """A crash came before their file was removed: the table has its batch file, or is applied."""
+    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([Aside("likes", "like", A, 2)]))
+    await write_batch(disk, 8, {A: 2})
+    found = await recover(disk, applied=applied)
+    assert by_table(found) == ({8: {A: 2}} if applied == 7 else {})
+    assert len(found.batches) == 8 - applied
+    assert not [name for name in await disk.names() if name.startswith("aside")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import attrs
 
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
-from likd.model import LIKES, UNLIKES
-from tests.sim.store import SimStore
+from likd.model import LIKES, UNLIKES, Rows
 
 
 @attrs.define
@@ -77,15 +76,21 @@ class Acts:
         self._united = now
 
     def check(
-        self, classes: Mapping[str, str], store: SimStore, keys: ActorKeys, actors: Sequence[str], urls: Sequence[str]
+        self,
+        classes: Mapping[str, str],
+        rows: Rows,
+        likes: Set[bytes],
+        keys: ActorKeys,
+        actors: Sequence[str],
+        urls: Sequence[str],
     ) -> None:
         """All is as it must be, where each URL counts for what `classes` say. Raises AssertionError."""
         for merge in self._merges:
             assert not merge.promised or classes[merge.old] == classes[merge.new], f"{merge} was forgotten"
         for root in {classes[url] for url in urls}:
             members = [url for url in urls if classes[url] == root]
-            liking = {key for key in store.liking if key.startswith(keys.of_url(root))}
-            counts = store.rows.get(root, {})
+            liking = {key for key in likes if key.startswith(keys.of_url(root))}
+            counts = rows.get(root, {})
             net = counts.get(LIKES, 0) - counts.get(UNLIKES, 0)
             assert net == len(liking), f"{root}: {counts}, and {len(liking)} like it"
             for actor in actors:

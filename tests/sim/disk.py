@@ -25,6 +25,7 @@ class Inode:
     seen: bytes = b""
     durable: bytes = b""
     pending: list[tuple[int, bytes]] = attrs.field(factory=list)
+    written_at: float = 0.0
 
     def write(self, data: bytes) -> None:
         self.pending.append((len(self.seen), data))
@@ -56,11 +57,15 @@ def _patch(old: bytes, offset: int, data: bytes) -> bytes:
 
 
 class SimDisk:
-    """Implements likd.durability.disk.Disk. `faults` is the chance that an operation fails."""
+    """Implements likd.disk.Disk. `faults` is the chance that an operation fails, `directory_faults` that the directory
+    can't be synced after a change that is seen already. `wall` is the clock by which files are dated.
+    """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, wall: Callable[[], float] = float) -> None:
         self._rng = rng
+        self._wall = wall
         self.faults = 0.0
+        self.directory_faults = 0.0
         self.off = False
         self.path = Path("/simulated")
         self._seen: dict[str, Inode] = {}
@@ -68,6 +73,15 @@ class SimDisk:
         self._unsynced: list[Callable[[dict[str, Inode]], object]] = []
         self.damaged: list[str] = []
         self.operations = 0
+
+    @property
+    def newest(self) -> float:
+        """When anything was last written to, seconds since 1970; 0 if there is nothing."""
+        return max((inode.written_at for inode in self._seen.values()), default=0.0)
+
+    def date(self, inode: Inode) -> None:
+        """A file is written to."""
+        inode.written_at = self._wall()
 
     def crash(self) -> None:
         """The power failed: of what was not synced, something may be there, something not."""
@@ -186,6 +200,7 @@ class SimDisk:
         self._unsynced.append(change)
 
     def _link(self, name: str, inode: Inode) -> None:
+        self.date(inode)
         self._change(lambda directory: directory.__setitem__(name, inode))
 
     def _unlink(self, name: str) -> None:
@@ -203,13 +218,15 @@ class SimDisk:
     async def _sync_directory(self) -> None:
         await self.pause()
         self.fail()
+        if self._rng.random() < self.directory_faults:
+            raise OSError(errno.EIO, "EIO")
         for change in self._unsynced:
             change(self._durable)
         self._unsynced.clear()
 
 
 class SimFile:
-    """Implements likd.durability.disk.AppendFile."""
+    """Implements likd.disk.AppendFile."""
 
     def __init__(self, disk: SimDisk, inode: Inode) -> None:
         self._disk = disk
@@ -217,6 +234,7 @@ class SimFile:
 
     async def append(self, data: bytes, *, sync: bool) -> None:
         await self._disk.begin()
+        self._disk.date(self._inode)
         try:
             self._disk.fail()
         except OSError:

@@ -1,140 +1,109 @@
-"""A simulated store: it goes away and comes back, and sometimes commits without saying so."""
+"""The store of a simulated world: the embedded one as it is, which goes away and comes back, and sometimes commits
+without saying so."""
 
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
 
 import trio
 
-from likd.model import LIKES, UNLIKES, Counts, Fold, Rows, add
-from likd.stores.protocol import Applied, Folding, Increments, StoreError
-from tests.rows import add_rows
+from likd.model import Counts, Rows
+from likd.stores.protocol import Applied, Increments, StoreError
+from likd.stores.sqlite.store import SqliteStore
+
+T = TypeVar("T")
+_numbers = count()
 
 
-class SimStore:
-    """Implements likd.stores.protocol.Store, but for the mapping of what is late. Commits are atomic and durable.
+class SimStore(SqliteStore):
+    """A SqliteStore on a database in memory: what is committed outlives every crash. It works in no thread.
 
-    `url_key` tells how the keys of a URL's actors begin.
+    `faults` is the chance that it does not answer: half of these times it has not done either what was asked.
     """
 
-    kind = "simulated"
-
-    def __init__(self, rng: random.Random, url_key: Callable[[str], bytes] = str.encode) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        url_key: Callable[[str], bytes] | None = None,
+        *,
+        wall_clock: Callable[[], float] = lambda: 1_790_000_000.0,
+    ) -> None:
+        super().__init__(Path("simulated"), "simulated", wall_clock=wall_clock, url_key=url_key)
         self._rng = rng
-        self._url_key = url_key
+        self._uri = f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
+        # There is something to be seen before it is opened, and as long as this is open.
+        self._sight = self._connect()
+        self._open(())
         self.faults = 0.0
         self.off = False
-        self.applied = 0
-        self.rows: Rows = {}
-        self.liking: set[bytes] = set()
-        self.unliked: set[bytes] = set()
-        self.merged: dict[str, str] = {}
-        self.made_by = Folding("")
         self.transactions: list[tuple[int, int]] = []
         self.corrections = 0
 
+    @property
+    def applied(self) -> int:
+        return self._applied(self._sight)
+
+    @property
+    def rows(self) -> Rows:
+        return self._rows(self._sight.execute(self._select))
+
+    @property
+    def liking(self) -> set[bytes]:
+        return {key for (key,) in self._sight.execute("SELECT key FROM actors")}
+
+    @property
+    def merged(self) -> dict[str, str]:
+        return dict(self._sight.execute("SELECT old, new FROM aliases"))
+
+    def history_of(self, url: str) -> Counts:
+        """All that the history has of `url`."""
+        return {
+            name: n
+            for name in self._names
+            if (n := sum(day[1].get(name, 0) for day in self._history.read(self._sight, url, "day", 0, 1 << 40)))
+        }
+
     async def open(self, names: Sequence[str]) -> int:
         await trio.sleep(self._rng.random() * 0.01)
-        return self.applied
+        return self._open(tuple(names))
 
     async def apply(self, increments: Increments) -> Applied | None:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        applied = None
-        if increments.last > self.applied:
+        if self.applied < increments.last:
             assert increments.first > self.applied, f"{increments} is applied in part"
-            self.applied = increments.last
-            self.transactions.append((increments.first, increments.last))
-            add_rows(self.rows, increments.rows)
-            corrections = self._note_actors(increments)
-            add_rows(self.rows, corrections)
-            both = 0
-            if increments.merge is not None:
-                both = self._fold(increments.merge, heed_unliked=False)
-                for old, new in self.merged.items():
-                    if new == increments.merge.old:
-                        self.merged[old] = increments.merge.new
-                self.merged[increments.merge.old] = increments.merge.new
-            applied = Applied(corrections, both)
-        await self._talk()
-        return applied
-
-    def _note_actors(self, increments: Increments) -> Rows:
-        corrections: Rows = {}
-        urls = {self._url_key(url): url for url in increments.rows}
-        for key, (likes, net) in increments.actors.items():
-            off = 0 if net is None else likes - (key in self.liking) - net
-            if off:
-                self.corrections += 1
-                add(corrections.setdefault(urls[key[:8]], {}), {LIKES: off} if off > 0 else {UNLIKES: -off})
-            (self.liking.add if likes else self.liking.discard)(key)
-            if self.made_by.to is not None:
-                (self.unliked.discard if likes else self.unliked.add)(key)
-        return corrections
-
-    def _fold(self, fold: Fold, *, heed_unliked: bool) -> int:
-        both = 0
-        for key in [key for key in self.unliked if key.startswith(fold.old_key)]:
-            self.unliked.remove(key)
-            self.unliked.add(fold.new_key + key[8:])
-        for key in [key for key in self.liking if key.startswith(fold.old_key)]:
-            self.liking.remove(key)
-            new = fold.new_key + key[8:]
-            if new in self.liking or (heed_unliked and new in self.unliked):
-                both += 1
-            else:
-                self.liking.add(new)
-        add_rows(self.rows, {fold.new: self.rows.pop(fold.old, {})})
-        if both:
-            add_rows(self.rows, {fold.new: {UNLIKES: both}})
-        return both
-
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        for fold in folds:
-            new = self.merged.get(fold.new, fold.new)
-            if new != fold.old:
-                self._fold(fold._replace(new=new, new_key=self._url_key(new)), heed_unliked=True)
-        self.made_by = folding
-        if folding.to is None:
-            self.unliked.clear()
-        await self._talk()
-
-    async def folding(self) -> Folding:
-        return self.made_by
-
-    async def aliases(self) -> dict[str, str]:
-        return self.merged.copy()
-
-    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        return [(url, self.rows[url].copy()) for url in sorted(self.rows) if url > after][:limit]
-
-    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        found = self.applied, {url: self.rows[url].copy() for url in urls if url in self.rows}
-        await self._talk()
-        return found
-
-    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        found = self.applied, self.liking.intersection(keys)
-        await self._talk()
-        return found
-
-    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        await trio.lowlevel.checkpoint()
-        await self._talk()
-        ranked = sorted(self.rows.items(), key=lambda item: (-item[1].get(by, 0), item[0]))
-        return self.applied, ranked[:limit]
+        return await super().apply(increments)
 
     async def aclose(self) -> None:
-        pass
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._uri, uri=True, isolation_level=None)
+
+    def _apply(self, increments: Increments, now: int) -> Applied | None:
+        applied = super()._apply(increments, now)
+        if applied is not None:
+            self.transactions.append((increments.first, increments.last))
+            self.corrections += len(applied.corrections)
+        return applied
+
+    async def _in_thread(
+        self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
+    ) -> T:
+        await trio.lowlevel.checkpoint()
+        await self._talk()
+        try:
+            done = work(*args)
+        except sqlite3.Error as error:
+            raise StoreError(f"sqlite: {error}") from error
+        await self._talk()
+        return done
 
     async def _talk(self) -> None:
         with trio.CancelScope(shield=True):
@@ -143,3 +112,9 @@ class SimStore:
             await trio.sleep_forever()
         if self._rng.random() < self.faults:
             raise StoreError("the store is away")
+
+    async def aliases(self) -> dict[str, str]:
+        return self._aliases()
+
+    async def folding(self) -> Any:
+        return self._folding()

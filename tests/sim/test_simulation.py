@@ -1,13 +1,8 @@
 """Thousands of simulated lives: whatever happens, acknowledged is counted once, refused is not, no total goes back.
 
-A failing seed replays alone, with a trace: scripts/simulate --seed N. Broken on purpose, these were found within a
-dozen seeds: acknowledging before the fsync, forgetting idempotency keys at a swap or at recovery, removing a journal
-segment before its batch file is there, counting groups whose last part is missing, keeping a counted delta, forgetting
-at recovery or after a refusal what actors like; and within a hundred: not cutting a failed write off. Of
-merges: what comes late under the old name, a merge that does not end its group or close its table, or is applied with
-later tables, and what is known of actors before it; of new rules: batches that are not mapped. Found by some
-thousand seeds, in code that was thought to be right: cutting off the first parts of a group whose last part may come
-back, and leaving half a failed write to a restarted event manager.
+A failing seed replays alone, with a trace: scripts/simulate --seed N. What it notices when it is broken on purpose is
+in the table of docs/reliability.md. Found by some thousand seeds, in code that was thought to be right: cutting off the
+first parts of a group whose last part may come back, and leaving half a failed write to a restarted event manager.
 """
 
 from __future__ import annotations

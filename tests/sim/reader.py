@@ -1,0 +1,53 @@
+"""The reader of a simulated world: no total that it reads goes back, misses anything, or has too much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from likd.engine import Engine
+from likd.model import LIKES, UNLIKES
+from likd.stores.protocol import StoreError
+from tests.sim.counted import ACTED, ACTORS, COUNTED, MOODS, NAMES, TWINS, Broken, Counted, flat, summed
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+async def read(world: World, engine: Engine) -> None:
+    """Read all totals again and again."""
+    last: Counted = Counter()
+    urls = list(dict.fromkeys(map(engine.rules, [*COUNTED, *ACTED])))
+    aliases = engine.totals.aliases
+    while True:
+        settled = engine.folder.done and not engine.totals.merging
+        low, before = world.ledger.acknowledged.copy(), world.classes(aliases, engine.rules)
+        if not engine.folder.done:
+            # What is not folded yet may be missing.
+            low = Counter({place: n for place, n in low.items() if place[0] not in TWINS})
+        if world.handler.ever_failed:
+            # What is kept aside is missing until the next start.
+            low = Counter({place: n for place, n in low.items() if place[1] != MOODS})
+        try:
+            rows = await engine.totals.counts(urls)
+        except StoreError:
+            continue
+        after = world.classes(aliases, engine.rules)
+        settled &= engine.folder.done and not engine.totals.merging and not world.store.corrections
+        for url in map(engine.rules, ACTED):
+            net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
+            if not 0 <= net <= len(ACTORS) * (1 if settled else len(ACTED)):
+                raise Broken(f"{url} has {net} likes of {len(ACTORS)} actors")
+        now = flat({url: rows[url] for url in urls if url in COUNTED})
+        world.note("read", now.total())
+        lowest, highest = summed(low, before), summed(world.ledger.sent, after)
+        for url, name in {*now, *last, *((url, name) for url in before for name in NAMES.values())}:
+            if url not in urls:
+                continue
+            least = max(lowest[before[url], name], last[url, name])
+            if not least <= now[url, name] <= highest[after[url], name]:
+                raise Broken(f"{url} {name}: read {now[url, name]} after {last[url, name]}, {least} acknowledged")
+        last = now
+        await trio.sleep(world.rng.random() * 0.1)
