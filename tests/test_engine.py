@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -14,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from likd.config.settings import Config
 from likd.counting.intake import ACTS_TAKEN_MAX
 from likd.durability import batch_file, journal
+from likd.durability.batch_file import Batch
 from likd.durability.journal import Entry
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
@@ -123,6 +125,41 @@ async def test_a_group_is_written_whole_and_once_although_its_event_manager_cras
         assert len({entry.group for entry in entries}) == 1
         await engine.drain()
     assert len(world.store.rows) == 25
+
+
+async def test_what_is_counted_stays_so_although_the_event_manager_crashes_then(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        [child] = [child for child in engine.root.children if child.name == "event manager"]
+        post = engine.pool.post
+
+        def crash(*args: Any) -> None:
+            post(*args)
+            child.crash("the table is yet to be handed over")
+
+        engine.pool.post = crash  # type: ignore[method-assign]
+        await submit(engine, likes(*range(10)))
+        engine.pool.post = post  # type: ignore[method-assign]
+        await engine.drain()
+        assert (child.restarts, engine.batcher.mismatches) == (1, 0)
+    assert [counts["likes"] for counts in world.store.rows.values()] == [1] * 10
+
+
+async def test_a_table_is_handed_over_once_although_the_batcher_crashes_then(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    async with world.engine() as engine:
+        [child] = [child for child in engine.root.children if child.name == "batcher"]
+        batched = engine.totals.batched
+
+        def crash(batch: Batch) -> None:
+            batched(batch)
+            child.crash("the batch is handed over")
+
+        engine.totals.batched = crash  # type: ignore[method-assign]
+        await submit(engine, likes(*range(10)))
+        await engine.drain()
+        assert child.restarts == 1
+    assert [counts["likes"] for counts in world.store.rows.values()] == [1] * 10
 
 
 async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: MockClock) -> None:

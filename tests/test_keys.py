@@ -113,6 +113,13 @@ def test_a_key_is_forgotten_after_the_window(clock: Clock) -> None:
     assert late.outcome is None
 
 
+def test_a_key_is_not_forgotten_by_a_clock_that_is_not_believed(clock: Clock) -> None:
+    window = KeyWindow(window_seconds=60, keys_max=100, wall_clock=clock, settled=Clock())
+    window.remember("k", b"body", 1, clock.now)
+    clock.now += 1e9
+    assert is_known(window, "k")
+
+
 def test_at_most_so_many_keys_are_remembered_the_newest(clock: Clock) -> None:
     window = window_of(clock, keys_max=3)
     for name in ["a", "b", "c", "a", "d"]:
@@ -245,6 +252,16 @@ async def test_files_are_dropped_when_all_their_keys_expired(disk: RealDisk, clo
         await log.append(table, [key(str(table))])
         clock.now += 40
     assert await disk.names() == ["keys_000000000002", "keys_000000000003"]
+
+
+async def test_files_are_not_dropped_by_a_clock_that_is_not_believed(disk: RealDisk, clock: Clock) -> None:
+    log, _ = await loaded(disk, clock)
+    await log.append(1, [key("1")])
+    clock.now += 1e9
+    log = KeyLog(disk, window_seconds=60, keys_max=100, wall_clock=clock, settled=Clock())
+    await log.load(await disk.names(), window_of(clock))
+    await log.append(2, [key("2")])
+    assert await disk.names() == ["keys_000000000001", "keys_000000000002"]
 
 
 async def test_the_files_hold_all_that_the_window_holds_and_a_bounded_rest(disk: RealDisk, clock: Clock) -> None:

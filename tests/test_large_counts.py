@@ -15,9 +15,10 @@ from likd.draining.drainer import Drainer
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import canonical
+from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.queries.totals import Totals
-from likd.stores.protocol import TOTAL_MAX, Increments, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, Increments, StoreError, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem
@@ -131,3 +132,19 @@ async def test_starting_counts_that_are_too_large_with_those_there_are_told(tmp_
         await loading(store).load(f'{{"url":"{URL}","likes":1}}'.encode(), "key")
     assert (refused.value.status, refused.value.members["url"]) == (422, URL)
     assert (refused.value.members["field"], refused.value.members["line"]) == ("likes", 1)
+
+
+async def test_starting_counts_whose_answer_got_lost_are_part_of_the_totals(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    admin = loading(store)
+    assert await admin.totals.counts([URL]) == {URL: {}}
+    load = store.load
+
+    async def lose(name: str, rows: Rows) -> bool:
+        await load(name, rows)
+        raise StoreError("the answer is lost")
+
+    store.load = lose  # type: ignore[method-assign]
+    with pytest.raises(Problem):
+        await admin.load(f'{{"url":"{URL}","likes":1}}'.encode(), "key")
+    assert await admin.totals.counts([URL]) == {URL: {"likes": 1}}

@@ -81,7 +81,9 @@ class Admin:
             raise _too_large(error, self._line_of(body, error)) from None
         except StoreError as error:
             raise store_away(error) from None
-        self.totals.forget([*rows, *map(self.totals.aliases, rows)])
+        finally:
+            # An answer that got lost may have been a yes.
+            self.totals.forget([*rows, *map(self.totals.aliases, rows)])
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes) -> Steps[Rows]:
