@@ -59,6 +59,11 @@ async def test_a_table_is_applied_once_however_often_it_is_sent(store: SqliteSto
     assert await store.read([A]) == (2, {A: {"likes": 2}})
 
 
+async def test_starting_counts_are_loaded_once_for_each_name(store: SqliteStore) -> None:
+    assert [await store.load(name, {A: {"likes": 5}}) for name in ("one", "one", "two")] == [True, False, True]
+    assert await store.read([A]) == (0, {A: {"likes": 10}})
+
+
 async def test_what_was_applied_is_there_after_a_restart(path: Path, store: SqliteStore) -> None:
     await store.apply(increments(7, {A: {"likes": 2}}))
     again = SqliteStore(path, "here")
