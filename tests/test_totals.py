@@ -209,6 +209,26 @@ async def test_a_read_needs_one_look_into_the_store_whatever_others_read_meanwhi
     assert len(store.reads) == 1 + 6
 
 
+async def test_what_others_changed_in_the_store_while_it_was_read_is_read_again() -> None:
+    store = FakeStore({A: {"likes": 1}}, slow=True)
+    totals = Totals(store, applied=0, cache_urls_max=10)
+    answers: list[Rows] = []
+
+    async def read() -> None:
+        answers.append(await totals.counts([A]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        store.gates[0].set()
+        await wait_all_tasks_blocked()
+        store.rows[A] = {"likes": 5}
+        totals.forget([A])
+        store.slow = False
+        store.gates[1].set()
+    assert [*answers, await totals.counts([A])] == [{A: {"likes": 5}}] * 2
+
+
 async def test_nobody_waits_for_the_drainer_to_hear_what_the_store_has_already() -> None:
     store = FakeStore({A: {"likes": 1}})
     totals = Totals(store, applied=0, cache_urls_max=10)
