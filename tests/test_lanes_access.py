@@ -54,6 +54,29 @@ def test_the_public_reads_counts_of_public_sites(client: Client) -> None:
     assert client.request("GET", f"/v1/counts?url={SITE}/a&url=https://elsewhere.test/").status == 403
 
 
+def test_partial_counts_answer_each_url_by_itself(client: Client) -> None:
+    assert post(client, f"{SITE}/partial").status == 202
+    targets = [f"{SITE}/partial", "https://elsewhere.test/", "mailto:a@example.com", "http://", f"{SITE}/{'x' * 2100}"]
+    query = "&".join(f"url={target}" for target in targets)
+    answer = client.request("GET", f"/v1/counts?{query}&partial=true")
+    assert answer.status == 200
+    good, *bad = answer.json["counts"]
+    assert good["url"] == targets[0]
+    assert good["likes"] >= 1
+    assert [row["url"] for row in bad] == targets[1:]
+    assert [row["problem"]["status"] for row in bad] == [403, 422, 422, 422]
+    assert bad[0]["problem"]["detail"] == "the URL is not on a public site of this daemon"
+    assert bad[1]["problem"]["expected"] == "an absolute http or https URL of at most 2048 bytes"
+    assert "index" not in bad[1]["problem"]
+
+
+def test_counts_are_partial_only_if_asked_for(client: Client) -> None:
+    query = f"url={SITE}/a&url=https://elsewhere.test/"
+    assert client.request("GET", f"/v1/counts?{query}&partial=false").status == 403
+    assert client.request("GET", f"/v1/counts?{query}&partial=perhaps").json["field"] == "partial"
+    assert client.request("GET", "/v1/counts?partial=true").json["field"] == "url"
+
+
 def test_a_write_token_posts_and_reads_everything(client: Client) -> None:
     bearer = f"Bearer {WRITE}"
     assert post(client, "https://elsewhere.test/", Authorization=bearer).status == 202

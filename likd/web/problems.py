@@ -29,12 +29,8 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The problem as JSON."""
-        return msgspec.json.encode(
-            {
-                "type": "about:blank",
-                "title": HTTPStatus(self.status).phrase,
-                "status": self.status,
-                "detail": self.detail,
-                **self.members,
-            }
-        )
+        return msgspec.json.encode({"type": "about:blank", "title": HTTPStatus(self.status).phrase, **self.about()})
+
+    def about(self) -> dict[str, object]:
+        """What is said of it where it is one part of an answer."""
+        return {"status": self.status, "detail": self.detail, **self.members}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,30 @@ async def test_what_is_watched_is_counted_over_all_messages_each_url_once(tmp_pa
                 assert len((await hear(websocket))["counts"]) == 1
             await say(websocket, op="watch", urls=["https://example.com/2"])
             assert await close_code(websocket) == 1008
+
+
+async def test_a_partial_watch_refuses_the_bad_urls_alone(tmp_path: Path) -> None:
+    environment = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
+    flags = ["--public-sites", "example.com", "--watches-max", "2", "--live-interval", "0.1"]
+    with Daemon(tmp_path / "data", *flags, environment=environment) as daemon:
+        async with connect(daemon) as websocket:
+            bad = ["https://elsewhere.test/", "mailto:a@example.com", f"https://example.com/{'x' * 2100}"]
+            good = ["https://example.com/1", "https://example.com/2"]
+            await say(websocket, op="watch", urls=[*bad, *good, "https://example.com/3"], partial=True)
+            refused = await hear(websocket)
+            assert refused["type"] == "refused"
+            statuses = {row["url"]: row["problem"]["status"] for row in refused["refused"]}
+            assert statuses == dict(zip([*bad, "https://example.com/3"], [403, 422, 422, 429], strict=True))
+            assert [row["url"] for row in (await hear(websocket))["counts"]] == good
+            await say(websocket, op="unwatch", urls=[good[0], bad[0]])
+            await say(websocket, op="watch", urls=["https://example.com/3"], partial=True)
+            assert [row["url"] for row in (await hear(websocket))["counts"]] == ["https://example.com/3"]
+
+
+async def test_a_ping_is_answered(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await say(websocket, op="ping")
+        assert await hear(websocket) == {"type": "pong"}
 
 
 async def test_a_shutdown_closes_with_1001(daemon: Daemon) -> None:

@@ -184,26 +184,37 @@ class Operations:
         detail = f"{outcome.reason}; it may be counted after a crash, unless it is sent again with its Idempotency-Key"
         return answer_problem(Problem(500, detail, headers=retry))
 
-    def counts_nowait(self, urls: Sequence[str], caller: Caller) -> Answer | None:
+    def counts_nowait(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer | None:
         """The counts of `urls`, if that needs no look into the store."""
         found: list[dict[str, Any]] = []
-        hrefs = self.readable(urls, caller)
+        hrefs = self._asked(urls, caller, partial)
         also = self.old_names(urls, hrefs)
-        for url in hrefs:
-            counts = self._totals.counts_nowait(url, also)
+        for url, href in zip(urls, hrefs, strict=True):
+            if isinstance(href, Problem):
+                found.append(refused(url, href))
+                continue
+            counts = self._totals.counts_nowait(href, also)
             if counts is None:
                 return None
-            found.append(self.row(url, counts))
+            found.append(self.row(href, counts))
         return Answer(200, msgspec.json.encode({"counts": found}))
 
-    async def counts(self, urls: Sequence[str], caller: Caller) -> Answer:
-        """The counts of `urls`, in their order, under the names they were asked by."""
-        hrefs = self.readable(urls, caller)
+    async def counts(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer:
+        """The counts of `urls`, in their order, under the names they were asked by.
+
+        If `partial`, each URL is answered by itself: a problem stands in the place of one that can't be read.
+        """
+        hrefs = self._asked(urls, caller, partial)
         try:
-            totals = await self._totals.counts(list(dict.fromkeys(hrefs)), self.old_names(urls, hrefs))
+            known = list(dict.fromkeys(href for href in hrefs if isinstance(href, str)))
+            totals = await self._totals.counts(known, self.old_names(urls, hrefs))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, msgspec.json.encode({"counts": [self.row(href, totals[href]) for href in hrefs]}))
+        found = [
+            refused(url, href) if isinstance(href, Problem) else self.row(href, totals[href])
+            for url, href in zip(urls, hrefs, strict=True)
+        ]
+        return Answer(200, msgspec.json.encode({"counts": found}))
 
     async def top(self, by: str, limit: str) -> Answer:
         """The top list."""
@@ -257,7 +268,7 @@ class Operations:
         self._gate.check_urls(caller, hrefs)
         return hrefs
 
-    def old_names(self, urls: Sequence[str], hrefs: Sequence[str]) -> OldNames:
+    def old_names(self, urls: Sequence[str], hrefs: Sequence[str | Problem]) -> OldNames:
         """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.
 
         There may be more such names. But no name that was good before shows less than it did.
@@ -266,10 +277,27 @@ class Operations:
             return NO_OLD_NAMES
         also: dict[str, list[str]] = {}
         for url, href in zip(urls, hrefs, strict=True):
-            old = canonical(url)
-            if old != href:
+            if isinstance(href, str) and (old := canonical(url)) != href:
                 also.setdefault(href, []).append(old)
         return also
+
+    def _asked(self, urls: Sequence[str], caller: Caller, partial: bool) -> Sequence[str | Problem]:
+        if not partial or not 1 <= len(urls) <= COUNT_URLS_MAX:
+            return self.readable(urls, caller)
+        hrefs: list[str | Problem] = []
+        for url in urls:
+            try:
+                hrefs += self.readable([url], caller)
+            except Problem as problem:
+                # Where it stands in the answer says which it is.
+                problem.members.pop("index", None)
+                hrefs.append(problem)
+        return hrefs
+
+
+def refused(url: str, problem: Problem) -> dict[str, object]:
+    """What is told of a URL in the place of its counts."""
+    return {"url": url, "problem": problem.about()}
 
 
 def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:

@@ -17,7 +17,7 @@ from likd.queries.live_hub import LiveHub
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.api.events import Operations
+from likd.web.api.events import Operations, refused
 from likd.web.problems import Problem
 
 GOING_AWAY = 1001
@@ -28,12 +28,16 @@ BAD_MESSAGE = 4400
 
 STATUS_SECONDS = 1.0
 HOT_MAX = 100
+REFUSED_MAX = 2000
+"""URLs that a client was not told yet that it can't watch them: one that does not listen to that is sent away."""
 
 log = structlog.get_logger(__name__)
 
 
 class _Watch(msgspec.Struct, tag_field="op", tag="watch", forbid_unknown_fields=True):
     urls: list[str]
+    partial: bool = False
+    """Whether each URL is answered by itself; else one that can't be watched ends the session."""
 
 
 class _Unwatch(msgspec.Struct, tag_field="op", tag="unwatch", forbid_unknown_fields=True):
@@ -65,7 +69,11 @@ class _UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbi
     pass
 
 
-_Op = _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchHot | _UnwatchHot | _WatchStatus | _UnwatchStatus
+class _Ping(msgspec.Struct, tag_field="op", tag="ping", forbid_unknown_fields=True):
+    pass
+
+
+_Op = _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchHot | _UnwatchHot | _WatchStatus | _UnwatchStatus | _Ping
 _decode = msgspec.json.Decoder(_Op).decode
 
 
@@ -83,6 +91,13 @@ class _Close(Exception):
         self.reason = reason.encode(errors="replace")[:120].decode(errors="ignore")
 
 
+def _close(problem: Problem) -> _Close:
+    """How a session ends that asked for what it can't watch."""
+    if problem.status == 422:
+        return _Close(BAD_MESSAGE, f"urls: expected {EXPECTED}")
+    return _Close(POLICY_VIOLATION, problem.detail)
+
+
 @attrs.define(eq=False)
 class _Session:
     """What one client watches. URLs keep the form they were asked in, and the version sent last."""
@@ -91,6 +106,9 @@ class _Session:
     urls: dict[str, str] = attrs.field(factory=dict)
     fresh: dict[str, None] = attrs.field(factory=dict)
     """Those among `urls` whose counts are to be sent whether they change or not, in this order."""
+    refused: dict[str, Problem] = attrs.field(factory=dict)
+    """Those that can't be watched, which is to be said."""
+    pinged: bool = False
     top: tuple[str, int] | None = None
     fresh_top: bool = False
     hot: int = 0
@@ -169,8 +187,10 @@ class LiveSessions:
             raise _Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
         try:
             match op:
-                case _Watch(urls):
-                    await self._watch(session, urls)
+                case _Watch(urls, partial):
+                    await self._watch(session, urls, partial)
+                case _Ping():
+                    session.pinged = True
                 case _Unwatch(urls):
                     self._unwatch(session, urls)
                 case _WatchTop(by, limit):
@@ -189,25 +209,31 @@ class LiveSessions:
             raise _Close(TRY_AGAIN_LATER, "the store does not answer") from None
         session.wish.set()
 
-    async def _watch(self, session: _Session, urls: list[str]) -> None:
-        if len(urls) > self._watches_max:
+    async def _watch(self, session: _Session, urls: list[str], partial: bool) -> None:
+        if len(urls) > self._watches_max and not partial:
             raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
         for url in urls:
-            try:
-                href = self._operations.canonical(url)
-            except ValueError:
-                raise _Close(BAD_MESSAGE, f"urls: expected {EXPECTED}") from None
-            try:
-                self._gate.check_urls(session.caller, [href])
-            except Problem as problem:
-                raise _Close(POLICY_VIOLATION, problem.detail) from None
             if url not in session.urls:
-                if len(session.urls) >= self._watches_max:
-                    raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
+                try:
+                    href = self._watchable(session, url)
+                except Problem as problem:
+                    if not partial:
+                        raise _close(problem) from None
+                    if len(session.refused) >= REFUSED_MAX:
+                        raise _Close(POLICY_VIOLATION, "too many URLs that can't be watched") from None
+                    session.refused[url] = problem
+                    continue
                 if href not in session.urls.values():
                     await self._hub.watch(href)
                 session.urls[url] = href
             session.fresh[url] = None
+
+    def _watchable(self, session: _Session, url: str) -> str:
+        """What `url` counts as. Raises Problem if the session can't watch it."""
+        (href,) = self._operations.readable([url], session.caller)
+        if len(session.urls) >= self._watches_max:
+            raise Problem(429, f"at most {self._watches_max} URLs can be watched")
+        return href
 
     def _unwatch(self, session: _Session, urls: list[str]) -> None:
         for url in urls:
@@ -269,6 +295,13 @@ class LiveSessions:
     def _messages(self, session: _Session) -> list[bytes]:
         """All that the client has not been told yet, as of now."""
         messages: list[bytes] = []
+        if session.pinged:
+            session.pinged = False
+            messages.append(b'{"type":"pong"}')
+        if session.refused:
+            rows = [refused(url, problem) for url, problem in session.refused.items()]
+            session.refused = {}
+            messages.append(msgspec.json.encode({"type": "refused", "refused": rows}))
         fresh, session.fresh = session.fresh, {}
         seen, session.seen = session.seen, self._hub.version
         if fresh:

@@ -46,6 +46,8 @@ class Head:
     expects_continue: bool = False
     events: EventHeaders = EventHeaders()
     urls: tuple[str, ...] = ()
+    partial: bool = False
+    """Whether each of the URLs is to be answered by itself."""
     credentials: Credentials = Credentials()
     if_none_match: str = ""
     says_keep_alive: bool = False
@@ -109,7 +111,7 @@ def _parse(data: bytes) -> Head:
         or expect not in (b"", b"100-continue")
     ):
         return COLD
-    operation, urls = _operation(hot)
+    operation, urls, partial = _operation(hot)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
     key = headers.get(b"idempotency-key")
@@ -125,6 +127,7 @@ def _parse(data: bytes) -> Head:
             None if key is None else key.decode("latin-1"),
         ),
         urls,
+        partial,
         Credentials(
             headers.get(b"authorization", b"").decode("latin-1"),
             headers.get(b"origin", b"").decode("latin-1"),
@@ -137,11 +140,12 @@ def _parse(data: bytes) -> Head:
     )
 
 
-def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...]]:
+def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...], bool]:
     if hot[1].startswith(b"POST"):
-        return Operation.EVENTS, ()
+        return Operation.EVENTS, (), False
     if hot[2] is None:
-        return Operation.HEALTH, ()
+        return Operation.HEALTH, (), False
     urls = tuple(query_values(hot[2], "url"))
-    hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX
-    return (Operation.COUNTS if hot_read else Operation.COLD), urls
+    partial = query_values(hot[2], "partial")
+    hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX and partial in ([], ["true"])
+    return (Operation.COUNTS if hot_read else Operation.COLD), urls, bool(partial)

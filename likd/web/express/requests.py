@@ -116,7 +116,7 @@ class HotRequests:
             self._fill(exchange, self._operations.health())
             return False
         if head.operation is Operation.COUNTS:
-            answer = self._operations.counts_nowait(head.urls, caller)
+            answer = self._operations.counts_nowait(head.urls, caller, partial=head.partial)
             if answer is None:
                 return self._do_later(exchange, partial(self._counts, head, caller))
             self._fill(exchange, conditional(answer, head.if_none_match))
@@ -126,7 +126,8 @@ class HotRequests:
         return self._read(exchange, head, body, caller)
 
     async def _counts(self, head: Head, caller: Caller) -> Answer:
-        return conditional(await self._operations.counts(head.urls, caller), head.if_none_match)
+        answer = await self._operations.counts(head.urls, caller, partial=head.partial)
+        return conditional(answer, head.if_none_match)
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._operations.read(body, head.events, caller)

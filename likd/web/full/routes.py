@@ -13,6 +13,7 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from likd.counting.backpressure import Bounds
+from likd.ingest.schema import short
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.stores.protocol import StoreError
@@ -73,7 +74,13 @@ def add_api(
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
-        answer = await operations.counts(query_values(request.query_string, "url"), caller())
+        query = request.query_string
+        partial = query_value(query, "partial", "false")
+        if partial not in ("true", "false"):
+            raise Problem(
+                422, f"partial is {short(partial)}", members={"field": "partial", "expected": "true or false"}
+            )
+        answer = await operations.counts(query_values(query, "url"), caller(), partial=partial == "true")
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/v1/history")

@@ -1,63 +1,498 @@
 /* <like-button url="https://example.com/page"></like-button>: a like button with a live count. No dependencies.
 
-   Attributes: url (default: the page's canonical URL), server (default: where this script comes from), label
-   (default "Like"), impression (count a view when the button is seen), theme ("light" or "dark").
-   Parts for CSS: button, icon, count. Properties: --likd-color, --likd-active, --likd-background, --likd-border,
-   --likd-radius, --likd-font, --likd-size. Events: "like" and "unlike", with { url, count }. */
+   docs/button.md has its attributes, parts, properties, states and events. From top to bottom: what the browser
+   remembers (Memory), likes on their way (Outbox), the websocket (Line), views (Views), a URL (Topic), a daemon
+   with all its URLs (Server), words and numbers, and the element itself (LikeButton). */
 (() => {
   "use strict";
   if (customElements.get("like-button")) return;
 
-  const script = document.currentScript || document.querySelector('script[src*="likd.js"]');
-  const home = script ? new URL(".", script.src).href.replace(/\/$/, "") : location.origin;
+  const script =
+    document.currentScript ?? Array.from(document.scripts).find(({ src }) => /\/likd(\.\w+)?\.js(\?|$)/.test(src));
+  const HOME = new URL(".", script?.src || document.baseURI).href;
 
+  const ANSWER_MS = 10_000;
+  const HANDSHAKE_MS = 5_000;
+  const SILENCE_MS = 15_000;
+  const PONG_MS = 5_000;
   const POLL_MS = 10_000;
-  const RETRY_MS = 1_000;
-  const RETRY_MS_MAX = 60_000;
-  const SOCKET_FAILURES_MAX = 3;
-  const READ_MAX = 16;
-  const QUEUE_MAX = 200;
+  const LINE_RETRY_MS_MAX = 60_000;
+  const LIKE_RETRY_MS_MAX = 5_000;
+  const VIEWS_MS = 1_000;
+  const SYNC_MS = 50;
 
-  /* What the browser remembers, for this site: an id for its visitor, what is liked, what is still to be sent. */
-  const memory = {
-    read(name, otherwise) {
-      try {
-        return JSON.parse(localStorage.getItem("likd:" + name)) ?? otherwise;
-      } catch {
-        return otherwise;
-      }
-    },
-    write(name, value) {
-      try {
-        localStorage.setItem("likd:" + name, JSON.stringify(value));
-      } catch {
-        // Private windows may keep nothing: the page works without.
-      }
-    },
-    get actor() {
-      let actor = this.read("actor", null);
-      if (!actor) {
-        actor = random();
-        this.write("actor", actor);
-      }
-      return (this.known ??= actor);
-    },
-    liked(url) {
-      return Boolean(this.read("liked", {})[url]);
-    },
-    remember(url, liked) {
-      const all = this.read("liked", {});
-      if (liked) all[url] = 1;
-      else delete all[url];
-      this.write("liked", all);
-    },
-  };
+  const ITEMS_MAX = 200;
+  const LIKES_AT_ONCE = 4;
+  const READ_URLS_MAX = 16;
+  const READ_CHARACTERS_MAX = 8_000;
+  const WATCH_URLS_MAX = 100;
+  const VIEWS_AT_ONCE = 100;
+  const VIEWS_BYTES_MAX = 60_000;
+
+  const EXPECTED_URL = "expected an absolute http or https URL of at most 2048 bytes";
 
   function random() {
     return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
-  /* One server, shared by all its buttons: live counts in, likes out. */
+  /* How long to wait after so many failures: a part of it is chance, or all visitors come back at once. */
+  function pause(failures, most) {
+    return Math.min(most, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
+  }
+
+  /* The last resort: values that live as long as the tab, over reloads if nobody else uses the window's name. */
+  class TabStorage {
+    constructor() {
+      const [mark, text] = [window.name.slice(0, 5), window.name.slice(5)];
+      this.named = mark === "likd:" || mark === "";
+      this.values = Object(mark === "likd:" ? parsed(text) : null);
+    }
+
+    get names() {
+      return Object.keys(this.values);
+    }
+
+    getItem(name) {
+      return this.values[name] ?? null;
+    }
+
+    setItem(name, text) {
+      this.values[name] = text;
+      this.save();
+    }
+
+    removeItem(name) {
+      if (!(name in this.values)) return;
+      delete this.values[name];
+      this.save();
+    }
+
+    save() {
+      if (this.named) window.name = this.names.length ? "likd:" + JSON.stringify(this.values) : "";
+    }
+  }
+
+  function parsed(text) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return null;
+    }
+  }
+
+  /* What the browser remembers for this site: its visitor's id, what is liked, what is still to be sent. A value
+     that one storage does not take is kept by the next, and what is kept further down is newer. */
+  class Memory {
+    constructor() {
+      this.places = [];
+      for (const name of ["localStorage", "sessionStorage"]) {
+        try {
+          if (window[name]) this.places.push(window[name]);
+        } catch {
+          // Storage is refused.
+        }
+      }
+      this.places.push(new TabStorage());
+      this.known = new Map();
+    }
+
+    read(name) {
+      const text = this.text("likd:" + name);
+      const known = this.known.get(name);
+      if (known?.text === text) return known.value;
+      const value = text === null ? null : parsed(text);
+      this.known.set(name, { text, value });
+      return value;
+    }
+
+    text(name) {
+      for (const place of this.places.toReversed()) {
+        try {
+          const text = place.getItem(name);
+          if (text !== null) return text;
+        } catch {
+          // The next one may know.
+        }
+      }
+      return null;
+    }
+
+    write(name, value) {
+      const text = JSON.stringify(value);
+      let kept = false;
+      for (const place of this.places) {
+        try {
+          if (kept) place.removeItem("likd:" + name);
+          else place.setItem("likd:" + name, text);
+          kept = true;
+        } catch {
+          // It is full, or refuses.
+        }
+      }
+    }
+
+    remove(name) {
+      this.known.delete(name);
+      for (const place of this.places) {
+        try {
+          place.removeItem("likd:" + name);
+        } catch {
+          // Then it has nothing, either.
+        }
+      }
+    }
+
+    /* The names that begin so, wherever they are kept. */
+    names(prefix) {
+      const found = new Set();
+      for (const place of this.places) {
+        try {
+          for (const name of place.names ?? Object.keys(place)) {
+            if (name.startsWith("likd:" + prefix)) found.add(name.slice(5));
+          }
+        } catch {
+          // Then it has none.
+        }
+      }
+      return found;
+    }
+
+    get actor() {
+      if (!this.visitor) {
+        this.visitor = this.read("actor") ?? random();
+        this.write("actor", this.visitor);
+      }
+      return this.visitor;
+    }
+
+    liked(url) {
+      return Boolean(this.read("liked")?.[url]);
+    }
+
+    remember(url, liked) {
+      const all = { ...this.read("liked") };
+      if (liked) all[url] = 1;
+      else delete all[url];
+      this.write("liked", all);
+    }
+  }
+
+  const memory = new Memory();
+
+  /* Likes are kept until the server has them. Each has a key of its own in the browser's memory, so that tabs do not
+     overwrite each other's, and that key makes it count once, however often and by whichever tab it is sent. */
+  class Outbox {
+    constructor(server) {
+      this.server = server;
+      this.prefix = `item ${server.base} `;
+      this.items = [];
+      this.underway = new Set();
+      this.failures = 0;
+      this.adoptOld();
+      this.adopt();
+    }
+
+    /* What is waiting, as other tabs and earlier pages left it. */
+    adopt() {
+      const items = Array.from(memory.names(this.prefix), (name) => memory.read(name)).filter(Boolean);
+      this.items = items.sort((one, other) => one.at - other.at);
+    }
+
+    adoptOld() {
+      const name = "queue " + this.server.base;
+      const old = memory.read(name) ?? [];
+      old.forEach(({ key, event }, at) => memory.write(this.prefix + key, { key, event, at, tried: true }));
+      memory.remove(name);
+    }
+
+    push(kind, url) {
+      this.adopt();
+      // What nobody has tried to send need not be sent: this comes in its place.
+      for (const item of this.of(url)) if (!item.tried) this.forget(item);
+      for (const item of this.items.slice(0, -ITEMS_MAX)) this.forget(item);
+      const at = Math.max(Date.now(), (this.items.at(-1)?.at ?? 0) + 1);
+      const item = { key: random(), event: { kind, url, actor: memory.actor }, at, tried: false };
+      memory.write(this.prefix + item.key, item);
+      this.items.push(item);
+      this.send();
+    }
+
+    forget({ key }) {
+      memory.remove(this.prefix + key);
+      this.items = this.items.filter((item) => item.key !== key);
+    }
+
+    of(url) {
+      return this.items.filter((item) => item.event.url === url);
+    }
+
+    /* Each URL's likes go out in their order; one that gets no answer holds up no other URL's. */
+    send() {
+      clearTimeout(this.timer);
+      for (const url of new Set(this.items.map((item) => item.event.url))) {
+        if (this.underway.size >= LIKES_AT_ONCE) return;
+        if (!this.underway.has(url)) this.deliver(url);
+      }
+    }
+
+    async deliver(url) {
+      this.underway.add(url);
+      try {
+        for (let item; (item = this.of(url)[0]); ) if (!(await this.post(item))) return;
+      } finally {
+        this.underway.delete(url);
+      }
+      this.server.settle(url);
+      this.send();
+    }
+
+    /* Whether the server has had its say on `item`. */
+    async post(item) {
+      item.tried = true;
+      memory.write(this.prefix + item.key, item);
+      let response = null;
+      try {
+        response = await fetch(this.server.base + "/v1/events", {
+          method: "POST",
+          headers: { "Content-Type": "text/plain", "Idempotency-Key": item.key },
+          body: JSON.stringify(item.event),
+          credentials: "same-origin",
+          keepalive: true,
+          signal: AbortSignal.timeout(ANSWER_MS),
+        });
+      } catch {
+        // Offline, or the server is away.
+      }
+      if (!response || response.status >= 500 || [408, 425, 429].includes(response.status)) {
+        const wait = Math.max(Number(response?.headers.get("Retry-After")) * 1000 || 0, pause(++this.failures, LIKE_RETRY_MS_MAX));
+        clearTimeout(this.timer);
+        this.timer = setTimeout(() => this.send(), wait);
+        if (!response) this.server.reached(false);
+        return false;
+      }
+      this.failures = 0;
+      this.forget(item);
+      if (!response.ok) this.server.refuseLike(item.event, await problemOf(response));
+      return true;
+    }
+  }
+
+  async function problemOf(response) {
+    const { detail, expected } = parsed(await response.text().catch(() => "")) ?? {};
+    return { status: response.status, detail: detail ?? `the server answers ${response.status}`, expected };
+  }
+
+  /* One websocket after another. A handshake that is not answered and a silence that a ping does not break end one
+     as much as its close does. */
+  class Line {
+    constructor(address, { opened, heard, ended }) {
+      Object.assign(this, { address, opened, heard, ended });
+      this.socket = null;
+      this.open = false;
+      this.failures = 0;
+    }
+
+    connect() {
+      if (this.socket || this.resting) return;
+      let socket;
+      try {
+        socket = new WebSocket(this.address);
+      } catch {
+        // A policy of the page forbids it: some browsers throw, and Chromium tells of an error but of no end.
+        this.rest();
+        return;
+      }
+      this.socket = socket;
+      const ifCurrent = (work) => (event) => this.socket === socket && work(event);
+      socket.onopen = ifCurrent(() => {
+        this.open = true;
+        this.listen();
+        this.opened();
+      });
+      socket.onmessage = ifCurrent(({ data }) => {
+        this.failures = 0;
+        this.listen();
+        const message = parsed(data);
+        if (message) this.heard(message);
+      });
+      socket.onclose = socket.onerror = ifCurrent(() => this.fail());
+      this.wait(HANDSHAKE_MS, () => this.fail());
+    }
+
+    say(message) {
+      if (this.open && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    }
+
+    wait(delay, work) {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(work, delay);
+    }
+
+    listen() {
+      this.wait(SILENCE_MS, () => {
+        this.say({ op: "ping" });
+        this.wait(PONG_MS, () => this.fail());
+      });
+    }
+
+    fail() {
+      this.drop();
+      this.rest();
+      this.ended();
+    }
+
+    rest() {
+      this.resting = setTimeout(() => {
+        this.resting = null;
+        this.ended();
+      }, pause(++this.failures, LINE_RETRY_MS_MAX));
+    }
+
+    /* Leave it without a word: of a dead connection nobody can be told. */
+    drop() {
+      clearTimeout(this.timer);
+      clearTimeout(this.resting);
+      const socket = this.socket;
+      this.socket = this.resting = null;
+      this.open = false;
+      socket?.close();
+    }
+  }
+
+  /* Views are sent together when the page has a moment, at the latest when it goes. A view of a URL that the server
+     does not take would lose the others that are sent with it: until that is known it waits, and at last goes alone. */
+  class Views {
+    constructor(server) {
+      this.server = server;
+      this.seen = [];
+    }
+
+    add(topic) {
+      this.seen.push(topic);
+      this.later();
+    }
+
+    later() {
+      this.timer ??= setTimeout(() => {
+        this.timer = null;
+        this.send();
+      }, VIEWS_MS);
+    }
+
+    send({ last = false } = {}) {
+      if (this.server.away && !last) return this.seen.length ? this.later() : undefined;
+      const views = this.seen.filter((topic) => !topic.problem);
+      this.seen = [];
+      const unknown = views.filter((topic) => !topic.row);
+      const portions = this.portions(views.filter((topic) => topic.row));
+      if (last) portions.push(...unknown.map((topic) => [topic]));
+      else this.seen.push(...unknown);
+      for (const portion of portions) {
+        const lines = portion.map((topic) => topic.view).join("\n");
+        // The browser refuses what is over its limit for all that is on its way.
+        if (!navigator.sendBeacon(this.server.base + "/v1/events", new Blob([lines], { type: "text/plain" }))) {
+          this.seen.push(...portion);
+        }
+      }
+      if (this.seen.length && !last) this.later();
+    }
+
+    portions(topics) {
+      const portions = [];
+      let bytes = Infinity;
+      for (const topic of topics) {
+        const size = new Blob([topic.view]).size + 1;
+        if (bytes + size > VIEWS_BYTES_MAX || portions.at(-1).length >= VIEWS_AT_ONCE) {
+          portions.push([]);
+          bytes = 0;
+        }
+        portions.at(-1).push(topic);
+        bytes += size;
+      }
+      return portions;
+    }
+  }
+
+  /* A URL on a server, shared by all its buttons: what the server says of it, and what was pressed since. */
+  class Topic {
+    constructor(server, url) {
+      this.server = server;
+      this.url = url;
+      this.buttons = new Set();
+      this.inSight = new Set();
+      this.row = null;
+      this.fresh = false;
+      this.problem = null;
+      this.held = null;
+      this.view = JSON.stringify({ kind: "impression", url });
+    }
+
+    get liked() {
+      return memory.liked(this.url);
+    }
+
+    /* The count as it will be once the server has what was pressed; null while nothing is known. */
+    get count() {
+      if (!this.held) return this.row?.net ?? null;
+      return Math.max(0, (this.held.base ?? 0) + Number(this.liked) - Number(this.held.likedBefore));
+    }
+
+    get state() {
+      if (this.problem) return "refused";
+      if (this.server.away) return "offline";
+      return this.count === null ? "loading" : "ready";
+    }
+
+    press() {
+      const liked = !this.liked;
+      this.hold(!liked);
+      memory.remember(this.url, liked);
+      this.server.outbox.push(liked ? "like" : "unlike", this.url);
+      this.draw();
+      return liked;
+    }
+
+    /* While a like is on its way, what the server says may have it or not: the count of before is held. */
+    hold(likedBefore) {
+      this.held ??= { base: this.row?.net ?? null, likedBefore, settled: false };
+    }
+
+    take({ likes, unlikes, net }) {
+      const version = likes + unlikes;
+      this.problem = null;
+      // An answer may have been overtaken by newer news.
+      if (!this.fresh || !(version < this.row?.version)) {
+        this.row = { net, version };
+        if (this.held) {
+          if (this.held.settled) this.held = null;
+          else if (!this.server.outbox.of(this.url).some((item) => item.tried)) this.held.base = net;
+          else this.held.base ??= net;
+        }
+      }
+      this.fresh = true;
+      this.draw();
+    }
+
+    /* The server has all that was pressed; `known` if what it said last has it, too. */
+    release(known) {
+      if (known) this.held = null;
+      else if (this.held) this.held.settled = true;
+      this.draw();
+    }
+
+    refuse(problem) {
+      const reason = problem.expected ? `${problem.detail}; expected ${problem.expected}` : problem.detail;
+      if (this.problem?.reason !== reason) console.warn(`<like-button> ${this.url.slice(0, 200)}: ${reason}`);
+      this.problem = { reason, lasting: problem.status === 403 || problem.status === 422 };
+      this.draw();
+    }
+
+    draw() {
+      for (const button of this.buttons) button.draw();
+    }
+  }
+
+  /* One daemon, shared by all its buttons: counts in, likes and views out. */
   class Server {
     static all = new Map();
 
@@ -68,190 +503,307 @@
 
     constructor(base) {
       this.base = base;
-      this.buttons = new Map();
-      this.socket = null;
-      this.failures = 0;
-      this.queue = memory.read("queue " + base, []);
-      this.sending = false;
-      this.retries = 0;
-      this.seen = [];
-      addEventListener("online", () => this.wake());
-      addEventListener("pagehide", () => this.sendImpressions());
-      document.addEventListener("visibilitychange", () => {
-        if (document.hidden) {
-          this.sendImpressions();
-          this.socket?.close();
-        } else {
-          this.wake();
-        }
+      this.topics = new Map();
+      this.away = false;
+      this.misses = 0;
+      this.watching = new Set();
+      this.crowded = new Set();
+      this.outbox = new Outbox(this);
+      this.views = new Views(this);
+      this.line = new Line(base.replace(/^http/, "ws") + "/v1/live", {
+        opened: () => this.sync(),
+        heard: (message) => this.hear(message),
+        ended: () => this.stale(),
       });
-      if (this.queue.length) this.send();
+      addEventListener("online", () => this.wake());
+      addEventListener("pageshow", ({ persisted }) => persisted && this.wake());
+      addEventListener("pagehide", () => this.sleep());
+      document.addEventListener("visibilitychange", () => (document.hidden ? this.sleep() : this.wake()));
+      addEventListener("storage", ({ key }) => (key === null || key.startsWith("likd:")) && this.remind());
+      this.outbox.send();
     }
 
-    add(button) {
-      const buttons = this.buttons.get(button.url) ?? new Set();
-      this.buttons.set(button.url, buttons.add(button));
-      if (this.socket?.readyState === WebSocket.OPEN) {
-        if (buttons.size === 1) this.socket.send(JSON.stringify({ op: "watch", urls: [button.url] }));
-        else this.read([button.url]);
-      } else {
-        queueMicrotask(() => this.connect());
-      }
+    add(button, url) {
+      const topic = this.topics.get(url) ?? new Topic(this, url);
+      this.topics.set(url, topic);
+      topic.buttons.add(button);
+      this.hold(topic);
+      return topic;
     }
 
-    remove(button, url) {
-      const buttons = this.buttons.get(url);
-      buttons?.delete(button);
-      if (buttons?.size === 0) {
-        this.buttons.delete(url);
-        if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ op: "unwatch", urls: [url] }));
+    remove(button, topic) {
+      topic.buttons.delete(button);
+      this.look(button, topic, false);
+    }
+
+    /* A button has come into sight, or has left it. */
+    look(button, topic, inSight) {
+      if (inSight) topic.inSight.add(button);
+      else topic.inSight.delete(button);
+      this.syncing ??= setTimeout(() => {
+        this.syncing = null;
+        this.sync();
+      }, this.line.open ? SYNC_MS : 0);
+    }
+
+    get wanted() {
+      return Array.from(this.topics.values()).filter((topic) => topic.inSight.size && !topic.problem?.lasting);
+    }
+
+    /* Watch what is in sight and nothing else; what can't be watched is read. */
+    sync() {
+      for (const topic of this.topics.values()) if (!topic.buttons.size) this.topics.delete(topic.url);
+      if (document.hidden) return;
+      if (!this.topics.size) return this.stop();
+      const wanted = new Set(this.wanted.map((topic) => topic.url));
+      if (wanted.size) this.line.connect();
+      if (this.line.open) {
+        const gone = Array.from(this.watching).filter((url) => !wanted.has(url));
+        // Those that had no room may have it now.
+        if (gone.length) this.crowded.clear();
+        const come = Array.from(wanted).filter((url) => !this.watching.has(url) && !this.crowded.has(url));
+        for (const urls of chunks(gone)) this.line.say({ op: "unwatch", urls });
+        for (const urls of chunks(come)) this.line.say({ op: "watch", urls, partial: true });
+        for (const url of gone) this.watching.delete(url);
+        for (const url of come) this.watching.add(url);
       }
-      if (!this.buttons.size) this.socket?.close();
+      this.read();
+    }
+
+    stop() {
+      this.line.drop();
+      this.stale(false);
+      this.reading = null;
+      clearTimeout(this.poll);
+    }
+
+    hear(message) {
+      this.reached(true);
+      for (const row of message.counts ?? []) this.topics.get(row.url)?.take(row);
+      for (const { url, problem } of message.refused ?? []) {
+        this.watching.delete(url);
+        if (problem.status === 429) this.crowded.add(url);
+        else this.topics.get(url)?.refuse(problem);
+      }
+      if (this.crowded.size) this.read();
+    }
+
+    /* The connection is gone: nothing is watched, and what is known is old. */
+    stale(again = true) {
+      this.watching.clear();
+      this.crowded.clear();
+      for (const topic of this.topics.values()) topic.fresh = false;
+      if (again) this.sync();
     }
 
     wake() {
-      this.failures = this.retries = 0;
-      this.connect();
-      this.send();
+      this.outbox.failures = this.misses = this.line.failures = 0;
+      this.line.drop();
+      this.reading = null;
+      this.stale();
+      this.outbox.send();
+      this.views.later();
     }
 
-    connect() {
-      if (this.socket || !this.buttons.size || document.hidden) return;
-      if (this.failures >= SOCKET_FAILURES_MAX) return this.poll();
-      const socket = new WebSocket(this.base.replace(/^http/, "ws") + "/v1/live");
-      this.socket = socket;
-      socket.onopen = () => socket.send(JSON.stringify({ op: "watch", urls: [...this.buttons.keys()] }));
-      socket.onmessage = (message) => {
-        this.failures = 0;
-        const news = JSON.parse(message.data);
-        if (news.counts) this.show(news.counts);
+    sleep() {
+      this.views.send({ last: true });
+      this.stop();
+    }
+
+    /* Another tab has changed what is remembered. */
+    remind() {
+      this.outbox.adopt();
+      for (const topic of this.topics.values()) {
+        this.hold(topic);
+        if (topic.held && !this.outbox.of(topic.url).length) this.settle(topic.url);
+        topic.draw();
+      }
+    }
+
+    hold(topic) {
+      const [first] = this.outbox.of(topic.url);
+      if (first) topic.hold(first.event.kind !== "like");
+    }
+
+    /* Read what is in sight and not known to be fresh, and again in a while: a websocket may take long, or never come. */
+    async read() {
+      if (this.reading) return;
+      const mine = (this.reading = {});
+      clearTimeout(this.poll);
+      const asked = new Set();
+      let answered = true;
+      while (answered) {
+        const urls = portion(this.wanted.filter((topic) => !topic.fresh && !asked.has(topic.url)));
+        if (!urls.length) break;
+        for (const url of urls) asked.add(url);
+        answered = await this.ask(urls);
+        // Somebody else has begun anew meanwhile.
+        if (this.reading !== mine) return;
+      }
+      this.reading = null;
+      this.misses = answered ? 0 : this.misses + 1;
+      const again = () => {
+        for (const topic of this.wanted) if (!this.watching.has(topic.url)) topic.fresh = false;
+        this.read();
       };
-      socket.onclose = () => {
-        this.socket = null;
-        this.failures += 1;
-        this.later(() => this.connect(), this.failures);
-      };
+      this.poll = setTimeout(again, answered ? POLL_MS : pause(this.misses, POLL_MS));
     }
 
-    /* Without a websocket: ask again and again, and try the websocket once in a while. */
-    async poll() {
-      if (this.polling || document.hidden || !this.buttons.size) return;
-      this.polling = true;
-      await this.read([...this.buttons.keys()]);
-      setTimeout(() => {
-        this.polling = false;
-        if (Math.random() < 0.1) this.failures = 0;
-        this.connect();
-      }, POLL_MS);
-    }
-
-    async read(urls) {
-      for (let begin = 0; begin < urls.length; begin += READ_MAX) {
-        const query = new URLSearchParams(urls.slice(begin, begin + READ_MAX).map((url) => ["url", url]));
-        try {
-          const response = await fetch(`${this.base}/v1/counts?${query}`, { credentials: "omit" });
-          if (!response.ok) continue;
+    /* Whether the server had its say on the counts of `urls`. */
+    async ask(urls) {
+      const query = new URLSearchParams([["partial", "true"], ...urls.map((url) => ["url", url])]);
+      try {
+        const response = await fetch(`${this.base}/v1/counts?${query}`, {
+          credentials: "same-origin",
+          signal: AbortSignal.timeout(ANSWER_MS),
+        });
+        if (response.ok) {
           const { counts } = await response.json();
-          this.show(counts.map((row, index) => ({ ...row, url: urls[begin + index] })));
-        } catch {
-          return;
-        }
-      }
-    }
-
-    show(rows) {
-      for (const row of rows) for (const button of this.buttons.get(row.url) ?? []) button.show(row.net);
-    }
-
-    /* Likes are kept until the server has them: a key makes each count once, however often it is sent. */
-    push(kind, url) {
-      this.queue = this.queue.filter((item) => item.sending || item.event.url !== url);
-      this.queue.push({ key: random(), event: { kind, url, actor: memory.actor } });
-      this.queue = this.queue.slice(-QUEUE_MAX);
-      this.keep();
-      this.send();
-    }
-
-    keep() {
-      memory.write("queue " + this.base, this.queue.map(({ key, event }) => ({ key, event })));
-    }
-
-    pending(url) {
-      return this.queue.findLast((item) => item.event.url === url);
-    }
-
-    async send() {
-      if (this.sending) return;
-      this.sending = true;
-      while (this.queue.length) {
-        const item = this.queue[0];
-        item.sending = true;
-        let response = null;
-        try {
-          response = await fetch(this.base + "/v1/events", {
-            method: "POST",
-            headers: { "Content-Type": "text/plain", "Idempotency-Key": item.key },
-            body: JSON.stringify(item.event),
-            credentials: "omit",
-            keepalive: true,
+          this.reached(true);
+          counts.forEach((row, index) => {
+            const topic = this.topics.get(urls[index]);
+            if (row.problem) topic?.refuse(row.problem);
+            else topic?.take(row);
           });
-        } catch {
-          // Offline, or the server is away.
+          return true;
         }
-        if (!response || response.status >= 500 || response.status === 429) {
-          item.sending = false;
-          this.later(() => this.send(), ++this.retries, Number(response?.headers.get("Retry-After")) || 0);
-          break;
-        }
-        this.retries = 0;
-        this.queue.shift();
-        this.keep();
-        if (!response.ok) {
-          // The server will never take it: show what is true.
-          memory.remember(item.event.url, item.event.kind !== "like");
-        }
-        for (const button of this.buttons.get(item.event.url) ?? []) button.settled();
-        await this.read([item.event.url]);
+        if (response.status === 429 || response.status >= 500) return false;
+        const { detail, expected } = await problemOf(response);
+        // Not of these URLs but of all: it may pass, so they are asked for again.
+        for (const url of urls) this.topics.get(url)?.refuse({ detail, expected });
+        return true;
+      } catch {
+        this.reached(false);
+        return false;
       }
-      this.sending = false;
     }
 
-    later(work, failures, seconds = 0) {
-      const most = Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** failures);
-      setTimeout(work, Math.max(seconds * 1000, most * (0.5 + Math.random() / 2)));
+    /* Whether the server was reached just now. */
+    reached(there) {
+      const away = !there && !this.line.open;
+      if (away === this.away) return;
+      this.away = away;
+      if (!away) {
+        this.outbox.failures = 0;
+        this.outbox.send();
+      }
+      for (const topic of this.topics.values()) topic.draw();
     }
 
-    /* Views are sent together when the page has a moment, at the latest when it goes. */
-    impression(url) {
-      if (!this.seen.length) setTimeout(() => this.sendImpressions(), 1000);
-      this.seen.push(JSON.stringify({ kind: "impression", url }));
+    /* The server has all that was pressed for `url`: what is read from now on is true. */
+    async settle(url) {
+      const topic = this.topics.get(url);
+      if (!topic) return;
+      topic.fresh = false;
+      const answered = await this.ask([url]);
+      if (!this.outbox.of(url).length) topic.release(answered);
     }
 
-    sendImpressions() {
-      if (!this.seen.length) return;
-      const lines = this.seen.splice(0).join("\n");
-      navigator.sendBeacon(this.base + "/v1/events", new Blob([lines], { type: "text/plain" }));
+    /* The server will never take it: what was before is true. */
+    refuseLike({ kind, url }, problem) {
+      if (!this.outbox.of(url).length) memory.remember(url, kind !== "like");
+      const topic = this.topics.get(url);
+      if (!topic) return;
+      topic.refuse(problem);
+      for (const button of topic.buttons) button.tell("refused", { url, detail: topic.problem.reason });
+    }
+  }
+
+  function chunks(urls) {
+    const found = [];
+    for (let begin = 0; begin < urls.length; begin += WATCH_URLS_MAX) found.push(urls.slice(begin, begin + WATCH_URLS_MAX));
+    return found;
+  }
+
+  /* As many URLs as one request takes. */
+  function portion(topics) {
+    const urls = [];
+    let characters = 0;
+    for (const { url } of topics) {
+      characters += encodeURIComponent(url).length + 5;
+      if (urls.length === READ_URLS_MAX || (urls.length && characters > READ_CHARACTERS_MAX)) break;
+      urls.push(url);
+    }
+    return urls;
+  }
+
+  const LABELS = {
+    ar: "أعجبني", cs: "To se mi líbí", da: "Synes godt om", de: "Gefällt mir", el: "Μου αρέσει", en: "Like",
+    es: "Me gusta", fi: "Tykkää", fr: "J’aime", he: "אהבתי", hi: "पसंद", hu: "Tetszik", id: "Suka", it: "Mi piace",
+    ja: "いいね", ko: "좋아요", nb: "Liker", nl: "Vind ik leuk", nn: "Likar", no: "Liker", pl: "Lubię to", pt: "Curtir",
+    "pt-pt": "Gosto", ro: "Îmi place", ru: "Нравится", sv: "Gilla", tr: "Beğen", uk: "Подобається", vi: "Thích",
+    zh: "赞", "zh-hant": "讚", "zh-hk": "讚", "zh-tw": "讚",
+  };
+
+  /* Numbers and words in one language. */
+  class Language {
+    static all = new Map();
+
+    static of(element) {
+      const tag = element.closest("[lang]")?.lang || document.documentElement.lang;
+      if (!this.all.has(tag)) this.all.set(tag, new Language(tag));
+      return this.all.get(tag);
+    }
+
+    constructor(tag) {
+      const locale = canonicalTag(tag);
+      const parts = (locale ?? "en").toLowerCase().split("-");
+      this.label = LABELS[parts.slice(0, 2).join("-")] ?? LABELS[parts[0]] ?? LABELS.en;
+      this.exact = new Intl.NumberFormat(locale);
+      this.compact = new Intl.NumberFormat(locale, {
+        notation: "compact",
+        maximumFractionDigits: 1,
+        maximumSignificantDigits: 3,
+        roundingPriority: "lessPrecision",
+      });
+    }
+
+    short(count) {
+      return (count < 10_000 ? this.exact : this.compact).format(count);
+    }
+  }
+
+  /* A tag that Intl takes; undefined, the visitor's own, for one that is none. */
+  function canonicalTag(tag) {
+    try {
+      return Intl.getCanonicalLocales(tag.trim().replaceAll("_", "-"))[0];
+    } catch {
+      return undefined;
     }
   }
 
   const style = new CSSStyleSheet();
   style.replaceSync(`
     :host { display: inline-block; --color: #3b3f46; --line: #d3d7de; --field: #fff; --on: #d6336c; }
-    @media (prefers-color-scheme: dark) {
-      :host(:not([theme="light"])) { --color: #dfe3ea; --line: #454b55; --field: #1e2228; --on: #ff6b9a; }
+    :host([theme="light"]) { color-scheme: light; }
+    :host([theme="dark"]) { color-scheme: dark; --color: #dfe3ea; --line: #454b55; --field: #1e2228; --on: #ff6b9a; }
+    @supports (color: light-dark(red, red)) {
+      :host {
+        --color: light-dark(#3b3f46, #dfe3ea); --line: light-dark(#d3d7de, #454b55);
+        --field: light-dark(#fff, #1e2228); --on: light-dark(#d6336c, #ff6b9a);
+      }
     }
-    :host([theme="dark"]) { --color: #dfe3ea; --line: #454b55; --field: #1e2228; --on: #ff6b9a; }
     :host([hidden]) { display: none; }
     button {
-      display: inline-flex; align-items: center; gap: .45em; padding: .4em .8em; cursor: pointer;
+      display: inline-flex; align-items: baseline; gap: .45em; margin: 0; padding: .4em .8em; cursor: pointer;
       font: 600 var(--likd-size, 1rem)/1.25 var(--likd-font, system-ui, sans-serif);
       font-variant-numeric: tabular-nums; color: var(--likd-color, var(--color));
       background: var(--likd-background, var(--field)); border: 1px solid var(--likd-border, var(--line));
       border-radius: var(--likd-radius, 999px); -webkit-tap-highlight-color: transparent;
     }
-    button:hover { border-color: var(--likd-active, var(--on)); }
+    @media (pointer: coarse) {
+      button { padding-block: max(.4em, calc((44px - 2px - 1.25em) / 2)); min-inline-size: 44px; }
+    }
+    button:hover:enabled { border-color: var(--likd-active, var(--on)); }
     button:focus-visible { outline: 3px solid var(--likd-active, var(--on)); outline-offset: 2px; }
-    svg { width: 1.15em; height: 1.15em; fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
+    button:disabled { cursor: not-allowed; opacity: .5; border-style: dashed; }
+    button[data-state="offline"] { border-style: dashed; }
+    svg, ::slotted(*) { inline-size: 1.15em; block-size: 1.15em; }
+    svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
+    slot { display: block; align-self: center; }
+    slot > svg { display: block; }
+    [part="count"] { min-inline-size: 4.5ch; text-align: center; white-space: nowrap; }
+    :host(:not([words])) [part="label"], :host([words="false"]) [part="label"] { display: none; }
     button[aria-pressed="true"] svg {
       fill: var(--likd-active, var(--on)); stroke: var(--likd-active, var(--on));
     }
@@ -263,152 +815,298 @@
     @keyframes pop { 40% { transform: scale(1.35); } 70% { transform: scale(.92); } }
   `);
 
-  const template = document.createElement("template");
-  template.innerHTML = `<button type="button" part="button" aria-pressed="false">
-    <svg part="icon" viewBox="0 0 24 24" aria-hidden="true"><path
-      d="M12 20.7 4.3 13a5.2 5.2 0 0 1 7.3-7.4l.4.4.4-.4a5.2 5.2 0 0 1 7.3 7.4z"/></svg>
-    <span part="count" aria-hidden="true">·</span></button>`;
+  const HEART = "M12 20.7 4.3 13a5.2 5.2 0 0 1 7.3-7.4l.4.4.4-.4a5.2 5.2 0 0 1 7.3 7.4z";
+
+  /* Without innerHTML, which a page may forbid (Trusted Types). */
+  function make(tag, attributes, ...children) {
+    const svg = tag === "svg" || tag === "path";
+    const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  function face() {
+    const heart = make("svg", { part: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, make("path", { d: HEART }));
+    return make(
+      "button",
+      { type: "button", part: "button", "aria-pressed": "false" },
+      make("slot", { name: "icon" }, heart),
+      make("span", { part: "label", "aria-hidden": "true" }),
+      make("span", { part: "count", "aria-hidden": "true" }, "·"),
+    );
+  }
 
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const visible = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      visible.unobserve(entry.target);
-      entry.target.server.impression(entry.target.url);
-    }
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) target.look(isIntersecting);
+    },
+    { rootMargin: "200px" },
+  );
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) target.view();
   });
 
   class LikeButton extends HTMLElement {
-    static observedAttributes = ["url", "server", "label"];
+    static observedAttributes = ["url", "server", "label", "lang", "impression"];
+    static all = new Set();
+
+    #topic = null;
+    #wrong = "";
+    #shown = null;
+    #frame = 0;
+    #state = "";
+    #internals = this.attachInternals();
+    #face = face();
+    #label = this.#face.querySelector("[part=label]");
+    #number = this.#face.querySelector("[part=count]");
 
     constructor() {
       super();
       const root = this.attachShadow({ mode: "open", delegatesFocus: true });
       root.adoptedStyleSheets = [style];
-      root.append(template.content.cloneNode(true));
-      this.face = root.querySelector("button");
-      this.number = root.querySelector("span");
-      this.face.addEventListener("click", () => this.toggle());
-      this.count = null;
-      this.shown = null;
+      root.append(this.#face);
+      this.#face.addEventListener("click", () => this.#press());
     }
 
     connectedCallback() {
-      this.url = absolute(this.getAttribute("url")) ?? canonical();
-      this.server = Server.at((this.getAttribute("server") ?? home).replace(/\/$/, ""));
-      this.server.add(this);
-      if (this.hasAttribute("impression")) visible.observe(this);
-      addEventListener("storage", (this.onstorage = () => this.draw()));
-      this.draw();
+      // Properties that were set before this script was there hide the element's own.
+      for (const name of ["url", "server", "label", "theme", "impression", "words"]) {
+        if (!Object.hasOwn(this, name)) continue;
+        const value = this[name];
+        delete this[name];
+        this[name] = value;
+      }
+      LikeButton.all.add(this);
+      this.#join();
     }
 
     disconnectedCallback() {
-      this.server.remove(this, this.url);
-      visible.unobserve(this);
-      removeEventListener("storage", this.onstorage);
+      LikeButton.all.delete(this);
+      this.#leave();
     }
 
     attributeChangedCallback(name, before, now) {
-      if (!this.isConnected || !this.server || before === now) return;
-      if (name !== "label") {
-        this.disconnectedCallback();
-        this.count = this.shown = null;
-        this.connectedCallback();
-      }
+      if (!LikeButton.all.has(this) || before === now) return;
+      if (name === "url" || name === "server") this.#join();
+      else if (name === "impression") this.#watchViews();
       this.draw();
+    }
+
+    /* What is liked, as an address in full. */
+    get url() {
+      return this.#topic?.url ?? this.getAttribute("url") ?? "";
+    }
+
+    set url(value) {
+      this.#reflect("url", value);
+    }
+
+    get server() {
+      return this.#topic?.server.base ?? this.getAttribute("server") ?? "";
+    }
+
+    set server(value) {
+      this.#reflect("server", value);
+    }
+
+    get label() {
+      return this.getAttribute("label") ?? Language.of(this).label;
+    }
+
+    set label(value) {
+      this.#reflect("label", value);
+    }
+
+    get theme() {
+      return this.getAttribute("theme") ?? "";
+    }
+
+    set theme(value) {
+      this.#reflect("theme", value);
+    }
+
+    get impression() {
+      return this.#flag("impression");
+    }
+
+    set impression(value) {
+      this.toggleAttribute("impression", Boolean(value));
+    }
+
+    get words() {
+      return this.#flag("words");
+    }
+
+    set words(value) {
+      this.toggleAttribute("words", Boolean(value));
+    }
+
+    /* "loading", "ready", "offline" or "refused"; CSS knows it as :state(…). */
+    get state() {
+      return this.#state;
     }
 
     get liked() {
-      return memory.liked(this.url);
+      return Boolean(this.#topic?.liked);
     }
 
-    toggle() {
-      const liked = !this.liked;
-      memory.remember(this.url, liked);
-      this.server.push(liked ? "like" : "unlike", this.url);
-      this.face.classList.add("now");
-      for (const button of this.server.buttons.get(this.url) ?? []) button.draw();
-      this.dispatchEvent(
-        new CustomEvent(liked ? "like" : "unlike", {
-          bubbles: true,
-          composed: true,
-          detail: { url: this.url, count: this.expected },
-        }),
-      );
+    get count() {
+      return this.#topic?.count ?? null;
     }
 
-    /* What the server says; while a like of ours is on its way, it may or may not have it yet. */
-    show(count) {
-      if (this.server.pending(this.url)) {
-        this.news = count;
-        this.count ??= count;
-      } else {
-        this.count = count;
+    #reflect(name, value) {
+      if (value === null || value === undefined) this.removeAttribute(name);
+      else this.setAttribute(name, value);
+    }
+
+    /* Frameworks write what is not so as "false". */
+    #flag(name) {
+      return (this.getAttribute(name) ?? "false") !== "false";
+    }
+
+    /* Belong to the URL and the server that the attributes and the page say now. */
+    #join() {
+      let url, base;
+      this.#wrong = "";
+      try {
+        url = address(this.getAttribute("url") ?? canonical());
+      } catch {
+        this.#wrong = `url is ${JSON.stringify(this.getAttribute("url")?.slice(0, 80))}; ${EXPECTED_URL}`;
+      }
+      try {
+        base = address(this.getAttribute("server") ?? HOME).replace(/\/$/, "");
+      } catch {
+        this.#wrong = `server is ${JSON.stringify(this.getAttribute("server")?.slice(0, 80))}; expected an http or https address`;
+      }
+      if (this.#wrong) {
+        this.#leave();
+        console.warn(`<like-button> ${this.#wrong}`);
+      } else if (this.#topic?.url !== url || this.#topic.server.base !== base) {
+        this.#leave();
+        this.#topic = Server.at(base).add(this, url);
+        near.observe(this);
+        this.#watchViews();
       }
       this.draw();
     }
 
-    settled() {
-      if (this.server.pending(this.url)) return;
-      // It is counted: what is read next has it.
-      this.count = this.news ?? this.count;
-      this.news = null;
+    #leave() {
+      near.unobserve(this);
+      seen.unobserve(this);
+      this.#topic?.server.remove(this, this.#topic);
+      this.#topic = this.#shown = null;
     }
 
-    /* The count as it will be once the server has what was pressed here. */
-    get expected() {
-      const pending = this.server.pending(this.url);
-      return Math.max(0, (this.count ?? 0) + (pending ? (pending.event.kind === "like" ? 1 : -1) : 0));
+    #watchViews() {
+      seen.unobserve(this);
+      if (this.impression && this.#topic) seen.observe(this);
+    }
+
+    /* The page may be another by now. */
+    follow() {
+      if (this.hasAttribute("url")) this.draw();
+      else this.#join();
+    }
+
+    look(inSight) {
+      if (this.#topic) this.#topic.server.look(this, this.#topic, inSight);
+    }
+
+    view() {
+      seen.unobserve(this);
+      this.#topic?.server.views.add(this.#topic);
+    }
+
+    #press() {
+      const liked = this.#topic.press();
+      this.#face.classList.add("now");
+      this.tell(liked ? "like" : "unlike", { url: this.url, count: this.count });
+    }
+
+    tell(type, detail) {
+      this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
     }
 
     draw() {
-      const label = this.getAttribute("label") ?? "Like";
-      const liked = this.liked;
-      this.face.setAttribute("aria-pressed", String(liked));
-      if (this.count === null && !this.server?.pending(this.url)) {
-        this.face.setAttribute("aria-label", label);
-        return;
-      }
-      const count = this.expected;
-      this.face.setAttribute("aria-label", `${label}, ${count.toLocaleString()}`);
-      this.face.title = count.toLocaleString();
-      this.roll(count);
+      const language = Language.of(this);
+      const reason = this.#wrong || this.#topic?.problem?.reason;
+      const count = this.count;
+      const label = this.label;
+      this.#enter(this.#wrong ? "refused" : (this.#topic?.state ?? "loading"));
+      this.#label.textContent = label;
+      this.#face.disabled = this.#state === "refused";
+      this.#face.setAttribute("aria-pressed", String(this.liked));
+      // What is seen is part of what is said.
+      this.#face.setAttribute("aria-label", count === null ? label : `${label}, ${language.short(count)}`);
+      this.#face.title = reason || (count === null ? "" : language.exact.format(count));
+      this.#roll(count, language);
     }
 
-    roll(count) {
-      const from = this.shown;
-      if (from === count) return;
-      this.shown = count;
-      cancelAnimationFrame(this.frame);
-      if (from === null || still.matches || document.hidden) {
-        this.number.textContent = compact(count);
-        return;
+    #enter(state) {
+      if (state === this.#state) return;
+      try {
+        this.#internals.states.delete(this.#state);
+        this.#internals.states.add(state);
+      } catch {
+        // Browsers before 2024 know no such names.
       }
+      this.#face.dataset.state = this.#state = state;
+    }
+
+    #roll(count, language) {
+      const from = this.#shown;
+      const show = (number) => (this.#number.textContent = number === null ? "·" : language.short(number));
+      cancelAnimationFrame(this.#frame);
+      this.#shown = count;
+      if (from === null || count === null || from === count || still.matches || document.hidden) return show(count);
       const began = performance.now();
       const step = (now) => {
-        const part = Math.min(1, (now - began) / 400);
-        const eased = 1 - (1 - part) ** 3;
-        this.number.textContent = compact(Math.round(from + (count - from) * eased));
-        if (part < 1) this.frame = requestAnimationFrame(step);
+        const part = Math.min(1, Math.max(0, (now - began) / 400));
+        show(Math.round(from + (count - from) * (1 - (1 - part) ** 3)));
+        if (part < 1) this.#frame = requestAnimationFrame(step);
       };
-      this.frame = requestAnimationFrame(step);
+      this.#frame = requestAnimationFrame(step);
     }
   }
 
-  function absolute(url) {
-    return url === null ? null : new URL(url, document.baseURI).href;
+  /* `url` in full, without its fragment. Throws if that is no address of the web, or too long for any request. */
+  function address(url) {
+    const found = new URL(url, document.baseURI);
+    found.hash = "";
+    if (!/^https?:$/.test(found.protocol) || encodeURIComponent(found.href).length > READ_CHARACTERS_MAX) throw new TypeError();
+    return found.href;
   }
 
   function canonical() {
-    return document.querySelector('link[rel="canonical"]')?.href ?? location.href.split("#")[0];
+    return document.querySelector('link[rel="canonical"]')?.href ?? location.href;
   }
 
-  function compact(count) {
-    return new Intl.NumberFormat(document.documentElement.lang || undefined, {
-      notation: count < 10_000 ? "standard" : "compact",
-      maximumFractionDigits: 1,
-    }).format(count);
+  /* Pages that replace themselves without a load: the address, the canonical link and the language may change. */
+  function follow() {
+    for (const button of LikeButton.all) button.follow();
   }
 
   customElements.define("like-button", LikeButton);
+
+  if (window.navigation) {
+    navigation.addEventListener("currententrychange", follow);
+  } else {
+    addEventListener("popstate", follow);
+    let last = location.href;
+    const look = () => {
+      if (last !== location.href) follow();
+      last = location.href;
+      setTimeout(look, 500);
+    };
+    look();
+  }
+  new MutationObserver(follow).observe(document.head ?? document.documentElement, {
+    subtree: true,
+    childList: true,
+    attributes: true,
+    attributeFilter: ["href", "rel"],
+  });
+  new MutationObserver(follow).observe(document.documentElement, { attributes: true, attributeFilter: ["lang"] });
 })();

@@ -1,0 +1,194 @@
+"""A browser, a site with buttons on its pages, and a network that can be made to lie."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.daemon import Client, Daemon
+
+try:
+    from playwright import sync_api as playwright
+except ImportError:
+    playwright = None
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(
+    playwright is None or CHROMIUM is None, reason="no playwright or no chromium: the browser tests are skipped"
+)
+
+HURRY = """
+    const [later, timeout] = [window.setTimeout, AbortSignal.timeout];
+    window.setTimeout = (work, delay = 0) => later(work, delay / 10);
+    AbortSignal.timeout = (delay) => timeout.call(AbortSignal, delay / 10);
+"""
+"""What is waited for in a page comes ten times sooner."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A running browser."""
+    playwright.expect.set_options(timeout=15_000)
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Any) -> Iterator[Any]:
+    """A visitor with an empty memory. No page of theirs may throw."""
+    context = browser.new_context(reduced_motion="reduce")
+    errors: list[str] = []
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    yield context
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon in public mode, for the pages of example.com and of this machine."""
+    path = tmp_path_factory.mktemp("public") / "data"
+    environment = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
+    flags = ["--public-sites", "example.com,localhost", "--address-rate", "0", "--live-interval", "0.05"]
+    with Daemon(path, *flags, environment=environment) as daemon:
+        yield daemon
+
+
+@attrs.frozen
+class Site:
+    """A site of another origin than the daemon's."""
+
+    root: Path
+    url: str
+
+    def write(self, daemon: str, body: str, *, name: str = "", head: str = "", script: str | None = None) -> str:
+        """Write a page with the script of the daemon at this address; its own address."""
+        script = f'<script src="{daemon}/likd.js" defer></script>' if script is None else script
+        html = f'<!doctype html><html lang="en"><head>{head}{script}</head><body>{body}</body></html>'
+        (self.root / f"{name or 'index'}.html").write_text(html)
+        return f"{self.url}/{name}.html" if name else self.url + "/"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site whose pages the test writes."""
+    root = tmp_path / "site"
+    root.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield Site(root, f"http://localhost:{server.server_port}")
+        server.shutdown()
+        thread.join()
+
+
+class Network:
+    """A way to `address` that passes everything on, until it lies.
+
+    A connection on which something is sent for which `stalls` holds is silent from then on. All that there are
+    fall silent by `hush`; none is closed by either. While it `refuses`, connections end at once.
+    """
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.stalls: Callable[[bytes], bool] = lambda _: False
+        self.refuses = False
+        self.asked: list[bytes] = []
+        """The first line of each request that came."""
+        self._silent: set[socket.socket] = set()
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hush(self) -> None:
+        """Let nothing more through on the connections that are open now."""
+        self._silent.update(self._open)
+
+    def close(self) -> None:
+        """End all."""
+        self._listener.close()
+        for sock in self._open:
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                if self.refuses:
+                    near.close()
+                    continue
+                far = socket.create_connection(self._address)
+            except OSError:
+                return
+            self._open += [near, far]
+            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
+            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                if up:
+                    self.asked.append(data.partition(b"\r\n")[0])
+                    if self.stalls(data):
+                        self._silent.update((source, target))
+                if source not in self._silent:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            target.close()
+
+
+@pytest.fixture
+def network(public: Daemon) -> Iterator[Network]:
+    """The way to the public daemon."""
+    network = Network(public.address)
+    yield network
+    network.close()
+
+
+def is_handshake(data: bytes) -> bool:
+    """Whether a websocket is asked for."""
+    return b"upgrade: websocket" in data.lower()
+
+
+def face(page: Any, which: str | int = 0) -> Any:
+    """The button itself of the like button with this id, or of the first, second, ..."""
+    chosen = page.locator(f"#{which}") if isinstance(which, str) else page.locator("like-button").nth(which)
+    return chosen.locator("button")
+
+
+def shows(page: Any, count: int | str, *, liked: bool = False, which: str | int = 0) -> None:
+    """Wait until a button shows this."""
+    playwright.expect(face(page, which)).to_have_attribute("aria-pressed", str(liked).lower())
+    playwright.expect(face(page, which).locator("[part=count]")).to_have_text(str(count))
+
+
+def counts(daemon: Daemon, url: str) -> dict[str, int]:
+    """What the daemon has of `url`."""
+    with Client(daemon.address) as client:
+        found: dict[str, int] = client.request("GET", f"/v1/counts?url={url}").json["counts"][0]
+        return found
+
+
+def like(daemon: Daemon, url: str, times: int = 1) -> None:
+    """Others like `url`."""
+    with Client(daemon.address) as client:
+        for _ in range(times):
+            body = b'{"kind":"like","url":"%s"}' % url.encode()
+            assert client.request("POST", "/v1/events", body).status == 202
