@@ -120,6 +120,10 @@ class Network:
         """Let nothing more through on the connections that are open now."""
         self._silent.update(self._open)
 
+    def lead(self, address: tuple[str, int]) -> None:
+        """Lead new connections to another address."""
+        self._address = address
+
     def close(self) -> None:
         """End all."""
         self._listener.close()
@@ -133,9 +137,13 @@ class Network:
                 if self.refuses:
                     near.close()
                     continue
-                far = socket.create_connection(self._address)
             except OSError:
                 return
+            try:
+                far = socket.create_connection(self._address)
+            except OSError:
+                near.close()
+                continue
             self._open += [near, far]
             threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
             threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
