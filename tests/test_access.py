@@ -377,7 +377,7 @@ def test_every_host_can_be_judged(host: str) -> None:
     valid_host(host)
 
 
-def test_what_pages_embed_is_for_pages_that_could_use_it() -> None:
+def test_a_badge_is_for_pages_that_could_use_it() -> None:
     local, guarded = gate(Tokens()), gate(bind=Bind("0.0.0.0", 1))
     for open_to_pages in (gate(public_sites=SITES), gate(origins=("https://app.test",))):
         assert open_to_pages.resource_policy("", "likes.test") == "cross-origin"

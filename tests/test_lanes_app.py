@@ -183,14 +183,17 @@ def test_options_leave_the_connection_open(full: Client, path: str) -> None:
     assert full.request("GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/counts?url=https://a.example/304", "/likd.js", "/openapi.json", "/v1/top"])
+FOR_ANY_PAGE = ["/likd.js", "/static/likd.css", "/openapi.json"]
+
+
+@pytest.mark.parametrize("path", ["/v1/counts?url=https://a.example/304", "/v1/top", *FOR_ANY_PAGE])
 def test_an_answer_that_is_known_already_has_no_length(full: Client, path: str) -> None:
     tag = full.request("GET", path).headers["etag"]
     for _ in range(2):
         answer = full.request("GET", path, If_None_Match=tag)
         assert (answer.status, answer.headers["etag"]) == (304, tag)
         assert "content-length" not in answer.headers
-        assert "Origin" in answer.headers["vary"]
+        assert answer.headers["vary"] == ("Accept-Encoding" if path in FOR_ANY_PAGE else "Origin")
 
 
 @pytest.mark.parametrize("origin", [None, PAGE, "https://evil.test"])
@@ -206,7 +209,6 @@ def test_an_answer_that_is_known_already_has_no_length(full: Client, path: str) 
         ("GET", "/v1/events"),
         ("OPTIONS", "/v1/events"),
         ("GET", "/badge.svg?url=https://a.example/"),
-        ("GET", "/likd.js"),
         ("GET", "/docs"),
     ],
 )
@@ -313,21 +315,30 @@ def test_an_empty_body_has_no_events_as_the_description_says(client: Client) -> 
     assert not description["paths"]["/v1/events"]["post"]["requestBody"].get("required", False)
 
 
-@pytest.mark.parametrize("path", ["/likd.js", "/badge.svg?url=https://a.example/"])
-def test_a_daemon_that_is_not_public_is_embedded_by_pages_of_this_machine_only(full: Client, path: str) -> None:
+def test_badges_of_a_daemon_that_is_not_public_are_embedded_by_pages_of_this_machine_only(full: Client) -> None:
+    path = "/badge.svg?url=https://a.example/"
     policies = {
         referer: full.request("GET", path, Referer=referer).headers["cross-origin-resource-policy"]
         for referer in (f"{PAGE}/page.html", "https://evil.test/", "")
     }
     assert list(policies.values()) == ["cross-origin", "same-origin", "same-origin"]
     assert full.request("GET", path).headers["vary"] == "Origin, Referer"
-    assert full.request("GET", "/static/likd.css").headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_a_daemon_with_public_sites_is_embedded_by_all(guarded: Daemon) -> None:
+def test_badges_of_a_daemon_with_public_sites_are_embedded_by_all(guarded: Daemon) -> None:
     with Client(guarded.address) as client:
-        for path in ("/likd.js", f"/badge.svg?url={SITE}/"):
-            assert client.request("GET", path).headers["cross-origin-resource-policy"] == "cross-origin"
+        answer = client.request("GET", f"/badge.svg?url={SITE}/")
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+@pytest.mark.parametrize("path", FOR_ANY_PAGE)
+@pytest.mark.parametrize("origin", [PAGE, "https://evil.test", "null"])
+def test_files_for_browsers_are_for_the_pages_of_all_origins_of_every_daemon(
+    full: Client, path: str, origin: str
+) -> None:
+    answer = full.request("GET", path, Origin=origin, Referer=f"{origin}/page.html")
+    told = [answer.headers[name] for name in ("access-control-allow-origin", "cross-origin-resource-policy", "vary")]
+    assert (answer.status, told) == (200, ["*", "cross-origin", "Accept-Encoding"])
 
 
 READS = ["/v1/counts?url=https://a.example/", "/v1/history?url=https://a.example/", "/badge.svg?url=https://a.example/"]

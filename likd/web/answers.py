@@ -24,7 +24,7 @@ SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin
 """What every answer says to browsers: each might be another for another origin, be it that it has none."""
 
 EMBEDDED_VARY = "Origin, Referer"
-"""What an answer depends on that pages embed: see Gate.resource_policy."""
+"""What a badge depends on: see Gate.resource_policy."""
 
 
 @attrs.frozen

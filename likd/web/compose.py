@@ -23,6 +23,7 @@ from likd.web.api.reads import Reads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
 from likd.web.full.pages import add_pages
+from likd.web.full.pictures import Sights, add_pixel
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
 from likd.web.server import WebServer
@@ -69,6 +70,7 @@ async def compose_web(
         watches_max=config.watches_max,
     )
     app = create_app(operations=operations, gate=gate, tls=tls is not None)
+    sights = Sights(operations, gate)
     add_api(
         app,
         operations=operations,
@@ -78,7 +80,9 @@ async def compose_web(
         bounds=engine.bounds,
         gate=gate,
         sessions=sessions,
+        sights=sights,
     )
+    add_pixel(app, sights)
     add_pages(app, gate=gate, operations=operations, names=engine.handlers.counts)
     if faults is not None:
         add_fault_point(app, faults, engine.root)

@@ -90,6 +90,8 @@ class Gate:
         self._proxies = Proxies(config.trusted_proxies)
         self.open = not tokens.admin and not tokens.write and not self._sites
         """Whether everyone may do everything."""
+        self.demo_host = demo_host(config.public_sites) or ("example.com" if self.open else None)
+        """A host whose pages anybody may like here, if there is one."""
         self._inside = self._local and not tokens.admin and not self._sites
         self._knows_host = lru_cache(maxsize=1024)(self._is_own_host)
         self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
@@ -209,7 +211,7 @@ class Gate:
             self.logins.end(session)
 
     def resource_policy(self, referer: str, host: str) -> str:
-        """Who may embed what is made for other pages: any, if pages elsewhere could use it, else the ones let in."""
+        """Who may embed a badge: any page, if pages elsewhere could use it, else the ones let in."""
         if self._sites or self._origins:
             return "cross-origin"
         scheme, _, rest = referer.partition("://")
@@ -284,6 +286,13 @@ class Gate:
         if "*" in self._origins or any(_is_of_host(origin, host) for origin in self._origins):
             return True
         return is_loopback(name) or ("." not in name and ":" not in name) or name.endswith(".localhost")
+
+
+def demo_host(sites: Iterable[str]) -> str | None:
+    """A host among those that `sites` names."""
+    for site in sites:
+        return "example.com" if site == "*" else site.replace("*", "demo", 1).lower()
+    return None
 
 
 def _is_own_page(credentials: Credentials) -> bool:

@@ -16,7 +16,7 @@ from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
-from likd.model import IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
+from likd.model import IMPRESSION, IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
@@ -87,6 +87,11 @@ class Operations:
     def submit_nowait(self, submission: Submission) -> Submission | None:
         """The same, if that needs no look into the store."""
         return self._offer(submission) if self._actors.hold(submission) else None
+
+    async def see(self, url: str, caller: Caller) -> Outcome:
+        """Count an impression of `url`, as an event that was posted."""
+        body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
+        return await (await self.submit(self.read(body, EventHeaders(), caller))).settled()
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in MEDIA_TYPES:

@@ -34,6 +34,12 @@ def needs(role: Role) -> Callable[[V], V]:
     return mark
 
 
+def for_any_page(view: V) -> V:
+    """Say that a view is for the pages of all origins, as what they load by plain tags is."""
+    view.for_any_page = True  # type: ignore[attr-defined]
+    return needs(Role.NOBODY)(view)
+
+
 def caller() -> Caller:
     """Who asks."""
     who: Caller = g.caller
@@ -61,6 +67,9 @@ def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
         view = app.view_functions.get(asked.endpoint or "")
         # A path that there is not is nobody's secret.
         role = Role.NOBODY if view is None else getattr(view, "needs", Role.ADMIN)
+        if getattr(view, "for_any_page", False):
+            g.caller = Caller(Role.NOBODY)
+            return role
         g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
         return role
 

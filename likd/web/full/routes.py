@@ -27,6 +27,7 @@ from likd.web.api.live_socket import LiveSessions
 from likd.web.api.reads import Reads
 from likd.web.full.auth import caller, needs
 from likd.web.full.bodies import read_body
+from likd.web.full.pictures import Sights
 from likd.web.full.stream import stream_of
 from likd.web.problems import Problem
 from likd.web.query_string import query_value, query_values
@@ -47,6 +48,14 @@ def asked(name: str, default: str = "") -> str:
     return query_value(request.query_string, name, default)
 
 
+def flag(name: str) -> bool:
+    """A parameter of the query that is true or false, and false if it is not there. Raises Problem."""
+    value = asked(name, "false")
+    if value not in ("true", "false"):
+        raise Problem(422, f"{name} is {short(value)}", members={"field": name, "expected": "true or false"})
+    return value == "true"
+
+
 def add_api(
     app: QuartTrio,
     *,
@@ -57,6 +66,7 @@ def add_api(
     bounds: Bounds,
     gate: Gate,
     sessions: LiveSessions,
+    sights: Sights,
 ) -> None:
     """Add everything under /v1, /healthz and /readyz, and the badge."""
 
@@ -74,13 +84,8 @@ def add_api(
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
-        query = request.query_string
-        partial = query_value(query, "partial", "false")
-        if partial not in ("true", "false"):
-            raise Problem(
-                422, f"partial is {short(partial)}", members={"field": "partial", "expected": "true or false"}
-            )
-        answer = await operations.counts(query_values(query, "url"), caller(), partial=partial == "true")
+        partial = flag("partial")
+        answer = await operations.counts(query_values(request.query_string, "url"), caller(), partial=partial)
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
     @app.get("/v1/history")
@@ -89,10 +94,21 @@ def add_api(
         answer = await reads.history(caller(), asked("url"), asked("unit", "hour"), asked("last"), asked("until"))
         return respond(conditional(answer, request.headers.get("If-None-Match", "")))
 
+    async def badge() -> Answer:
+        return await reads.badge(caller(), asked("url"), asked("by", "likes"), asked("label"))
+
     @app.get("/badge.svg")
     @needs(Role.PUBLIC)
     async def get_badge() -> Response:
-        answer = await reads.badge(caller(), asked("url"), asked("by", "likes"), asked("label"))
+        impression = flag("impression")
+        answer = await badge()
+        if impression:
+            failed = await sights.count(request)
+            if failed is not None:
+                return respond(failed)
+            answer = await badge()
+            # A copy would be seen without being counted.
+            answer.headers["Cache-Control"] = "no-store"
         policy = gate.resource_policy(request.headers.get("Referer", ""), request.headers.get("Host", ""))
         answer.headers["Cross-Origin-Resource-Policy"] = policy
         answer.headers["Vary"] = EMBEDDED_VARY

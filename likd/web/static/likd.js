@@ -785,14 +785,15 @@
     }
     :host([hidden]) { display: none; }
     button {
-      display: inline-flex; align-items: baseline; gap: .45em; margin: 0; padding: .4em .8em; cursor: pointer;
+      display: inline-flex; align-items: baseline; justify-content: center; gap: .45em; box-sizing: border-box;
+      margin: 0; padding: .4em .8em; min-inline-size: calc(4.8ch + 3.2em + 2px); cursor: pointer;
       font: 600 var(--likd-size, 1rem)/1.25 var(--likd-font, system-ui, sans-serif);
       font-variant-numeric: tabular-nums; color: var(--likd-color, var(--color));
       background: var(--likd-background, var(--field)); border: 1px solid var(--likd-border, var(--line));
       border-radius: var(--likd-radius, 999px); -webkit-tap-highlight-color: transparent;
     }
     @media (pointer: coarse) {
-      button { padding-block: max(.4em, calc((44px - 2px - 1.25em) / 2)); min-inline-size: 44px; }
+      button { padding-block: max(.4em, calc((44px - 2px - 1.25em) / 2)); }
     }
     button:hover:enabled { border-color: var(--likd-active, var(--on)); }
     button:focus-visible { outline: 3px solid var(--likd-active, var(--on)); outline-offset: 2px; }
@@ -802,7 +803,8 @@
     svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
     slot { display: block; align-self: center; }
     slot > svg { display: block; }
-    [part="count"] { min-inline-size: 4.5ch; text-align: center; white-space: nowrap; }
+    [part="count"] { white-space: nowrap; }
+    :host([words]:not([words="false"])) [part="count"] { min-inline-size: 4.8ch; text-align: start; }
     :host(:not([words])) [part="label"], :host([words="false"]) [part="label"] { display: none; }
     button[aria-pressed="true"] svg {
       fill: var(--likd-active, var(--on)); stroke: var(--likd-active, var(--on));

@@ -11,7 +11,14 @@ function showCounts({ counts }) {
   }
 }
 
+/* Without a websocket counts are asked for. */
+async function readCounts() {
+  const response = await fetch("/v1/counts?" + new URLSearchParams({ url }));
+  if (response.ok) showCounts(await response.json());
+}
+
 async function showHistory() {
+  if (!follow.live) await readCounts();
   const query = new URLSearchParams({ url, unit: unit.value });
   const response = await fetch("/v1/history?" + query);
   if (!response.ok) return;
@@ -64,6 +71,8 @@ function svgElement(tag, attributes, content) {
 }
 
 unit.addEventListener("change", showHistory);
-setInterval(() => document.hidden || showHistory(), 5000);
-showHistory();
 follow(() => [{ op: "watch", urls: [url] }], { snapshot: showCounts, changes: showCounts });
+/* What fails is asked for again. */
+const look = () => document.hidden || showHistory().catch(() => {});
+setInterval(look, 5000);
+look();
