@@ -17,6 +17,7 @@ from likd.web.problems import Problem
 
 def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
+    # The package that has the templates.
     app = QuartTrio("likd.web", static_folder=None)
     # A path has one name: werkzeug would redirect the others, to whatever host the request names.
     app.url_map.merge_slashes = False
