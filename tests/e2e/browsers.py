@@ -21,6 +21,7 @@ try:
     from playwright import sync_api as playwright
 except ImportError:
     playwright = None
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(
     playwright is None or CHROMIUM is None, reason="no playwright or no chromium: the browser tests are skipped"
@@ -35,19 +36,46 @@ HURRY = """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A running browser."""
+def driver() -> Iterator[Any]:
+    """What drives browsers."""
     playwright.expect.set_options(timeout=15_000)
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium(driver: Any) -> Iterator[Any]:
+    """A running Chromium: it can be told what its visitor prefers."""
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(driver: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Each browser that there is."""
+    if request.param == "chromium":
+        yield request.getfixturevalue("chromium")
+        return
+    if FIREFOX is None:
+        pytest.skip("no firefox: its tests are skipped")
+    try:
+        # Debian's own, which speaks WebDriver BiDi.
+        preferences = {"ui.prefersReducedMotion": 1}
+        browser = driver.firefox.launch(
+            channel="moz-firefox", executable_path=FIREFOX, firefox_user_prefs=preferences, timeout=30_000
+        )
+    except playwright.Error as error:
+        pytest.skip(f"this playwright can't drive {FIREFOX}: {str(error).splitlines()[0]}")
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
     """A visitor with an empty memory. No page of theirs may throw."""
-    context = browser.new_context(reduced_motion="reduce")
+    options = {"reduced_motion": "reduce"} if browser.browser_type.name == "chromium" else {}
+    context = browser.new_context(**options)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.browsers import browser, context, network, public, site
+from tests.e2e.browsers import browser, chromium, context, driver, network, public, site
 
-__all__ = ["browser", "context", "network", "public", "site"]
+__all__ = ["browser", "chromium", "context", "driver", "network", "public", "site"]

@@ -223,9 +223,9 @@ def test_the_space_that_the_docs_reserve_is_what_the_button_takes(
 
 @pytest.mark.parametrize(("scheme", "light"), [("normal", True), ("light dark", False)])
 def test_colours_follow_the_page_and_not_the_visitor(
-    browser: Any, public: Daemon, site: Site, url: str, scheme: str, light: bool
+    chromium: Any, public: Daemon, site: Site, url: str, scheme: str, light: bool
 ) -> None:
-    page = browser.new_page(color_scheme="dark")
+    page = chromium.new_page(color_scheme="dark")
     head = f"<style>:root {{ color-scheme: {scheme} }}</style>"
     page.goto(site.write(public.url, f'<like-button url="{url}"></like-button>', head=head))
     colour = face(page).evaluate("button => getComputedStyle(button).backgroundColor")
@@ -252,8 +252,8 @@ def test_the_count_stands_on_the_line_of_the_text_around_it(context: Any, public
     assert abs(bottoms[0] - bottoms[1]) < 1
 
 
-def test_a_finger_has_44_pixels(browser: Any, public: Daemon, site: Site, url: str) -> None:
-    page = browser.new_page(has_touch=True)
+def test_a_finger_has_44_pixels(chromium: Any, public: Daemon, site: Site, url: str) -> None:
+    page = chromium.new_page(has_touch=True)
     page.goto(site.write(public.url, f'<like-button url="{url}"></like-button>'))
     box = face(page).bounding_box()
     assert min(box["width"], box["height"]) >= 44

@@ -9,7 +9,7 @@
 
   const script =
     document.currentScript ?? Array.from(document.scripts).find(({ src }) => /\/likd(\.\w+)?\.js(\?|$)/.test(src));
-  const HOME = new URL(".", script?.src || document.baseURI).href;
+  const HOME = script?.src ? new URL(".", script.src).href : location.origin;
 
   const ANSWER_MS = 10_000;
   const HANDSHAKE_MS = 5_000;
@@ -20,6 +20,7 @@
   const LIKE_RETRY_MS_MAX = 5_000;
   const VIEWS_MS = 1_000;
   const SYNC_MS = 50;
+  const FOLLOW_MS = 500;
 
   const ITEMS_MAX = 200;
   const LIKES_AT_ONCE = 4;
@@ -30,6 +31,7 @@
   const VIEWS_BYTES_MAX = 60_000;
 
   const EXPECTED_URL = "expected an absolute http or https URL of at most 2048 bytes";
+  const EXPECTED_SERVER = "expected an http or https address";
 
   function random() {
     return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -194,13 +196,14 @@
 
     /* What is waiting, as other tabs and earlier pages left it. */
     adopt() {
-      const items = Array.from(memory.names(this.prefix), (name) => memory.read(name)).filter(Boolean);
+      const items = Array.from(memory.names(this.prefix), (name) => memory.read(name)).filter((item) => item?.event);
       this.items = items.sort((one, other) => one.at - other.at);
     }
 
     adoptOld() {
       const name = "queue " + this.server.base;
-      const old = memory.read(name) ?? [];
+      const old = memory.read(name);
+      if (!Array.isArray(old)) return;
       old.forEach(({ key, event }, at) => memory.write(this.prefix + key, { key, event, at, tried: true }));
       memory.remove(name);
     }
@@ -264,9 +267,9 @@
         // Offline, or the server is away.
       }
       if (!response || response.status >= 500 || [408, 425, 429].includes(response.status)) {
-        const wait = Math.max(Number(response?.headers.get("Retry-After")) * 1000 || 0, pause(++this.failures, LIKE_RETRY_MS_MAX));
+        const asked = Number(response?.headers.get("Retry-After")) * 1000 || 0;
         clearTimeout(this.timer);
-        this.timer = setTimeout(() => this.send(), wait);
+        this.timer = setTimeout(() => this.send(), Math.max(asked, pause(++this.failures, LIKE_RETRY_MS_MAX)));
         if (!response) this.server.reached(false);
         return false;
       }
@@ -380,7 +383,8 @@
     }
 
     send({ last = false } = {}) {
-      if (this.server.away && !last) return this.seen.length ? this.later() : undefined;
+      // A page that is only prepared was not seen yet.
+      if (document.prerendering || (this.server.away && !last)) return this.seen.length ? this.later() : undefined;
       const views = this.seen.filter((topic) => !topic.problem);
       this.seen = [];
       const unknown = views.filter((topic) => !topic.row);
@@ -625,7 +629,7 @@
       if (first) topic.hold(first.event.kind !== "like");
     }
 
-    /* Read what is in sight and not known to be fresh, and again in a while: a websocket may take long, or never come. */
+    /* Read what is in sight and not fresh, and again in a while: a websocket may take long, or never come. */
     async read() {
       if (this.reading) return;
       const mine = (this.reading = {});
@@ -710,9 +714,8 @@
   }
 
   function chunks(urls) {
-    const found = [];
-    for (let begin = 0; begin < urls.length; begin += WATCH_URLS_MAX) found.push(urls.slice(begin, begin + WATCH_URLS_MAX));
-    return found;
+    const count = Math.ceil(urls.length / WATCH_URLS_MAX);
+    return Array.from({ length: count }, (_, at) => urls.slice(at * WATCH_URLS_MAX, (at + 1) * WATCH_URLS_MAX));
   }
 
   /* As many URLs as one request takes. */
@@ -970,18 +973,11 @@
 
     /* Belong to the URL and the server that the attributes and the page say now. */
     #join() {
-      let url, base;
+      const [wantedUrl, wantedServer] = [this.getAttribute("url") ?? canonical(), this.getAttribute("server") ?? HOME];
+      const [url, base] = [address(wantedUrl), address(wantedServer)?.replace(/\/$/, "")];
       this.#wrong = "";
-      try {
-        url = address(this.getAttribute("url") ?? canonical());
-      } catch {
-        this.#wrong = `url is ${JSON.stringify(this.getAttribute("url")?.slice(0, 80))}; ${EXPECTED_URL}`;
-      }
-      try {
-        base = address(this.getAttribute("server") ?? HOME).replace(/\/$/, "");
-      } catch {
-        this.#wrong = `server is ${JSON.stringify(this.getAttribute("server")?.slice(0, 80))}; expected an http or https address`;
-      }
+      if (!url) this.#wrong = `url is ${JSON.stringify(wantedUrl.slice(0, 80))}; ${EXPECTED_URL}`;
+      if (!base) this.#wrong = `server is ${JSON.stringify(wantedServer.slice(0, 80))}; ${EXPECTED_SERVER}`;
       if (this.#wrong) {
         this.#leave();
         console.warn(`<like-button> ${this.#wrong}`);
@@ -1073,12 +1069,17 @@
     }
   }
 
-  /* `url` in full, without its fragment. Throws if that is no address of the web, or too long for any request. */
+  /* `url` in full, without its fragment; null if that is no address of the web, or too long for any request. */
   function address(url) {
-    const found = new URL(url, document.baseURI);
+    let found;
+    try {
+      found = new URL(url, document.baseURI);
+    } catch {
+      return null;
+    }
     found.hash = "";
-    if (!/^https?:$/.test(found.protocol) || encodeURIComponent(found.href).length > READ_CHARACTERS_MAX) throw new TypeError();
-    return found.href;
+    const fits = encodeURIComponent(found.href).length <= READ_CHARACTERS_MAX;
+    return fits && /^https?:$/.test(found.protocol) ? found.href : null;
   }
 
   function canonical() {
@@ -1086,7 +1087,11 @@
   }
 
   /* Pages that replace themselves without a load: the address, the canonical link and the language may change. */
+  let followed = "";
   function follow() {
+    const now = JSON.stringify([canonical(), document.documentElement.lang]);
+    if (now === followed) return;
+    followed = now;
     for (const button of LikeButton.all) button.follow();
   }
 
@@ -1095,12 +1100,9 @@
   if (window.navigation) {
     navigation.addEventListener("currententrychange", follow);
   } else {
-    addEventListener("popstate", follow);
-    let last = location.href;
     const look = () => {
-      if (last !== location.href) follow();
-      last = location.href;
-      setTimeout(look, 500);
+      follow();
+      setTimeout(look, FOLLOW_MS);
     };
     look();
   }
