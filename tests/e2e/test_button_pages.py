@@ -133,7 +133,6 @@ def test_the_policy_that_the_docs_give_is_enough(context: Any, public: Daemon, s
     blocked: list[str] = []
     page.on("console", lambda message: blocked.append(message.text) if message.type == "error" else None)
     page.goto(site.write(public.url, f'<like-button url="{url}" impression></like-button>', head=head))
-    page.on("websocket", lambda _: None)
     face(page).click()
     shows(page, 1, liked=True)
     wait_until(lambda: counts(public, url)["net"] == 1 and counts(public, url)["impressions"] == 1)
@@ -142,33 +141,30 @@ def test_the_policy_that_the_docs_give_is_enough(context: Any, public: Daemon, s
     assert [text for text in blocked if "favicon" not in text] == []
 
 
-def watched(page: Any) -> set[str]:
-    """The URLs that the page's websockets watch, as they change."""
-    urls: set[str] = set()
-
-    def note(sent: Any) -> None:
-        message = json.loads(sent)
-        if message["op"] == "watch":
-            urls.update(message["urls"])
-        elif message["op"] == "unwatch":
-            urls.difference_update(message["urls"])
-
-    page.on("websocket", lambda socket: socket.on("framesent", note))
-    return urls
+WATCHED = """
+    window.watched = new Set();
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (text) {
+        const { op, urls = [] } = JSON.parse(text);
+        for (const url of urls) op === "watch" ? watched.add(url) : watched.delete(url);
+        return send.call(this, text);
+    };
+"""
+"""Notes what the page's websockets watch."""
 
 
 def test_of_a_long_page_only_what_is_seen_is_watched(context: Any, public: Daemon, site: Site, url: str) -> None:
     page = context.new_page()
-    urls = watched(page)
+    page.add_init_script(WATCHED)
     rows = "".join(f'<p><like-button url="{url}/{n}"></like-button></p>' for n in range(1200))
     page.goto(site.write(public.url, rows))
     shows(page, 0)
-    wait_until(lambda: page.evaluate("1") and f"{url}/0" in urls)
-    assert len(urls) < 60
+    page.wait_for_function("url => watched.has(url + '/0')", arg=url)
+    assert page.evaluate("watched.size") < 60
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     shows(page, 0, which=1199)
-    wait_until(lambda: page.evaluate("1") and f"{url}/1199" in urls and f"{url}/0" not in urls)
-    assert len(urls) < 60
+    page.wait_for_function("url => watched.has(url + '/1199') && !watched.has(url + '/0')", arg=url)
+    assert page.evaluate("watched.size") < 60
     like(public, f"{url}/1199", 2)
     shows(page, 2, which=1199)
 
