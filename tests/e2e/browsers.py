@@ -69,6 +69,7 @@ def browser(driver: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
         browser = driver.firefox.launch(
             channel="moz-firefox", executable_path=FIREFOX, firefox_user_prefs=preferences, timeout=30_000
         )
+        browser.new_context().close()
     except playwright.Error as error:
         pytest.skip(f"this playwright can't drive {FIREFOX}: {str(error).splitlines()[0]}")
     yield browser

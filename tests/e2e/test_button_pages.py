@@ -52,6 +52,20 @@ def test_words_and_numbers_are_in_the_language_of_the_page(context: Any, public:
     assert name_of(page) == "Vind ik leuk, 1.234"
 
 
+def test_where_neither_page_nor_system_says_a_language_it_is_english(
+    context: Any, public: Daemon, site: Site, url: str
+) -> None:
+    like(public, url, 1234)
+    page = context.new_page()
+    page.add_init_script("Object.defineProperty(navigator, 'language', { value: 'C' });")
+    address = site.write(public.url, f'<like-button url="{url}"></like-button>')
+    file = site.root / "index.html"
+    file.write_text(file.read_text().replace(' lang="en"', ""))
+    page.goto(address)
+    shows(page, "1,234")
+    assert name_of(page) == "Like, 1,234"
+
+
 def test_what_is_seen_is_in_the_accessible_name(context: Any, public: Daemon, site: Site, url: str) -> None:
     with Client(public.address) as client:
         bearer = {"Authorization": "Bearer an-admin-token-for-this"}

@@ -749,8 +749,9 @@
     }
 
     constructor(tag) {
-      const locale = canonicalTag(tag);
-      const parts = (locale ?? "en").toLowerCase().split("-");
+      // The visitor's own where the page says none; a system without one says "C", which is none, either.
+      const locale = canonicalTag(tag) ?? canonicalTag(navigator.language) ?? "en";
+      const parts = locale.toLowerCase().split("-");
       this.label = LABELS[parts.slice(0, 2).join("-")] ?? LABELS[parts[0]] ?? LABELS.en;
       this.exact = new Intl.NumberFormat(locale);
       this.compact = new Intl.NumberFormat(locale, {
@@ -766,7 +767,7 @@
     }
   }
 
-  /* A tag that Intl takes; undefined, the visitor's own, for one that is none. */
+  /* `tag` as Intl takes it; undefined if it is none. */
   function canonicalTag(tag) {
     try {
       return Intl.getCanonicalLocales(tag.trim().replaceAll("_", "-"))[0];
