@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 
-from likd.cli.client import ClientError, Daemon, printable
+from likd.cli.client import ClientError, Daemon, open_client, printable
 
 
 async def post(daemon: Daemon, path: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """What the daemon answers to `body`. Raises ClientError with its own words if it refuses."""
-    async with httpx.AsyncClient(headers={**daemon.headers, **(headers or {})}, timeout=120) as client:
+    async with open_client(daemon, 120, headers) as client:
         try:
             response = await client.post(f"{daemon.url}{path}", content=body)
         except httpx.RequestError as error:

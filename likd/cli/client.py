@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import re
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import attrs
 import click
+import httpx
 import trio
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -46,6 +49,87 @@ class Daemon:
     def live_url(self) -> str:
         """The address of the websocket."""
         return f"ws{self.url.removeprefix('http')}/v1/live"
+
+
+def open_client(
+    daemon: Daemon, timeout: httpx.Timeout | float, headers: Mapping[str, str] | None = None
+) -> httpx.AsyncClient:
+    """A client that sends the token to `daemon`, by the proxy that the environment names for it, if there is one.
+
+    What is for this machine goes straight there. Raises ClientError if the environment can't be made sense of.
+    """
+    proxy = proxy_for(daemon.url)
+    try:
+        return httpx.AsyncClient(
+            headers={**daemon.headers, **(headers or {})},
+            timeout=timeout,
+            # A transport of its own keeps httpx from looking for proxies itself.
+            transport=httpx.AsyncHTTPTransport(verify=httpx.create_ssl_context(), proxy=proxy),
+        )
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        about = f"the proxy {without_secrets(proxy)}" if proxy else "the certificates (SSL_CERT_FILE, SSL_CERT_DIR)"
+        raise ClientError(printable(f"can't use {about} of the environment: {error}")) from None
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) names for `url`.
+
+    There is none for loopback addresses: what is sent there is nobody else's.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    if _is_loopback(host) or _is_exempt(host, port or (443 if parts.scheme == "https" else 80)):
+        return None
+    proxies = getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+
+
+def without_secrets(url: str) -> str:
+    """`url` without a user's name and password."""
+    scheme, separator, rest = url.rpartition("://")
+    return printable(f"{scheme}{separator}{rest.rpartition('@')[2]}")
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = _address(name)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _is_exempt(host: str, port: int) -> bool:
+    """Whether NO_PROXY names `host`: by a domain it is in, an address, a network, each maybe with a port, or `*`."""
+    name, address = host.rstrip(".").lower(), _address(host)
+    for entry in re.split(r"[,\s]+", getproxies_environment().get("no", "")):
+        rule = entry.lower()
+        if found := re.fullmatch(r"(\[.*\]|[^:]+):(\d+)", rule):
+            if int(found[2]) != port:
+                continue
+            rule = found[1]
+        rule = rule.strip("[]")
+        if rule == "*":
+            return True
+        if address is not None:
+            try:
+                if address in ip_network(rule, strict=False):
+                    return True
+            except ValueError:
+                pass
+        domain = rule.removeprefix("*").strip(".")
+        if domain and (name == domain or name.endswith(f".{domain}")):
+            return True
+    return False
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 class DaemonUrl(click.ParamType[str]):

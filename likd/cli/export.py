@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from likd.cli.ask import reason
-from likd.cli.client import ClientError, Daemon, daemon_options
+from likd.cli.client import ClientError, Daemon, daemon_options, open_client
 
 
 @click.command()
@@ -36,7 +36,7 @@ def export(form: str, output: TextIO, url: str, token: str | None) -> None:
 
 async def _export(daemon: Daemon, output: TextIO, as_csv: bool) -> None:
     writer: Any = None
-    async with httpx.AsyncClient(headers=daemon.headers, timeout=60) as client:
+    async with open_client(daemon, 60) as client:
         try:
             async with client.stream("GET", f"{daemon.url}/v1/export") as response:
                 if response.is_error:

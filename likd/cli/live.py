@@ -10,7 +10,7 @@ import msgspec
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
-from likd.cli.client import ClientError, Daemon, pause, printable
+from likd.cli.client import ClientError, Daemon, open_client, pause, printable
 
 Message = dict[str, Any]
 
@@ -61,7 +61,7 @@ async def follow(
 
 async def ask(daemon: Daemon, path: str, params: Sequence[tuple[str, str]] = ()) -> Message:
     """The JSON that the daemon answers to a GET. Raises ClientError."""
-    async with httpx.AsyncClient(headers=daemon.headers, timeout=10) as client:
+    async with open_client(daemon, 10) as client:
         try:
             response = await client.get(f"{daemon.url}{path}", params=list(params))
             answer: Message = response.json()
