@@ -1,4 +1,4 @@
-"""Small rooms: canonical URLs, settings, the write tolerance, heads of requests, access logs."""
+"""Small rooms: canonical URLs, settings, the write tolerance, heads of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from likd.cli.sending.accesslog import NotALogLine, delivered
 from likd.config.settings import Bind, Config, ConfigError, load, settings
 from likd.draining.write_rate import WriteTolerance
 from likd.ingest.urls import URL_BYTES_MAX, canonical
@@ -167,30 +166,3 @@ def test_mutated_heads_are_read_or_for_the_other_lane(data: st.DataObject) -> No
     read = Heads().read(bytes(head) + b"\r\n")
 
     assert read.operation in (Operation.EVENTS, Operation.COLD)
-
-
-@pytest.mark.parametrize(
-    ("line", "url"),
-    [
-        (b'1.2.3.4 - - [x] "GET /a HTTP/1.1" 200 5 "-" "agent"', b"https://s.example/a"),
-        (b'1.2.3.4 - a b [x] "GET /a HTTP/1.1" 304 -', b"https://s.example/a"),
-        (b'1.2.3.4 - - [x] "GET /a b HTTP/1.1" 200 5', b"https://s.example/a%20b"),
-        (b'1.2.3.4 - - [x] "GET /\\x22q\\" HTTP/1.1" 200 5', b"https://s.example/%22q%22"),
-        (b'1.2.3.4 - - [x] "GET https://s.example/p HTTP/1.1" 200 5', b"https://s.example/p"),
-        (b'1.2.3.4 - - [x] "GET https://other.example/p HTTP/1.1" 200 5', None),
-        (b'1.2.3.4 - - [x] "POST /a HTTP/1.1" 200 5', None),
-        (b'1.2.3.4 - - [x] "GET /a HTTP/1.1" 500 5', None),
-        (b'1.2.3.4 - - [x] "-" 408 0', None),
-    ],
-)
-def test_access_log_lines(line: bytes, url: bytes | None) -> None:
-    assert delivered(line, b"https://s.example") == url
-
-
-@given(st.binary(max_size=120))
-def test_any_line_is_a_delivery_or_not(line: bytes) -> None:
-    try:
-        url = delivered(b'1.2.3.4 - - [x] "GET /' + line + b' HTTP/1.1" 200 5', b"https://s.example")
-    except NotALogLine:
-        return
-    assert url is None or url.isascii()

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-import stat
 import sys
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
-import attrs
 import click
 import httpx
 import trio
+from click.shell_completion import CompletionItem
 
-from likd.cli.client import ClientError, Daemon, daemon_options, until_signal
-from likd.cli.sending.accesslog import ORIGIN
-from likd.cli.sending.delivery import Delivery
-from likd.cli.sending.formats import AccessLog, Format, Ndjson
-from likd.cli.sending.ledger import Ledger, NoLedger
+from likd.cli.client import ClientError, Daemon, daemon_options, open_client, until_signal
+from likd.cli.sending import textlogs
+from likd.cli.sending.accesslog import ORIGIN, Impressions
+from likd.cli.sending.delivery import EVENTS_REFUSED_MAX, Delivery
+from likd.cli.sending.formats import NAMES, make
+from likd.cli.sending.inputs import Input, MakeFormat, open_input, resume_inputs
+from likd.cli.sending.ledger import NoLedger
+from likd.cli.sending.lines import Format
 from likd.cli.sending.records import Options
 from likd.cli.sending.report import Report
-from likd.cli.sending.resume import Gap, StateFile
-from likd.cli.sending.sources import read_file, read_stream
-from likd.cli.sending.spans import Extent, Source, Span
+from likd.cli.sending.resume import StateFile
+from likd.cli.sending.sources import Reader
+from likd.cli.sending.spans import Span
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-KEYS_SECONDS = 86_400
-"""How long a daemon remembers keys by default: after that, a batch can't be sent again and be counted once."""
 
 
-@attrs.frozen
-class _Input:
-    """One input, and what is left to do of it. Without a `path` it is standard input."""
+class FormatName(click.ParamType[str]):
+    """One of the names of formats, or a format string of nginx or Apache."""
 
-    path: Path | None
-    source: Source
-    seekable: bool
-    size: int | None = None
-    done_bytes: int = 0
-    resend: Sequence[Extent] = ()
-    gaps: Sequence[Gap] = (Gap(0, None, 1),)
+    name = "format"
 
-    async def read(self, spans: trio.MemorySendChannel[Span], lines_max: int) -> None:
-        """Send what is left to `spans`. Raises OSError."""
-        if self.seekable and self.path is not None:
-            await read_file(self.path, self.source, spans, lines_max=lines_max, resend=self.resend, gaps=self.gaps)
-        else:
-            await read_stream(self.path, self.source, spans, lines_max=lines_max)
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """`value`, if it is one."""
+        if value in NAMES:
+            return value
+        if not {"$", "%"} & set(value):
+            self.fail(
+                f"{value!r} is none of {', '.join(NAMES)}, nor a format string as '$host $request $status'", param, ctx
+            )
+        try:
+            textlogs.from_string(value)
+        except textlogs.FormatError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names."""
+        return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
 
 
 def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -62,13 +65,25 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["ndjson", "access-log"]),
-    default="ndjson",
-    help="ndjson: an event a line. access-log: common or combined format; each delivered GET is an impression.",
-    show_default=True,
+    metavar="FORMAT",
+    type=FormatName(),
+    default="auto",
+    help="What the lines are, if looking at the first ones does not tell: ndjson (an event a line), a log (common,"
+    " combined, vhost, json, w3c, iis, cloudfront, alb), or a format string of nginx or Apache.  [default: auto]",
 )
 @click.option(
-    "--site", metavar="ORIGIN", callback=_check_site, help="Whose access log it is, for example https://example.com"
+    "--site",
+    metavar="ORIGIN",
+    callback=_check_site,
+    help="Whose log it is, for example https://example.com. Where lines name their hosts, only this one counts.",
+)
+@click.option(
+    "--count-all",
+    is_flag=True,
+    help="Of a log, count every delivered GET: also static files, parts (206), bots, robots.txt and prefetches.",
+)
+@click.option(
+    "--follow", is_flag=True, help="At the end of a file wait for more, also when it is rotated, as tail -F does."
 )
 @click.option(
     "--batch", metavar="LINES", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Of a request."
@@ -101,9 +116,7 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     "--max-refused",
     metavar="LINES",
     type=click.IntRange(0),
-    default=100,
-    show_default=True,
-    help="Stop when more lines were refused.",
+    help=f"Stop when more lines were refused.  [default: {EVENTS_REFUSED_MAX} of events; no end of a log]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Neither progress nor troubles, only refused lines and the report.")
 def send(
@@ -112,120 +125,136 @@ def send(
     token: str | None,
     format_name: str,
     site: str | None,
+    count_all: bool,
+    follow: bool,
     batch: int,
     connections: int,
     compress: bool,
     state: Path | None,
     give_up: float,
-    max_refused: int,
+    max_refused: int | None,
     quiet: bool,
 ) -> None:
     """Send events from FILEs, or from standard input, and report exactly what was accepted.
 
-    A request that fails is tried again under the same Idempotency-Key, so that each line is counted once. A line
-    that is refused is reported with its number, and the others are sent without it.
+    A FILE holds events, or is the log of a web server: each page it delivered to a person is an impression. It may
+    be compressed (.gz, .bz2, .xz, .zst). A request that fails is tried again under the same Idempotency-Key, so that
+    each line is counted once. A line that is refused is reported with its number, and the others are sent without it.
 
     With --resume, each line is counted once even if likd send is killed and run again: what was sent without an
-    answer goes out again under its old key. The files must be regular ones and may only have grown.
+    answer goes out again under its old key. A last line that is not whole is left for the next run, and a log that
+    was rotated in between is finished where it is now.
 
     \b
     likd send events.ndjson
-    likd send --format access-log --site https://example.com access.log
-    tail -F access.log | likd send --format access-log --site https://example.com
-    likd send --resume events.state events.ndjson
+    likd send --site https://example.com access.log
+    likd send --follow --resume access.state --site https://example.com /var/log/nginx/access.log
+    likd send --format '$host $status "$request" "$http_user_agent"' my.log
+    tail -F access.log | likd send --site https://example.com
 
     \b
     Exit status: 0 if all was accepted, 1 if lines were refused or something is left to send,
     2 if an argument is wrong, 128 + n if ended by signal n.
     """
-    if (format_name == "access-log") != (site is not None):
-        raise click.UsageError("--format access-log and --site go together")
-    format: Format = Ndjson() if site is None else AccessLog(site.rstrip("/").encode())
+    if format_name == "access-log" and site is None:
+        raise click.UsageError("--format access-log needs --site")
+    if format_name == "ndjson" and site is not None:
+        raise click.UsageError("--site is for logs, not for --format ndjson")
+    origin = None if site is None else site.rstrip("/").encode()
     with ExitStack() as stack:
         try:
-            ledger: Ledger
-            if state is None:
-                ledger = NoLedger()
-                inputs = [_open(number, path) for number, path in enumerate(files or (Path("-"),))]
-            else:
-                ledger = stack.enter_context(closing(StateFile(state, Options(format_name, site, batch, compress))))
-                inputs = [_resume(ledger, path, format) for path in files]
-                if not inputs:
-                    raise click.UsageError("--resume needs files")
+            ledger: NoLedger | StateFile = NoLedger()
+            if state is not None:
+                options = Options(format_name, site, batch, compress, count_all)
+                ledger = stack.enter_context(closing(StateFile(state, options)))
+                # What was begun before there was a choice goes on as it was.
+                format_name, count_all = ledger.options.format, ledger.options.count_all is not False
+            make_format = partial(_make_format, format_name, Impressions(origin, count_all))
+            inputs = _inputs(files, ledger, make_format)
+            daemon = Daemon(url, token)
+            client = open_client(daemon, TIMEOUT)
         except ClientError as error:
             raise click.UsageError(str(error)) from None
-        sizes = [one.size for one in inputs]
-        total = None if None in sizes else sum(filter(None, sizes))
+        sizes = [None if one.content is None else one.content.size for one in inputs]
+        total = None if follow or None in sizes else sum(filter(None, sizes))
         report = stack.enter_context(
             Report(quiet=quiet, total_bytes=total, done_bytes=sum(one.done_bytes for one in inputs))
         )
 
-        daemon = Daemon(url, token)
-        client = httpx.AsyncClient(timeout=TIMEOUT, headers=daemon.headers)
         delivery = Delivery(
             client=client,
             url=daemon.events_url,
-            format=format,
             ledger=ledger,
             observer=report,
             compress=compress,
             give_up_seconds=give_up,
-            bad_lines_max=max_refused,
+            refused_max=max_refused,
         )
 
         async def work() -> int:
-            async with client:
-                await _deliver(delivery, inputs, batch, connections)
+            async with delivery.client:
+                await _deliver(delivery, inputs, batch, connections, make_format if follow else None)
             return 0
 
         status = trio.run(until_signal, work)
     sys.exit(_tell(delivery, status, resumable=state is not None))
 
 
-async def _deliver(delivery: Delivery, inputs: list[_Input], lines_max: int, connections: int) -> None:
+def _make_format(name: str, impressions: Impressions, source: str) -> Format:
+    return make(name, source, impressions)
+
+
+def _inputs(files: tuple[Path, ...], ledger: NoLedger | StateFile, make_format: MakeFormat) -> list[Input]:
+    """What is to be read. Raises ClientError."""
+    try:
+        if isinstance(ledger, NoLedger):
+            return [open_input(path, ledger, make_format) for path in files or (Path("-"),)]
+        if not files:
+            raise ClientError("--resume needs files")
+        places = [path.resolve() for path in files]
+        for number, path in enumerate(files):
+            if places[number] in places[:number]:
+                raise ClientError(f"{path}: given twice")
+        return [one for path in files for one in resume_inputs(path, ledger, make_format, _warn)]
+    except OSError as error:
+        raise ClientError(f"{error.filename or 'a file'}: {error.strerror}") from None
+
+
+def _warn(text: str) -> None:
+    click.echo(f"likd send: {text}", err=True)
+
+
+async def _deliver(
+    delivery: Delivery, inputs: list[Input], lines_max: int, connections: int, make_format: MakeFormat | None
+) -> None:
+    """Deliver `inputs`; with `make_format` go on with what comes to the files."""
     spans_in, spans_out = trio.open_memory_channel[Span](connections)
+    reader = Reader(spans_in, delivery.ledger, lines_max)
+
+    async def read(one: Input) -> None:
+        try:
+            if make_format is not None and one.content is not None and not one.rotated and not one.content.compressed:
+                await reader.follow(one, make_format)
+            else:
+                await reader.read(one)
+        except (OSError, ClientError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            delivery.stop(f"{one.source.name}: {what}")
 
     async def read_all() -> None:
-        async with spans_in:
+        async with spans_in, trio.open_nursery() as reading:
             for one in inputs:
-                try:
-                    await one.read(spans_in, lines_max)
-                except OSError as error:
-                    delivery.stop(f"{one.source.name}: {error.strerror}")
-                    return
+                if make_format is None:
+                    await read(one)
+                    if delivery.stopped.is_set():
+                        return
+                else:
+                    reading.start_soon(read, one)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read_all)
         await delivery.run(spans_out, connections)
         nursery.cancel_scope.cancel()
-
-
-def _open(number: int, path: Path) -> _Input:
-    """The input at `path`. Raises ClientError."""
-    if str(path) == "-":
-        return _Input(None, Source(number, "standard input"), seekable=False)
-    try:
-        status = path.stat()
-        if not stat.S_ISDIR(status.st_mode):
-            with path.open("rb"):
-                pass
-    except OSError as error:
-        raise ClientError(f"{path}: {error.strerror}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise ClientError(f"{path}: is a directory")
-    regular = stat.S_ISREG(status.st_mode)
-    return _Input(path, Source(number, str(path)), seekable=regular, size=status.st_size if regular else None)
-
-
-def _resume(state: StateFile, path: Path, format: Format) -> _Input:
-    """What is left to do of the file at `path`. Raises ClientError."""
-    opened = _open(0, path)
-    if not opened.seekable:
-        raise ClientError(f"{path}: --resume needs regular files")
-    left = state.enter(path, format)
-    if left.oldest_unanswered is not None and time.time() - left.oldest_unanswered > KEYS_SECONDS:
-        raise ClientError(f"{path}: what was sent more than a day ago without an answer may be counted twice now")
-    return attrs.evolve(opened, source=left.source, done_bytes=left.earlier_bytes, resend=left.resend, gaps=left.gaps)
 
 
 def _tell(delivery: Delivery, status: int, *, resumable: bool) -> int:

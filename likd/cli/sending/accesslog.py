@@ -1,59 +1,175 @@
-"""Access logs in the common or combined format: each delivery of a page is an impression of its URL."""
+"""Requests, as logs tell of them, and which of them are impressions of a page."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
-_LINE = re.compile(
-    rb"\S+ \S+ [^\[]+ \[[^\]]*\] "  # client, identity, user (which may have spaces), time
-    rb'"(?P<request>(?:[^"\\]|\\.)*)" '
-    rb"(?P<status>\d{3}) (?:\d+|-)(?:\s|$)"
-)
-_REQUEST = re.compile(rb"GET (?P<target>.*?)(?: HTTP/[0-9.]+)?", re.DOTALL)
-_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_CONTROLS = {b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+import attrs
+
+from likd.cli.sending.lines import LineRefused, NotALogLine, Skip
+from likd.ingest.schema import short
+from likd.ingest.urls import EXPECTED, canonical
+
+if TYPE_CHECKING:
+    from crawlerdetect import CrawlerDetect
+
 ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+/?", re.ASCII)
+AGENT_CHARACTERS_MAX = 500
+"""So much of a user agent is looked at."""
+
+_REQUEST = re.compile(rb"(?P<method>[!-~]+) (?P<target>.*?)(?: HTTP/[0-9.]+)?", re.DOTALL)
+_ABSOLUTE = re.compile(rb"(?P<scheme>https?)://(?P<host>[^/?#]*)(?P<target>.*)", re.DOTALL | re.IGNORECASE)
+_HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]+\]|[!$-.0-9;=A-Z^-~]+)(?::(?P<port>\d{1,5}))?")
+_STATUS = re.compile(rb"\d{3}")
 # What no client that follows the rules sends as it is, and what JSON would need to escape.
 _UNSAFE = re.compile(rb"[^\x21\x23-\x5b\x5d-\x7e]")
+_STATIC = re.compile(
+    rb"\.(?:css|m?js|map|wasm|webmanifest|png|apng|jpe?g|gif|webp|avif|svgz?|ico|cur|bmp|tiff?|woff2?|ttf|otf|eot"
+    rb"|mp[34]|m4[av]|webm|og[gva]|wav|flac|mov|avi|mkv|flv|swf|m3u8|mpd|ts|vtt)(?:[?#;]|$)",
+    re.IGNORECASE,
+)
+_FOR_PROGRAMS = re.compile(rb"/(?:(?:robots|ads|app-ads)\.txt(?:[?#]|$)|\.well-known/)", re.IGNORECASE)
+_FIRST_RANGE = re.compile(rb"\s*bytes\s*=\s*0-", re.IGNORECASE)
 
 
-class NotALogLine(ValueError):
-    """The line is in neither the common nor the combined format."""
+@attrs.frozen
+class Request:
+    """A request and how it was answered. What the log does not tell is None."""
+
+    method: bytes
+    target: bytes
+    status: bytes
+    scheme: bytes | None = None
+    host: bytes | None = None
+    """With its port, unless that is the scheme's own."""
+    agent: bytes | None = None
+    range: bytes | None = None
+    purpose: bytes | None = None
 
 
-def delivered(line: bytes, site: bytes) -> bytes | None:
-    """The URL that `line` says was delivered from `site` ("https://example.com"), or None if it was no delivery.
+def request_of(fields: Mapping[str, bytes]) -> Request:
+    """The request that a log tells of by `fields`: what each role (see `roles`) holds, or "-". Raises NotALogLine."""
+    told = {role: value for role, value in fields.items() if value not in (b"", b"-")}
+    status = told.get("status", b"")
+    if not _STATUS.fullmatch(status):
+        raise NotALogLine("the line has no status")
+    if "request" in fields:
+        match = _REQUEST.fullmatch(told.get("request", b""))
+        # A client that sends no request has its line, too.
+        method, target = (match["method"], match["target"]) if match else (b"", b"")
+    else:
+        method = told.get("method", b"GET")
+        target = told.get("uri") or told.get("path") or b""
+    if "query" in told and b"?" not in target:
+        target += b"?" + told["query"].removeprefix(b"?")
+    scheme, host = told.get("scheme"), told.get("host") or told.get("server")
+    if absolute := _ABSOLUTE.fullmatch(target):
+        scheme, host = absolute["scheme"].lower(), absolute["host"]
+        target = absolute["target"] if absolute["target"].startswith(b"/") else b"/" + absolute["target"]
+    elif host is not None and (port := told.get("port")) and b":" not in host.rpartition(b"]")[2]:
+        host += b":" + port
+    return Request(
+        method=method,
+        target=target,
+        status=status,
+        scheme=scheme.lower() if scheme else None,
+        host=host,
+        agent=told.get("agent"),
+        range=told.get("range"),
+        purpose=told.get("purpose"),
+    )
 
-    A delivery is a GET answered with 2xx, or with 304: the page was looked at, out of the client's cache. The
-    URL is the site with the request's path and query; bytes that don't belong in a URL are percent-encoded, so
-    that it is ASCII without quotes. What follows the size (referrer, user agent, fields of one's own) is not
-    looked at. Raises NotALogLine.
+
+@attrs.frozen
+class Impressions:
+    """Which requests are impressions: each delivery of a page to a person, or with `count_all` each delivery.
+
+    A delivery is a GET answered with 2xx, or with 304: the page was looked at, out of the client's cache. With
+    `site` ("https://example.com") only what was asked of that host counts, and what does not tell its host.
     """
-    match = _LINE.match(line)
+
+    site: bytes | None
+    count_all: bool
+    _host: bytes | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        host = None if self.site is None else _name(self.site.partition(b"://")[2])
+        object.__setattr__(self, "_host", host)
+
+    def event(self, request: Request) -> bytes | Skip:
+        """The impression as a line of JSON, or why it is none. Raises LineRefused, NotALogLine."""
+        if request.method != b"GET" or not (request.status.startswith(b"2") or request.status == b"304"):
+            return Skip.NO_DELIVERY
+        if not request.target.startswith(b"/"):
+            return Skip.NO_DELIVERY
+        if self.site is not None and request.host is not None and _name(request.host) != self._host:
+            return Skip.OTHER_HOST
+        if not self.count_all and (reason := _uncounted(request)):
+            return reason
+        return b'{"kind":"impression","url":"%s"}' % self._url(request)
+
+    def _url(self, request: Request) -> bytes:
+        """Bytes that don't belong in a URL are percent-encoded, so that it is ASCII without quotes."""
+        origin = self.site or _origin(request)
+        url = origin + _UNSAFE.sub(_percent_encode, request.target)
+        try:
+            canonical(url.decode("ascii"))
+        except ValueError:
+            raise LineRefused(f"url is {short(url.decode('latin-1'))} (expected {EXPECTED})") from None
+        return url
+
+
+def is_bot(agent: bytes) -> bool:
+    """Whether a program that is no browser calls itself so."""
+    return _is_bot(agent.decode("latin-1")[:AGENT_CHARACTERS_MAX])
+
+
+@lru_cache(4096)
+def _is_bot(agent: str) -> bool:
+    return bool(_crawlers().is_crawler(agent))
+
+
+@cache
+def _crawlers() -> CrawlerDetect:
+    # It takes some milliseconds to import, which other commands need not.
+    from crawlerdetect import CrawlerDetect
+
+    return CrawlerDetect()
+
+
+def _uncounted(request: Request) -> Skip | None:
+    """Why a delivery is no impression of a page by a person, if it is none."""
+    if request.status == b"206" and not _FIRST_RANGE.match(request.range or b""):
+        return Skip.PART
+    if _STATIC.search(request.target.partition(b"?")[0]) or _FOR_PROGRAMS.match(request.target):
+        return Skip.STATIC
+    if request.purpose is not None and b"pre" in request.purpose.lower():
+        return Skip.PREFETCH
+    if request.agent is not None and is_bot(request.agent):
+        return Skip.BOT
+    return None
+
+
+def _name(host: bytes) -> bytes:
+    """`host` without port and the root's dot, in small letters: whether it is the same."""
+    match = _HOST.match(host.rstrip(b"/"))
+    return match["name"].rstrip(b".").lower() if match else host
+
+
+def _origin(request: Request) -> bytes:
+    if request.host is None:
+        raise NotALogLine("the line does not say of which site it is: --site says it")
+    match = _HOST.fullmatch(request.host)
     if match is None:
-        raise NotALogLine("not a line of the common or combined log format")
-    status = match["status"]
-    if not (status.startswith(b"2") or status == b"304"):
-        return None
-    request = _REQUEST.fullmatch(match["request"])
-    if request is None:
-        return None
-    target: bytes = request["target"]
-    if b"\\" in target:
-        target = _ESCAPE.sub(_unescape, target)
-    if not target.startswith(b"/"):
-        # The absolute form, as proxies get it: for another site than this one it is no delivery of ours.
-        if not target.lower().startswith(site.lower() + b"/"):
-            return None
-        target = target[len(site) :]
-    return site + _UNSAFE.sub(_percent_encode, target)
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    """Servers write quotes, backslashes and bytes that don't print as `\\"`, `\\\\`, `\\n` or `\\xhh`."""
-    if match[1] is not None:
-        return bytes.fromhex(match[1].decode())
-    return _CONTROLS.get(match[2], match[2])
+        raise LineRefused(f"the host is {short(request.host.decode('latin-1'))}")
+    name, port = match["name"].lower(), match["port"]
+    scheme = (
+        request.scheme if request.scheme in (b"http", b"https") else b"http" if port not in (None, b"443") else b"https"
+    )
+    return b"%s://%s%s" % (scheme, name, b":" + port if port else b"")
 
 
 def _percent_encode(match: re.Match[bytes]) -> bytes:

@@ -14,13 +14,16 @@ import httpx
 import trio
 
 from likd.cli.client import ClientError, pause
-from likd.cli.sending.formats import Batch, Format, read
+from likd.cli.sending.batches import Batch, read
 from likd.cli.sending.ledger import Ledger
 from likd.cli.sending.spans import Source, Span
 from likd.cli.sending.tally import Tally
 from likd.cli.sending.verdict import NOTHING_COUNTED, RETRIED, Wrong, judge
 
 GZIP_LEVEL = 6
+EVENTS_REFUSED_MAX = 100
+REFUSED_SHOWN = 20
+"""Of so many refused lines of logs it is told which they are."""
 
 
 class Observer(Protocol):
@@ -42,9 +45,10 @@ class Observer(Protocol):
 class Delivery:
     """Sends spans. A line that is refused is set aside, and the others of its batch are sent without it.
 
-    It stops by itself when more than `bad_lines_max` lines were refused, when nothing at all was settled for
-    `give_up_seconds` although there was something to send, or when the daemon gives an answer that concerns
-    every batch. `fault` then says why.
+    It stops by itself when more than `refused_max` lines were refused, when nothing at all was settled for
+    `give_up_seconds` although there was something to send, or when the daemon gives an answer that concerns every
+    batch. `fault` then says why. Without `refused_max`, 100 lines of events may be refused, and of logs any number:
+    everybody can ask a web server for what is no URL.
     """
 
     def __init__(
@@ -52,25 +56,25 @@ class Delivery:
         *,
         client: httpx.AsyncClient,
         url: str,
-        format: Format,
         ledger: Ledger,
         observer: Observer,
         compress: bool = False,
         give_up_seconds: float = 300.0,
-        bad_lines_max: int = 100,
+        refused_max: int | None = None,
         pause: Callable[[int, float], float] = pause,
     ) -> None:
-        self._client = client
+        self.client = client
         self._url = url
-        self._format = format
-        self._ledger = ledger
+        self.ledger = ledger
         self._observer = observer
         self._compress = compress
         self._give_up = give_up_seconds
-        self._bad_lines_max = bad_lines_max
+        self._refused_max = refused_max
         self._pause = pause
         self._progress_at = float("-inf")
         self._doubtful: dict[str, int] = {}
+        self._limited = 0
+        self._shown = 0
         self.tally = Tally()
         self.fault: str | None = None
         self.stopped = trio.Event()
@@ -105,18 +109,18 @@ class Delivery:
     async def _deliver(self, span: Span) -> None:
         pending = [span]
         while pending and not self.stopped.is_set():
-            batch = read(pending.pop(), self._format)
+            batch = read(pending.pop())
             if batch.events:
                 pending += reversed(await self._send(batch))
             elif batch.tally.lines:
-                await self._ledger.set_aside(batch.span, batch.tally)
+                await self.ledger.set_aside(batch.span, batch.tally)
                 self._settle(batch.span, batch.tally, batch.refused, batch.unparsable)
 
     async def _send(self, batch: Batch) -> list[Span]:
         """Send `batch`. What is left of it to be sent."""
         span = batch.span
-        key = f"{self._ledger.run}-{span.source.id}-{span.extent.begin}-{span.extent.end}"
-        await self._ledger.sending(batch, key)
+        key = f"{self.ledger.run}-{span.source.id}-{span.extent.begin}-{span.extent.end}"
+        await self.ledger.sending(batch, key)
         response = await self._post(batch, key)
         if response is None:
             return []
@@ -124,16 +128,16 @@ class Delivery:
         self._doubtful.pop(key, None)
         if not isinstance(verdict, Wrong):
             batch.tally.events = batch.events
-            await self._ledger.accepted(key, batch.tally)
+            await self.ledger.accepted(key, batch.tally)
             self._settle(span, batch.tally, batch.refused, batch.unparsable)
             return []
-        await self._ledger.refused(key)
+        await self.ledger.refused(key)
         if verdict.line is None:
             return list(span.split(batch.lines[batch.events // 2]))
         before, rest = span.split(verdict.line)
         wrong, after = rest.split(verdict.line + 1)
         tally = Tally(lines=1, refused=1)
-        await self._ledger.set_aside(wrong, tally)
+        await self.ledger.set_aside(wrong, tally)
         self._settle(wrong, tally, [(verdict.line, verdict.detail)], [])
         return [before, after]
 
@@ -151,7 +155,7 @@ class Delivery:
             wait = 0.0
             self._doubtful[key] = batch.events
             try:
-                response = await self._client.post(self._url, content=body, headers=headers)
+                response = await self.client.post(self._url, content=body, headers=headers)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 trouble = f"can't connect: {error or type(error).__name__}"
             except httpx.RequestError as error:
@@ -184,16 +188,21 @@ class Delivery:
         refused: Sequence[tuple[int, str]],
         unparsable: Sequence[tuple[int, str]],
     ) -> None:
-        room = self._bad_lines_max - self.tally.refused + 1
         self._progress_at = trio.current_time()
         self.tally.add(tally)
         self._observer.settled(span, tally)
-        for line, detail in refused[:room]:
+        limit = self._refused_max
+        if limit is None and not span.source.format.from_log:
+            limit = EVENTS_REFUSED_MAX
+        room = REFUSED_SHOWN if limit is None else limit + 1
+        for line, detail in refused[: max(0, room - self._shown)]:
+            self._shown += 1
             self._observer.refused(span.source, line, detail)
         for line, detail in unparsable:
             self._observer.unparsable(span.source, line, detail)
-        if self.tally.refused > self._bad_lines_max:
-            self.stop(f"more than {self._bad_lines_max} lines were refused")
+        self._limited += tally.refused if limit is not None else 0
+        if limit is not None and self._limited > limit:
+            self.stop(f"more than {limit} lines were refused")
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -1,34 +1,44 @@
-"""Formats of input: what events a span of lines holds."""
+"""Formats of input, known by their names or by looking at the lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 import attrs
 
-from likd.cli.sending.accesslog import NotALogLine, delivered
-from likd.cli.sending.spans import LINE_BYTES_MAX, Span
-from likd.cli.sending.tally import Tally
+from likd.cli.client import ClientError
+from likd.cli.sending import fieldlogs, textlogs
+from likd.cli.sending.accesslog import Impressions, Request
+from likd.cli.sending.fieldlogs import JsonLog, W3cLog
+from likd.cli.sending.lines import Format, LineRefused, NotALogLine, Skip
+
+NAMES = (
+    *("auto", "ndjson", "access-log", "common", "combined", "vhost", "json", "caddy", "traefik", "nginx", "apache"),
+    *("w3c", "iis", "cloudfront", "alb"),
+)
+LOOKED_AT_MAX = 100
+"""After so many lines of no format that is known nothing else is expected to come."""
 
 
-class LineRefused(Exception):
-    """The line can't be an event; the message says why."""
+class Log(Protocol):
+    """A format of log."""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
-class Format(Protocol):
-    """Reads one line. The same line always gives the same bytes: retries depend on it."""
-
-    def event(self, line: bytes) -> bytes | None:
-        """The event that `line` holds as a line of NDJSON, or None if it holds none.
-
-        Raises LineRefused, or NotALogLine.
-        """
+    def request(self, line: bytes, header: bytes) -> Request | Skip:
+        """The request that `line` tells of. Raises NotALogLine."""
 
 
 class Ndjson:
     """A JSON object a line. The bytes are passed through: what they say is the daemon's to judge."""
 
-    def event(self, line: bytes) -> bytes | None:
+    from_log = False
+
+    def event(self, line: bytes, header: bytes) -> bytes:
         """`line` itself. Raises LineRefused."""
         # Within a body of several lines an array, say, would be refused, and alone it would not. An object
         # that goes on in the next line likewise. So that the place of a line decides nothing:
@@ -39,68 +49,100 @@ class Ndjson:
 
 @attrs.frozen
 class AccessLog:
-    """An access log: each delivery is an impression of its URL on `site`, an origin without a slash at its end."""
+    """A log of requests, of which some are impressions."""
 
-    site: bytes
+    log: Log
+    impressions: Impressions
+    from_log = True
 
-    def event(self, line: bytes) -> bytes | None:
-        """The impression, or None if `line` is no delivery. Raises NotALogLine."""
-        url = delivered(line, self.site)
-        return b'{"kind":"impression","url":"%s"}' % url if url is not None else None
+    def event(self, line: bytes, header: bytes) -> bytes | Skip:
+        """The impression, or why there is none. Raises LineRefused, NotALogLine."""
+        request = self.log.request(line, header)
+        return request if isinstance(request, Skip) else self.impressions.event(request)
 
 
-@attrs.frozen
-class Batch:
-    """The events of a span, and what its other lines are."""
+class Looking:
+    """Finds out by the first line that is of a format that is known, and then reads all lines so."""
 
-    span: Span
-    body: bytes = attrs.field(repr=False)
-    """NDJSON, the events."""
-    lines: list[int] = attrs.field(repr=False)
-    """Of each line of the body, the number of its line in the source."""
-    refused: list[tuple[int, str]]
-    unparsable: list[tuple[int, str]]
-    tally: Tally
+    def __init__(self, name: str, impressions: Impressions, *, only_logs: bool = False) -> None:
+        self._source = name
+        self._impressions = impressions
+        self._only_logs = only_logs
+        self._unknown = 0
+        self.found: Format | None = None
 
     @property
-    def events(self) -> int:
-        """How many events the body holds."""
-        return len(self.lines)
+    def from_log(self) -> bool:
+        """Whether it is a log. As long as that is not known it may be one."""
+        return self.found is None or self.found.from_log
+
+    def event(self, line: bytes, header: bytes) -> bytes | Skip:
+        """As the format that was found does. Raises ClientError if none is."""
+        if self.found is None and not self.look([line]):
+            self._unknown += 1
+            if self._unknown >= LOOKED_AT_MAX:
+                raise ClientError(f"{self._source}: the lines are of no format that is known: see --format")
+            raise NotALogLine("not a line of a format that is known")
+        assert self.found is not None
+        return self.found.event(line, header)
+
+    def look(self, lines: Sequence[bytes]) -> bool:
+        """Whether `lines`, the first ones, tell the format. Raises ClientError."""
+        for line in islice(lines, LOOKED_AT_MAX):
+            found = _look(line)
+            if isinstance(found, Ndjson):
+                if self._only_logs:
+                    raise ClientError(f"{self._source}: no access log: the lines are JSON without request and status")
+                if self._impressions.site is not None:
+                    raise ClientError(f"{self._source}: --site is for logs, and this file holds events")
+                self.found = found
+            elif found is not None:
+                self.found = AccessLog(found, self._impressions)
+                self._check_host(found, line)
+            if self.found is not None:
+                return True
+        return False
+
+    def _check_host(self, log: Log, line: bytes) -> None:
+        """Raise ClientError if neither the lines nor `--site` say of which site they are."""
+        if self._impressions.site is None and not line.startswith(b"#"):
+            request = log.request(line, b"")
+            if isinstance(request, Request) and request.host is None:
+                raise ClientError(f"{self._source}: the log does not say of which site it is: --site says it")
 
 
-def read(span: Span, format: Format) -> Batch:
-    """The batch of `span`."""
-    texts = span.data.split(b"\n")
-    if not texts[-1]:
-        texts.pop()
-    events: list[bytes] = []
-    lines: list[int] = []
-    refused: list[tuple[int, str]] = []
-    unparsable: list[tuple[int, str]] = []
-    blank = skipped = 0
-    for number, text in enumerate(texts, span.extent.line):
-        if not text or text.isspace():
-            blank += 1
-            continue
+def make(name: str, source: str, impressions: Impressions) -> Format:
+    """The format of that name, or that a format string is. Raises ClientError."""
+    match name:
+        case "auto":
+            return Looking(source, impressions)
+        case "access-log":
+            return Looking(source, impressions, only_logs=True)
+        case "ndjson":
+            return Ndjson()
+        case "common":
+            log: Log = textlogs.COMMON
+        case "combined" | "nginx" | "apache":
+            log = textlogs.COMBINED
+        case "vhost":
+            log = textlogs.VHOST
+        case "alb":
+            log = textlogs.ALB
+        case "json" | "caddy" | "traefik":
+            log = JsonLog()
+        case "w3c" | "iis" | "cloudfront":
+            log = W3cLog()
+        case _:
+            log = textlogs.from_string(name)
+    return AccessLog(log, impressions)
+
+
+def _look(line: bytes) -> Ndjson | Log | None:
+    if line.startswith((b"#Version:", b"#Fields:", b"#Software:", b"#Date:")):
+        return W3cLog()
+    if line.lstrip().startswith(b"{"):
         try:
-            if len(text) > LINE_BYTES_MAX:
-                raise LineRefused(f"the line is longer than {LINE_BYTES_MAX} bytes")
-            event = format.event(text)
-        except LineRefused as error:
-            refused.append((number, str(error)))
-        except NotALogLine as error:
-            unparsable.append((number, str(error)))
-        else:
-            if event is None:
-                skipped += 1
-            else:
-                events.append(event)
-                lines.append(number)
-    tally = Tally(
-        lines=span.extent.lines,
-        refused=len(refused),
-        unparsable=len(unparsable),
-        skipped=skipped,
-        blank=blank,
-    )
-    return Batch(span, b"\n".join(events), lines, refused, unparsable, tally)
+            return JsonLog() if fieldlogs.is_log(fieldlogs.decode(line)) else Ndjson()
+        except NotALogLine:
+            return None
+    return textlogs.look(line)

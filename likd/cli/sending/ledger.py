@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from itertools import count
+from pathlib import Path
 from typing import Protocol
 
-from likd.cli.sending.formats import Batch
-from likd.cli.sending.spans import Span
+from likd.cli.sending.batches import Batch
+from likd.cli.sending.content import Content
+from likd.cli.sending.spans import Source, Span
 from likd.cli.sending.tally import Tally
 
 
@@ -29,12 +32,32 @@ class Ledger(Protocol):
     async def set_aside(self, span: Span, tally: Tally) -> None:
         """Nothing of `span` is to be sent."""
 
+    def renew(self, path: Path, content: Content) -> int:
+        """The id of a source that begins now: `content`, which came to be at `path`."""
+
+    def know_again(self, source: Source, content: Content) -> None:
+        """The source has more of a beginning now to be known by."""
+
+    def ended(self, source: Source, end: int) -> None:
+        """The source was rotated away: its `end` is known."""
+
 
 class NoLedger:
     """Remembers nothing: for input that is sent in one go."""
 
     def __init__(self) -> None:
         self.run = secrets.token_hex(16)
+        self._ids = count()
+
+    def renew(self, path: Path | None = None, content: Content | None = None) -> int:
+        """The next number."""
+        return next(self._ids)
+
+    def know_again(self, source: Source, content: Content) -> None:
+        """Nothing."""
+
+    def ended(self, source: Source, end: int) -> None:
+        """Nothing."""
 
     async def sending(self, batch: Batch, key: str) -> None:
         """Nothing."""

@@ -18,6 +18,8 @@ class Options(msgspec.Struct, frozen=True):
     site: str | None
     batch: int
     gzip: bool
+    count_all: bool | None = None
+    """None: begun when all was counted."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag_field="op", tag="likd-send"):
@@ -29,13 +31,23 @@ class Begin(msgspec.Struct, frozen=True, tag_field="op", tag="likd-send"):
 
 
 class File(msgspec.Struct, frozen=True, tag_field="op", tag="file"):
-    """A file, and by what it is known again: its inode, and the digest of its first bytes."""
+    """A file, and by what it is known again: its inode, and the digest of its first bytes.
+
+    A later record of the same `id` takes the place of the earlier one.
+    """
 
     id: int
     path: str
     inode: int
     head_bytes: int
     head: str
+
+
+class Ended(msgspec.Struct, frozen=True, tag_field="op", tag="ended"):
+    """The file was rotated away and grows no more: `end` is all of it. Then it is not looked for any more."""
+
+    file: int
+    end: int
 
 
 class Sending(msgspec.Struct, frozen=True, tag_field="op", tag="sending"):
@@ -69,7 +81,7 @@ class SetAside(msgspec.Struct, frozen=True, tag_field="op", tag="set-aside"):
     tally: Tally
 
 
-Record: TypeAlias = Begin | File | Sending | Accepted | Refused | SetAside
+Record: TypeAlias = Begin | File | Ended | Sending | Accepted | Refused | SetAside
 decode = msgspec.json.Decoder(Record).decode
 encode = msgspec.json.encode
 

@@ -1,6 +1,6 @@
 """The state file of `likd send --resume`: what was sent and accepted, so that each line is counted once.
 
-It holds NDJSON records and only grows. Before a batch is sent, its key and extent are on disk. After a crash,
+It holds NDJSON records. Before a batch is sent, its key and extent are on disk. After a crash,
 what was not answered is sent again, under the same key and with the same bytes, and the daemon answers as it
 did or would have done the first time.
 """
@@ -11,18 +11,19 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-import attrs
 import msgspec
 import trio
 
 from likd.cli.client import ClientError
-from likd.cli.sending.formats import Batch, Format, read
+from likd.cli.sending.batches import Batch
+from likd.cli.sending.content import Content
+from likd.cli.sending.progress import Progress
 from likd.cli.sending.records import (
     Accepted,
     Begin,
+    Ended,
     File,
     Options,
     Record,
@@ -33,47 +34,18 @@ from likd.cli.sending.records import (
     digest,
     encode,
 )
+from likd.cli.sending.rotation import head_of
 from likd.cli.sending.spans import Extent, Source, Span
 from likd.cli.sending.tally import Tally
 
 VERSION = 1
-HEAD_BYTES = 4096
 RECORD_BYTES_MAX = 64 << 10
+RECORDS_BYTES = 4 << 20
+"""When the records grew by so much they are written anew, as what they come to."""
 
 
 class StateError(ClientError):
     """The state file can't be used, or not with these files or options."""
-
-
-@attrs.frozen
-class Gap:
-    """Bytes that were not sent yet, from `begin` to before `end` or the end of the file; `line` is the first."""
-
-    begin: int
-    end: int | None
-    line: int
-
-
-@attrs.frozen
-class Left:
-    """What is left to do of a file, and what earlier runs did."""
-
-    source: Source
-    resend: list[Extent]
-    gaps: list[Gap]
-    earlier: Tally
-    earlier_bytes: int
-    oldest_unanswered: float | None
-    """When the first of `resend` was sent (seconds since 1970)."""
-
-
-@attrs.define
-class _Progress:
-    """What the records say of a file."""
-
-    file: File
-    settled: list[Extent] = attrs.field(factory=list)
-    tally: Tally = attrs.field(factory=Tally)
 
 
 class StateFile:
@@ -83,10 +55,12 @@ class StateFile:
     """
 
     def __init__(self, path: Path, options: Options) -> None:
-        self._path = path
-        self._files: list[_Progress] = []
+        self.path = path
+        self._files: list[Progress] = []
         self._unanswered: dict[str, Sending] = {}
-        self._entered: set[str] = set()
+        self._begin: Begin
+        self._bytes = 0
+        self._compacted_bytes = 0
         self._broken = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -94,7 +68,10 @@ class StateFile:
             raise StateError(f"{path}: {error.strerror}") from None
         try:
             self._lock()
-            self.run = self._load(options) or self._begin(options)
+            if not self._load(options):
+                self._begin_anew(options)
+            elif self._bytes > RECORDS_BYTES:
+                self._compact()
         except OSError as error:
             os.close(self._fd)
             raise StateError(f"{path}: {error.strerror}") from None
@@ -109,54 +86,61 @@ class StateFile:
         finally:
             os.close(self._fd)
 
-    def enter(self, path: Path, format: Format) -> Left:
-        """What is left to do of the file at `path`. Raises StateError if it is not the file it was, OSError."""
-        place = str(path.resolve())
-        if place in self._entered:
-            raise StateError(f"{path}: given twice")
-        self._entered.add(place)
-        progress = next((progress for progress in self._files if progress.file.path == place), None)
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if progress is None:
-                head = file.read(HEAD_BYTES)
-                record = File(len(self._files), place, status.st_ino, len(head), digest(head))
-                self._append(record)
-                progress = _Progress(record)
-                self._files.append(progress)
-            known = progress.file
-            unanswered = [sending for sending in self._unanswered.values() if sending.file == known.id]
-            resend = [sending.extent for sending in unanswered]
-            gaps = _gaps([*progress.settled, *resend])
-            if known.inode != status.st_ino or known.head != digest(os.pread(file.fileno(), known.head_bytes, 0)):
-                raise StateError(f"{path}: another file than the one of that name that {self._path} is about")
-            if status.st_size < gaps[-1].begin:
-                raise StateError(f"{path}: shorter than what {self._path} says was sent of it")
-            source = Source(known.id, str(path))
-            for sending in unanswered:
-                if digest(read(read_span(file.fileno(), source, sending.extent), format).body) != sending.digest:
-                    raise StateError(
-                        f"{path}:{sending.extent.line}: changed since it was sent, and no answer came:"
-                        " whether it was counted can't be found out"
-                    )
-        return Left(
-            source,
-            resend,
-            gaps,
-            progress.tally,
-            sum(extent.end - extent.begin for extent in progress.settled),
-            min((sending.at for sending in unanswered), default=None),
-        )
+    @property
+    def run(self) -> str:
+        """Tells the idempotency keys of this delivery from those of all others."""
+        return self._begin.run
+
+    @property
+    def options(self) -> Options:
+        """Those that the delivery was begun with."""
+        return self._begin.options
+
+    def files(self, place: str) -> list[Progress]:
+        """The files that were at `place` and may have something left, oldest first."""
+        return [
+            progress
+            for progress in self._files
+            if progress.file.path == place and not (progress.complete and not self.unanswered(progress))
+        ]
+
+    def progress(self, id: int) -> Progress:
+        """How far the file of that id is done."""
+        return self._files[id]
+
+    def unanswered(self, progress: Progress) -> list[Sending]:
+        """What was sent of a file without an answer."""
+        return [sending for sending in self._unanswered.values() if sending.file == progress.file.id]
+
+    def renew(self, path: Path, content: Content) -> int:
+        """Record a file that is new. Its id."""
+        head = head_of(content)
+        place, inode = str(path.resolve()), content.status.st_ino
+        self._append(File(len(self._files), place, inode, head.size, head.digest))
+        return len(self._files) - 1
+
+    def know_again(self, source: Source, content: Content) -> None:
+        """Record by what the file is to be known from now on: a longer head, another inode."""
+        head = head_of(content)
+        known = self._files[source.id].file
+        if (head.size, content.status.st_ino) != (known.head_bytes, known.inode):
+            self._append(File(known.id, known.path, content.status.st_ino, head.size, head.digest))
+
+    def ended(self, source: Source, end: int) -> None:
+        """Record that the file was rotated away: `end` is all of it."""
+        self._append(Ended(source.id, end))
 
     async def sending(self, batch: Batch, key: str) -> None:
         """Record, durably, that `batch` is about to be sent."""
         span = batch.span
+        if self._bytes > self._compacted_bytes + RECORDS_BYTES:
+            self._compact()
         self._append(Sending(key, span.source.id, span.extent, digest(batch.body), time.time()))
         try:
             await trio.to_thread.run_sync(os.fsync, self._fd)
         except OSError as error:
             self._broken = True
-            raise StateError(f"{self._path}: {error.strerror}") from None
+            raise StateError(f"{self.path}: {error.strerror}") from None
 
     async def accepted(self, key: str, tally: Tally) -> None:
         """Record it. Not durable at once: if it gets lost, the batch is sent again under its key."""
@@ -174,31 +158,31 @@ class StateFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StateError(f"{self._path}: in use by another likd send") from None
+            raise StateError(f"{self.path}: in use by another likd send") from None
 
-    def _begin(self, options: Options) -> str:
-        run = secrets.token_hex(16)
-        self._append(Begin(VERSION, run, options))
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    def _begin_anew(self, options: Options) -> None:
+        self._begin = Begin(VERSION, secrets.token_hex(16), options)
+        self._write(encode(self._begin) + b"\n")
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-        return run
 
-    def _load(self, options: Options) -> str | None:
-        """Read the records, if there are any, and return the run that is resumed."""
+    def _load(self, options: Options) -> bool:
+        """Read the records, if there are any."""
         with open(self._fd, "rb", closefd=False) as file:
             line = file.readline(RECORD_BYTES_MAX)
             if not line:
-                return None
+                return False
             begin = self._decode(line, 1)
             if not isinstance(begin, Begin) or begin.version != VERSION:
-                raise StateError(f"{self._path}: not a state file of this likd send")
-            for name in Options.__struct_fields__:
-                was, now = getattr(begin.options, name), getattr(options, name)
-                if was != now:
-                    raise StateError(f"{self._path}: begun with {_flag(name, was)}, not {_flag(name, now)}")
+                raise StateError(f"{self.path}: not a state file of this likd send")
+            self._begin = begin
+            self._check(options)
             end = len(line)
             for number, line in enumerate(file, 2):
                 if not line.endswith(b"\n"):
@@ -208,23 +192,62 @@ class StateFile:
                 try:
                     self._replay(self._decode(line, number))
                 except (KeyError, IndexError):
-                    raise StateError(f"{self._path}:{number}: damaged") from None
+                    raise StateError(f"{self.path}:{number}: damaged") from None
                 end += len(line)
-        return begin.run
+            self._bytes = end
+        return True
+
+    def _check(self, options: Options) -> None:
+        """Raise StateError unless the delivery was begun with `options`."""
+        begun = self._begin.options
+        for name in Options.__struct_fields__:
+            was, now = getattr(begun, name), getattr(options, name)
+            # What was begun in one way goes on so, where nothing else is asked for.
+            same = was == now or (name == "format" and now == "auto") or (name == "count_all" and was is None)
+            if not same:
+                raise StateError(f"{self.path}: begun with {_flag(name, was)}, not {_flag(name, now)}")
+
+    def _compact(self) -> None:
+        """Write what the records come to in place of them; where that can't be done they stay as they are."""
+        self._compacted_bytes = self._bytes
+        records: list[Record] = [self._begin]
+        for progress in self._files:
+            records += progress.records()
+        records += self._unanswered.values()
+        data = b"".join(encode(record) + b"\n" for record in records)
+        path = self.path.resolve()
+        new = path.with_name(f"{path.name}.new")
+        try:
+            with os.fdopen(_open_appending(new), "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                new.replace(path)
+                # The lock comes with it. A thread that is just syncing the old file has nothing to lose: all is synced.
+                os.dup2(file.fileno(), self._fd, inheritable=False)
+            self._sync_directory()
+        except OSError:
+            return
+        self._bytes = self._compacted_bytes = len(data)
 
     def _decode(self, line: bytes, number: int) -> Record:
         try:
             record: Record = decode(line)
         except msgspec.DecodeError:
             if number == 1:
-                raise StateError(f"{self._path}: not a state file of likd send") from None
-            raise StateError(f"{self._path}:{number}: damaged") from None
+                raise StateError(f"{self.path}: not a state file of likd send") from None
+            raise StateError(f"{self.path}:{number}: damaged") from None
         return record
 
     def _replay(self, record: Record) -> None:
         match record:
             case File():
-                self._files.append(_Progress(record))
+                if record.id == len(self._files):
+                    self._files.append(Progress(record))
+                self._files[record.id].file = record
+            case Ended():
+                self._files[record.file].end = record.end
             case Sending():
                 self._unanswered[record.key] = record
             case Refused():
@@ -236,41 +259,34 @@ class StateFile:
                 self._settle(record.file, record.extent, record.tally)
 
     def _settle(self, file: int, extent: Extent, tally: Tally) -> None:
-        self._files[file].settled.append(extent)
-        self._files[file].tally.add(tally)
+        self._files[file].settle(extent, tally)
 
     def _append(self, record: Record) -> None:
-        """Write `record` in one go, so that records of concurrent batches don't mix."""
-        line = encode(record) + b"\n"
+        """Note `record` down, here and in the file."""
+        self._write(encode(record) + b"\n")
+        self._replay(record)
+
+    def _write(self, line: bytes) -> None:
+        """Write in one go, so that records of concurrent batches don't mix."""
         if self._broken:
-            raise StateError(f"{self._path}: can't be written any more")
+            raise StateError(f"{self.path}: can't be written any more")
         try:
             written = os.write(self._fd, line)
         except OSError as error:
             self._broken = True
-            raise StateError(f"{self._path}: {error.strerror}") from None
+            raise StateError(f"{self.path}: {error.strerror}") from None
         if written != len(line):
             self._broken = True
-            raise StateError(f"{self._path}: no space left")
+            raise StateError(f"{self.path}: no space left")
+        self._bytes += written
 
 
-def read_span(fd: int, source: Source, extent: Extent) -> Span:
-    """The span at `extent` of the file that is open as `fd`. Raises OSError."""
-    return Span(source, extent, os.pread(fd, extent.end - extent.begin, extent.begin))
-
-
-def _gaps(taken: Iterable[Extent]) -> list[Gap]:
-    """What is between and behind `taken`; the last gap is open."""
-    gaps: list[Gap] = []
-    begin, line = 0, 1
-    for extent in sorted(taken, key=lambda extent: extent.begin):
-        if extent.begin > begin:
-            gaps.append(Gap(begin, extent.begin, line))
-        begin, line = extent.end, extent.line + extent.lines
-    return [*gaps, Gap(begin, None, line)]
+def _open_appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
 def _flag(name: str, value: object) -> str:
+    name = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{name}" if value else f"no --{name}"
     return f"--{name} {value}" if value is not None else f"no --{name}"

@@ -1,58 +1,138 @@
-"""Reading spans from files and from streams, the blocking parts in threads."""
+"""Reading spans from files, from files that grow, and from streams, the blocking parts in threads."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import attrs
 import trio
 
-from likd.cli.sending.resume import Gap, read_span
-from likd.cli.sending.spans import Cutter, Extent, Source, Span
+from likd.cli.sending.content import CHUNK_BYTES, Content
+from likd.cli.sending.inputs import Input, MakeFormat, read_span
+from likd.cli.sending.ledger import Ledger
+from likd.cli.sending.progress import Gap
+from likd.cli.sending.rotation import HEAD_BYTES, SETTLED_SECONDS, Head, find, head_of
+from likd.cli.sending.spans import Cutter, Source, Span
 
-CHUNK_BYTES = 256 << 10
 STREAM_SECONDS = 1.0
 """A line of a stream waits at most so long for others to be sent with."""
+FOLLOW_SECONDS = 0.5
+"""So often a file that is followed is looked at."""
 
 
 T = TypeVar("T")
+Spans = trio.MemorySendChannel[Span]
 
 
-async def read_file(
-    path: Path,
-    source: Source,
-    spans: trio.MemorySendChannel[Span],
-    *,
-    lines_max: int,
-    resend: Sequence[Extent],
-    gaps: Sequence[Gap],
-) -> None:
-    """Send the spans at `resend` just as they are, then what is in `gaps`, cut anew. Raises OSError."""
-    async with await trio.open_file(path, "rb", buffering=0) as file:
-        for extent in resend:
-            await spans.send(await trio.to_thread.run_sync(read_span, file.fileno(), source, extent))
-        for gap in gaps:
-            cutter = Cutter(source, lines_max, begin=gap.begin, line=gap.line)
-            begin, end = gap.begin, math.inf if gap.end is None else gap.end
-            while begin < end:
-                size = int(min(CHUNK_BYTES, end - begin))
-                data = await trio.to_thread.run_sync(os.pread, file.fileno(), size, begin)
-                if not data:
-                    break
-                begin += len(data)
-                for span in cutter.feed(data):
-                    await spans.send(span)
+@attrs.frozen
+class Reader:
+    """Reads inputs and sends their spans, of at most `lines_max` lines."""
+
+    spans: Spans
+    ledger: Ledger
+    lines_max: int
+
+    async def read(self, one: Input) -> None:
+        """Send what is left of an input. Raises OSError."""
+        if one.content is None:
+            await read_stream(one.path, one.source, self.spans, lines_max=self.lines_max)
+            return
+        end, cutter = await self._read_gaps(one)
+        for span in cutter.end(whole_lines=one.whole_lines):
+            await self.spans.send(span)
+        if one.rotated and not one.whole_lines:
+            self.ledger.ended(one.source, end)
+
+    async def follow(self, one: Input, make_format: MakeFormat) -> None:
+        """Send what is left of a file, and then what comes to it, also after it is rotated, for ever. Raises OSError.
+
+        What is written to a file that was moved is still read, until nothing comes any more.
+        """
+        path, content, source = one.path, one.content, one.source
+        assert path is not None
+        assert content is not None
+        begin, cutter = await self._read_gaps(one)
+        while True:
+            end = await self._grow(path, content, source, cutter, begin)
             for span in cutter.end():
-                await spans.send(span)
+                await self.spans.send(span)
+            self.ledger.ended(source, end)
+            content = await _in_thread(Content, path)
+            source = Source(self.ledger.renew(path, content), str(path), make_format(str(path)))
+            begin, cutter = 0, Cutter(source, self.lines_max)
+
+    async def _read_gaps(self, one: Input) -> tuple[int, Cutter]:
+        """Send the spans that are to be sent again just as they are, then what is in the gaps, cut anew.
+
+        Where the end is, and the cutter with what is left there.
+        """
+        content = one.content
+        assert content is not None
+        for extent in one.resend:
+            await self.spans.send(await _in_thread(read_span, content, one.source, extent))
+        for gap in one.gaps:
+            cutter = Cutter(
+                one.source,
+                self.lines_max,
+                begin=gap.begin,
+                line=gap.line,
+                header=await _in_thread(content.header, gap.begin),
+            )
+            begin = await self._read_gap(content, cutter, gap)
+            if gap.end is not None:
+                for span in cutter.end():
+                    await self.spans.send(span)
+        return begin, cutter
+
+    async def _read_gap(self, content: Content, cutter: Cutter, gap: Gap) -> int:
+        begin = gap.begin
+        while gap.end is None or begin < gap.end:
+            size = CHUNK_BYTES if gap.end is None else min(CHUNK_BYTES, gap.end - begin)
+            data = await _in_thread(content.read, size, begin)
+            if not data:
+                break
+            begin += len(data)
+            for span in cutter.feed(data):
+                await self.spans.send(span)
+        return begin
+
+    async def _grow(self, path: Path, content: Content, source: Source, cutter: Cutter, begin: int) -> int:
+        """Send what comes to `content` behind `begin`, until it was rotated away. Its end."""
+        head = await _in_thread(head_of, content)
+        quiet_since = trio.current_time()
+        while True:
+            came = await self._read_gap(content, cutter, Gap(begin, None, 0))
+            for span in cutter.rest():
+                await self.spans.send(span)
+            if came > begin:
+                begin, quiet_since = came, trio.current_time()
+                if head.size < min(HEAD_BYTES, begin) and await _in_thread(head.fits, content):
+                    head = await _in_thread(head_of, content)
+                    self.ledger.know_again(source, content)
+            if await _in_thread(_was_cut_back, content, head, begin):
+                return await self._finish_copy(path, content, cutter, head, begin)
+            quiet = trio.current_time() - quiet_since > SETTLED_SECONDS
+            if quiet and await _in_thread(_was_moved, path, content):
+                content.close()
+                return begin
+            await trio.sleep(FOLLOW_SECONDS)
+
+    async def _finish_copy(self, path: Path, content: Content, cutter: Cutter, head: Head, begin: int) -> int:
+        """What came before a file was cut back is in its copy, where there is one."""
+        content.close()
+        copy = await _in_thread(find, path, head, begin)
+        if copy is not None:
+            begin = await self._read_gap(copy, cutter, Gap(begin, None, 0))
+            copy.close()
+        return begin
 
 
-async def read_stream(
-    path: Path | None, source: Source, spans: trio.MemorySendChannel[Span], *, lines_max: int
-) -> None:
+async def read_stream(path: Path | None, source: Source, spans: Spans, *, lines_max: int) -> None:
     """Send the lines of a pipe or terminal (standard input without `path`) soon after they come.
 
     It may never end, and can be cancelled while it waits. Raises OSError.
@@ -91,6 +171,24 @@ async def read_stream(
         await spans.send(span)
     if fault is not None:
         raise fault
+
+
+def _was_moved(path: Path, content: Content) -> bool:
+    """Whether another file is at `path` now. If there is none, one will be."""
+    try:
+        return path.stat().st_ino != content.status.st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _was_cut_back(content: Content, head: Head, begin: int) -> bool:
+    """Whether the file is shorter than it was, or begins otherwise."""
+    size = content.size
+    return (size is not None and size < begin) or not head.fits(content)
+
+
+async def _in_thread(call: Callable[..., T], *args: object) -> T:
+    return await trio.to_thread.run_sync(call, *args)
 
 
 async def _abandonable(call: Callable[[], T]) -> T:

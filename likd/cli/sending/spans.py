@@ -6,18 +6,23 @@ from collections.abc import Iterator
 
 import attrs
 
+from likd.cli.sending.lines import Format
+
 LINE_BYTES_MAX = 64 << 10
 """A line that is longer can be no event: its URL would be too long. It is refused, and never held in memory."""
 
 SPAN_BYTES_MAX = 4 << 20
+FIELDS = b"#Fields:"
+"""So begins a line that names the fields of those behind it, up to the next such line."""
 
 
 @attrs.frozen
 class Source:
-    """Where lines come from: its number among the inputs, and the name it is reported by."""
+    """Where lines come from: its number among the inputs, the name it is reported by, and what its lines are."""
 
     id: int
     name: str
+    format: Format
 
 
 @attrs.frozen
@@ -35,35 +40,53 @@ class Span:
     """Consecutive whole lines of a source.
 
     `data` are the bytes of the extent; of a line over LINE_BYTES_MAX, which may be a span of its own, it is the
-    beginning, just long enough to be too long.
+    beginning, just long enough to be too long. `header` is the last line before it that names the fields.
     """
 
     source: Source
     extent: Extent
     data: bytes = attrs.field(repr=False)
+    header: bytes = b""
 
     def split(self, line: int) -> tuple[Span, Span]:
         """The span up to before `line`, and from there on. Either may be empty."""
         before = line - self.extent.line
-        at = len(self.data) - len(self.data.split(b"\n", before)[before])
+        pieces = self.data.split(b"\n", before)
+        # The last line of a source may lack its newline: behind it there is nothing.
+        at = len(self.data) - len(pieces[before]) if len(pieces) > before else len(self.data)
         begin, middle, end = self.extent.begin, self.extent.begin + at, self.extent.end
         return (
-            Span(self.source, Extent(begin, middle, self.extent.line, before), self.data[:at]),
-            Span(self.source, Extent(middle, end, line, self.extent.lines - before), self.data[at:]),
+            Span(self.source, Extent(begin, middle, self.extent.line, before), self.data[:at], self.header),
+            Span(
+                self.source,
+                Extent(middle, end, line, self.extent.lines - before),
+                self.data[at:],
+                last_header(self.data[:at], self.header),
+            ),
         )
+
+
+def last_header(data: bytes, before: bytes) -> bytes:
+    """The last whole line of `data` that names fields; if there is none, the one `before`."""
+    begin = data.rfind(b"\n" + FIELDS) + 1
+    if not begin and not data.startswith(FIELDS):
+        return before
+    end = data.find(b"\n", begin)
+    return data[begin:end] if end >= 0 else before
 
 
 class Cutter:
     """Cuts the bytes of a source, fed piece by piece, into spans of at most `lines_max` lines.
 
-    `begin` and `line` say where in the source the first byte is.
+    `begin` and `line` say where in the source the first byte is, `header` which names of fields hold there.
     """
 
-    def __init__(self, source: Source, lines_max: int, *, begin: int = 0, line: int = 1) -> None:
+    def __init__(self, source: Source, lines_max: int, *, begin: int = 0, line: int = 1, header: bytes = b"") -> None:
         self._source = source
         self._lines_max = lines_max
         self._begin = begin
         self._line = line
+        self._header = header
         self._data = b""
         self._newlines = 0
         self._overlong = False
@@ -103,10 +126,13 @@ class Cutter:
         if self._newlines:
             yield self._cut(self._data.rfind(b"\n") + 1, self._newlines)
 
-    def end(self) -> Iterator[Span]:
-        """Cut all that is left: the source is at its end, and its last line may lack the newline."""
+    def end(self, *, whole_lines: bool = False) -> Iterator[Span]:
+        """Cut all that is left: the source is at its end, and its last line may lack the newline.
+
+        With `whole_lines` such a line is not cut: who wrote it may not have done with it.
+        """
         yield from self.rest()
-        if self._data:
+        if self._data and not whole_lines:
             yield self._cut(len(self._data), 1)
 
     def _cut(self, at: int, lines: int) -> Span:
@@ -115,4 +141,5 @@ class Cutter:
         extent = Extent(self._begin, self._begin + at + self._dropped, self._line, lines)
         self._begin, self._line = extent.end, extent.line + lines
         self._overlong, self._dropped = False, 0
-        return Span(self._source, extent, data)
+        header, self._header = self._header, last_header(data, self._header)
+        return Span(self._source, extent, data, header)

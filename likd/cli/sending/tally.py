@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from likd.cli.sending.lines import Skip
+
 
 class Tally(msgspec.Struct, omit_defaults=True):
     """Of `lines` lines, `events` were accepted; the others are counted by the reason why they were not."""
@@ -17,11 +19,23 @@ class Tally(msgspec.Struct, omit_defaults=True):
     skipped: int = 0
     """Good lines with nothing to count: a request that was no delivery."""
     blank: int = 0
+    static: int = 0
+    """Deliveries of what is no page: style sheets, scripts, pictures, films; robots.txt."""
+    parts: int = 0
+    """Deliveries of a part of something (206), of which another line has the beginning."""
+    bots: int = 0
+    prefetches: int = 0
+    other_hosts: int = 0
+    """Asked of a host that is not the site."""
 
     def add(self, other: Tally) -> None:
         """Add `other` to this one."""
         for field in self.__struct_fields__:
             setattr(self, field, getattr(self, field) + getattr(other, field))
+
+    def skip(self, reason: Skip) -> None:
+        """Count a good line that is not an event."""
+        setattr(self, reason.value, getattr(self, reason.value) + 1)
 
     @property
     def clean(self) -> bool:
@@ -33,6 +47,11 @@ class Tally(msgspec.Struct, omit_defaults=True):
         for n, what in (
             (self.unparsable, "unparsable"),
             (self.skipped, "skipped (no delivery)"),
+            (self.static, "static files"),
+            (self.parts, "parts"),
+            (self.bots, "bots"),
+            (self.prefetches, "prefetches"),
+            (self.other_hosts, "of other hosts"),
             (self.blank, "blank"),
         ):
             if n:

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from likd.cli.client import ClientError, printable
-from likd.cli.sending.formats import Batch
+from likd.cli.sending.batches import Batch
 
 NOTHING_COUNTED = frozenset([429, 503])
 """Not taken, and may be later."""
@@ -66,6 +66,9 @@ def judge(response: httpx.Response, batch: Batch) -> Verdict:
         detail = str(problem) if problem else f"answer {status}"
         if problem and problem.field == "Idempotency-Key":
             raise ClientError(f"answer {status}: {detail}")
+        if problem and problem.field == "kind" and batch.span.source.format.from_log:
+            # All lines of a log are of one kind: none of them will ever be taken.
+            raise ClientError(detail)
         if batch.events == 1:
             return Wrong(batch.lines[0], detail)
         if problem and problem.line is not None and 1 <= problem.line <= batch.events:

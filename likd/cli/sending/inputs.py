@@ -1,0 +1,157 @@
+"""The inputs of a delivery: what is to be read, from where, and as what."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+from likd.cli.client import ClientError
+from likd.cli.sending.batches import read
+from likd.cli.sending.content import CHUNK_BYTES, Content
+from likd.cli.sending.formats import Looking, Ndjson
+from likd.cli.sending.ledger import NoLedger
+from likd.cli.sending.lines import Format
+from likd.cli.sending.progress import Gap, Progress, gaps_between
+from likd.cli.sending.records import digest
+from likd.cli.sending.resume import StateError, StateFile
+from likd.cli.sending.rotation import at_rest, find, head_of, since
+from likd.cli.sending.spans import Extent, Source, Span
+
+KEYS_SECONDS = 86_400
+"""How long a daemon remembers keys by default: after that, a batch can't be sent again and be counted once."""
+
+MakeFormat = Callable[[str], Format]
+"""The format of the input of that name."""
+
+
+@attrs.frozen
+class Input:
+    """One input, and what is left to do of it. Without `content` it is a stream: standard input without a `path`."""
+
+    path: Path | None
+    source: Source
+    content: Content | None = None
+    done_bytes: int = 0
+    resend: Sequence[Extent] = ()
+    gaps: Sequence[Gap] = (Gap(0, None, 1),)
+    rotated: bool = False
+    """Whether it was at its path before, and is not any more."""
+    whole_lines: bool = False
+    """Whether a last line without its newline is left for later."""
+
+
+def open_input(path: Path, ledger: NoLedger, make_format: MakeFormat) -> Input:
+    """The input at `path`, all of it. Raises ClientError."""
+    number = ledger.renew()
+    if str(path) == "-":
+        return Input(None, Source(number, "standard input", make_format("standard input")))
+    content = _content(path)
+    source = Source(number, str(path), make_format(str(path)))
+    if content is not None:
+        _look(source.format, content)
+    return Input(path, source, content)
+
+
+def resume_inputs(path: Path, state: StateFile, make_format: MakeFormat, warn: Callable[[str], None]) -> list[Input]:
+    """What is left to do of the file at `path`, and of those that were there before. Raises ClientError, OSError."""
+    content = _content(path)
+    if content is None:
+        raise ClientError(f"{path}: --resume needs regular files")
+    place = path.resolve()
+    inputs: list[Input] = []
+    current: Progress | None = None
+    newest: float | None = None
+    known = [head_of(content)]
+    for progress in state.files(str(place)):
+        known.append(progress.head)
+        if current is None and _is(progress, content):
+            current = progress
+            continue
+        old = find(place, progress.head, gaps_between(progress.settled)[-1].begin, progress.file.inode)
+        if old is None:
+            if state.unanswered(progress) or not _look(make_format(str(path)), content).from_log:
+                raise StateError(f"{path}: another file than the one of that name that {state.path} is about")
+            warn(
+                f"{path}: the log before this one is gone; what it got after byte {progress.bytes_settled} is not sent"
+            )
+            state.ended(Source(progress.file.id, str(path), Ndjson()), 0)
+            continue
+        newest = max(newest or 0.0, old.status.st_mtime)
+        inputs.append(_left(path, state, progress, old, make_format, rotated=True))
+    if newest is not None:
+        for missed in since(place, newest, known):
+            progress = state.progress(state.renew(place, missed))
+            inputs.append(_left(path, state, progress, missed, make_format, rotated=True))
+    if current is None:
+        current = state.progress(state.renew(place, content))
+    inputs.append(_left(path, state, current, content, make_format, rotated=False))
+    return inputs
+
+
+def read_span(content: Content, source: Source, extent: Extent) -> Span:
+    """The span at `extent`. Raises OSError."""
+    data = content.read(extent.end - extent.begin, extent.begin)
+    return Span(source, extent, data, content.header(extent.begin))
+
+
+def _content(path: Path) -> Content | None:
+    """What is at `path`, None if it is no regular file. Raises ClientError."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ClientError(f"{path}: is a directory")
+        return Content(path) if stat.S_ISREG(mode) else None
+    except OSError as error:
+        raise ClientError(f"{path}: {error.strerror}") from None
+
+
+def _is(progress: Progress, content: Content) -> bool:
+    """Whether `content` is the file that `progress` is of: with its beginning, and not shorter than it was."""
+    known = progress.file
+    if known.head_bytes == 0 and known.inode != content.status.st_ino:
+        return False
+    size = content.size
+    return progress.head.fits(content) and (size is None or size >= gaps_between(progress.settled)[-1].begin)
+
+
+def _left(
+    path: Path, state: StateFile, progress: Progress, content: Content, make_format: MakeFormat, *, rotated: bool
+) -> Input:
+    name = f"{path} (rotated)" if rotated else str(path)
+    source = Source(progress.file.id, name, make_format(name))
+    _look(source.format, content)
+    if progress.end is None:
+        state.know_again(source, content)
+    unanswered = state.unanswered(progress)
+    for sending in unanswered:
+        if time.time() - sending.at > KEYS_SECONDS:
+            raise ClientError(f"{path}: what was sent more than a day ago without an answer may be counted twice now")
+        if digest(read(read_span(content, source, sending.extent)).body) != sending.digest:
+            raise StateError(
+                f"{path}:{sending.extent.line}: changed since it was sent, and no answer came:"
+                " whether it was counted can't be found out"
+            )
+    resend = [sending.extent for sending in unanswered]
+    return Input(
+        path,
+        source,
+        content,
+        done_bytes=progress.bytes_settled,
+        resend=resend,
+        gaps=gaps_between([*progress.settled, *resend]),
+        rotated=rotated,
+        whole_lines=not (at_rest(content, time.time()) if rotated else content.compressed),
+    )
+
+
+def _look(format: Format, content: Content) -> Format:
+    """`format`, which has seen the first lines if it is one that looks. Raises ClientError, OSError."""
+    if isinstance(format, Looking):
+        data = content.read(CHUNK_BYTES, 0)
+        lines = data.split(b"\n")[: -1 if len(data) == CHUNK_BYTES else None]
+        format.look([line for line in lines if line.strip()])
+    return format

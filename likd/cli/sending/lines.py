@@ -1,0 +1,41 @@
+"""What a line of input can be: an event, a good line with nothing to count, or a wrong one."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+
+class LineRefused(Exception):
+    """The line can't be an event; the message says why."""
+
+
+class NotALogLine(ValueError):
+    """The line is not of the log's format; the message says which was expected."""
+
+
+class Skip(Enum):
+    """Why a good line of a log is not counted. The values are the fields of a tally."""
+
+    NO_DELIVERY = "skipped"
+    OTHER_HOST = "other_hosts"
+    PART = "parts"
+    STATIC = "static"
+    PREFETCH = "prefetches"
+    BOT = "bots"
+    COMMENT = "blank"
+
+
+class Format(Protocol):
+    """Reads lines. The same line always gives the same bytes: retries depend on it."""
+
+    @property
+    def from_log(self) -> bool:
+        """Whether the lines are of a web server's log: then anybody can make it write what is no event."""
+
+    def event(self, line: bytes, header: bytes) -> bytes | Skip:
+        """The event that `line` holds as a line of NDJSON, or why it holds none.
+
+        `header` is the last line before it that names the fields (`#Fields: …`), empty if there is none.
+        Raises LineRefused, NotALogLine, or ClientError if no line at all can be read.
+        """
