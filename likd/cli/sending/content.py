@@ -22,6 +22,7 @@ else:
 
 CHUNK_BYTES = 256 << 10
 
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError)
 _MAGIC: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -62,14 +63,17 @@ class Content:
         """The bytes from `begin`, at most `size`, and less only at the end."""
         if self._reader is None:
             return os.pread(self._file.fileno(), size, begin)
+        data = b""
         try:
             # Back is from the beginning again; forward, which it mostly is, goes on.
             self._reader.seek(begin)
-            data: bytes = self._reader.read(size)
-        except EOFError:
-            raise OSError(errno.EIO, "the compressed file is cut short") from None
-        except (zlib.error, lzma.LZMAError, zstd.ZstdError, gzip.BadGzipFile) as error:
-            raise OSError(errno.EIO, f"the compressed file is damaged ({error})") from None
+            while len(data) < size and (piece := self._reader.read1(size - len(data))):
+                data += piece
+        except _DAMAGE as error:
+            # What is good before the damage is read first.
+            if not data:
+                what = "cut short" if isinstance(error, EOFError) else f"damaged ({error})"
+                raise OSError(errno.EIO, f"the compressed file is {what}", self._file.name) from None
         return data
 
     def header(self, begin: int) -> bytes:

@@ -94,7 +94,12 @@ def from_string(text: str) -> TextLog:
         if own is None:
             continue
         after, next_role, next_own = pieces[number + 1]
-        value = own or _value_before(after + ("[" if next_own == _TIME else ""), literal, next_role)
+        ends_line = not after and next_own is None and role is not None and role[0] in ("agent", "request")
+        value = (
+            own
+            or (".*+" if ends_line else None)
+            or _value_before(after + ("[" if next_own == _TIME else ""), literal, next_role)
+        )
         if role is not None and role[0] not in seen:
             seen.add(role[0])
             pattern.append(f"(?P<{role[0]}>{value})")
