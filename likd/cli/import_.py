@@ -2,96 +2,106 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import click
-import msgspec
 import trio
 
 from likd.cli.ask import post
 from likd.cli.client import ClientError, Daemon, daemon_options
-from likd.ingest.schema import COUNT_MAX, short
+from likd.cli.live import ask
+from likd.cli.startingcounts import BadFile, CountsFile, Row, is_csv
 
 LINES_AT_ONCE = 5000
 HASH_BYTES = 1 << 20
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["auto", "ndjson", "csv"]), default="auto", help="[default: auto]")
+@click.option("--dry-run", is_flag=True, help="Check the whole file, and load nothing.")
 @daemon_options
-def import_(file: Path, form: str, url: str, token: str | None) -> None:
+def import_(file: Path, form: str, dry_run: bool, url: str, token: str | None) -> None:
     """Add the counts in FILE to those of the daemon: for a site that has likes already.
 
     CSV has a header with url and names of counts (likes, unlikes, impressions); NDJSON has an object with these
-    fields a line. A file is known by its content: importing it again, at any time, adds only what is missing, so
-    an import that was interrupted is simply run again. Needs the admin token where there is one.
+    fields a line. What likd export writes can be imported. The whole file is checked before anything is loaded. A
+    file is known by its content: importing it again, at any time, adds only what is missing, so an import that was
+    interrupted is simply run again. Needs the admin token where there is one.
 
     \b
     Exit status: 1 if something is not loaded, 2 if an argument or the file is wrong.
     """
-    if form == "auto":
-        form = "csv" if file.suffix.lower() == ".csv" else "ndjson"
-    name = _digest(file)
-    loaded = known = begin = 0
-    for number, lines in enumerate(_chunks(_csv_lines(file) if form == "csv" else _lines(file))):
-        key = {"Idempotency-Key": f"import-{name}-{number}", "Content-Type": "application/x-ndjson"}
+    daemon = Daemon(url, token)
+    name = "standard input" if str(file) == "-" else str(file)
+    with ExitStack() as stack:
         try:
-            answer = trio.run(post, Daemon(url, token), "/v1/import", b"".join(lines), key)
+            data = _open(file, stack)
+            as_csv = is_csv(data, name) if form == "auto" else form == "csv"
+            counts = CountsFile(data, name, trio.run(_names, daemon))
+            rows = sum(1 for _ in counts.rows(as_csv=as_csv))
+            if dry_run:
+                click.echo(f"{rows:,} lines could be loaded")
+                return
+            _load(daemon, counts, _digest(data), as_csv=as_csv)
+        except BadFile as error:
+            raise click.UsageError(str(error)) from None
         except ClientError as error:
-            after = f" (after line {begin})" if begin else ""
-            raise click.ClickException(f"{error}{after}") from None
-        begin += len(lines)
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(f"{name}: {error.strerror}") from None
+
+
+def _load(daemon: Daemon, counts: CountsFile, digest: str, *, as_csv: bool) -> None:
+    """Load the rows, which were found good. Raises ClientError."""
+    loaded = known = done = 0
+    for number, rows in enumerate(_chunks(counts.rows(as_csv=as_csv))):
+        key = {"Idempotency-Key": f"import-{digest}-{number}", "Content-Type": "application/x-ndjson"}
+        try:
+            answer = trio.run(post, daemon, "/v1/import", b"".join(row.data for row in rows), key)
+        except ClientError as error:
+            after = f" (line {done} and those before it are loaded)" if done else ""
+            raise ClientError(f"{counts.name}: lines {rows[0].line} to {rows[-1].line}: {error}{after}") from None
+        done = rows[-1].line
         loaded += answer["loaded"]
-        known += len(lines) if answer["already"] else 0
+        known += len(rows) if answer["already"] else 0
     click.echo(f"{loaded:,} URLs loaded" + (f"; {known:,} lines were loaded before" if known else ""))
 
 
-def _digest(file: Path) -> str:
+async def _names(daemon: Daemon) -> frozenset[str]:
+    """The names of the counts that the daemon keeps. Raises ClientError."""
+    answer = await ask(daemon, "/v1/counts", [("url", "https://example.com/")])
+    try:
+        return frozenset(answer["counts"][0]) - {"url", "net"}
+    except (KeyError, IndexError, TypeError):
+        raise ClientError(f"{daemon.url} does not answer as likd does") from None
+
+
+def _open(file: Path, stack: ExitStack) -> BinaryIO:
+    """The file, which can be read several times: what comes on standard input is kept meanwhile."""
+    if str(file) != "-":
+        return stack.enter_context(file.open("rb"))
+    kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    shutil.copyfileobj(sys.stdin.buffer, kept)
+    return kept
+
+
+def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as data:
-        while piece := data.read(HASH_BYTES):
-            digest.update(piece)
+    file.seek(0)
+    while piece := file.read(HASH_BYTES):
+        digest.update(piece)
     return digest.hexdigest()[:32]
 
 
-def _lines(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as lines:
-        for line in lines:
-            if line.strip():
-                yield line.rstrip(b"\r\n") + b"\n"
-
-
-def _csv_lines(file: Path) -> Iterator[bytes]:
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text, strict=True)
-        if not rows.fieldnames or "url" not in rows.fieldnames:
-            raise click.UsageError(f"{file}: line 1: the header has no column url")
-        try:
-            for row in rows:
-                counts = {name: _number(file, rows.line_num, name, n) for name, n in row.items() if name != "url" and n}
-                yield msgspec.json.encode({"url": row["url"], **counts}) + b"\n"
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise click.UsageError(f"{file}: line {rows.line_num}: {error}") from None
-
-
-def _number(file: Path, line: int, name: str | None, text: object) -> int:
-    if name is None or not isinstance(text, str) or not text.strip().isdecimal():
-        raise click.UsageError(f"{file}: line {line}: {name or 'a column without a name'} is {text!r}, not a number")
-    if len(text.strip()) > len(str(COUNT_MAX)) or int(text) > COUNT_MAX:
-        raise click.UsageError(f"{file}: line {line}: {name} is {short(text)}, more than 2^53")
-    return int(text)
-
-
-def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    chunk: list[bytes] = []
-    for line in lines:
-        chunk.append(line)
-        if len(chunk) == LINES_AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, LINES_AT_ONCE)):
         yield chunk

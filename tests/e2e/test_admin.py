@@ -168,6 +168,41 @@ def test_a_wrong_file_is_refused_with_its_line(daemon: Daemon, tmp_path: Path, n
     assert "Traceback" not in refused.stderr
 
 
+def test_nothing_is_loaded_before_the_whole_file_is_checked(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "counts.csv"
+    rows = [f"https://example.com/{n},1" for n in range(10_600)]
+    bad = [*rows[:10_499], "https://example.com/bad", *rows[10_499:]]
+    file.write_text("\n".join(["url,likes", *bad]))
+
+    wrong = likd(daemon, "import", str(file))
+    nothing = likd(daemon, "export").stdout
+    file.write_text("\n".join(["url,likes", *rows]))
+    dry = likd(daemon, "import", "--dry-run", str(file))
+    right = likd(daemon, "import", str(file))
+
+    assert wrong.returncode == 2
+    assert wrong.stderr == f"likd import: {file}: line 10501: 1 values instead of 2\n"
+    assert "likes" not in nothing
+    assert dry.stdout == "10,600 lines could be loaded\n"
+    assert right.stdout == "10,600 URLs loaded\n"
+    assert sum(json.loads(line)["likes"] for line in likd(daemon, "export").stdout.splitlines()) == 10_600
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_what_an_export_writes_an_import_reads(tmp_path: Path, form: str) -> None:
+    with Daemon(tmp_path / "one", "--flush-interval", "0.1") as daemon:
+        post(daemon, like(OLD), like(NEW), {"kind": "unlike", "url": NEW}, {"kind": "unlike", "url": NEW})
+        told = likd(daemon, "export", "--format", form).stdout
+        file = tmp_path / f"counts.{form}"
+        file.write_text(told)
+    with Daemon(tmp_path / "two") as daemon:
+        empty = likd(daemon, "export", "--format", form).stdout
+        (tmp_path / f"empty.{form}").write_text(empty)
+        assert likd(daemon, "import", str(tmp_path / f"empty.{form}")).stdout == "0 URLs loaded\n"
+        assert likd(daemon, "import", str(file)).returncode == 0
+        assert likd(daemon, "export", "--format", form).stdout == told
+
+
 def test_all_counts_are_exported_also_those_not_in_the_store_yet(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--flush-interval", "3600") as daemon:
         urls = [f"https://example.com/{n:04}" for n in range(2500)]

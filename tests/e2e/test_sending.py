@@ -17,9 +17,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from likd.urls import canonical
 
 from likd.cli.sending.content import zstd
-from likd.urls import canonical
 from tests.daemon import PATIENCE_SECONDS, Daemon, wait_until
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
