@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from keyword import iskeyword
 from typing import Any
 
@@ -44,20 +46,34 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run and exit. What was wrong is one line on standard error; a wrong argument is exit status 2."""
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal's encoding may lack a letter: that ends nothing.
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
-            click.echo(f"{context.command_path if context else 'likd'}: {error.format_message()}", err=True)
+            _say(f"{context.command_path if context else 'likd'}: {error.format_message()}")
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(130)
+        except OSError as error:
+            # A directory that is gone, a disk that is full: of the environment, and no fault of the program.
+            about = f"{error.filename}: " if error.filename else ""
+            _say(f"likd: {about}{error.strerror or error}")
+            sys.exit(1)
         sys.exit(status if isinstance(status, int) else 0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, out of the table, so that `likd --help` imports none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -192,7 +192,9 @@ def _port(config: Config) -> Iterator[Finding]:
         host = "127.0.0.1" if config.bind.host in ("0.0.0.0", "::") else str(config.bind).rpartition(":")[0]
         scheme = "https" if config.tls_cert else "http"
         try:
-            alive = httpx.get(f"{scheme}://{host}:{config.bind.port}/healthz", timeout=5, verify=False).json()
+            alive = httpx.get(
+                f"{scheme}://{host}:{config.bind.port}/healthz", timeout=5, verify=False, trust_env=False
+            ).json()
         except (httpx.HTTPError, ValueError, OSError):
             alive = None
         if alive == {"status": "ok"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -188,6 +189,27 @@ def test_clients_say_that_they_reach_no_daemon(command: list[str]) -> None:
     assert done.returncode == 1
     assert b"can't connect to http://127.0.0.1:1" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "likd", "--help"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == b"likd: No space left on device\n"
+
+
+def test_letters_that_the_terminal_lacks_end_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with Daemon(tmp_path / "data") as daemon:
+        with Client(daemon.address) as client:
+            client.request("POST", "/v1/events", events(3))
+        command = [sys.executable, "-m", "likd", "top", "--once", "--url", daemon.url]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_recover_and_inspect_tell_what_a_crash_left_behind(tmp_path: Path) -> None:
