@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import attrs
 import click
 import trio
 
@@ -47,11 +48,15 @@ def import_(file: Path, form: str, dry_run: bool, url: str, token: str | None) -
             data = _open(file, stack)
             as_csv = is_csv(data, name) if form == "auto" else form == "csv"
             counts = CountsFile(data, name, trio.run(_names, daemon))
-            rows = sum(1 for _ in counts.rows(as_csv=as_csv))
+            for _ in counts.rows(as_csv=as_csv):
+                pass
+            loading = _Loading(daemon, counts, as_csv)
+            loading.check(_digest(data))
             if dry_run:
-                click.echo(f"{rows:,} lines could be loaded")
-                return
-            _load(daemon, counts, _digest(data), as_csv=as_csv)
+                click.echo(f"{loading.lines:,} lines could be loaded")
+            else:
+                loading.load()
+                click.echo(f"{loading.loaded:,} URLs loaded{loading.before}")
         except BadFile as error:
             raise click.UsageError(str(error)) from None
         except ClientError as error:
@@ -60,20 +65,64 @@ def import_(file: Path, form: str, dry_run: bool, url: str, token: str | None) -
             raise click.ClickException(f"{name}: {error.strerror}") from None
 
 
-def _load(daemon: Daemon, counts: CountsFile, digest: str, *, as_csv: bool) -> None:
-    """Load the rows, which were found good. Raises ClientError."""
-    loaded = known = done = 0
-    for number, rows in enumerate(_chunks(counts.rows(as_csv=as_csv))):
-        key = {"Idempotency-Key": f"import-{digest}-{number}", "Content-Type": "application/x-ndjson"}
+@attrs.define
+class _Loading:
+    """A file whose rows were found good on their way to the daemon, so many at once.
+
+    Each portion is known by all rows up to its last one: a file that was corrected after a part of it was loaded
+    has the same rows under the same names, as far as they are the same.
+    """
+
+    daemon: Daemon
+    counts: CountsFile
+    as_csv: bool
+    lines: int = 0
+    loaded: int = 0
+    known: int = 0
+    """Lines that were loaded by an earlier run."""
+    _done: set[int] = attrs.field(factory=set)
+
+    @property
+    def before(self) -> str:
+        """What is told of earlier runs."""
+        return f"; {self.known:,} lines were loaded before" if self.known else ""
+
+    def check(self, digest: str) -> None:
+        """Let the daemon check all portions before it loads one. Raises ClientError."""
+        for number, _, rows in self._portions():
+            # Under this name the portion was loaded if that was long ago.
+            answer = self._post(f"import-{digest}-{number}", rows, "?dry_run=true")
+            self.lines += len(rows)
+            if answer["already"] or not answer.get("dry_run"):
+                self._done.add(number)
+                self.loaded += answer["loaded"]
+                self.known += len(rows) if answer["already"] else 0
+
+    def load(self) -> None:
+        """Load what is not loaded yet. Raises ClientError."""
+        for number, name, rows in self._portions():
+            if number not in self._done:
+                answer = self._post(f"import-{name}", rows)
+                self.loaded += answer["loaded"]
+                self.known += len(rows) if answer["already"] else 0
+
+    def _post(self, key: str, rows: list[Row], query: str = "") -> dict[str, Any]:
+        headers = {"Idempotency-Key": key, "Content-Type": "application/x-ndjson"}
+        body = b"".join(row.data for row in rows)
         try:
-            answer = trio.run(post, daemon, "/v1/import", b"".join(row.data for row in rows), key)
+            return trio.run(post, self.daemon, f"/v1/import{query}", body, headers)
         except ClientError as error:
-            after = f" (line {done} and those before it are loaded)" if done else ""
-            raise ClientError(f"{counts.name}: lines {rows[0].line} to {rows[-1].line}: {error}{after}") from None
-        done = rows[-1].line
-        loaded += answer["loaded"]
-        known += len(rows) if answer["already"] else 0
-    click.echo(f"{loaded:,} URLs loaded" + (f"; {known:,} lines were loaded before" if known else ""))
+            where = f"{self.counts.name}: lines {rows[0].line} to {rows[-1].line}"
+            loaded = f" ({self.loaded:,} URLs are loaded)" if self.loaded else ""
+            raise ClientError(f"{where}: {error}{loaded}") from None
+
+    def _portions(self) -> Iterator[tuple[int, str, list[Row]]]:
+        """Numbers, names and rows."""
+        digest = hashlib.sha256()
+        for number, rows in enumerate(_chunks(self.counts.rows(as_csv=self.as_csv))):
+            for row in rows:
+                digest.update(row.data)
+            yield number, digest.hexdigest()[:32], rows
 
 
 async def _names(daemon: Daemon) -> frozenset[str]:

@@ -6,6 +6,8 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 import attrs
@@ -16,8 +18,12 @@ from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import canonical
 
 LINE_BYTES_MAX = 64 << 10
+TIME = "time"
+"""When the counts of a line came, for the history: seconds since 1970, or a date and maybe a time as in RFC 3339."""
 DERIVED = "net"
 """An export has it beside the counts that it comes from."""
+
+SECONDS_DIGITS_MAX = 11
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -113,6 +119,9 @@ class CountsFile:
             raise self._bad(number, f"url is {short(url)} ({error})") from None
         counts: dict[str, int] = {}
         for name, text in texts.items():
+            if name == TIME and TIME not in self.names:
+                counts[name] = self._time(number, text.strip('"'))
+                continue
             if name == DERIVED and DERIVED not in self.names:
                 continue
             if name not in self.names:
@@ -124,6 +133,20 @@ class CountsFile:
                 raise self._bad(number, f"{name} is {short(text)}, more than 2^53")
             counts[name] = int(digits)
         return Row(number, msgspec.json.encode({"url": url, **counts}) + b"\n")
+
+    def _time(self, number: int, text: str) -> int:
+        """Seconds since 1970. What has no zone is UTC."""
+        seconds = -1.0
+        if text.isascii() and text.isdecimal() and len(text) <= SECONDS_DIGITS_MAX:
+            seconds = int(text)
+        else:
+            with suppress(ValueError, OverflowError):
+                time = datetime.fromisoformat(text)
+                seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        if not 0 <= seconds <= datetime.now(UTC).timestamp():
+            expected = "expected seconds since 1970 or a time like 2024-05-01T10:00:00Z, not in the future"
+            raise self._bad(number, f"time is {short(text)} ({expected})")
+        return int(seconds)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """The lines with their numbers, without a byte order mark. Raises BadFile if one is no UTF-8 or too long."""

@@ -161,11 +161,16 @@ class Store(Protocol):
         """By which rules the URLs in the store were made. Raises StoreError."""
         ...
 
-    async def load(self, name: str, rows: Rows) -> bool:
+    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
         """Add `rows` in one durable transaction, once for each `name`: whether this was the time.
 
-        Rows of URLs that were merged count for the new ones. Raises StoreError, TotalTooLarge.
+        Rows of URLs that were merged count for the new ones. `past` says which of them came in which minute (minutes
+        since 1970), for the history. Raises StoreError, TotalTooLarge.
         """
+        ...
+
+    async def loaded(self, name: str) -> bool:
+        """Whether rows were loaded by that name. Raises StoreError."""
         ...
 
     async def aclose(self) -> None:

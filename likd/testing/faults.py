@@ -132,11 +132,15 @@ class FaultyStore:
     async def folding(self) -> Folding:
         return await self._store.folding()
 
-    async def load(self, name: str, rows: Rows) -> bool:
+    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
         self._faults.check_store()
-        done = await self._store.load(name, rows)
+        done = await self._store.load(name, rows, past)
         self._faults.check_store()
         return done
+
+    async def loaded(self, name: str) -> bool:
+        self._faults.check_store()
+        return await self._store.loaded(name)
 
     async def aclose(self) -> None:
         await self._store.aclose()

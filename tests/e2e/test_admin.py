@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +189,76 @@ def test_nothing_is_loaded_before_the_whole_file_is_checked(daemon: Daemon, tmp_
     assert dry.stdout == "10,600 lines could be loaded\n"
     assert right.stdout == "10,600 URLs loaded\n"
     assert sum(json.loads(line)["likes"] for line in likd(daemon, "export").stdout.splitlines()) == 10_600
+
+
+def test_a_file_that_was_corrected_after_a_part_of_it_was_loaded_counts_each_row_once(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    file = tmp_path / "counts.csv"
+    most = [f"https://example.com/most,{2**53}"] * 300
+    rows = [*(f"https://example.com/{n},1" for n in range(4900)), *most, *(["https://example.com/0,0"] * 5000)]
+    # The total is past what can be held, but not in one portion: only the store finds it.
+    file.write_text("\n".join(["url,likes", *rows, *most]))
+
+    broken = likd(daemon, "import", str(file))
+    part = sum(json.loads(line)["likes"] for line in likd(daemon, "export").stdout.splitlines())
+    file.write_text("\n".join(["url,likes", *rows]))
+    corrected, again = likd(daemon, "import", str(file)), likd(daemon, "import", str(file))
+
+    assert broken.returncode == 1
+    assert "past 2^62" in broken.stderr
+    assert part == 4900 + 300 * 2**53
+    assert corrected.returncode == 0
+    assert again.stdout == "0 URLs loaded; 10,200 lines were loaded before\n"
+    assert sum(json.loads(line)["likes"] for line in likd(daemon, "export").stdout.splitlines()) == part
+
+
+def test_a_file_that_an_earlier_version_loaded_is_not_loaded_again(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "counts.csv"
+    file.write_text(f"url,likes\n{OLD},100\n")
+    key = f"import-{hashlib.sha256(file.read_bytes()).hexdigest()[:32]}-0"
+    with Client(daemon.address) as client:
+        client.request("POST", "/v1/import", f'{{"url":"{OLD}","likes":100}}'.encode(), Idempotency_Key=key)
+
+    again = likd(daemon, "import", str(file))
+
+    assert again.stdout == "0 URLs loaded; 1 lines were loaded before\n"
+    assert counts(daemon, OLD)["likes"] == 100
+
+
+def test_starting_counts_with_a_time_are_in_the_history_where_they_belong(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "counts.csv"
+    now = int(time.time())
+    long_ago = datetime.fromtimestamp(now - 40 * 86_400, UTC)
+    file.write_text(f"url,likes,time\n{OLD},5,{now - 7200}\n{OLD},7,{long_ago:%Y-%m-%dT%H:%M:%SZ}\n{OLD},11,\n")
+    post(daemon, like(NEW))
+
+    assert likd(daemon, "import", str(file)).stdout == "1 URLs loaded\n"
+    assert likd(daemon, "import", str(file)).stdout == "0 URLs loaded; 3 lines were loaded before\n"
+
+    def history(unit: str, last: int) -> dict[int, int]:
+        with Client(daemon.address) as client:
+            answer = client.request("GET", f"/v1/history?url={OLD}&unit={unit}&last={last}").json
+            return {row["time"]: row["likes"] for row in answer["history"] if row["likes"]}
+
+    then, before = now - 7200, int(long_ago.timestamp())
+    assert counts(daemon, OLD)["likes"] == 23
+    assert history("minute", 180) == {then - then % 60: 5}
+    assert history("hour", 1000) == {then - then % 3600: 5, before - before % 3600: 7}
+    assert history("day", 100) == {then - then % 86_400: 5, before - before % 86_400: 7}
+
+
+@pytest.mark.parametrize("value", ["x", "-5", "99999999999", "2999-01-01", "2024-13-01", "1e9"])
+def test_a_time_that_is_none_is_refused_with_its_line(daemon: Daemon, tmp_path: Path, value: str) -> None:
+    file = tmp_path / "counts.csv"
+    file.write_text(f"url,likes,time\n{OLD},5,{value}\n")
+    refused = likd(daemon, "import", str(file))
+    assert refused.returncode == 2
+    assert f"line 2: time is '{value}'" in refused.stderr
+    with Client(daemon.address) as client:
+        body = json.dumps({"url": OLD, "likes": 5, "time": value}).encode()
+        answer = client.request("POST", "/v1/import", body, Idempotency_Key="times")
+    assert (answer.status, answer.json["line"], answer.json["field"]) == (422, 1, "time")
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])

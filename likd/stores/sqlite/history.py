@@ -87,6 +87,12 @@ class History:
             if day < open_hour // 24:
                 self._upsert(connection, "days", "url, day", f"id, {day}")
 
+    def add_past(self, connection: sqlite3.Connection, minute: int, now: int) -> None:
+        """Add the rows that are staged, which came in `minute` before there was anything here to count them."""
+        # Else the oldest of them would begin the history, and hours would be over one by one from there.
+        self._open_hour(connection, now // 60)
+        self.add(connection, minute, now)
+
     def read(
         self, connection: sqlite3.Connection, url: str, unit: Unit, begin: int, end: int
     ) -> list[tuple[int, Counts]]:

@@ -109,8 +109,12 @@ class SqliteStore:
     async def folding(self) -> Folding:
         return await self._in_thread(self._folding, limiter=self._writing)
 
-    async def load(self, name: str, rows: Rows) -> bool:
-        return await self._in_thread(self._load, name, rows, limiter=self._writing)
+    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
+        now = int(self._wall_clock() // 60)
+        return await self._in_thread(self._load, name, rows, past or {}, now, limiter=self._writing)
+
+    async def loaded(self, name: str) -> bool:
+        return await self._in_thread(self._loaded, name, limiter=self._writing)
 
     async def aclose(self) -> None:
         if self._abandoned:
@@ -219,12 +223,19 @@ class SqliteStore:
                 found.update(connection.execute(query, chunk))
         return found
 
-    def _load(self, name: str, rows: Rows) -> bool:
+    def _loaded(self, name: str) -> bool:
+        found = _open_or_raise(self._writer).execute("SELECT 1 FROM loads WHERE name = ?", (name,))
+        return found.fetchone() is not None
+
+    def _load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
         with self._transaction() as connection:
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
                 self._add(connection, _renamed(rows, self._aliases_of(connection, rows)))
                 check_staged(connection, self._names)
+                for minute, some in past.items():
+                    stage(connection, self._names, some)
+                    self._history.add_past(connection, minute, now)
         return fresh
 
     def _merge(self, connection: sqlite3.Connection, merge: Fold) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import attrs
@@ -21,6 +22,9 @@ from likd.web.problems import Problem
 
 LOAD_LINES_MAX = 10_000
 SLICE_LINES = 100
+TIME = "time"
+SECONDS_DIGITS_MAX = 11
+CLOCKS_APART_SECONDS = 3600
 TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
 
 
@@ -69,14 +73,18 @@ class Admin:
         row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
         return Answer(200, msgspec.json.encode(row))
 
-    async def load(self, body: bytes, key: str | None) -> Answer:
-        """Add starting counts, once for each `key` for ever."""
+    async def load(self, body: bytes, key: str | None, *, dry_run: bool = False) -> Answer:
+        """Add starting counts, once for each `key` for ever; with `dry_run` only check them and the key."""
         if key is None or not KEY.fullmatch(key):
             members = {"field": "Idempotency-Key", "expected": "1 to 128 printable ASCII characters without spaces"}
             raise Problem(400, "starting counts come with an Idempotency-Key", members=members)
-        rows = await finish_in_turns(self._rows(body))
+        past: dict[int, Rows] = {}
+        rows = await finish_in_turns(self._rows(body, past))
         try:
-            fresh = await self.store.load(key, rows)
+            if dry_run:
+                already = await self.store.loaded(key)
+                return Answer(200, msgspec.json.encode({"loaded": 0, "already": already, "dry_run": True}))
+            fresh = await self.store.load(key, rows, past)
         except TotalTooLarge as error:
             raise _too_large(error, self._line_of(body, error)) from None
         except StoreError as error:
@@ -86,8 +94,10 @@ class Admin:
             self.totals.forget([*rows, *map(self.totals.aliases, rows)])
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
-    def _rows(self, body: bytes) -> Steps[Rows]:
+    def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:
+        """The rows, those with a time also in `past`, by their minutes. Raises Problem."""
         rows: Rows = {}
+        latest = time.time() + CLOCKS_APART_SECONDS
         lines = 0
         for number, line in enumerate(_lines(body), start=1):
             if number % SLICE_LINES == 0:
@@ -99,7 +109,10 @@ class Admin:
                 raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
             fields = _decode(line, number)
             href = self._url("url", _text(fields.pop("url", None), number), number)
-            counts = rows.setdefault(self.totals.aliases(href), {})
+            href = self.totals.aliases(href)
+            counts = rows.setdefault(href, {})
+            minute = _minute(fields.pop(TIME), latest, number) if TIME in fields and TIME not in self.names else None
+            then = None if minute is None else past.setdefault(minute, {}).setdefault(href, {})
             for name, value in fields.items():
                 text = bytes(value).decode(errors="replace")
                 n = int(text) if text.isdecimal() and len(text) <= len(str(COUNT_MAX)) else COUNT_MAX + 1
@@ -108,6 +121,8 @@ class Admin:
                     members["expected"] = f"whole numbers from 0 to 2^53 named {', '.join(self.names)}"
                     raise Problem(422, f"{short(name)} is {short(text)}", members=members)
                 add(counts, {name: n})
+                if then is not None:
+                    add(then, {name: n})
                 if counts[name] > TOTAL_MAX:
                     raise _too_large(TotalTooLarge(href, name), number)
         return rows
@@ -115,7 +130,7 @@ class Admin:
     def _line_of(self, body: bytes, error: TotalTooLarge) -> int | None:
         """The first line with the count that became too large."""
         for number, line in enumerate(body.split(b"\n"), start=1):
-            if line.strip() and finish(self._rows(line)).get(error.url, {}).get(error.name):
+            if line.strip() and finish(self._rows(line, {})).get(error.url, {}).get(error.name):
                 return number
         return None
 
@@ -154,6 +169,16 @@ def _text(value: msgspec.Raw | None, number: int) -> str:
         pass
     members = {"line": number, "field": "url", "expected": EXPECTED}
     raise Problem(422, "the URL is missing or no text", members=members)
+
+
+def _minute(value: msgspec.Raw, latest: float, number: int) -> int:
+    """The minute of a line. Raises Problem."""
+    text = bytes(value).decode(errors="replace")
+    if text.isascii() and text.isdecimal() and len(text) <= SECONDS_DIGITS_MAX and int(text) <= latest:
+        return int(text) // 60
+    members: dict[str, object] = {"line": number, "field": TIME}
+    members["expected"] = "whole seconds since 1970, and not in the future"
+    raise Problem(422, f"time is {short(text)}", members=members)
 
 
 def _too_large(error: TotalTooLarge, line: int | None = None) -> Problem:

@@ -153,7 +153,8 @@ def add_api(
     @app.post("/v1/import")
     @needs(Role.ADMIN)
     async def post_import() -> Response:
-        return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key")))
+        dry_run = asked("dry_run", "false") == "true"
+        return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key"), dry_run=dry_run))
 
     @app.get("/healthz")
     @needs(Role.NOBODY)
