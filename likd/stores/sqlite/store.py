@@ -231,10 +231,11 @@ class SqliteStore:
         with self._transaction() as connection:
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
-                self._add(connection, _renamed(rows, self._aliases_of(connection, rows)))
+                aliases = self._aliases_of(connection, rows)
+                self._add(connection, _renamed(rows, aliases))
                 check_staged(connection, self._names)
                 for minute, some in past.items():
-                    stage(connection, self._names, some)
+                    stage(connection, self._names, _renamed(some, aliases))
                     self._history.add_past(connection, minute, now)
         return fresh
 
