@@ -28,6 +28,9 @@ ACT = json.dumps({"kind": "like", "url": URL, "actor": "a"}).encode()
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     path: Path = tmp_path_factory.mktemp("alike") / "data"
     with Daemon(path, "--body-bytes-max", "100000", "--head-timeout", "1") as daemon:
+        with Client(daemon.address) as client:
+            # An actor's first like counts, and no other.
+            assert client.request("POST", "/v1/events", ACT).status == 202
         yield daemon
 
 
@@ -75,6 +78,7 @@ TARGETS = st.sampled_from(
         "*",
     ]
 )
+# Bodies that do not come whole are not among these: whether their answer or the end comes first is no promise.
 FIELDS = fields(
     ("Host", "b"),
     ("Host", ""),
@@ -86,11 +90,8 @@ FIELDS = fields(
     ("Connection", "Close  "),
     ("Content-Type", "application/json \t"),
     ("Content-Type", "image/png"),
-    ("Content-Length", "2"),
     ("Content-Length", " 0 "),
     ("Content-Length", "+2"),
-    ("Transfer-Encoding", "chunked"),
-    ("Transfer-Encoding", "identity"),
     ("Content-Encoding", "gzip"),
     ("Content-Encoding", "br"),
     ("Expect", "100-continue"),
@@ -117,9 +118,7 @@ BODIES = st.sampled_from(
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """A request, nearly right."""
-    method = draw(
-        st.sampled_from(["POST", "POST", "POST", "GET", "GET", "HEAD", "OPTIONS", "PUT", "post", "CONNECT", ""])
-    )
+    method = draw(st.sampled_from(["POST", "POST", "POST", "GET", "GET", "OPTIONS", "PUT", "post", "CONNECT", ""]))
     version = draw(st.sampled_from(["HTTP/1.1"] * 5 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]))
     body = draw(BODIES) if method in ("POST", "PUT", "post") else b""
     lines = [f"{method} {draw(TARGETS)} {version}"]
@@ -180,9 +179,6 @@ def _parse(received: bytes) -> Heard:
         said = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         code = int(status.split()[1])
         length = int(said.get("content-length", "0")) if code >= 200 and code != 304 else 0
-        if len(rest) < length:
-            # HEAD is answered without the body that it announces.
-            length = 0
         answers.append((code, said.get("content-type", ""), _stable(rest[:length])))
         received = rest[length:]
     return Heard(answers, not received)

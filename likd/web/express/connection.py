@@ -200,10 +200,10 @@ class Connection:
                     self._data = data.lstrip(b"\r\n")
                     continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            if end == 3 and len(data) >= HEAD_BYTES_MAX:
-                return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
             head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
             if head is None:
+                if len(data) >= HEAD_BYTES_MAX:
+                    return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
                 return None
             if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
                 return None
