@@ -15,6 +15,7 @@ from likd.cli.sending.formats import LOOKED_AT_MAX, NAMES, Looking, make
 from likd.cli.sending.lines import LineRefused, NotALogLine, Skip
 from likd.cli.sending.spans import Cutter, Source
 from likd.cli.sending.textlogs import FormatError, from_string
+from likd.cli.sending.times import seconds_of
 
 SITE = b"https://s.example"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
@@ -325,3 +326,20 @@ def _check_any(name: str, line: bytes, header: bytes) -> None:
         assert json.loads(event)["url"].startswith("https://s.example/")
         assert event.isascii()
         assert b"\n" not in event
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1714557600", "1714557600.123", "1714557600123", "2024-05-01T10:00:00Z", "2024-05-01T12:00:00.5+02:00"),
+        *("01/May/2024:10:00:00 +0000", "[01/May/2024:12:00:00 +0200]", "2024-05-01 10:00:00", "20240501T100000Z"),
+    ],
+)
+def test_times_are_read_as_servers_write_them(text: str) -> None:
+    assert seconds_of(text.encode()) == 1714557600
+
+
+@given(st.binary(max_size=40))
+def test_any_time_is_seconds_or_none(data: bytes) -> None:
+    seconds = seconds_of(data)
+    assert seconds is None or seconds >= 0

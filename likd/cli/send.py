@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from likd.cli.sending.formats import NAMES, make
 from likd.cli.sending.inputs import Input, MakeFormat, open_input, resume_inputs
 from likd.cli.sending.ledger import NoLedger
 from likd.cli.sending.lines import Format
+from likd.cli.sending.past import Past
 from likd.cli.sending.records import Options
 from likd.cli.sending.report import Report
 from likd.cli.sending.resume import StateFile
@@ -86,6 +88,11 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     "--follow", is_flag=True, help="At the end of a file wait for more, also when it is rotated, as tail -F does."
 )
 @click.option(
+    "--past",
+    is_flag=True,
+    help="Put finished logs into the history by their own times, each once. Needs the admin token where there is one.",
+)
+@click.option(
     "--batch", metavar="LINES", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Of a request."
 )
 @click.option(
@@ -127,6 +134,7 @@ def send(
     site: str | None,
     count_all: bool,
     follow: bool,
+    past: bool,
     batch: int,
     connections: int,
     compress: bool,
@@ -149,6 +157,7 @@ def send(
     likd send events.ndjson
     likd send --site https://example.com access.log
     likd send --follow --resume access.state --site https://example.com /var/log/nginx/access.log
+    likd send --past --site https://example.com access.log.*.gz
     likd send --format '$host $status "$request" "$http_user_agent"' my.log
     tail -F access.log | likd send --site https://example.com
 
@@ -160,6 +169,8 @@ def send(
         raise click.UsageError("--format access-log needs --site")
     if format_name == "ndjson" and site is not None:
         raise click.UsageError("--site is for logs, not for --format ndjson")
+    if past and (state is not None or follow or format_name == "ndjson"):
+        raise click.UsageError("--past is for finished logs: it goes without --resume, --follow and --format ndjson")
     origin = None if site is None else site.rstrip("/").encode()
     with ExitStack() as stack:
         try:
@@ -169,12 +180,16 @@ def send(
                 ledger = stack.enter_context(closing(StateFile(state, options)))
                 # What was begun before there was a choice goes on as it was.
                 format_name, count_all = ledger.options.format, ledger.options.count_all is not False
-            make_format = partial(_make_format, format_name, Impressions(origin, count_all))
+            make_format = partial(
+                _make_format, format_name, Impressions(origin, count_all, time.time() if past else None)
+            )
             inputs = _inputs(files, ledger, make_format)
             daemon = Daemon(url, token)
             client = open_client(daemon, TIMEOUT)
         except ClientError as error:
             raise click.UsageError(str(error)) from None
+        if past:
+            sys.exit(_load_past(daemon, inputs, quiet))
         sizes = [None if one.content is None else one.content.size for one in inputs]
         total = None if follow or None in sizes else sum(filter(None, sizes))
         report = stack.enter_context(
@@ -198,6 +213,24 @@ def send(
 
         status = trio.run(until_signal, work)
     sys.exit(_tell(delivery, status, resumable=state is not None))
+
+
+def _load_past(daemon: Daemon, inputs: list[Input], quiet: bool) -> int:
+    """Load what `inputs` hold, and print the report; the exit status."""
+    with Report(quiet=quiet, total_bytes=None) as report:
+        past = Past(daemon, report.read)
+        fault = None
+        try:
+            for one in inputs:
+                past.load(one)
+        except ClientError as error:
+            fault = str(error)
+        except OSError as error:
+            fault = f"{error.filename}: {error.strerror}"
+    click.echo(f"{past.tally}; {past.loaded:,} URLs loaded{', others were loaded before' if past.known else ''}")
+    if fault is not None:
+        _warn(fault)
+    return 1 if fault is not None or not past.tally.clean else 0
 
 
 def _make_format(name: str, impressions: Impressions, source: str) -> Format:

@@ -11,15 +11,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
+import httpx
 import pytest
-from likd.urls import canonical
 
 from likd.cli.sending.content import zstd
+from likd.ingest.urls import canonical
 from tests.daemon import PATIENCE_SECONDS, Daemon, wait_until
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
@@ -132,10 +135,7 @@ def likd(daemon: Daemon, *arguments: str | Path, stdin: bytes = b"") -> subproce
 
 
 def exported(daemon: Daemon) -> Counter[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "likd", "export", "--url", daemon.url], capture_output=True, check=True
-    )
-    rows = map(json.loads, done.stdout.splitlines())
+    rows = map(json.loads, httpx.get(f"{daemon.url}/v1/export", trust_env=False).text.splitlines())
     return Counter({row["url"]: row["impressions"] for row in rows if row["impressions"]})
 
 
@@ -364,3 +364,50 @@ def test_a_log_that_is_followed_may_be_rotated(
     if resume:
         likd(daemon, *state, "--site", "https://s.example", log)
         assert gained(daemon, before) == rotating.each_once()
+
+
+def test_a_finished_log_goes_into_the_history_by_its_own_times_once(daemon: Daemon, tmp_path: Path) -> None:
+    days = [30, 30, 2, 2, 2]
+    now = int(time.time())
+    lines = []
+    for ago in days:
+        then = datetime.fromtimestamp(now - ago * 86_400, UTC)
+        line = combined(Hit("", "GET", "/past", 200, FIREFOX))
+        lines.append(line.replace("17/May/2015:10:05:03 +0000", f"{then:%d/%b/%Y:%H:%M:%S} +0000"))
+    lines.append(combined(Hit("", "GET", "/past", 200, FIREFOX)).replace("2015", "2999"))
+    log, packed = tmp_path / "access.log", tmp_path / "access.log.1.gz"
+    log.write_text("\n".join([*lines, ""]))
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    before = exported(daemon)
+
+    first = likd(daemon, "--past", "--site", "https://s.example", log)
+    again = likd(daemon, "--past", "--site", "https://s.example", packed)
+
+    assert first.stdout == "6 lines read: 5 events accepted, 1 lines refused; 1 URLs loaded\n"
+    assert again.stdout.endswith("; 0 URLs loaded, others were loaded before\n")
+    assert gained(daemon, before) == {"https://s.example/past": 5}
+    url = f"{daemon.url}/v1/history?url=https://s.example/past&unit=day&last=40"
+    told = httpx.get(url, trust_env=False).json()["history"]
+    assert [row["impressions"] for row in told if row["impressions"]] == [2, 3]
+
+
+@pytest.mark.parametrize("write", [vhost, iis, cloudfront, caddy, alb])
+def test_each_log_has_its_times(daemon: Daemon, tmp_path: Path, write: Callable[[Hit], str]) -> None:
+    told = hits(50, seed=len(write.__name__))
+    log = tmp_path / "some.log"
+    head = {iis: IIS_HEAD, cloudfront: CLOUDFRONT_HEAD}.get(write, "")
+    log.write_text(head + "".join(f"{write(hit)}\n" for hit in told))
+    before = exported(daemon)
+
+    done = likd(daemon, "--past", log)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert gained(daemon, before) == expected(told)
+
+
+def test_events_have_no_past(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_text('{"kind":"like","url":"https://s.example/"}\n')
+    refused = likd(daemon, "--past", file)
+    assert refused.returncode == 1
+    assert "--past is for logs" in refused.stderr

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from likd.cli.sending.lines import LineRefused, NotALogLine, Skip
+from likd.cli.sending.times import seconds_of
 from likd.ingest.schema import short
 from likd.ingest.urls import EXPECTED, canonical
 
@@ -48,6 +49,8 @@ class Request:
     agent: bytes | None = None
     range: bytes | None = None
     purpose: bytes | None = None
+    time: bytes | None = None
+    """When it was, as the server writes it."""
 
 
 def request_of(fields: Mapping[str, bytes]) -> Request:
@@ -80,6 +83,7 @@ def request_of(fields: Mapping[str, bytes]) -> Request:
         agent=told.get("agent"),
         range=told.get("range"),
         purpose=told.get("purpose"),
+        time=b"%sT%sZ" % (told["date"], told.get("time", b"")) if "date" in told else told.get("time"),
     )
 
 
@@ -93,6 +97,8 @@ class Impressions:
 
     site: bytes | None
     count_all: bool
+    past_until: float | None = None
+    """Seconds since 1970, if they are not events but counts of minutes up to then, as `POST /v1/import` takes them."""
     _host: bytes | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,7 +115,14 @@ class Impressions:
             return Skip.OTHER_HOST
         if not self.count_all and (reason := _uncounted(request)):
             return reason
-        return b'{"kind":"impression","url":"%s"}' % self._url(request)
+        if self.past_until is None:
+            return b'{"kind":"impression","url":"%s"}' % self._url(request)
+        seconds = seconds_of(request.time)
+        if seconds is None:
+            raise NotALogLine("the line has no time")
+        if seconds > self.past_until:
+            raise LineRefused("the time is in the future")
+        return b'{"impressions":1,"time":%d,"url":"%s"}' % (seconds - seconds % 60, self._url(request))
 
     def _url(self, request: Request) -> bytes:
         """Bytes that don't belong in a URL are percent-encoded, so that it is ASCII without quotes."""

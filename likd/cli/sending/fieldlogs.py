@@ -104,13 +104,13 @@ def _fields(told: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _flat(told: dict[str, Any], above: str, depth: int) -> Iterator[tuple[str, str]]:
-    """The values that are text or whole numbers, each by its name with those of the objects around it."""
+    """The values that are text or numbers, each by its name with those of the objects around it."""
     for name, value in told.items():
         if isinstance(value, list) and value:
             value = value[0]
         if isinstance(value, str):
             yield above + name, value
-        elif isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield above + name, str(value)
         elif isinstance(value, dict) and depth:
             yield from _flat(value, f"{above}{name} ", depth - 1)

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from likd.cli.sending.batches import Batch
 from likd.cli.sending.spans import Source, Span
 from likd.cli.sending.tally import Tally
 
@@ -70,6 +71,12 @@ class Report:
                 counts += f", {self._tally.refused + self._tally.unparsable:,} lines wrong"
             size = span.extent.end - span.extent.begin
             self._progress.update(self._task, advance=size, counts=counts, trouble="")
+
+    def read(self, batch: Batch) -> None:
+        """Say which lines of a log that is loaded are wrong."""
+        self.settled(batch.span, batch.tally)
+        for line, detail in [*batch.refused, *batch.unparsable]:
+            self.unparsable(batch.span.source, line, detail)
 
     def refused(self, source: Source, line: int, detail: str) -> None:
         """Say which line was refused and why."""

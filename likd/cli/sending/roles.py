@@ -18,6 +18,8 @@ _NAMES = {
     "port": "serverport sport",
     "agent": "httpuseragent useragent agent requestheadersuseragent requestuseragent csuseragent",
     "range": "httprange requestheadersrange requestrange csrange range",
+    "time": "timelocal timeiso8601 msec ts startutc time timestamp startlocal starttime",
+    "date": "date",
     "purpose": "httpsecpurpose httppurpose httpxpurpose httpxmoz"
     " requestheaderssecpurpose requestheaderspurpose requestheadersxpurpose requestheadersxmoz"
     " requestsecpurpose requestpurpose requestxpurpose requestxmoz"

@@ -14,13 +14,13 @@ from likd.cli.sending.roles import role_of
 _QUOTED = r'(?:[^"\\]|\\.)*+'
 # Client, identity, user (which may have spaces), time, request, status, size.
 _COMMON = (
-    rf'\S+ \S+ [^\[]+ \[[^\]]*+\] "(?P<request>{_QUOTED})" (?P<status>\d{{3}}) (?:\d+|-)'
+    rf'\S+ \S+ [^\[]+ \[(?P<time>[^\]]*+)\] "(?P<request>{_QUOTED})" (?P<status>\d{{3}}) (?:\d+|-)'
     rf'(?: "{_QUOTED}" "(?P<agent>{_QUOTED})")?(?=\s|$)'
 )
 _VHOST = rf"(?P<host>\S+) {_COMMON}"
 # Type, time, balancer, client and target with port, three durations, status, target's status, bytes in and out.
 _ALB = (
-    r"(?:https?|h2|grpcs|wss?) \S+ \S+ \S+ \S+ \S+ \S+ \S+ (?P<status>\d{3}|-) \S+ \S+ \S+ "
+    r"(?:https?|h2|grpcs|wss?) (?P<time>\S+) \S+ \S+ \S+ \S+ \S+ \S+ (?P<status>\d{3}|-) \S+ \S+ \S+ "
     rf'"(?P<request>{_QUOTED})" "(?P<agent>{_QUOTED})" '
 )
 _LOOKS_VHOST = re.compile(
@@ -140,7 +140,7 @@ def _apache(text: str) -> list[_Piece]:
         elif name := _DIRECTIVES.get(directive):
             role = (name, 0)
         else:
-            role = None
+            role = ("time", 0) if directive == "t" and header is None else None
         pieces.append((literal, role, _TIME if directive == "t" and header is None else ""))
         literal = ""
     return [*pieces, (literal + text[end:], None, None)]

@@ -1,0 +1,69 @@
+"""Finished logs, into the history by their own times."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from likd.cli.client import ClientError, Daemon
+from likd.cli.loading import Loading
+from likd.cli.sending.batches import Batch, read
+from likd.cli.sending.content import CHUNK_BYTES
+from likd.cli.sending.inputs import Input
+from likd.cli.sending.spans import Cutter
+from likd.cli.sending.tally import Tally
+from likd.cli.startingcounts import Row
+
+LINES_AT_ONCE = 10_000
+
+
+@attrs.define
+class Past:
+    """Loads logs. Each is known by what it holds: loading it again adds nothing."""
+
+    daemon: Daemon
+    told: Callable[[Batch], None]
+    """Is told of each batch once."""
+    tally: Tally = attrs.field(factory=Tally)
+    loaded: int = 0
+    known: int = 0
+    """Rows that were loaded by an earlier run."""
+
+    def load(self, one: Input) -> None:
+        """Load the log. Raises ClientError, OSError."""
+        if one.content is None:
+            raise ClientError(f"{one.source.name}: --past needs regular files")
+        # Two servers may have had the same visits in a minute, but not in the same lines.
+        content = hashlib.sha256()
+        for batch in _batches(one):
+            content.update(batch.span.data)
+            self.tally.add(batch.tally)
+            self.tally.events += batch.events
+            self.told(batch)
+        loading = Loading(self.daemon, one.source.name, lambda: _rows(one), content.digest())
+        loading.check()
+        loading.load()
+        self.loaded += loading.loaded
+        self.known += loading.known
+
+
+def _batches(one: Input) -> Iterator[Batch]:
+    assert one.content is not None
+    cutter = Cutter(one.source, LINES_AT_ONCE)
+    begin = 0
+    while data := one.content.read(CHUNK_BYTES, begin):
+        begin += len(data)
+        yield from map(read, cutter.feed(data))
+    yield from map(read, cutter.end())
+
+
+def _rows(one: Input) -> Iterator[Row]:
+    """The impressions of each URL in each minute, of so many lines at once."""
+    for batch in _batches(one):
+        if not one.source.format.from_log:
+            raise ClientError(f"{one.source.name}: --past is for logs, and this file holds events")
+        for line, n in sorted(Counter(batch.body.split(b"\n") if batch.body else []).items()):
+            yield Row(batch.span.extent.line, line.replace(b'"impressions":1', b'"impressions":%d' % n, 1) + b"\n")
