@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from likd.config.settings import Config
 from likd.counting.intake import ACTS_TAKEN_MAX
 from likd.durability import batch_file, journal
 from likd.durability.batch_file import Batch
+from likd.durability.disk import AppendFile
 from likd.durability.journal import Entry
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
@@ -238,6 +240,37 @@ async def test_a_failed_fsync_refuses_the_group_and_the_next_one_has_a_new_segme
         assert engine.manager.journal_fault is None
         await engine.drain()
     assert sorted(world.store.rows) == ["https://example.com/1", "https://example.com/3"]
+
+
+async def test_a_refused_group_does_not_count_although_its_first_segment_is_back_after_a_crash(
+    autojump_clock: MockClock,
+) -> None:
+    world = Handmade()
+    world.store.faults = 1.0
+    create, remove = world.disk.create, world.disk.remove
+
+    async def create_but_one(name: str) -> AppendFile:
+        if name == journal.name(2):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return await create(name)
+
+    async def remove_but_one(name: str) -> None:
+        if name != journal.name(1):
+            await remove(name)
+
+    world.disk.create, world.disk.remove = create_but_one, remove_but_one  # type: ignore[method-assign]
+    async with world.engine() as engine:
+        assert isinstance(await submit(engine, likes(*range(15))), Refused)
+        await submit(engine, likes("later"))
+        await trio.sleep(10)
+        assert not engine.batcher.tables_in_hand
+    assert journal.name(1) in await world.disk.names()
+    world.disk.create, world.disk.remove = create, remove  # type: ignore[method-assign]
+    world.store.faults = 0.0
+    async with world.engine() as engine:
+        await engine.drain()
+    assert world.store.rows == {"https://example.com/later": {"likes": 1}}
+    assert not world.disk.damaged
 
 
 async def test_batch_files_wait_for_space_and_are_then_written(autojump_clock: MockClock) -> None:

@@ -99,7 +99,10 @@ class Batcher:
         if self._written is None:
             await self._check_double_entry(table)
             assert table.rows is not None
-            if table.rows or table.aside or table.keys or table.actors or table.merge:
+            # Also of a table of which all was refused: its segment may be back after a crash, and what said that it is
+            # void may be gone.
+            journaled = self._journal.holds(table.id)
+            if journaled or table.rows or table.aside or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
             else:
                 self._totals.dropped(table)

@@ -145,6 +145,10 @@ class Journal:
         segment = self._segments.get(table)
         return segment.length if segment is not None else 0
 
+    def holds(self, table: int) -> bool:
+        """Whether there is a segment of `table`, whatever is in it."""
+        return table in self._segments
+
     def withdraw(self, table: int, length: int) -> None:
         """Declare what follows `length` in the segment of `table` void, because a later part of its group failed.
 

@@ -120,7 +120,7 @@ class World:
 
     async def _life(self, *, seconds: float, gently: bool, last: bool = False) -> None:
         self.handler.begin(well=last)
-        self.wall.begin(self.disk.newest)
+        self.wall.begin()
         self.clock = Clock(newest=self.disk.newest, wall=self.wall, elapsed=trio.current_time)
         handlers = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
         async with open_engine(
