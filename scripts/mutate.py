@@ -25,7 +25,8 @@ import attrs
 
 ROOT = Path(__file__).parent.parent
 TABLE = Path(__file__).with_name("mutations.toml")
-PATIENCE_SECONDS = 600
+PATIENCE_SECONDS = 300
+DID_NOT_END = "did not end"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
 
 
@@ -65,10 +66,14 @@ def caught_by(mutation: Mutation, *, simulation_seconds: float) -> list[str]:
         named = [test for test in mutation.tests if test != "simulation"]
         if named:
             command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", *named]
-            caught += _FAILED.findall(_run(command, copy, environment))
+            found = _run(command, copy, environment)
+            caught += named if found == DID_NOT_END else _FAILED.findall(found)
         if "simulation" in mutation.tests:
             command = [sys.executable, "-m", "tests.sim", "--seconds", str(simulation_seconds), "--until-broken"]
-            broken = re.search(r"^seed (\d+):", _run(command, copy, environment), re.MULTILINE)
+            found = _run(command, copy, environment)
+            broken = re.search(r"^seed (\d+):", found, re.MULTILINE)
+            if found == DID_NOT_END:
+                caught.append("simulation, a life that does not end")
             caught += [f"simulation, seed {broken[1]}"] if broken else []
     return list(dict.fromkeys(caught))
 
@@ -79,7 +84,7 @@ def _run(command: list[str], copy: Path, environment: dict[str, str]) -> str:
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"FAILED {command[3]}-did-not-end"
+        return DID_NOT_END
     return done.stdout
 
 
