@@ -140,8 +140,8 @@ async def test_starting_counts_whose_answer_got_lost_are_part_of_the_totals(tmp_
     assert await admin.totals.counts([URL]) == {URL: {}}
     load = store.load
 
-    async def lose(name: str, rows: Rows) -> bool:
-        await load(name, rows)
+    async def lose(name: str, rows: Rows, past: Mapping[int, Rows]) -> bool:
+        await load(name, rows, past)
         raise StoreError("the answer is lost")
 
     store.load = lose  # type: ignore[method-assign]
