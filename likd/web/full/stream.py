@@ -22,7 +22,8 @@ from likd.web.full.inbound import Inbound
 from likd.web.full.websocket_frames import Frames, Violation
 
 LINGER_SECONDS = 1.0
-"""How long a client may take to end a connection whose end it was told."""
+LINGER_BYTES_MAX = 1 << 24
+"""How long a client may take to end a connection whose end it was told, and how much it may send meanwhile."""
 SILENCE_SECONDS_MIN = 45.0
 """A websocket that is watched and says nothing still answers two pings in that time."""
 HEAD_RECEIVE_BYTES = 1 << 14
@@ -214,8 +215,9 @@ class Stream(trio.abc.HalfCloseableStream):
                 with suppress(trio.BrokenResourceError):
                     await self._secure.unwrap()
             await self.wire.send_eof()
-            while await self.wire.receive_some(BODY_RECEIVE_BYTES):
-                pass
+            dropped = 0
+            while dropped < LINGER_BYTES_MAX and (data := await self.wire.receive_some(BODY_RECEIVE_BYTES)):
+                dropped += len(data)
 
     async def _next_frames(self, frames: Frames) -> bytes:
         while True:
