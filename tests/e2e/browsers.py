@@ -55,7 +55,11 @@ def chromium(driver: Any) -> Iterator[Any]:
     browser.close()
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+ENGINES = ["chromium", *(["firefox"] if os.environ.get("LIKD_TEST_FIREFOX") else [])]
+"""Firefox takes several times as long, so it is asked for by hand."""
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def browser(driver: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Each browser that there is."""
     if request.param == "chromium":
