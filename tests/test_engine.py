@@ -186,6 +186,7 @@ async def test_rows_that_wait_for_the_store_are_bounded(autojump_clock: MockCloc
             await submit(engine, likes(*range(n * 10, n * 10 + 10)))
             await trio.sleep(1)
         assert await submit(engine, likes(99)) == Refused("the store is behind", 10)
+        assert engine.bounds.refused["rows"] == 2
         world.store.faults = 0.0
         await trio.sleep(60)
         assert await submit(engine, likes(99)) == Accepted(1)

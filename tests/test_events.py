@@ -53,6 +53,16 @@ def test_everyone_who_waits_hears_the_outcome_once() -> None:
     assert heard == [Accepted(1), Accepted(1)]
 
 
+def test_a_listener_that_fails_keeps_nobody_from_hearing_it() -> None:
+    heard: list[Outcome] = []
+    waiting = submission()
+    for _ in range(2):
+        waiting.on_settled(lambda _: 1 / 0)
+        waiting.on_settled(heard.append)
+    assert waiting.settle(Accepted(1)) == 2
+    assert heard == [Accepted(1), Accepted(1)]
+
+
 def test_the_first_outcome_stands() -> None:
     heard: list[Outcome] = []
     waiting = submission()

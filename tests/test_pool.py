@@ -196,6 +196,7 @@ async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: Mo
             await trio.sleep(1)
         assert told == [{"likes": 1}, {"likes": 1}]
         assert counters[URL].commit() == {"likes": 2}
+        assert pool.status.crashed == 0
 
 
 async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump_clock: MockClock) -> None:
