@@ -21,7 +21,7 @@ def test_acknowledged_is_counted_through_a_short_chaos(tmp_path: Path) -> None:
         sys.executable,
         "scripts/chaos.py",
         "--seconds",
-        "6",
+        "20",
         "--seed",
         "4",
         "--json",
