@@ -1,8 +1,8 @@
 """What a client sends, as the full lane's server gets it: one request after the other, each in one plain form.
 
-It is read by the parser that the express lane has, too, so both lanes take the same bytes for the same request. What
-Hypercorn and h11 would stumble over does not reach them: HTTP/2 and other upgrades, bytes behind the last request,
-repeated headers that tell of the framing, extensions of websockets.
+The express lane takes heads of the plainest form only and leaves all others to this parser, so a request means the
+same in both lanes. What Hypercorn and h11 would stumble over does not reach them: HTTP/2 and other upgrades, bytes
+behind the last request, repeated headers that tell of the framing, extensions of websockets.
 """
 
 from __future__ import annotations
