@@ -37,7 +37,8 @@ FLAGS = [
     *("--disk-free-min", str(1 << 20), "--blocked-seconds", "0.5", "--write-tolerance", "3000"),
 ]
 PATIENCE_SECONDS = 60.0
-TMPFS_BYTES = 48 << 20
+TMPFS_BYTES = 192 << 20
+"""More than the store's write-ahead log may take, with its checkpoint."""
 
 Counted = Counter[tuple[str, str]]
 

@@ -80,6 +80,12 @@ def test_what_blocks_before_and_after_a_stop_is_reported_without_it() -> None:
     assert process.after(beats=False).blocked == pytest.approx(1.0)
 
 
+def test_what_blocks_right_after_a_stop_is_reported() -> None:
+    process = Process()
+    process.after(60.25)
+    assert [process.after(beats=False).blocked > 0 for _ in range(4)] == [False, False, False, True]
+
+
 BLOCKS = """
 import sys, time, trio
 from likd.runtime.watchdog import Watchdog

@@ -44,8 +44,8 @@ class Looks:
     def look(self, now: float, used: float, beat: float) -> Seen:
         """What is to say at `now`, with `used` seconds of processor time and the last turn at `beat`."""
         stood = max(0.0, now - self._at - self.limit / 4 - (used - self._used))
-        # It may have stood still before or after a new beat.
-        self._stood = stood + (self._stood if beat == self._beat else 0.0)
+        # It may have stood still before or after a new beat, but not for longer than that beat is old.
+        self._stood = min(stood + (self._stood if beat == self._beat else 0.0), now - beat)
         self._at, self._used, self._beat = now, used, beat
         blocked = went_on = 0.0
         if self._reported is not None and beat != self._reported:

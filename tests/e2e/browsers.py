@@ -152,7 +152,8 @@ class Network:
         """The first line of each request that came."""
         self._silent: set[socket.socket] = set()
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def hush(self) -> None:
         """Let nothing more through on the connections that are open now."""
@@ -164,6 +165,8 @@ class Network:
 
     def close(self) -> None:
         """End all."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         for sock in self._open:
             sock.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.daemon import Client, Daemon
@@ -134,6 +134,8 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(st.lists(requests(), min_size=1, max_size=3), st.booleans())
+@example([b"POST /v1/events HTTP/1.1\r\nHost: b\r\n\r\n" + LIKE], False)
+@example([b"POST /v1/events HTTP/1.1\r\nHo"], False)
 def test_both_lanes_answer_alike(daemon: Daemon, sent: list[bytes], stays: bool) -> None:
     data = b"".join(sent)
     counts: list[int] = []

@@ -12,7 +12,7 @@ import attrs
 
 from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS
 from likd.web.answers import HEAD_BYTES_MAX
-from likd.web.express.http1 import Head, Heads, Operation
+from likd.web.express.http1 import COLD, Head, Heads, Operation
 from likd.web.problems import Problem
 
 PIPELINE_MAX = 64
@@ -200,7 +200,11 @@ class Connection:
                     self._data = data.lstrip(b"\r\n")
                     continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
+            if end > 3:
+                head = self._heads.read(data[:end])
+            else:
+                # What will never be a head is judged by the same parser as any other that is not plain.
+                head = COLD if self._ended else self._heads.read_beginning(data)
             if head is None:
                 if len(data) >= HEAD_BYTES_MAX:
                     return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
