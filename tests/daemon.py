@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from tests.warm import Process
 
 PATIENCE_SECONDS = 20.0
 
@@ -27,12 +28,8 @@ class Daemon:
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *flags]
-        if descriptors is not None:
-            command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
-        assert self.process.stdout is not None
+        arguments = ["serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *flags]
+        self.process = Process(arguments, self.log, os.environ if environment is None else environment, descriptors)
         select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"likd is listening on http://([\d.]+):(\d+)\n", line)
@@ -52,7 +49,6 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
-        assert self.process.stdout is not None
         self.process.stdout.close()
 
     def stored(self) -> dict[str, dict[str, int]]:

@@ -8,7 +8,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon import Client, Daemon, wait_until
+from tests.warm import command
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"
 
@@ -31,8 +31,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def likd(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "likd", *arguments, "--url", daemon.url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return command(*arguments, "--url", daemon.url)
 
 
 def post(daemon: Daemon, *events: dict[str, Any]) -> None:
@@ -326,9 +325,7 @@ def test_alerts_ask_for_metrics_that_there_are(daemon: Daemon) -> None:
 
 def test_the_doctor_finds_nothing_wrong_and_says_what_is(daemon: Daemon, tmp_path: Path) -> None:
     def doctor(*flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "likd", "doctor", *flags], capture_output=True, text=True, timeout=60
-        )
+        return command("doctor", *flags)
 
     bind = f"127.0.0.1:{daemon.address[1]}"
     well = doctor("--data-dir", str(daemon.data_dir), "--bind", bind)

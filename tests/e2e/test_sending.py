@@ -24,6 +24,7 @@ import pytest
 from likd.cli.sending.content import zstd
 from likd.ingest.urls import canonical
 from tests.daemon import PATIENCE_SECONDS, Daemon, wait_until
+from tests.warm import command
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -129,9 +130,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def likd(daemon: Daemon, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "likd", "send", "--url", daemon.url, *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return command("send", "--url", daemon.url, *map(str, arguments), stdin=stdin, timeout=PATIENCE_SECONDS)
 
 
 def exported(daemon: Daemon) -> Counter[str]:
@@ -341,10 +340,10 @@ def test_a_log_that_is_followed_may_be_rotated(
     log = rotating.path
     before = exported(daemon)
     state = ["--resume", str(log.with_name("state"))] if resume else []
-    command = [sys.executable, "-m", "likd", "send", "--url", daemon.url, *state, "--follow"]
+    following = [sys.executable, "-m", "likd", "send", "--url", daemon.url, *state, "--follow"]
     rotating.write(10)
     with subprocess.Popen(
-        [*command, "--site", "https://s.example", str(log)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*following, "--site", "https://s.example", str(log)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as follower:
         wait_until(lambda: gained(daemon, before).total() == 10)
         rotating.write(3)

@@ -200,11 +200,10 @@ class Connection:
                     self._data = data.lstrip(b"\r\n")
                     continue
             end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            if end > 3:
-                head = self._heads.read(data[:end])
-            else:
+            head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
+            if head is None and self._ended:
                 # What will never be a head is judged by the same parser as any other that is not plain.
-                head = COLD if self._ended else self._heads.read_beginning(data)
+                head = COLD
             if head is None:
                 if len(data) >= HEAD_BYTES_MAX:
                     return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
