@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from likd.config.settings import Bind, Config, ConfigError, load, settings
+from likd.config.parsers import Bind
+from likd.config.settings import Config, ConfigError, load, settings
 
 
 @pytest.fixture(autouse=True)

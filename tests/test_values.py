@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from likd.config.settings import Bind, Config, ConfigError, load, settings
+from likd.config.parsers import Bind
+from likd.config.settings import Config, ConfigError, load, settings
 from likd.draining.write_rate import WriteTolerance
 from likd.ingest.urls import URL_BYTES_MAX, canonical
 from likd.web.express.http1 import Heads, Operation

@@ -125,7 +125,7 @@ def heard(daemon: Daemon, origin: str, *wishes: dict[str, object]) -> int | str:
 
 def test_a_websocket_is_let_in_as_a_request_is(tmp_path: Path) -> None:
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
-    watch = {"op": "watch", "urls": ["https://example.com/a"]}
+    watch: dict[str, object] = {"op": "watch", "urls": ["https://example.com/a"]}
     with Daemon(tmp_path / "data", "--public-sites", "example.com", environment=secrets) as daemon:
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
         with Client(daemon.address) as client:
