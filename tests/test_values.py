@@ -80,7 +80,7 @@ def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("flags", "environment", "toml", "message"),
     [
-        ({"table_limit": "0"}, {}, "", "--table-limit: '0' is not a whole number from 1 to 1e+06"),
+        ({"table_limit": "0"}, {}, "", "--table-limit: '0' is not a whole number from 1 to 1000000"),
         ({"table_limit": "x"}, {}, "", "--table-limit: 'x' is not a whole number"),
         ({"bind": "x"}, {}, "", "--bind: 'x' is not HOST:PORT"),
         ({"durability": "maybe"}, {}, "", "--durability: 'maybe' is not one of fsync, os, none"),

@@ -65,6 +65,7 @@ class Likes:
     adds: Mapping[str, str] = MappingProxyType({LIKE: LIKES, UNLIKE: UNLIKES})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """One for each event."""
         return {self.adds[kind]: times}
 
 
@@ -76,6 +77,7 @@ class Impressions:
     adds: Mapping[str, str] = MappingProxyType({IMPRESSION: IMPRESSIONS})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """One for each event."""
         return {self.adds[kind]: times}
 
 
