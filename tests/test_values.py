@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from hypothesis import given
@@ -12,12 +11,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from likd.config.parsers import Bind
-from likd.config.settings import Config, ConfigError, load, settings
+from likd.config.settings import ConfigError, load
 from likd.draining.write_rate import WriteTolerance
 from likd.ingest.urls import URL_BYTES_MAX, canonical
 from likd.web.express.http1 import Heads, Operation
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -100,15 +97,6 @@ def test_a_wrong_setting_is_named(
         load(flags, file=file, environment=environment)
 
     assert message in str(wrong.value)
-
-
-def test_every_setting_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text()
-
-    for setting in settings():
-        assert f"| `{setting.flag}` |" in text, setting.name
-        assert f"| {setting.default} |" in text, setting.name
-    assert {setting.name for setting in settings()} == {field.name for field in attrs.fields(Config)}
 
 
 async def test_the_tolerance_lets_through_so_many_rows_a_second(autojump_clock: MockClock) -> None:
