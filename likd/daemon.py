@@ -18,6 +18,7 @@ import attrs
 import structlog
 import trio
 
+from likd import __version__
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
@@ -35,8 +36,9 @@ from likd.stores.sqlite.history import Retention
 from likd.stores.sqlite.store import SqliteStore, read_applied
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
-from likd.web.access.tokens import load_tokens, refuse_unsafe
+from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
 from likd.web.compose import compose_web
+from likd.web.listeners import check_free
 from likd.web.server import WebServer
 
 DATABASE = "likd.db"
@@ -53,6 +55,9 @@ GC_ALLOCATIONS = 50_000
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+LOCK = "lock"
 
 
 class StartError(Exception):
@@ -92,6 +97,9 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
     Raises StartError, BindError, HandlerError, StoreError at the start, RestartIntensityExceeded later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    if not config.data_dir.exists():
+        # A mistake in the address leaves no directory behind.
+        await check_free(config.bind)
     with (
         locked_data_dir(config.data_dir),
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
@@ -148,6 +156,12 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
+    log.info(
+        "starting",
+        version=__version__,
+        data_dir=str(config.data_dir.absolute()),
+        access=access_in_words(config, tokens),
+    )
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
@@ -271,17 +285,39 @@ def locked_data_dir(path: Path) -> Iterator[None]:
         if not path.exists():
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
             sync_directory(path.parent)
-        fd = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        fd = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            raise StartError(f"the data directory {path} is in use by process {owner}") from None
+        _take(fd, path, fcntl.LOCK_EX)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def unused_data_dir(path: Path) -> Iterator[None]:
+    """No daemon runs in the data directory meanwhile, where nothing is written. Raises StartError."""
+    try:
+        fd = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Nobody was ever here.
+        yield
+        return
+    except OSError as error:
+        raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
+    try:
+        _take(fd, path, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _take(fd: int, path: Path, kind: int) -> None:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        raise StartError(f"the data directory {path} is in use by process {owner}") from None

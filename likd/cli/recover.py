@@ -39,7 +39,7 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
         raise click.UsageError(f"there is no directory {config.data_dir}")
     configure_logs("auto", quiet=True)
     try:
-        with daemon.locked_data_dir(config.data_dir):
+        with (daemon.unused_data_dir if dry_run else daemon.locked_data_dir)(config.data_dir):
             found = trio.run(partial(daemon.recover, config, dry_run=dry_run))
     except (daemon.StartError, HandlerError, StoreError, OSError) as error:
         click.echo(f"likd recover: {error}", err=True)

@@ -33,6 +33,12 @@ async def open_listeners(bind: Bind) -> list[socket.socket]:
     return sockets
 
 
+async def check_free(bind: Bind) -> None:
+    """Raises BindError if `bind` can't be listened on now."""
+    for sock in await open_listeners(bind):
+        sock.close()
+
+
 def address(listener: socket.socket, scheme: str) -> str:
     """The URL by which `listener` is reached."""
     host, port = listener.getsockname()[:2]
