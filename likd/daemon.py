@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
@@ -23,9 +22,11 @@ from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
 from likd.durability import data_dir
-from likd.durability.disk import Disk, DryRunDisk, RealDisk, sync_directory
+from likd.durability.disk import Disk, DryRunDisk, RealDisk
 from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.lock import locked_data_dir
 from likd.engine import Engine, open_engine
+from likd.errors import StartError
 from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
@@ -55,13 +56,6 @@ GC_ALLOCATIONS = 50_000
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-LOCK = "lock"
-
-
-class StartError(Exception):
-    """The daemon can't start; the message says why."""
 
 
 @attrs.frozen
@@ -276,48 +270,3 @@ def _descriptors() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize
-
-
-@contextmanager
-def locked_data_dir(path: Path) -> Iterator[None]:
-    """Make the data directory if need be and hold its lock: one daemon each. Raises StartError."""
-    try:
-        if not path.exists():
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
-            sync_directory(path.parent)
-        fd = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
-    try:
-        _take(fd, path, fcntl.LOCK_EX)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def unused_data_dir(path: Path) -> Iterator[None]:
-    """No daemon runs in the data directory meanwhile, where nothing is written. Raises StartError."""
-    try:
-        fd = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        # Nobody was ever here.
-        yield
-        return
-    except OSError as error:
-        raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
-    try:
-        _take(fd, path, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _take(fd: int, path: Path, kind: int) -> None:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-        raise StartError(f"the data directory {path} is in use by process {owner}") from None

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from likd.config.settings import GROUPS, Config, ConfigError, load, settings, unknown_variables
+from likd.errors import LikdError
 from likd.runtime.logs import configure_logs
 
 log = structlog.get_logger(__name__)
@@ -75,10 +76,6 @@ def serve(file: Path | None, **flags: str | None) -> None:
 async def _serve(config: Config) -> int:
     """Run the daemon; the exit status."""
     from likd import daemon
-    from likd.plugins.handlers import HandlerError
-    from likd.runtime.supervisor import RestartIntensityExceeded
-    from likd.stores.protocol import StoreError
-    from likd.web.listeners import BindError
 
     return_code = 0
     try:
@@ -86,14 +83,7 @@ async def _serve(config: Config) -> int:
     except* ConfigError as errors:
         click.echo(f"likd: {errors.exceptions[0]}", err=True)
         return_code = 2
-    except* (
-        daemon.StartError,
-        BindError,
-        HandlerError,
-        StoreError,
-        RestartIntensityExceeded,
-        OSError,
-    ) as errors:
+    except* (LikdError, OSError) as errors:
         for error in errors.exceptions:
             click.echo(f"likd: {error}", err=True)
         return_code = 1

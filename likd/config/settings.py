@@ -14,6 +14,7 @@ import attrs
 
 from likd.config import parsers
 from likd.config.parsers import Bind
+from likd.errors import LikdError
 
 CONFIG_FILE = "likd.toml"
 PREFIX = "LIKD_"
@@ -23,7 +24,7 @@ OTHER_VARIABLES = frozenset(
 """Variables that likd reads, and that are no settings of the daemon."""
 
 
-class ConfigError(ValueError):
+class ConfigError(LikdError, ValueError):
     """A setting is wrong; the message names it, where it comes from, and what was expected."""
 
 

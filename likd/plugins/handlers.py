@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import attrs
 import structlog
 
+from likd.errors import StartError
 from likd.model import (
     IMPRESSION,
     IMPRESSIONS,
@@ -81,7 +82,7 @@ class Impressions:
         return {self.adds[kind]: times}
 
 
-class HandlerError(Exception):
+class HandlerError(StartError):
     """An installed handler can't be used; the message says which and why."""
 
 

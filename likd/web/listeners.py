@@ -8,11 +8,12 @@ import socket
 import trio
 
 from likd.config.parsers import Bind
+from likd.errors import StartError
 
 BACKLOG = 1024
 
 
-class BindError(Exception):
+class BindError(StartError):
     """The address can't be listened on; the message says which and why."""
 
 

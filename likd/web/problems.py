@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from likd.errors import LikdError
+
 CONTENT_TYPE = "application/problem+json"
 
 _PHRASES = MappingProxyType({413: "Request Entity Too Large", 422: "Unprocessable Entity"})
@@ -19,7 +21,7 @@ def phrase(status: int) -> str:
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-class Problem(Exception):
+class Problem(LikdError):
     """An answer that says what is wrong: `status`, a sentence, and members that say where."""
 
     def __init__(
