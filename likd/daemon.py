@@ -41,6 +41,7 @@ from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
 from likd.web.compose import compose_web
 from likd.web.listeners import check_free
 from likd.web.server import WebServer
+from likd.web.tls import server_context
 
 DATABASE = "likd.db"
 
@@ -88,12 +89,21 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
     A signal during a long start ends that, and the next one goes on.
 
-    Raises StartError, BindError, HandlerError, StoreError at the start, RestartIntensityExceeded later.
+    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    # Whatever is wrong with the settings is told before anything is made.
+    tokens = load_tokens(config, os.environ)
+    refuse_unsafe(config, tokens)
+    server_context(config)
     if not config.data_dir.exists():
-        # A mistake in the address leaves no directory behind.
         await check_free(config.bind)
+    log.info(
+        "starting",
+        version=__version__,
+        data_dir=str(config.data_dir.absolute()),
+        access=access_in_words(config, tokens),
+    )
     with (
         locked_data_dir(config.data_dir),
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
@@ -150,12 +160,6 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
-    log.info(
-        "starting",
-        version=__version__,
-        data_dir=str(config.data_dir.absolute()),
-        access=access_in_words(config, tokens),
-    )
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
