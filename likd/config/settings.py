@@ -80,22 +80,22 @@ class Config:
         _DURABILITIES,
     )
     table_limit: int = _setting(
-        parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs of a table; at so many it is swapped."
+        parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs at which a table is swapped for a new one."
     )
     flush_interval: float = _setting(
-        parsers.seconds(0.01, 3600), 5, "SECONDS", "A table is swapped when it has been counting for so long."
+        parsers.seconds(0.01, 3600), 5, "SECONDS", "The age at which a table is swapped for a new one."
     )
     pool_size: int = _setting(
         parsers.number(int, 1, 1_000_000),
         100,
         "COUNTERS",
-        "Counters that are kept warm; 10 % more are kept as a buffer.",
+        "Counters that are kept ready; 10 % more are kept as a buffer.",
     )
     counters_max: int = _setting(
         parsers.number(int, 1, 10_000_000),
         50_000,
         "COUNTERS",
-        "Counters at most; past that, requests are refused (503). One request has at most so many URLs (413).",
+        "The most counters; beyond that, requests are refused (503), and so is one request with more URLs (413).",
     )
     hung_timeout: float = _setting(
         parsers.seconds(0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
@@ -104,46 +104,46 @@ class Config:
         parsers.number(int, 1, 1_000_000_000),
         1000,
         "LEASES",
-        "A counter is replaced after it served so many tables.",
+        "Tables that a counter serves before it is replaced.",
     )
     write_tolerance: float = _setting(
-        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "Rows that the store is given in a second at most."
+        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "The most rows that the store is given in a second."
     )
     keep_batches: int = _setting(
-        parsers.number(int, 0, 1_000_000), 0, "FILES", "Newest batch files that are kept after they were applied."
+        parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
     )
     live_interval: float = _setting(
-        parsers.seconds(0.01, 60), 0.25, "SECONDS", "A websocket is sent changes at most this often."
+        parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
     )
     inbox_max: int = _setting(
-        parsers.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; past that, 503."
+        parsers.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; beyond that, 503."
     )
     tables_waiting_max: int = _setting(
-        parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
+        parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables that have no batch file yet; beyond that, 503."
     )
     rows_waiting_max: int = _setting(
-        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
+        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; beyond that, 503."
     )
     disk_free_min: int = _setting(
-        parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
+        parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free disk space below which requests are refused (503)."
     )
     aside_bytes_max: int = _setting(
         parsers.size(0, 1 << 50),
         256 << 20,
         "BYTES",
-        "Disk space for events that a failing handler could not count; past that, 503.",
+        "Disk space for events that a failing handler could not count; beyond that, 503.",
     )
     body_bytes_max: int = _setting(
         parsers.size(1024, 1 << 30),
         32 << 20,
         "BYTES",
-        "Size of a request body at most, also after inflation.",
+        "The largest request body, before and after decompression.",
     )
     bodies_bytes_max: int = _setting(
         parsers.size(1024, 1 << 40),
         256 << 20,
         "BYTES",
-        "Request bodies held in memory at once at most; past that, 503.",
+        "Memory for the request bodies in flight, all together; beyond that, 503.",
     )
     keys_window: float = _setting(
         parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
@@ -183,35 +183,37 @@ class Config:
         parsers.number(int, 1, 1_000_000),
         4096,
         "CONNECTIONS",
-        "Open connections at most; past that, new ones are closed.",
+        "The most open connections; beyond that, new ones are closed.",
     )
     connections_per_address: int = _setting(
         parsers.number(int, 1, 1_000_000),
         256,
         "CONNECTIONS",
-        "Open connections of one address at most; this machine and trusted proxies may have all.",
+        "The most open connections from one address; this machine and trusted proxies may have all of them.",
     )
     head_timeout: float = _setting(
-        parsers.seconds(0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
+        parsers.seconds(0.1, 3600), 10, "SECONDS", "Time for the head of a request to arrive."
     )
     idle_timeout: float = _setting(
-        parsers.seconds(0.1, 3600), 60, "SECONDS", "A connection without requests is closed after this time."
+        parsers.seconds(0.1, 3600), 60, "SECONDS", "Time after which a connection without requests is closed."
     )
-    watches_max: int = _setting(parsers.number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
+    watches_max: int = _setting(
+        parsers.number(int, 1, 1_000_000), 1000, "URLS", "The most URLs that one websocket may watch."
+    )
     blocked_seconds: float = _setting(
-        parsers.seconds(0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."
+        parsers.seconds(0.05, 3600), 1, "SECONDS", "An event loop that is blocked for longer is reported."
     )
     shutdown_timeout: float = _setting(
         parsers.seconds(0.1, 3600),
         10,
         "SECONDS",
-        "How long a shutdown may take to bring tables into the store.",
+        "Time that a shutdown may take to bring tables into the store.",
     )
     same_schemes: bool = _setting(
         parsers.flag,
         "true",
         "true|false",
-        "Whether http and https of a page are one URL, counted as https.",
+        "Count a page's http and https addresses as one URL, the https one.",
     )
     drop_parameters: tuple[str, ...] = _setting(
         parsers.words(
@@ -219,7 +221,7 @@ class Config:
         ),
         "",
         "NAMES",
-        "Query parameters that do not make another URL, for example utm_*,fbclid,gclid.",
+        "Query parameters to ignore: URLs that differ only in them count as one, for example utm_*,fbclid,gclid.",
     )
     admin_token_file: str = _setting(
         parsers.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
@@ -273,13 +275,13 @@ class Config:
     )
     tls_key: str = _setting(parsers.optional_path, "", "FILE", "Private key of the certificate in PEM.")
     insecure: bool = _setting(
-        parsers.flag, "false", "true|false", "Listen for other machines although there is no admin token."
+        parsers.flag, "false", "true|false", "Listen for other machines even though there is no admin token."
     )
     log_format: str = _setting(
         parsers.choice(*_LOG_FORMATS),
         "auto",
         "",
-        "Log lines for people or as JSON; 'auto' asks for a terminal.",
+        "Log lines for people or as JSON; 'auto' is for people on a terminal, JSON otherwise.",
         _LOG_FORMATS,
     )
 
