@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import count
 from typing import Protocol
 
 import httpx
 import trio
 
-from likd.cli.client import ClientError, pause
+from likd.cli.client import ClientError, client_backoff
 from likd.cli.sending.batches import Batch, read
 from likd.cli.sending.ledger import Ledger
 from likd.cli.sending.spans import Source, Span
@@ -61,7 +60,6 @@ class Delivery:
         compress: bool = False,
         give_up_seconds: float = 300.0,
         refused_max: int | None = None,
-        pause: Callable[[int, float], float] = pause,
     ) -> None:
         self.client = client
         self._url = url
@@ -70,7 +68,6 @@ class Delivery:
         self._compress = compress
         self._give_up = give_up_seconds
         self._refused_max = refused_max
-        self._pause = pause
         self._progress_at = float("-inf")
         self._doubtful: dict[str, int] = {}
         self._limited = 0
@@ -151,7 +148,8 @@ class Delivery:
             body = await trio.to_thread.run_sync(partial(gzip.compress, body, GZIP_LEVEL, mtime=0))
         began = trio.current_time()
         unknown = False
-        for attempt in count():
+        backoff = client_backoff()
+        while True:
             wait = 0.0
             self._doubtful[key] = batch.events
             try:
@@ -174,12 +172,11 @@ class Delivery:
             left = max(began, self._progress_at) + self._give_up - trio.current_time()
             if left <= 0:
                 raise ClientError(f"gave up after {self._give_up:g} seconds without progress; {trouble}")
-            wait = min(left, self._pause(attempt, wait))
+            wait = min(left, wait + backoff.next())
             self._observer.trouble(trouble, wait)
             with trio.move_on_after(wait):
                 await self.stopped.wait()
                 return None
-        raise AssertionError
 
     def _settle(
         self,
