@@ -126,6 +126,8 @@ class Session:
     hot: int = 0
     status_at: float | None = None
     seen: int = 0
+    more: bool = False
+    """Whether there may be more to tell than what changed among `urls`."""
     key: str = ""
     """Stands for all that is in `urls`: the same for all sessions that watch the same. Empty if it is not known."""
 
@@ -241,6 +243,7 @@ class LiveSessions:
                     session.status_at = None
         except StoreError:
             raise Close(TRY_AGAIN_LATER, "the store does not answer") from None
+        session.more = True
 
     def pause(self, session: Session) -> float:
         """After how many seconds there may be more to tell, though the hub has no news."""
@@ -323,6 +326,13 @@ class LiveSessions:
 
     def messages(self, session: Session) -> list[bytes]:
         """All that the client has not been told yet, as of now."""
+        if not (session.more or session.fresh or session.refused):
+            # Thousands who watch the same are told here: what each costs is what they cost.
+            changes = self._shared_changes(session)
+            return [changes] if changes else []
+        return self._all_messages(session)
+
+    def _all_messages(self, session: Session) -> list[bytes]:
         messages: list[bytes] = []
         if session.pinged:
             session.pinged = False
@@ -331,13 +341,14 @@ class LiveSessions:
             rows = [refused(url, problem) for url, problem in session.refused.items()]
             session.refused = {}
             messages.append(msgspec.json.encode({"type": "refused", "refused": rows}))
-        seen, session.seen = session.seen, self._hub.version
+        seen = session.seen
         if session.fresh:
             fresh, session.fresh = session.fresh, {}
+            session.seen = self._hub.version
             messages.append(self._counts("snapshot", session, list(fresh)))
             changes = self._changed(session, seen, without=fresh)
         else:
-            changes = self._shared_changes(session, seen)
+            changes = self._shared_changes(session)
         if changes:
             messages.append(changes)
         if session.top is not None:
@@ -355,16 +366,17 @@ class LiveSessions:
         if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
             session.status_at = time.monotonic()
             messages.append(msgspec.json.encode({"type": "status", **self._status()}))
+        session.more = session.top is not None or session.hot > 0 or session.status_at is not None
         return messages
 
-    def _shared_changes(self, session: Session, seen: int) -> bytes:
-        """What changed since version `seen`, encoded once for all who watch the same and saw the same; may be empty."""
-        if self._changes_of != self._hub.version:
-            self._changes_of, self._changes, self._changes_bytes = self._hub.version, {}, 0
-        elif seen == self._changes_of:
+    def _shared_changes(self, session: Session) -> bytes:
+        """What changed since the client was told, encoded once for all who watch and saw the same; may be empty."""
+        version = self._hub.version
+        seen, session.seen = session.seen, version
+        if seen == version or not session.urls:
             return b""
-        if not session.urls:
-            return b""
+        if self._changes_of != version:
+            self._changes_of, self._changes, self._changes_bytes = version, {}, 0
         if not session.key:
             session.key = sys.intern(msgspec.json.encode(list(session.urls)).decode())
         changes = self._changes.get((session.key, seen))

@@ -230,7 +230,14 @@ class LiveLane:
     async def _broadcast(self) -> None:
         while True:
             await self._news.wait()
-            await self._each(self._clients.values(), self._tell)
+            clients = list(self._clients.values())
+            for begin in range(0, len(clients), CLIENTS_AT_ONCE):
+                for client in clients[begin : begin + CLIENTS_AT_ONCE]:
+                    try:
+                        self._tell(client)
+                    except Exception as error:
+                        self._failed(client, error)
+                await trio.lowlevel.checkpoint()
 
     async def _tell_timed(self) -> None:
         while True:
