@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, default=ROOT, metavar="DIRECTORY", help="likd's source (this one)")
     parser.add_argument("--floor", action="store_true", help="be the bare server")
     arguments = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if arguments.floor:
         trio.run(bare)

@@ -183,8 +183,11 @@ class LiveHub:
             # Also if the store failed after the first of them: those are not told of again.
             if changed:
                 self.version = version
-                for notice in self._listeners:
-                    notice.give()
+                self._tell()
+
+    def _tell(self) -> None:
+        for notice in self._listeners:
+            notice.give()
 
     def _update(self, watched: Watched, counts: Counts, elapsed: float, version: int) -> bool:
         rate = _rate(watched.rate, watched.counts, counts, elapsed)

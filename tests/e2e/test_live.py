@@ -18,11 +18,25 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 URL = "https://example.com/live"
+MOVE = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
+"""A cold request, which moves its connection to the full lane for good."""
+moves_first = False
+
+
+@pytest.fixture(params=["live", "full"], autouse=True)
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A websocket means the same on a connection of its own, and on one that was moved to the full lane before."""
+    monkeypatch.setattr(f"{__name__}.moves_first", request.param == "full")
 
 
 @asynccontextmanager
 async def connect(daemon: Daemon) -> AsyncIterator[WebSocketConnection]:
     async with await trio.open_tcp_stream(*daemon.address) as stream, trio.open_nursery() as nursery:
+        if moves_first:
+            await stream.send_all(MOVE)
+            answer = b""
+            while b"ready" not in answer:
+                answer += await stream.receive_some()
         websocket = await wrap_client_stream(nursery, stream, "test", "/v1/live")
         yield websocket
         with trio.move_on_after(1):
@@ -197,6 +211,9 @@ async def test_a_watcher_that_does_not_read_holds_nobody_up(daemon: Daemon) -> N
 def raw(daemon: Daemon) -> Client:
     """A websocket of which the test sends every byte."""
     client = Client(daemon.address)
+    if moves_first:
+        client.send(MOVE)
+        assert client.response().status == 200
     client.send(
         b"GET /v1/live HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -53,6 +53,7 @@ class LiveLane:
         self._busy: list[Client] = []
         self._timed: dict[Client, float] = {}
         """When clients are to be told something though there is no news."""
+        self._timed_first = Notice()
         self._news = Notice()
         self._message = self._frame = b""
         self._stopping = False
@@ -241,6 +242,8 @@ class LiveLane:
 
     async def _tell_timed(self) -> None:
         while True:
+            if not self._timed:
+                await self._timed_first.wait()
             await trio.sleep(TIMED_SECONDS)
             now = trio.current_time()
             due = [client for client, at in self._timed.items() if at <= now]
@@ -254,6 +257,7 @@ class LiveLane:
             pause = self._sessions.pause(client.session)
             if pause != float("inf"):
                 self._timed[client] = trio.current_time() + pause
+                self._timed_first.give()
 
     async def _obey_all(self) -> None:
         async with trio.open_nursery() as nursery:
