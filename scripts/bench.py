@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bench_live
 import msgspec
 
 from likd.durability import frames, journal
@@ -487,6 +488,26 @@ def start(bench: Bench) -> None:
     bench.add("start", "memory when idle", "MiB", memory)
 
 
+def live(bench: Bench) -> None:
+    """Websockets that watch one URL, which is liked 4 times a second, beside a bare Trio server."""
+    bench_live.raise_descriptors()
+    for sockets in (bench.scaled(5000), bench.scaled(10_000)):
+        mine, bare = [], []
+        for _ in range(bench.runs):
+            daemon = Daemon("--connections-max", str(sockets + 100))
+            mine.append(bench_live.watch(daemon.process.pid, daemon.address, sockets=sockets, seconds=10))
+            daemon.stop()
+            with bench_live.floor() as (pid, address):
+                bare.append(bench_live.watch(pid, address, sockets=sockets, seconds=10, likes=False))
+        name = f"{sockets} websockets on one URL"
+        bench.add("live", name, "messages/s each", [run.messages for run in mine])
+        bench.add("live", f"{name}, processor time of a message", "µs", [run.microseconds for run in mine])
+        bench.add("live", f"{name}, p99 from the like", "s", [run.p99_seconds for run in mine])
+        bench.add("live", f"{name}, memory of one", "KiB", [run.kibibytes for run in mine])
+        bench.add("live", f"{name}, bare Trio broadcast", "µs", [run.microseconds for run in bare])
+        bench.add("live", f"{name}, bare Trio broadcast, memory of one", "KiB", [run.kibibytes for run in bare])
+
+
 WORKLOADS = [
     start,
     recovery,
@@ -500,6 +521,7 @@ WORKLOADS = [
     single_redis,
     mixed,
     soak,
+    live,
 ]
 
 

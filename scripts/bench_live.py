@@ -59,6 +59,12 @@ def client_frame(payload: bytes) -> bytes:
     return b"\x81" + bytes([0x80 | len(payload)]) + bytes(4) + payload
 
 
+def raise_descriptors() -> None:
+    """Let this process, and those that it starts, have as many sockets as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
@@ -230,8 +236,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, default=ROOT, metavar="DIRECTORY", help="likd's source (this one)")
     parser.add_argument("--floor", action="store_true", help="be the bare server")
     arguments = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptors()
     if arguments.floor:
         trio.run(bare)
         return
