@@ -81,8 +81,11 @@ class Watchers:
     def __init__(self, address: tuple[str, int], sockets: int) -> None:
         self.liked: list[float] = [0.0]
         """When the like came that made it so many."""
+        self.messages = 0
         self.delays: list[float] = []
+        """From each like to each socket. A message can also tell a new rate of the same likes."""
         self.counting = False
+        self._heard: dict[int, int] = {}
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         watch = HANDSHAKE + client_frame(json.dumps({"op": "watch", "urls": [URL]}).encode())
@@ -110,8 +113,11 @@ class Watchers:
                 if data.startswith(b"\x89\x00"):
                     self._sockets[fd].send(b"\x8a\x80" + bytes(4))
                 if self.counting:
-                    now = time.monotonic()
-                    self.delays += [now - self.liked[min(int(likes), len(self.liked) - 1)] for likes in found]
+                    self.messages += len(found)
+                    likes = int(found[-1]) if found else 0
+                    if self._heard.get(fd, 0) < likes < len(self.liked):
+                        self.delays.append(time.monotonic() - self.liked[likes])
+                        self._heard[fd] = likes
 
     def close(self) -> None:
         for sock in self._sockets.values():
@@ -156,8 +162,8 @@ def watch(pid: int, address: tuple[str, int], *, sockets: int, seconds: float, l
         memory = memory_bytes(pid) - before
     finally:
         watchers.close()
-    count = len(watchers.delays)
-    p99 = statistics.quantiles(watchers.delays, n=100)[98]
+    count = watchers.messages
+    p99 = statistics.quantiles(watchers.delays, n=100)[98] if likes else 0.0
     return Watched(count / took / sockets, used / count * 1e6, memory / sockets / 1024, p99)
 
 

@@ -137,12 +137,15 @@ class LiveLane:
     def _serve_ready(self) -> None:
         busy, self._busy = self._busy, []
         for client in busy:
-            client.connection.work()
-            self._guard(self._proceed, client)
+            self._guard(self._work, client)
         for fd, events in self._epoll.poll(0, CLIENTS_AT_ONCE):
             ready = self._clients.get(fd)
             if ready is not None:
                 self._guard(self._ready, ready, events)
+
+    def _work(self, client: Client) -> None:
+        client.connection.work()
+        self._proceed(client)
 
     def _ready(self, client: Client, events: int) -> None:
         """Do what the client's socket is ready for (bits of epoll)."""
