@@ -105,8 +105,8 @@ def _damage(config: Config) -> Iterator[Finding]:
 
     names = damaged_names(config.data_dir)
     if names:
-        found = f"{len(names)} files in {(config.data_dir / DAMAGED).absolute()}, {names[-1]} the last: look at them, then remove them"
-        yield "fail", "damage", found
+        where = (config.data_dir / DAMAGED).absolute()
+        yield "fail", "damage", f"{len(names)} files in {where}, {names[-1]} the last: look at them, then remove them"
     else:
         yield "ok", "damage", "none was set aside"
 
