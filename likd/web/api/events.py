@@ -88,10 +88,12 @@ class Operations:
         """The same, if that needs no look into the store."""
         return self._offer(submission) if self._actors.hold(submission) else None
 
-    async def see(self, url: str, caller: Caller) -> Outcome:
-        """Count an impression of `url`, as an event that was posted."""
+    def see(self, url: str, caller: Caller) -> Submission:
+        """Offer an impression of `url`, as an event that was posted."""
         body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
-        return await (await self.submit(self.read(body, EventHeaders(), caller))).settled()
+        seen = self.submit_nowait(self.read(body, EventHeaders(), caller))
+        assert seen is not None, "events without actors need no look into the store"
+        return seen
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in MEDIA_TYPES:
@@ -318,6 +320,11 @@ def _owner(caller: Caller) -> str:
     if caller.role is Role.PUBLIC:
         return PUBLIC
     return caller.name if caller.name.startswith(TOKEN) else "local"
+
+
+def wrong(field: str, value: str, expected: str) -> Problem:
+    """The problem of a parameter."""
+    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
 
 
 def store_away(error: StoreError) -> Problem:

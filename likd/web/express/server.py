@@ -17,6 +17,7 @@ from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.api.events import Operations
 from likd.web.express.connection import FINAL, Connection, Exchange, State, Timeouts
+from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import CONTINUE, Heads
 from likd.web.express.requests import HotRequests
 
@@ -53,7 +54,7 @@ class Client:
 
 
 class ExpressLane:
-    """Accepts connections and serves POST /v1/events, GET /v1/counts for few URLs and GET /healthz on them.
+    """Accepts connections and serves the hot requests on them.
 
     A task for each connection would be woken for each request. Here one task is woken for all sockets that are
     ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
@@ -66,6 +67,7 @@ class ExpressLane:
         self,
         *,
         operations: Operations,
+        reads: HotReads,
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
@@ -89,6 +91,7 @@ class ExpressLane:
         self._queued = trio.Event()
         self._requests = HotRequests(
             operations=operations,
+            reads=reads,
             gate=gate,
             room=room,
             long_requests_max=seats.connections_max,
