@@ -100,10 +100,16 @@ class Head:
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
     """Whether the body of POST /v1/events is events and nothing else."""
+    frequent: bool = attrs.field(init=False)
+    """Whether it is plain, its answer the same for all who ask so, and the next request may follow."""
 
     @plain.default
     def _plain(self) -> bool:
         return self.operation is Operation.EVENTS and self.events.plain
+
+    @frequent.default
+    def _frequent(self) -> bool:
+        return self.plain and self.keep_alive and not self.says_keep_alive
 
 
 COLD = Head(Operation.COLD)
@@ -117,6 +123,10 @@ class Heads:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
+
+    def recall(self, data: bytes) -> Head | None:
+        """The head that `data` is, if it came before and is remembered."""
+        return self._known.get(data)
 
     def read(self, data: bytes) -> Head:
         """The head that `data` is, up to and with its empty line."""

@@ -64,6 +64,8 @@ class HotRequests:
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
+        self.gather = self._gathering.add
+        """Let a request that is one event go with the others."""
         self.submit = self._gathering.submit
         """Submit the single events that were gathered since the last time."""
         self.faults = 0
