@@ -1,3 +1,3 @@
 """likd: a like engine."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
@@ -18,13 +17,16 @@ import attrs
 import structlog
 import trio
 
+from likd import __version__
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
 from likd.durability import data_dir
-from likd.durability.disk import Disk, DryRunDisk, RealDisk, sync_directory
+from likd.durability.disk import Disk, DryRunDisk, RealDisk
 from likd.durability.idempotency import KeyLog, KeyWindow
+from likd.durability.lock import locked_data_dir
 from likd.engine import Engine, open_engine
+from likd.errors import StartError
 from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
@@ -35,9 +37,11 @@ from likd.stores.sqlite.history import Retention
 from likd.stores.sqlite.store import SqliteStore, read_applied
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
-from likd.web.access.tokens import load_tokens, refuse_unsafe
+from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
 from likd.web.compose import compose_web
+from likd.web.listeners import check_free
 from likd.web.server import WebServer
+from likd.web.tls import server_context
 
 DATABASE = "likd.db"
 
@@ -53,10 +57,6 @@ GC_ALLOCATIONS = 50_000
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-class StartError(Exception):
-    """The daemon can't start; the message says why."""
 
 
 @attrs.frozen
@@ -89,9 +89,21 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
     A signal during a long start ends that, and the next one goes on.
 
-    Raises StartError, BindError, HandlerError, StoreError at the start, RestartIntensityExceeded later.
+    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    # Whatever is wrong with the settings is told before anything is made.
+    tokens = load_tokens(config, os.environ)
+    refuse_unsafe(config, tokens)
+    server_context(config)
+    if not config.data_dir.exists():
+        await check_free(config.bind)
+    log.info(
+        "starting",
+        version=__version__,
+        data_dir=str(config.data_dir.absolute()),
+        access=access_in_words(config, tokens),
+    )
     with (
         locked_data_dir(config.data_dir),
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
@@ -262,26 +274,3 @@ def _descriptors() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize
-
-
-@contextmanager
-def locked_data_dir(path: Path) -> Iterator[None]:
-    """Make the data directory if need be and hold its lock: one daemon each. Raises StartError."""
-    try:
-        if not path.exists():
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
-            sync_directory(path.parent)
-        fd = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StartError(f"can't use the data directory {path}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            raise StartError(f"the data directory {path} is in use by process {owner}") from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(fd)

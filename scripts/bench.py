@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,8 @@ from likd.durability import frames, journal
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = "https://example.com/"
+Status = dict[str, Any]
+
 DEADLINE_SECONDS = 300.0
 
 
@@ -96,11 +99,12 @@ class Daemon:
         self.address = (found[1], int(found[2]))
         self.url = f"http://{found[1]}:{found[2]}"
 
-    def status(self) -> dict:
+    def status(self) -> Status:
         with urllib.request.urlopen(f"{self.url}/v1/status", timeout=30) as answer:
-            return json.load(answer)
+            status: Status = json.load(answer)
+            return status
 
-    def wait(self, condition: Callable[[dict], bool]) -> None:
+    def wait(self, condition: Callable[[Status], bool]) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition(self.status()):
             if time.monotonic() > deadline:
@@ -109,7 +113,7 @@ class Daemon:
 
     def memory_mib(self) -> float:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
+        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
     def stop(self) -> tuple[int, dict[str, int]]:
         """End it; how many events it accepted, and what its store says then."""
@@ -169,12 +173,12 @@ def post(address: tuple[str, int], requests: list[bytes], connections: int) -> f
         return time.perf_counter() - began
 
 
-def drained(status: dict) -> bool:
+def drained(status: Status) -> bool:
     """Whether every count is in a batch file at least."""
     return not status["tables"]["open_urls"] and not status["tables"]["draining"]
 
 
-def applied(status: dict) -> bool:
+def applied(status: Status) -> bool:
     """Whether every count is in the store."""
     return drained(status) and not status["tables"]["waiting"]
 
@@ -191,7 +195,7 @@ def bulk(
     *,
     target: str = "/v1/events",
     flags: tuple[str, ...] = (),
-    until: Callable[[dict], bool] | None = None,
+    until: Callable[[Status], bool] | None = None,
 ) -> None:
     """Requests whose lines are the numbers in `bodies`; likes a second until acknowledged and until in the store."""
     requests = [request(b"".join(map(line, numbers)), target) for numbers in bodies]
@@ -296,9 +300,10 @@ def wrk(daemon: Daemon, target: str, connections: int, seconds: int, page: str =
         text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(text)
-    found = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
-    p99 = float(found[1]) * MILLISECONDS[found[2]]
-    return int(re.search(r"(\d+) requests in", text)[1]), float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), p99
+    found = re.search(r"99%\s+([\d.]+)(us|ms|s).*?(\d+) requests in.*?Requests/sec:\s+([\d.]+)", text, re.DOTALL)
+    if found is None:
+        raise SystemExit(text)
+    return int(found[3]), float(found[4]), float(found[1]) * MILLISECONDS[found[2]]
 
 
 def single(bench: Bench) -> None:

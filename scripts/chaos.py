@@ -84,7 +84,7 @@ class Daemon:
             while True:
                 self._spawn(command, environment)
                 self.lives += 1
-                while self.process.poll() is None:
+                while self.process is not None and self.process.poll() is None:
                     with suppress(OSError):
                         if (await ask(self.port, "GET", "/healthz"))[0] == 200:
                             return

@@ -68,7 +68,7 @@ def main() -> None:
         )
         try:
             assert daemon.stdout is not None
-            url = re.search(r"http://\S+", daemon.stdout.readline().decode())[0]
+            (url,) = re.findall(r"http://\S+", daemon.stdout.readline().decode())
             print(f"likd at {url}, a table is swapped at 100 URLs")
             began = time.monotonic()
             subprocess.run([*LIKD, "send", "--url", url, "--batch", "2000", *options, str(source)], check=True)

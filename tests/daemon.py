@@ -82,7 +82,7 @@ class Client:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+    def request(self, method: str, target: str, body: bytes = b"", /, **headers: str) -> Response:
         fields = {"Host": "test", **{name.replace("_", "-"): value for name, value in headers.items()}}
         if body or method == "POST":
             fields["Content-Length"] = str(len(body))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -11,7 +11,7 @@ from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
 from likd.queries.top_lists import value
-from likd.stores.protocol import Applied, Folding, Increments, StoreError
+from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from tests.rows import add_rows
 
 
@@ -78,7 +78,13 @@ class FakeStore:
     async def folding(self) -> Folding:
         raise NotImplementedError
 
-    async def load(self, name: str, rows: Rows) -> bool:
+    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
+        raise NotImplementedError
+
+    async def loaded(self, name: str) -> bool:
+        raise NotImplementedError
+
+    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         raise NotImplementedError
 
     async def aliases(self) -> dict[str, str]:

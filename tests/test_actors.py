@@ -20,7 +20,8 @@ from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.ingest.parser import Ingest, IngestError
+from likd.ingest.parser import Ingest
+from likd.ingest.schema import IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from likd.ingest.bodies import BadGzip, TooLarge, inflate
-from likd.ingest.parser import Ingest, IngestError
+from likd.ingest.parser import Ingest
+from likd.ingest.schema import IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import finish

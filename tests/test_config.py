@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from likd.config.settings import Bind, Config, ConfigError, load, settings
+from likd.config.parsers import Bind
+from likd.config.settings import GROUPS, Config, ConfigError, load, settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -107,14 +108,23 @@ def test_anything_else_is_no_address(text: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"table_limit": "0"}, "--table-limit: '0' is not a whole number from 1 to 1e+06"),
-        ({"table_limit": "1000001"}, "--table-limit: '1000001' is not a whole number from 1 to 1e+06"),
-        ({"table_limit": "1.5"}, "--table-limit: '1.5' is not a whole number from 1 to 1e+06"),
-        ({"table_limit": "many"}, "--table-limit: 'many' is not a whole number from 1 to 1e+06"),
-        ({"table_limit": ""}, "--table-limit: '' is not a whole number from 1 to 1e+06"),
-        ({"flush_interval": "0"}, "--flush-interval: '0' is not a number from 0.01 to 3600"),
-        ({"flush_interval": "nan"}, "--flush-interval: 'nan' is not a number from 0.01 to 3600"),
-        ({"flush_interval": "inf"}, "--flush-interval: 'inf' is not a number from 0.01 to 3600"),
+        ({"table_limit": "0"}, "--table-limit: '0' is not a whole number from 1 to 1000000"),
+        ({"table_limit": "1000001"}, "--table-limit: '1000001' is not a whole number from 1 to 1000000"),
+        ({"table_limit": "1.5"}, "--table-limit: '1.5' is not a whole number from 1 to 1000000"),
+        ({"table_limit": "many"}, "--table-limit: 'many' is not a whole number from 1 to 1000000"),
+        ({"table_limit": ""}, "--table-limit: '' is not a whole number from 1 to 1000000"),
+        (
+            {"flush_interval": "0"},
+            "--flush-interval: '0' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+        ),
+        (
+            {"flush_interval": "nan"},
+            "--flush-interval: 'nan' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+        ),
+        (
+            {"flush_interval": "inf"},
+            "--flush-interval: 'inf' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+        ),
         ({"durability": "maybe"}, "--durability: 'maybe' is not one of fsync, os, none"),
         ({"log_format": "xml"}, "--log-format: 'xml' is not one of auto, console, json"),
         ({"data_dir": ""}, "--data-dir: '' is not a path"),
@@ -132,15 +142,15 @@ def test_a_wrong_variable_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("table_limit = 0", "mine.toml: table_limit: 0 is not a whole number from 1 to 1e+06"),
-        ("table_limit = 1.0", "mine.toml: table_limit: 1.0 is not a whole number from 1 to 1e+06"),
-        ("table_limit = true", "mine.toml: table_limit: True is not a whole number from 1 to 1e+06"),
-        ("table_limit = [1]", "mine.toml: table_limit: [1] is not a whole number from 1 to 1e+06"),
+        ("table_limit = 0", "mine.toml: table_limit: 0 is not a whole number from 1 to 1000000"),
+        ("table_limit = 1.0", "mine.toml: table_limit: 1.0 is not a whole number from 1 to 1000000"),
+        ("table_limit = true", "mine.toml: table_limit: True is not a whole number from 1 to 1000000"),
+        ("table_limit = [1]", "mine.toml: table_limit: [1] is not a whole number from 1 to 1000000"),
         ("durability = 1", "mine.toml: durability: 1 is not one of fsync, os, none"),
         ("durability = {}", "mine.toml: durability: {} is not one of fsync, os, none"),
         ("data_dir = 5", "mine.toml: data_dir: 5 is not a path"),
         ("bind = 8080", "mine.toml: bind: 8080 is not HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"),
-        ("table_limits = 5", "mine.toml: there is no setting 'table_limits'"),
+        ("table_limits = 5", "mine.toml: there is no setting 'table_limits': did you mean table_limit?"),
         ("[likd]\ntable_limit = 5", "mine.toml: there is no setting 'likd'"),
     ],
 )
@@ -155,7 +165,7 @@ def test_a_file_that_is_no_toml_is_named(text: bytes) -> None:
 
 def test_a_number_beyond_all_bounds_is_only_too_large() -> None:
     message = wrong(file=written("flush_interval = " + "9" * 400))
-    assert message.endswith("is not a number from 0.01 to 3600")
+    assert message.endswith("is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h")
 
 
 def test_what_a_flag_overrides_is_not_looked_at() -> None:
@@ -166,3 +176,57 @@ def test_a_file_that_was_asked_for_must_be_there() -> None:
     assert wrong(file=Path("gone.toml")) == "gone.toml: there is no such file"
     Path("folder").mkdir()
     assert wrong(file=Path("folder")).startswith("folder: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "means"),
+    [
+        ("flush_interval", "500ms", 0.5),
+        ("flush_interval", "5s", 5),
+        ("flush_interval", " 0.5 m ", 30),
+        ("keys_window", "2d", 172_800),
+        ("keep_minutes", "2d", 48),
+        ("keep_days", "240h", 10),
+        ("body_bytes_max", "64MiB", 64 << 20),
+        ("body_bytes_max", "64 MB", 64_000_000),
+        ("disk_free_min", "1.5G", 1_500_000_000),
+        ("store_cache", "1GiB", 1024),
+    ],
+)
+def test_times_and_sizes_may_have_a_unit(name: str, value: str, means: float) -> None:
+    assert getattr(load({name: value}, file=None, environment={}), name) == means
+    assert getattr(load({}, file=written(f"{name} = {value!r}"), environment={}), name) == means
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("flush_interval", "5x"),
+        ("flush_interval", "5MB"),
+        ("flush_interval", "2h"),
+        ("flush_interval", "-1s"),
+        ("keep_minutes", "90m"),
+        ("body_bytes_max", "5s"),
+        ("body_bytes_max", "0.3B"),
+        ("body_bytes_max", "9TB"),
+    ],
+)
+def test_a_unit_that_does_not_fit_is_refused(name: str, value: str) -> None:
+    assert "or one with its unit, for example" in wrong({name: value})
+
+
+def test_a_name_that_is_nearly_right_is_suggested() -> None:
+    assert wrong(file=written("tabel_limit = 1")).endswith("'tabel_limit': did you mean table_limit?")
+    assert wrong(file=written("zzz = 1")).endswith("there is no setting 'zzz'")
+
+
+def test_variables_that_are_no_settings_are_told() -> None:
+    environment = {"LIKD_POOL_SIEZ": "1", "LIKD_ZZZ": "1", "LIKD_POOL_SIZE": "1", "LIKD_TOKEN": "x", "PATH": "/"}
+    assert unknown_variables(environment) == [
+        "there is no setting LIKD_POOL_SIEZ: did you mean LIKD_POOL_SIZE?",
+        "there is no setting LIKD_ZZZ",
+    ]
+
+
+def test_each_setting_is_explained_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(each.name for each in settings())

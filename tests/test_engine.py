@@ -18,7 +18,7 @@ from likd.counting.intake import ACTS_TAKEN_MAX
 from likd.durability import batch_file, journal
 from likd.durability.batch_file import Batch
 from likd.durability.disk import AppendFile
-from likd.durability.journal import Entry
+from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
@@ -38,7 +38,7 @@ class Handmade:
         self.handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions()}
 
     @asynccontextmanager
-    async def engine(self, **settings: object) -> AsyncIterator[Engine]:
+    async def engine(self, **settings: Any) -> AsyncIterator[Engine]:
         async with (
             open_engine(
                 attrs.evolve(CONFIG, **settings),
@@ -122,14 +122,17 @@ async def test_a_group_is_written_whole_and_once_although_its_event_manager_cras
         accepted = await submit(engine, likes(*range(25)))
         monkeypatch.undo()
         assert (accepted, manager.restarts) == (Accepted(25), 1)
-        entries = [message for data in written for _, message in journal.read(data) if isinstance(message, Entry)]
+        read = [found for data in written for found in journal.read(data) if not isinstance(found, SegmentDamage)]
+        entries = [message for _, message in read if isinstance(message, Entry)]
         assert [entry.part for entry in entries] == [0, 1, 2]
         assert len({entry.group for entry in entries}) == 1
         await engine.drain()
     assert len(world.store.rows) == 25
 
 
-async def test_what_is_counted_stays_so_although_the_event_manager_crashes_then(autojump_clock: MockClock) -> None:
+async def test_what_is_counted_stays_so_although_the_event_manager_crashes_then(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = Handmade()
     async with world.engine() as engine:
         [child] = [child for child in engine.root.children if child.name == "event manager"]
@@ -139,9 +142,9 @@ async def test_what_is_counted_stays_so_although_the_event_manager_crashes_then(
             post(*args)
             child.crash("the table is yet to be handed over")
 
-        engine.pool.post = crash  # type: ignore[method-assign]
+        monkeypatch.setattr(engine.pool, "post", crash)
         await submit(engine, likes(*range(10)))
-        engine.pool.post = post  # type: ignore[method-assign]
+        monkeypatch.undo()
         await engine.drain()
         assert (child.restarts, engine.batcher.mismatches) == (1, 0)
     assert [counts["likes"] for counts in world.store.rows.values()] == [1] * 10
@@ -175,7 +178,8 @@ async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: Moc
         assert engine.drainer.fault
         world.store.faults = 0.0
         await trio.sleep(60)
-        assert (world.store.applied, engine.totals.rows_waiting, engine.drainer.fault) == (20, 0, None)
+        assert (world.store.applied, engine.totals.rows_waiting) == (20, 0)
+        assert not engine.drainer.fault
 
 
 async def test_rows_that_wait_for_the_store_are_bounded(autojump_clock: MockClock) -> None:
@@ -283,7 +287,8 @@ async def test_batch_files_wait_for_space_and_are_then_written(autojump_clock: M
         assert engine.batcher.fault
         world.disk.faults = 0.0
         await trio.sleep(20)
-        assert (engine.batcher.fault, world.store.applied) == (None, 1)
+        assert world.store.applied == 1
+        assert not engine.batcher.fault
 
 
 async def test_double_entry_a_difference_is_reported_and_the_journal_wins(autojump_clock: MockClock) -> None:

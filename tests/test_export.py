@@ -53,8 +53,8 @@ def test_each_url_is_there_once_in_order_and_exact_whatever_is_applied_meanwhile
             for rows in [stored, *waiting, {url: {"likes": 1} for url in counting}]:
                 for url, counts in rows.items():
                     add(truth.setdefault(url, {}), counts)
-            for table, rows in enumerate(waiting, start=1):
-                totals.batched(batch(table, rows))
+            for number, rows in enumerate(waiting, start=1):
+                totals.batched(batch(number, rows))
             table = Table(len(waiting) + 1, 0.0)
             totals.opened(table)
             table.urls.add("http://not-counted-yet/")

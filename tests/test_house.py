@@ -26,6 +26,7 @@ LAYERS = """
     durability ingest
     plugins stores
     model runtime config
+    errors
 """
 """Each room may use the rooms below it, and none beside it."""
 

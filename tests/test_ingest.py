@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.ingest.bodies import BadGzip, TooLarge, inflate
-from likd.ingest.parser import Ingest, IngestError, _add
+from likd.ingest.parser import Ingest, _add
+from likd.ingest.schema import IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import finish

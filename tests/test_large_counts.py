@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from likd.draining.drainer import Drainer
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
-from likd.ingest.urls import canonical
+from likd.ingest.urls import UrlRules
 from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.queries.totals import Totals
@@ -73,7 +73,8 @@ async def test_a_count_that_no_store_can_hold_does_not_hold_up_those_behind_it(
 @pytest.mark.parametrize(("n", "counted"), [(INCREMENT_MAX, True), (INCREMENT_MAX + 1, False)])
 def test_a_handler_may_not_make_counts_that_no_sum_can_hold(n: int, counted: bool) -> None:
     class Generous:
-        kinds, counts = ("gift",), ("gifts",)
+        kinds: tuple[str, ...] = ("gift",)
+        counts: tuple[str, ...] = ("gifts",)
 
         def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
             return {"gifts": n * times}
@@ -85,7 +86,7 @@ def test_a_handler_may_not_make_counts_that_no_sum_can_hold(n: int, counted: boo
 def loading(store: SqliteStore) -> Admin:
     """An admin of whose operations only loading is used."""
     unused: Any = None
-    return Admin(unused, unused, Totals(store, applied=0, cache_urls_max=10), store, canonical, ("likes", "unlikes"))
+    return Admin(unused, unused, Totals(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_starting_counts_whose_answer_got_lost_are_part_of_the_totals(tmp_
     assert await admin.totals.counts([URL]) == {URL: {}}
     load = store.load
 
-    async def lose(name: str, rows: Rows, past: Mapping[int, Rows]) -> bool:
+    async def lose(name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
         await load(name, rows, past)
         raise StoreError("the answer is lost")
 

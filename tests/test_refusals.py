@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -78,10 +79,10 @@ def refused(
 
 
 def test_each_refusal_names_who_it_was_and_what_would_let_it_in() -> None:
-    def gate(tokens: Tokens = TOKENS, **settings: object) -> Gate:
-        return Gate(Config(**settings), tokens)  # type: ignore[arg-type]
+    def gate(tokens: Tokens = TOKENS, **settings: Any) -> Gate:
+        return Gate(Config(**settings), tokens)
 
-    sites: dict[str, object] = {"public_sites": ("example.com",)}
+    sites: dict[str, Any] = {"public_sites": ("example.com",)}
     nobody = Credentials()
     url = ("https://www.example.com/",)
     assert refused(gate(**sites), nobody, urls=url) == ("www.example.com", "--public-sites")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from likd.ingest import bodies
 from likd.ingest.bodies import count_pieces, inflate, line_of, strip
-from likd.runtime.cooperative import finish
+from likd.runtime.cooperative import SLICE_BYTES, finish
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"", b"a", b"ab", b"},", b"{", b"abcdefg"]), st.integers(1, 40)), max_size=6)
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_compressed_is_inflated_in_slices_too() -> None:
     packed = gzip.compress(body[:2_000_000]) + gzip.compress(body[2_000_000:])
     with patch.object(bodies, "zlib", SimpleNamespace(decompressobj=Recorded, error=zlib.error)):
         assert finish(inflate(packed, len(body))) == body
-    assert max(handed) <= bodies.SLICE_BYTES
+    assert max(handed) <= SLICE_BYTES
     assert sum(handed) < 3 * len(body)
 
 
@@ -83,4 +83,4 @@ def test_blanks_are_stripped_in_steps(body: bytes, slice_bytes: int) -> None:
 
 def test_a_body_of_blanks_is_stripped_a_slice_at_a_time() -> None:
     body = b" \n" * (1 << 18)
-    assert sum(1 for _ in strip(body)) == len(body) // bodies.SLICE_BYTES
+    assert sum(1 for _ in strip(body)) == len(body) // SLICE_BYTES

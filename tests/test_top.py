@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import pytest
@@ -216,7 +216,12 @@ async def test_asking_again_costs_nothing_for_what_did_not_change(monkeypatch: p
     store.tops = 0
     looked_at: list[str] = []
     add_up = totals._add_up
-    monkeypatch.setattr(totals, "_add_up", lambda url, base: looked_at.append(url) or add_up(url, base))
+
+    def add_up_and_tell(names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:
+        looked_at.extend(names)
+        return add_up(names, bases)
+
+    monkeypatch.setattr(totals, "_add_up", add_up_and_tell)
     assert await top("likes", 10) == first
     assert (store.reads, store.tops, len(looked_at)) == ([], 0, 10)
     totals.batched(batch(11, {"https://example.com/stored/6": {"likes": 5}}))

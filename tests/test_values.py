@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from likd.config.settings import Bind, Config, ConfigError, load, settings
+from likd.config.parsers import Bind
+from likd.config.settings import ConfigError, load
 from likd.draining.write_rate import WriteTolerance
 from likd.ingest.urls import URL_BYTES_MAX, canonical
 from likd.web.express.http1 import Heads, Operation
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("flags", "environment", "toml", "message"),
     [
-        ({"table_limit": "0"}, {}, "", "--table-limit: '0' is not a whole number from 1 to 1e+06"),
+        ({"table_limit": "0"}, {}, "", "--table-limit: '0' is not a whole number from 1 to 1000000"),
         ({"table_limit": "x"}, {}, "", "--table-limit: 'x' is not a whole number"),
         ({"bind": "x"}, {}, "", "--bind: 'x' is not HOST:PORT"),
         ({"durability": "maybe"}, {}, "", "--durability: 'maybe' is not one of fsync, os, none"),
@@ -99,15 +97,6 @@ def test_a_wrong_setting_is_named(
         load(flags, file=file, environment=environment)
 
     assert message in str(wrong.value)
-
-
-def test_every_setting_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text()
-
-    for setting in settings():
-        assert f"| `{setting.flag}` |" in text, setting.name
-        assert f"| {setting.default} |" in text, setting.name
-    assert {setting.name for setting in settings()} == {field.name for field in attrs.fields(Config)}
 
 
 async def test_the_tolerance_lets_through_so_many_rows_a_second(autojump_clock: MockClock) -> None:

@@ -16,6 +16,8 @@ import click
 import httpx
 import trio
 
+from likd.errors import LikdError
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 PAUSE_SECONDS = 0.5
@@ -24,7 +26,7 @@ PAUSE_SECONDS_MAX = 30.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ClientError(Exception):
+class ClientError(LikdError):
     """The work can't be done, or not be gone on with; the message is one line that says why."""
 
 

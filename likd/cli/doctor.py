@@ -124,7 +124,7 @@ def _durability(config: Config) -> Iterator[Finding]:
     yield (
         grade,
         "fsync",
-        f"{median * 1000:.2f} ms at the median, {max(times) * 1000:.2f} ms at worst: a request waits so long",
+        f"{median * 1000:.2f} ms at the median, {max(times) * 1000:.2f} ms at worst: what a request waits",
     )
 
 

@@ -10,6 +10,7 @@ import click
 import trio
 
 from likd.config.settings import ConfigError, load
+from likd.errors import LikdError
 from likd.runtime.logs import configure_logs
 
 
@@ -28,8 +29,7 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     Exit status: 0 if it was done, 1 if it could not be done or damage was found, 2 if a setting is wrong.
     """
     from likd import daemon
-    from likd.plugins.handlers import HandlerError
-    from likd.stores.protocol import StoreError
+    from likd.durability.lock import locked_data_dir, unused_data_dir
 
     try:
         config = load({"data_dir": data_dir}, file=file)
@@ -39,9 +39,9 @@ def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
         raise click.UsageError(f"there is no directory {config.data_dir}")
     configure_logs("auto", quiet=True)
     try:
-        with daemon.locked_data_dir(config.data_dir):
+        with (unused_data_dir if dry_run else locked_data_dir)(config.data_dir):
             found = trio.run(partial(daemon.recover, config, dry_run=dry_run))
-    except (daemon.StartError, HandlerError, StoreError, OSError) as error:
+    except (LikdError, OSError) as error:
         click.echo(f"likd recover: {error}", err=True)
         sys.exit(1)
     for step in found.steps:

@@ -117,7 +117,7 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.FloatRange(0.0),
     default=300.0,
     show_default=True,
-    help="Stop when the daemon took nothing for so long.",
+    help="Stop when the daemon has accepted nothing for this long.",
 )
 @click.option(
     "--max-refused",

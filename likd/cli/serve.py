@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 import trio
 
-from likd.config.settings import Config, ConfigError, load, settings
+from likd.config.settings import GROUPS, Config, ConfigError, load, settings, unknown_variables
+from likd.errors import LikdError
 from likd.runtime.logs import configure_logs
+
+log = structlog.get_logger(__name__)
 
 
 def _options(command: Any) -> Any:
@@ -20,12 +25,25 @@ def _options(command: Any) -> Any:
             setting.flag,
             setting.name,
             metavar=unit,
-            help=f"{setting.help}  [env: {setting.variable}; default: {setting.default}]",
+            help=f"{setting.help}  [env: {setting.variable}; default: {setting.default or 'none'}]",
         )(command)
     return command
 
 
-@click.command()
+class _Grouped(click.Command):
+    """A command whose help has the settings in their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What is no setting first."""
+        records = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        grouped = {name for names in GROUPS.values() for name in names}
+        sections = {"Options": [name for name in records if name not in grouped], **GROUPS}
+        for title, names in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([record for name in names if (record := records.get(name)) is not None])
+
+
+@click.command(cls=_Grouped)
 @click.option(
     "--config",
     "file",
@@ -50,16 +68,14 @@ def serve(file: Path | None, **flags: str | None) -> None:
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     configure_logs(config.log_format)
+    for fault in unknown_variables(os.environ):
+        log.warning(fault)
     sys.exit(trio.run(_serve, config))
 
 
 async def _serve(config: Config) -> int:
     """Run the daemon; the exit status."""
     from likd import daemon
-    from likd.plugins.handlers import HandlerError
-    from likd.runtime.supervisor import RestartIntensityExceeded
-    from likd.stores.protocol import StoreError
-    from likd.web.listeners import BindError
 
     return_code = 0
     try:
@@ -67,14 +83,7 @@ async def _serve(config: Config) -> int:
     except* ConfigError as errors:
         click.echo(f"likd: {errors.exceptions[0]}", err=True)
         return_code = 2
-    except* (
-        daemon.StartError,
-        BindError,
-        HandlerError,
-        StoreError,
-        RestartIntensityExceeded,
-        OSError,
-    ) as errors:
+    except* (LikdError, OSError) as errors:
         for error in errors.exceptions:
             click.echo(f"likd: {error}", err=True)
         return_code = 1

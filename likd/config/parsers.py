@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
+Parser: TypeAlias = Callable[[object], float]
 
-def number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[object], float]:
-    what = "a whole number" if kind is int else "a number"
+
+def number(kind: Callable[[Any], float], low: float, high: float) -> Parser:
+    """A number from `low` to `high`, both included."""
+    expected = f"a whole number from {low} to {high}" if kind is int else f"a number from {low:g} to {high:g}"
 
     def parse(value: object) -> float:
         try:
@@ -22,21 +26,60 @@ def number(kind: Callable[[Any], float], low: float, high: float) -> Callable[[o
                 raise TypeError
             number = kind(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{what} from {low:g} to {high:g}") from None
+            raise ValueError(expected) from None
         if not low <= number <= high:
-            raise ValueError(f"{what} from {low:g} to {high:g}")
+            raise ValueError(expected)
         return number
 
     return parse
 
 
+_SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_BYTES: Mapping[str, float] = {
+    "B": 1,
+    **{prefix + unit: 1000**n for n, prefix in enumerate("kMGT", start=1) for unit in ("", "B")},
+    **{f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGT", start=1)},
+}
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
+
+
+def seconds(low: float, high: float, *, each: float = 1, kind: Callable[[Any], float] = float) -> Parser:
+    """A time from `low` to `high`: a number of units of `each` seconds, or one with a unit, as in 500ms, 5s, 2h."""
+    return _quantity(_SECONDS, "5s or 2h", low, high, each=each, kind=kind)
+
+
+def size(low: float, high: float, *, each: float = 1) -> Parser:
+    """A size from `low` to `high`: a whole number of units of `each` bytes, or one with a unit, as in 64MiB, 1GB."""
+    return _quantity(_BYTES, "64MiB or 1GB", low, high, each=each, kind=int)
+
+
+def _quantity(
+    units: Mapping[str, float], example: str, low: float, high: float, *, each: float, kind: Callable[[Any], float]
+) -> Parser:
+    plain = number(kind, low, high)
+
+    def parse(value: object) -> float:
+        found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+        if found is not None and found[2] in units:
+            amount = float(found[1]) * units[found[2]] / each
+            value = round(amount) if kind is int and math.isclose(amount, round(amount)) else amount
+        try:
+            return plain(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or one with its unit, for example {example}") from None
+
+    return parse
+
+
 def optional_path(value: object) -> str:
+    """A path, or nothing."""
     if not isinstance(value, str | Path):
         raise ValueError("a path")
     return str(path(value)) if str(value) else ""
 
 
 def path(value: object) -> Path:
+    """A path; a `~` at its beginning is the home directory."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("a path")
     try:
@@ -57,6 +100,7 @@ class Bind:
 
 
 def flag(value: object) -> bool:
+    """True or false, in one of the usual words."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "yes", "1", "on", "false", "no", "0", "off"):
@@ -85,6 +129,7 @@ PARAMETER = re.compile(r"[^&=#\s*]+\*?")
 
 
 def is_network(word: str) -> bool:
+    """Whether `word` is an IP address or a network of them."""
     try:
         ip_network(word, strict=False)
     except ValueError:
@@ -93,6 +138,7 @@ def is_network(word: str) -> bool:
 
 
 def bind(value: object) -> Bind:
+    """A host and a port."""
     if isinstance(value, Bind):
         return value
     expected = "HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
@@ -109,6 +155,8 @@ def bind(value: object) -> Bind:
 
 
 def choice(*choices: str) -> Callable[[object], str]:
+    """One of `choices`."""
+
     def parse(value: object) -> str:
         if value not in choices:
             raise ValueError(f"one of {', '.join(choices)}")

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from likd.config import parsers
 from likd.config.parsers import Bind
+from likd.errors import LikdError
 
 CONFIG_FILE = "likd.toml"
 PREFIX = "LIKD_"
+OTHER_VARIABLES = frozenset(
+    {f"{PREFIX}{name}" for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")}
+)
+"""Variables that likd reads, and that are no settings of the daemon."""
 
 
-class ConfigError(ValueError):
+class ConfigError(LikdError, ValueError):
     """A setting is wrong; the message names it, where it comes from, and what was expected."""
 
 
@@ -73,73 +80,73 @@ class Config:
         _DURABILITIES,
     )
     table_limit: int = _setting(
-        parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs of a table; at so many it is swapped."
+        parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs at which a table is swapped for a new one."
     )
     flush_interval: float = _setting(
-        parsers.number(float, 0.01, 3600), 5, "SECONDS", "A table is swapped when it has been counting for so long."
+        parsers.seconds(0.01, 3600), 5, "SECONDS", "The age at which a table is swapped for a new one."
     )
     pool_size: int = _setting(
         parsers.number(int, 1, 1_000_000),
         100,
         "COUNTERS",
-        "Counters that are kept warm; 10 % more are kept as a buffer.",
+        "Counters that are kept ready; 10 % more are kept as a buffer.",
     )
     counters_max: int = _setting(
         parsers.number(int, 1, 10_000_000),
         50_000,
         "COUNTERS",
-        "Counters at most; past that, requests are refused (503). One request has at most so many URLs (413).",
+        "The most counters; beyond that, requests are refused (503), and so is one request with more URLs (413).",
     )
     hung_timeout: float = _setting(
-        parsers.number(float, 0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
+        parsers.seconds(0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
     )
     max_leases: int = _setting(
         parsers.number(int, 1, 1_000_000_000),
         1000,
         "LEASES",
-        "A counter is replaced after it served so many tables.",
+        "Tables that a counter serves before it is replaced.",
     )
     write_tolerance: float = _setting(
-        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "Rows that the store is given in a second at most."
+        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "The most rows that the store is given in a second."
     )
     keep_batches: int = _setting(
-        parsers.number(int, 0, 1_000_000), 0, "FILES", "Newest batch files that are kept after they were applied."
+        parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
     )
     live_interval: float = _setting(
-        parsers.number(float, 0.01, 60), 0.25, "SECONDS", "A websocket is sent changes at most this often."
+        parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
     )
     inbox_max: int = _setting(
-        parsers.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; past that, 503."
+        parsers.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; beyond that, 503."
     )
     tables_waiting_max: int = _setting(
-        parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
+        parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables that have no batch file yet; beyond that, 503."
     )
     rows_waiting_max: int = _setting(
-        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
+        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; beyond that, 503."
     )
     disk_free_min: int = _setting(
-        parsers.number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."
+        parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free disk space below which requests are refused (503)."
     )
     aside_bytes_max: int = _setting(
-        parsers.number(int, 0, 1 << 50),
+        parsers.size(0, 1 << 50),
         256 << 20,
         "BYTES",
-        "Disk space for events that a failing handler could not count; past that, 503.",
+        "Disk space for events that a failing handler could not count; beyond that, 503.",
     )
     body_bytes_max: int = _setting(
-        parsers.number(int, 1024, 1 << 30),
+        parsers.size(1024, 1 << 30),
         32 << 20,
         "BYTES",
-        "Size of a request body at most, also after inflation.",
+        "The largest request body, before and after decompression.",
     )
     bodies_bytes_max: int = _setting(
-        parsers.number(int, 1024, 1 << 40),
+        parsers.size(1024, 1 << 40),
         256 << 20,
         "BYTES",
-        "Request bodies held in memory at once at most; past that, 503.",
+        "Memory for the request bodies in flight, all together; beyond that, 503.",
     )
     keys_window: float = _setting(
-        parsers.number(float, 1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
+        parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
     )
     keys_max: int = _setting(
         parsers.number(int, 1, 100_000_000),
@@ -158,49 +165,55 @@ class Config:
         "Pairs of actor and URL of which it is kept in memory whether the one likes the other.",
     )
     store_cache: int = _setting(
-        parsers.number(int, 1, 1_000_000),
+        parsers.size(1, 1_000_000, each=1 << 20),
         64,
         "MIB",
         "Memory in which the embedded store keeps what it writes to, at most; it grows with use.",
     )
     keep_minutes: int = _setting(
-        parsers.number(int, 1, 100_000), 48, "HOURS", "How long the store keeps counts per minute."
+        parsers.seconds(1, 100_000, each=3600, kind=int), 48, "HOURS", "How long the store keeps counts per minute."
     )
-    keep_hours: int = _setting(parsers.number(int, 1, 100_000), 90, "DAYS", "How long it keeps counts per hour.")
-    keep_days: int = _setting(parsers.number(int, 1, 100_000), 1830, "DAYS", "How long it keeps counts per day.")
+    keep_hours: int = _setting(
+        parsers.seconds(1, 100_000, each=86_400, kind=int), 90, "DAYS", "How long it keeps counts per hour."
+    )
+    keep_days: int = _setting(
+        parsers.seconds(1, 100_000, each=86_400, kind=int), 1830, "DAYS", "How long it keeps counts per day."
+    )
     connections_max: int = _setting(
         parsers.number(int, 1, 1_000_000),
         4096,
         "CONNECTIONS",
-        "Open connections at most; past that, new ones are closed.",
+        "The most open connections; beyond that, new ones are closed.",
     )
     connections_per_address: int = _setting(
         parsers.number(int, 1, 1_000_000),
         256,
         "CONNECTIONS",
-        "Open connections of one address at most; this machine and trusted proxies may have all.",
+        "The most open connections from one address; this machine and trusted proxies may have all of them.",
     )
     head_timeout: float = _setting(
-        parsers.number(float, 0.1, 3600), 10, "SECONDS", "The head of a request has to arrive within this time."
+        parsers.seconds(0.1, 3600), 10, "SECONDS", "Time for the head of a request to arrive."
     )
     idle_timeout: float = _setting(
-        parsers.number(float, 0.1, 3600), 60, "SECONDS", "A connection without requests is closed after this time."
+        parsers.seconds(0.1, 3600), 60, "SECONDS", "Time after which a connection without requests is closed."
     )
-    watches_max: int = _setting(parsers.number(int, 1, 1_000_000), 1000, "URLS", "URLs that one websocket may watch.")
+    watches_max: int = _setting(
+        parsers.number(int, 1, 1_000_000), 1000, "URLS", "The most URLs that one websocket may watch."
+    )
     blocked_seconds: float = _setting(
-        parsers.number(float, 0.05, 3600), 1, "SECONDS", "An event loop that is blocked for so long is reported."
+        parsers.seconds(0.05, 3600), 1, "SECONDS", "An event loop that is blocked for longer is reported."
     )
     shutdown_timeout: float = _setting(
-        parsers.number(float, 0.1, 3600),
+        parsers.seconds(0.1, 3600),
         10,
         "SECONDS",
-        "How long a shutdown may take to bring tables into the store.",
+        "Time that a shutdown may take to bring tables into the store.",
     )
     same_schemes: bool = _setting(
         parsers.flag,
         "true",
         "true|false",
-        "Whether http and https of a page are one URL, counted as https.",
+        "Count a page's http and https addresses as one URL, the https one.",
     )
     drop_parameters: tuple[str, ...] = _setting(
         parsers.words(
@@ -208,7 +221,7 @@ class Config:
         ),
         "",
         "NAMES",
-        "Query parameters that do not make another URL, for example utm_*,fbclid,gclid.",
+        "Query parameters to ignore: URLs that differ only in them count as one, for example utm_*,fbclid,gclid.",
     )
     admin_token_file: str = _setting(
         parsers.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
@@ -262,15 +275,44 @@ class Config:
     )
     tls_key: str = _setting(parsers.optional_path, "", "FILE", "Private key of the certificate in PEM.")
     insecure: bool = _setting(
-        parsers.flag, "false", "true|false", "Listen for other machines although there is no admin token."
+        parsers.flag, "false", "true|false", "Listen for other machines even though there is no admin token."
     )
     log_format: str = _setting(
         parsers.choice(*_LOG_FORMATS),
         "auto",
         "",
-        "Log lines for people or as JSON; 'auto' asks for a terminal.",
+        "Log lines for people or as JSON; 'auto' is for people on a terminal, JSON otherwise.",
         _LOG_FORMATS,
     )
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Where": ("bind", "data_dir", "tls_cert", "tls_key", "log_format"),
+        "Who may do what": (
+            *("public_sites", "origins", "admin_token_file", "write_tokens_file", "trusted_proxies", "insecure"),
+            *("address_rate", "address_burst", "token_rate", "token_burst"),
+        ),
+        "What counts as one": ("same_schemes", "drop_parameters", "keys_window", "keys_max"),
+        "Counting": (
+            *("durability", "table_limit", "flush_interval", "pool_size", "counters_max", "hung_timeout"),
+            *("max_leases", "cache_actors_max"),
+        ),
+        "The store": (
+            *("write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
+            "cache_urls_max",
+        ),
+        "Connections": (
+            *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),
+            *("bodies_bytes_max", "live_interval", "watches_max"),
+        ),
+        "When it is too much": (
+            *("inbox_max", "tables_waiting_max", "rows_waiting_max", "disk_free_min", "aside_bytes_max"),
+            *("blocked_seconds", "shutdown_timeout"),
+        ),
+    }
+)
+"""The settings as they are explained together."""
 
 
 def settings() -> list[Setting]:
@@ -309,8 +351,24 @@ def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping
             except ValueError as error:
                 raise ConfigError(f"{source}: {value!r} is not {error}") from None
     if written:
-        raise ConfigError(f"{path}: there is no setting {next(iter(written))!r}")
+        name = next(iter(written))
+        raise ConfigError(f"{path}: there is no setting {name!r}{_suggest(name, [each.name for each in settings()])}")
     return Config(**chosen)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """What is to be said of each variable of the environment that looks like a setting and is none."""
+    known = [setting.variable for setting in settings()]
+    return [
+        f"there is no setting {name}{_suggest(name, known)}"
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and name not in known and name not in OTHER_VARIABLES
+    ]
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:

@@ -55,9 +55,11 @@ class Ledger(Protocol):
     And of each merge as it is durable: all that is assembled from then on comes after it.
     """
 
-    def opened(self, table: Table) -> None: ...
+    def opened(self, table: Table) -> None:
+        """`table` is the one that fills now."""
 
-    def placed(self, table: int, merge: Fold) -> None: ...
+    def placed(self, table: int, merge: Fold) -> None:
+        """`merge` is durable, and done once `table` is in the store."""
 
 
 @attrs.define(eq=False)

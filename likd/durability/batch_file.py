@@ -21,6 +21,7 @@ from itertools import repeat
 
 import attrs
 
+from likd.errors import LikdError
 from likd.model import Counts, Fold, Liking, Likings, Rows, total
 
 NAME = re.compile(r"tab_(\d{12})")
@@ -36,7 +37,7 @@ _END = re.compile(r"end sums=(\d{1,20}(?:,\d{1,20})*) sha256=([0-9a-f]{64})")
 _NUMBER = re.compile(r"0|[1-9]\d{0,18}")
 
 
-class DamagedBatch(ValueError):
+class DamagedBatch(LikdError, ValueError):
     """A batch file does not check out; the message says what is wrong and in which line."""
 
 

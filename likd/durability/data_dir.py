@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 from likd.durability.disk import sync_directory
+from likd.errors import StartError
 
 SECRET_BYTES = 32
 
@@ -16,7 +17,7 @@ _SOURCE = re.compile(r"[0-9a-f]{32}")
 _SECRET = re.compile(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}")
 
 
-class IdentityError(Exception):
+class IdentityError(StartError):
     """A file of the directory's identity is there and can't be used; the message says which and why."""
 
 

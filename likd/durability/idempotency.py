@@ -13,6 +13,7 @@ from likd.durability import key_lines
 from likd.durability.disk import AppendFile, Disk
 from likd.durability.key_lines import LINE_KEYS, Line
 from likd.durability.taken_keys import Record, Taken, fingerprint, pack
+from likd.errors import LikdError
 from likd.model import Accepted, IdempotencyKey, Outcome, Submission
 from likd.runtime.cooperative import Steps, finish_in_turns
 
@@ -27,7 +28,7 @@ LOOK_UPS = 100
 """Keys that are looked up in one step of a millisecond at most."""
 
 
-class KeyReused(Exception):
+class KeyReused(LikdError):
     """The key came with another body before."""
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from likd.durability import frames
 from likd.durability.disk import AppendFile, Disk
+from likd.errors import LikdError
 from likd.model import Events, Fold, Liking, Likings
 from likd.runtime.histogram import Histogram
 
@@ -68,7 +69,7 @@ DECODED_AT_ONCE_BYTES = 1 << 16
 """Frames are decoded so many bytes at once: one call for each would take as long as the rest of a replay."""
 
 
-class JournalError(Exception):
+class JournalError(LikdError):
     """An append failed: nothing of it will be counted. Its segment takes no more.
 
     If it is not `certain`, the failed bytes could not be cut off yet: until the next segment says that they are

@@ -6,16 +6,17 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 
+from likd.errors import LikdError
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 BLANKS = b" \t\r\n"
 
 
-class TooLarge(Exception):
+class TooLarge(LikdError):
     """A body is larger than the limit after inflation."""
 
 
-class BadGzip(Exception):
+class BadGzip(LikdError):
     """A body is not gzip data, or not whole; the message says which."""
 
 

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from likd.errors import LikdError
 from likd.ingest.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
@@ -16,7 +17,7 @@ _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 
 
-class IngestError(Exception):
+class IngestError(LikdError):
     """A body is refused. `malformed` if it could not even be read, else an event of it is wrong."""
 
     def __init__(

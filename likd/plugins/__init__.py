@@ -1,0 +1,1 @@
+"""Handlers and observers: what others may add, each isolated from the rest."""

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import attrs
 import structlog
 
+from likd.errors import StartError
 from likd.model import (
     IMPRESSION,
     IMPRESSIONS,
@@ -65,6 +66,7 @@ class Likes:
     adds: Mapping[str, str] = MappingProxyType({LIKE: LIKES, UNLIKE: UNLIKES})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """One for each event."""
         return {self.adds[kind]: times}
 
 
@@ -76,10 +78,11 @@ class Impressions:
     adds: Mapping[str, str] = MappingProxyType({IMPRESSION: IMPRESSIONS})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """One for each event."""
         return {self.adds[kind]: times}
 
 
-class HandlerError(Exception):
+class HandlerError(StartError):
     """An installed handler can't be used; the message says which and why."""
 
 

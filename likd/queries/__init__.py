@@ -1,0 +1,1 @@
+"""What is asked: totals, top lists, trends, live changes, merges."""

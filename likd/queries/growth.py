@@ -45,10 +45,12 @@ class Growth:
         self._totals.followers.remove(self)
 
     def committed(self, table: int, rows: Rows) -> None:
+        """`table` has these rows, and gets no more."""
         self._committed.append(_Committed(rows, self._seen.pop(table, {}), list(rows)))
         self.rows_unseen += len(rows)
 
     def forgotten(self, urls: Collection[str]) -> None:
+        """What was known of `urls` holds no longer."""
         self._forgotten.update(urls)
 
     def take_forgotten(self) -> set[str]:

@@ -8,6 +8,7 @@ import trio
 
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.intake import Intake
+from likd.errors import LikdError
 from likd.model import Fold, Outcome, Refused, Submission
 from likd.queries.totals import Totals
 
@@ -17,7 +18,7 @@ STORE_SECONDS_MAX = 40.0
 log = structlog.get_logger(__name__)
 
 
-class MergeError(Exception):
+class MergeError(LikdError):
     """The URLs can't be merged; the message says why."""
 
 
@@ -25,7 +26,7 @@ class MergeBusy(MergeError):
     """Not now: another merge is not done yet."""
 
 
-class MergeRefused(Exception):
+class MergeRefused(LikdError):
     """Nothing was merged, and trying again may help."""
 
     def __init__(self, outcome: Refused) -> None:

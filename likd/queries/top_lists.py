@@ -73,6 +73,7 @@ class TopLists:
         return mine.top[:limit]
 
     def committed(self, table: int, rows: Rows) -> None:
+        """Drop lists that nobody asks for, and that have too much to catch up with."""
         unseen_max = max(ROWS_UNSEEN_MAX, self._totals.rows_waiting)
         for by, asked in list(self._asked.items()):
             if asked.ranking.rows_unseen > unseen_max and asked.ended is None and not asked.rounds:

@@ -11,6 +11,8 @@ import attrs
 import structlog
 import trio
 
+from likd.errors import LikdError
+
 log = structlog.get_logger(__name__)
 
 Run: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
@@ -19,7 +21,7 @@ Run: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 State: TypeAlias = Literal["starting", "running", "backoff", "finished", "failed", "stopped"]
 
 
-class RestartIntensityExceeded(Exception):
+class RestartIntensityExceeded(LikdError):
     """A supervisor gave up: its children needed more restarts than `intensity` allows within `period_seconds`."""
 
 

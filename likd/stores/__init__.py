@@ -1,0 +1,1 @@
+"""Where totals live for good."""

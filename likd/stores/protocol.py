@@ -9,10 +9,11 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 import trio
 
+from likd.errors import LikdError
 from likd.model import Counts, Fold, Likings, Rows
 
 
-class StoreError(Exception):
+class StoreError(LikdError):
     """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
 
 
@@ -24,7 +25,7 @@ TOTAL_MAX = 2**62
 """Starting counts bring totals so far at most: events, one by one, never bring them past 63 bits from there."""
 
 
-class TotalTooLarge(Exception):
+class TotalTooLarge(LikdError):
     """Starting counts would bring the total of a URL past TOTAL_MAX; none of them are added."""
 
     def __init__(self, url: str, name: str) -> None:

@@ -1,0 +1,1 @@
+"""Faults on request, for tests of the whole daemon."""

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import attrs
 
-from likd.web.problems import CONTENT_TYPE, Problem
+from likd.web.problems import CONTENT_TYPE, Problem, phrase
 
 HEAD_BYTES_MAX = 16_384
 """The head of a request at most."""
@@ -120,6 +120,6 @@ class Responses:
             del headers["content-length"]
         if not keep_alive:
             headers["connection"] = "close"
-        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+        lines = [f"HTTP/1.1 {answer.status} {phrase(answer.status)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")

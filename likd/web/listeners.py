@@ -8,11 +8,12 @@ import socket
 import trio
 
 from likd.config.parsers import Bind
+from likd.errors import StartError
 
 BACKLOG = 1024
 
 
-class BindError(Exception):
+class BindError(StartError):
     """The address can't be listened on; the message says which and why."""
 
 
@@ -31,6 +32,12 @@ async def open_listeners(bind: Bind) -> list[socket.socket]:
     for sock in sockets:
         sock.setblocking(False)
     return sockets
+
+
+async def check_free(bind: Bind) -> None:
+    """Raises BindError if `bind` can't be listened on now."""
+    for sock in await open_listeners(bind):
+        sock.close()
 
 
 def address(listener: socket.socket, scheme: str) -> str:

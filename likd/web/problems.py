@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import msgspec
 
+from likd.errors import LikdError
+
 CONTENT_TYPE = "application/problem+json"
 
+_PHRASES = MappingProxyType({413: "Request Entity Too Large", 422: "Unprocessable Entity"})
+"""Those that are not the same in each version of Python."""
 
-class Problem(Exception):
+
+def phrase(status: int) -> str:
+    """What an HTTP status is called."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
+class Problem(LikdError):
     """An answer that says what is wrong: `status`, a sentence, and members that say where."""
 
     def __init__(
@@ -29,7 +40,7 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The problem as JSON."""
-        return msgspec.json.encode({"type": "about:blank", "title": HTTPStatus(self.status).phrase, **self.about()})
+        return msgspec.json.encode({"type": "about:blank", "title": phrase(self.status), **self.about()})
 
     def about(self) -> dict[str, object]:
         """What is said of it where it is one part of an answer."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import importlib
 import os
 import re
 import shutil
@@ -18,10 +20,9 @@ import pytest
 
 from tests.daemon import Client, Daemon
 
-try:
-    from playwright import sync_api as playwright
-except ImportError:
-    playwright = None
+playwright: Any = None
+with contextlib.suppress(ImportError):
+    playwright = importlib.import_module("playwright.sync_api")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(

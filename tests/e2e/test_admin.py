@@ -314,11 +314,12 @@ def test_metrics_are_as_prometheus_asks(daemon: Daemon) -> None:
     assert {"likd_journal_fsync_seconds", "likd_acknowledgement_seconds", "likd_child_restarts"} <= set(families)
 
 
-def test_alerts_ask_for_metrics_that_there_are(daemon: Daemon) -> None:
-    rules = (Path(__file__).resolve().parents[2] / "docs" / "deploy" / "alerts.yml").read_text()
+@pytest.mark.parametrize("name", ["alerts.yml", "grafana.json"])
+def test_alerts_and_panels_ask_for_metrics_that_there_are(daemon: Daemon, name: str) -> None:
+    rules = (Path(__file__).resolve().parents[2] / "docs" / "deploy" / name).read_text()
     with Client(daemon.address) as client:
         text = client.request("GET", "/metrics").body.decode()
-    asked = set(re.findall(r"\blikd_[a-z_]+", rules))
+    asked = set(re.findall(r"\blikd_[a-z_]+(?=[\[{) ,])", rules))
     assert len(asked) >= 10
     assert asked <= set(re.findall(r"^(likd_[a-z_]+)", text, re.MULTILINE))
 

@@ -11,10 +11,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -24,7 +28,7 @@ URL = "https://example.com/demo"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
+def chromium() -> Iterator[Browser]:
     playwright.expect.set_options(timeout=15_000)
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -39,7 +43,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def context(chromium: playwright.Browser) -> Iterator[playwright.BrowserContext]:
+def context(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(reduced_motion="reduce")
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
@@ -48,11 +52,11 @@ def context(chromium: playwright.Browser) -> Iterator[playwright.BrowserContext]
     assert errors == []
 
 
-def button(page: playwright.Page) -> playwright.Locator:
+def button(page: Page) -> Locator:
     return page.locator("like-button").first.locator("button")
 
 
-def shows(page: playwright.Page, count: int, *, liked: bool) -> None:
+def shows(page: Page, count: int, *, liked: bool) -> None:
     playwright.expect(button(page)).to_have_attribute("aria-pressed", str(liked).lower())
     playwright.expect(button(page).locator("[part=count]")).to_have_text(str(count))
 
@@ -70,14 +74,14 @@ def like(daemon: Daemon, times: int = 1) -> None:
 
 
 @pytest.fixture
-def page(context: playwright.BrowserContext, daemon: Daemon) -> playwright.Page:
+def page(context: BrowserContext, daemon: Daemon) -> Page:
     page = context.new_page()
     page.goto(daemon.url + "/demo")
     shows(page, 0, liked=False)
     return page
 
 
-def test_a_visitor_likes_and_takes_it_back(page: playwright.Page, daemon: Daemon) -> None:
+def test_a_visitor_likes_and_takes_it_back(page: Page, daemon: Daemon) -> None:
     button(page).click()
     shows(page, 1, liked=True)
     wait_until(lambda: net(daemon) == 1)
@@ -86,7 +90,7 @@ def test_a_visitor_likes_and_takes_it_back(page: playwright.Page, daemon: Daemon
     wait_until(lambda: net(daemon) == 0)
 
 
-def test_a_reload_remembers_and_a_visitor_has_one_like(page: playwright.Page, daemon: Daemon) -> None:
+def test_a_reload_remembers_and_a_visitor_has_one_like(page: Page, daemon: Daemon) -> None:
     button(page).click()
     wait_until(lambda: net(daemon) == 1)
     page.reload()
@@ -100,7 +104,7 @@ def test_a_reload_remembers_and_a_visitor_has_one_like(page: playwright.Page, da
     assert net(daemon) == 1
 
 
-def test_two_tabs_follow_each_other(page: playwright.Page, context: playwright.BrowserContext, daemon: Daemon) -> None:
+def test_two_tabs_follow_each_other(page: Page, context: BrowserContext, daemon: Daemon) -> None:
     other = context.new_page()
     other.goto(daemon.url + "/demo")
     page.bring_to_front()
@@ -111,14 +115,12 @@ def test_two_tabs_follow_each_other(page: playwright.Page, context: playwright.B
     shows(other, 42, liked=True)
 
 
-def test_counts_of_others_are_live(page: playwright.Page, daemon: Daemon) -> None:
+def test_counts_of_others_are_live(page: Page, daemon: Daemon) -> None:
     like(daemon, 7)
     shows(page, 7, liked=False)
 
 
-def test_likes_while_offline_are_sent_once_later(
-    page: playwright.Page, context: playwright.BrowserContext, daemon: Daemon
-) -> None:
+def test_likes_while_offline_are_sent_once_later(page: Page, context: BrowserContext, daemon: Daemon) -> None:
     context.set_offline(True)
     button(page).click()
     shows(page, 1, liked=True)
@@ -129,7 +131,7 @@ def test_likes_while_offline_are_sent_once_later(
 
 
 def test_a_like_survives_a_page_that_was_closed_while_offline(
-    page: playwright.Page, context: playwright.BrowserContext, daemon: Daemon
+    page: Page, context: BrowserContext, daemon: Daemon
 ) -> None:
     context.set_offline(True)
     button(page).click()
@@ -140,7 +142,7 @@ def test_a_like_survives_a_page_that_was_closed_while_offline(
     wait_until(lambda: net(daemon) == 1)
 
 
-def test_the_keyboard_is_enough_and_screen_readers_are_told(page: playwright.Page) -> None:
+def test_the_keyboard_is_enough_and_screen_readers_are_told(page: Page) -> None:
     button(page).focus()
     page.keyboard.press("Space")
     shows(page, 1, liked=True)
@@ -150,7 +152,7 @@ def test_the_keyboard_is_enough_and_screen_readers_are_told(page: playwright.Pag
     assert snapshot == '- button "Like, 0"'
 
 
-def test_without_a_websocket_counts_are_polled(context: playwright.BrowserContext, daemon: Daemon) -> None:
+def test_without_a_websocket_counts_are_polled(context: BrowserContext, daemon: Daemon) -> None:
     page = context.new_page()
     page.add_init_script("""
         window.WebSocket = class {
@@ -167,7 +169,7 @@ def test_without_a_websocket_counts_are_polled(context: playwright.BrowserContex
     shows(page, 3, liked=False)
 
 
-def test_views_are_counted_once_a_page(page: playwright.Page, daemon: Daemon) -> None:
+def test_views_are_counted_once_a_page(page: Page, daemon: Daemon) -> None:
     def impressions() -> int:
         with Client(daemon.address) as client:
             count: int = client.request("GET", f"/v1/counts?url={URL}").json["counts"][0]["impressions"]
@@ -196,9 +198,7 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("let_in", [True, False])
-def test_a_button_on_another_site(
-    context: playwright.BrowserContext, elsewhere: str, tmp_path: Path, let_in: bool
-) -> None:
+def test_a_button_on_another_site(context: BrowserContext, elsewhere: str, tmp_path: Path, let_in: bool) -> None:
     sites = "localhost,example.com" if let_in else "example.com"
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
     if not let_in:
@@ -218,7 +218,7 @@ def test_a_button_on_another_site(
             assert net(daemon) == 0
 
 
-def test_the_button_works_under_a_strict_content_security_policy(page: playwright.Page) -> None:
+def test_the_button_works_under_a_strict_content_security_policy(page: Page) -> None:
     blocked: list[str] = []
     page.on("console", lambda message: blocked.append(message.text) if "Content Security" in message.text else None)
     page.reload()
@@ -228,7 +228,7 @@ def test_the_button_works_under_a_strict_content_security_policy(page: playwrigh
     assert blocked == []
 
 
-def test_the_dashboard_is_live(context: playwright.BrowserContext, daemon: Daemon) -> None:
+def test_the_dashboard_is_live(context: BrowserContext, daemon: Daemon) -> None:
     page = context.new_page()
     page.goto(daemon.url + "/")
     playwright.expect(page.locator("#link")).to_have_text("live")
@@ -246,7 +246,7 @@ def test_the_dashboard_is_live(context: playwright.BrowserContext, daemon: Daemo
     playwright.expect(page.locator("#chart rect.likes")).to_have_count(1, timeout=10_000)
 
 
-def test_the_dashboard_asks_for_the_token(context: playwright.BrowserContext, tmp_path: Path) -> None:
+def test_the_dashboard_asks_for_the_token(context: BrowserContext, tmp_path: Path) -> None:
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
     with Daemon(tmp_path / "data", environment=secrets) as daemon:
         page = context.new_page()
@@ -261,7 +261,7 @@ def test_the_dashboard_asks_for_the_token(context: playwright.BrowserContext, tm
         playwright.expect(page.get_by_label("Admin token")).to_be_visible()
 
 
-def test_pages_fit_a_phone(chromium: playwright.Browser, daemon: Daemon) -> None:
+def test_pages_fit_a_phone(chromium: Browser, daemon: Daemon) -> None:
     page = chromium.new_page(viewport={"width": 360, "height": 740})
     for path in ("/", "/demo", "/docs", "/login", f"/url?url={URL}"):
         page.goto(daemon.url + path)

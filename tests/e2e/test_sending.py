@@ -21,8 +21,12 @@ import attrs
 import httpx
 import pytest
 
-from likd.cli.sending.content import zstd
 from likd.ingest.urls import canonical
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 from tests.daemon import PATIENCE_SECONDS, Daemon, wait_until
 from tests.warm import command
 
@@ -280,7 +284,13 @@ def moved_with_date(log: Path) -> None:
 def test_a_log_that_was_rotated_between_two_runs_is_sent_each_line_once(
     daemon: Daemon, rotating: Rotating, rotate: Callable[[Path], None]
 ) -> None:
-    arguments = ["--resume", rotating.path.with_name("state"), "--site", "https://s.example", rotating.path]
+    arguments: list[str | Path] = [
+        "--resume",
+        rotating.path.with_name("state"),
+        "--site",
+        "https://s.example",
+        rotating.path,
+    ]
     before = exported(daemon)
     rotating.write(10)
     likd(daemon, *arguments)
@@ -296,7 +306,7 @@ def test_a_log_that_was_rotated_between_two_runs_is_sent_each_line_once(
 
 def test_logs_that_came_and_went_between_two_runs_are_sent_too(daemon: Daemon, rotating: Rotating) -> None:
     log = rotating.path
-    arguments = ["--resume", log.with_name("state"), "--site", "https://s.example", log]
+    arguments = ["--resume", str(log.with_name("state")), "--site", "https://s.example", str(log)]
     before = exported(daemon)
     rotating.write(10)
     likd(daemon, *arguments)
@@ -316,7 +326,13 @@ def test_logs_that_came_and_went_between_two_runs_are_sent_too(daemon: Daemon, r
 
 
 def test_a_half_written_line_is_left_for_the_next_run(daemon: Daemon, rotating: Rotating) -> None:
-    arguments = ["--resume", rotating.path.with_name("state"), "--site", "https://s.example", rotating.path]
+    arguments: list[str | Path] = [
+        "--resume",
+        rotating.path.with_name("state"),
+        "--site",
+        "https://s.example",
+        rotating.path,
+    ]
     before = exported(daemon)
     rotating.write(10)
     whole = rotating.path.read_bytes()
@@ -394,7 +410,8 @@ def test_a_finished_log_goes_into_the_history_by_its_own_times_once(daemon: Daem
 def test_each_log_has_its_times(daemon: Daemon, tmp_path: Path, write: Callable[[Hit], str]) -> None:
     told = hits(50, seed=len(write.__name__))
     log = tmp_path / "some.log"
-    head = {iis: IIS_HEAD, cloudfront: CLOUDFRONT_HEAD}.get(write, "")
+    heads: dict[Callable[[Hit], str], str] = {iis: IIS_HEAD, cloudfront: CLOUDFRONT_HEAD}
+    head = heads.get(write, "")
     log.write_text(head + "".join(f"{write(hit)}\n" for hit in told))
     before = exported(daemon)
 

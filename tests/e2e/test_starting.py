@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from likd import __version__
 from likd.durability import batch_file
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
+
+EVENT = b'{"kind":"like","url":"https://example.com/"}'
 
 
 def likd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -97,3 +100,32 @@ def test_a_start_that_takes_long_obeys_a_signal(tmp_path: Path, number: int) -> 
     assert "Traceback" not in log.read_text()
     with Daemon(tmp_path / "data"):
         pass
+
+
+def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    empty, data = tmp_path / "empty", tmp_path / "data"
+    empty.mkdir()
+    assert likd("recover", "--dry-run", "--data-dir", empty).returncode == 0
+    assert list(empty.iterdir()) == []
+    with Daemon(data) as daemon, Client(daemon.address) as client:
+        assert client.request("POST", "/v1/events", EVENT).status == 202
+        assert "is in use by process" in likd("recover", "--dry-run", "--data-dir", data).stderr
+        daemon.stop()
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.iterdir()}
+    assert likd("recover", "--dry-run", "--data-dir", data).returncode == 0
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.iterdir()} == before
+
+
+def test_an_address_in_use_leaves_no_directory_behind(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data") as daemon:
+        done = likd("serve", "--bind", f"127.0.0.1:{daemon.address[1]}", "--data-dir", tmp_path / "other")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the address is in use" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_first_line_of_the_log_says_what_starts_where_and_for_whom(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--public-sites", "example.com", "--log-format", "json") as daemon:
+        first = json.loads(daemon.log.read_text().splitlines()[0])
+    assert first["version"] == __version__
+    assert (first["data_dir"], first["access"]) == (str(tmp_path / "data"), "the public, for pages of example.com")

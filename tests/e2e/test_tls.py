@@ -89,11 +89,22 @@ def test_http1_alone_is_offered_and_answers_come_whole(tmp_path: Path, certifica
 
 def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     for flags in (["--tls-cert", "no.pem"], ["--tls-cert", "no.pem", "--tls-key", "no.key"]):
-        command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(tmp_path), *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "likd",
+            "serve",
+            "--bind",
+            "127.0.0.1:0",
+            "--data-dir",
+            str(tmp_path / "data"),
+            *flags,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "tls" in done.stderr or "no.pem" in done.stderr
+        assert not (tmp_path / "data").exists()
 
 
 def test_an_address_others_reach_needs_an_admin_token(tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def heard(daemon: Daemon, origin: str, *wishes: dict[str, object]) -> int | str:
 
 def test_a_websocket_is_let_in_as_a_request_is(tmp_path: Path) -> None:
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
-    watch = {"op": "watch", "urls": ["https://example.com/a"]}
+    watch: dict[str, object] = {"op": "watch", "urls": ["https://example.com/a"]}
     with Daemon(tmp_path / "data", "--public-sites", "example.com", environment=secrets) as daemon:
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
         with Client(daemon.address) as client:

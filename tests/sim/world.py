@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from unittest import mock
 
 import attrs
@@ -23,7 +24,7 @@ from likd.draining import folding
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
 from likd.model import IdempotencyKey
-from likd.plugins.handlers import Handlers, Impressions, Likes
+from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.runtime.clock import Clock
 from likd.runtime.supervisor import RestartIntensityExceeded
 from tests.sim import actors, clients, faults, reader
@@ -122,7 +123,7 @@ class World:
         self.handler.begin(well=last)
         self.wall.begin()
         self.clock = Clock(newest=self.disk.newest, wall=self.wall, elapsed=trio.current_time)
-        handlers = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
+        handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
         async with open_engine(
             attrs.evolve(CONFIG, same_schemes=self.same_schemes),
             disk=self.disk,
@@ -160,7 +161,7 @@ class World:
             for _ in range(0 if last else 3):
                 nursery.start_soon(clients.send, self, engine)
             for actor in ACTORS:
-                nursery.start_soon(lambda actor=actor: actors.act(self, engine, actor, last=last))
+                nursery.start_soon(partial(actors.act, self, engine, actor, last=last))
             nursery.start_soon(lambda: clients.load(self, engine, last=last))
             nursery.start_soon(reader.read, self, engine)
             if not last:
@@ -207,8 +208,8 @@ class World:
 def run(seed: int, *, verbose: bool = False) -> World:
     """Run the world of `seed`; the same each time. Raises Broken."""
     # As trio's own plug-in for hypothesis does it: its scheduler shuffles, and this is its only randomness.
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
-    trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    trio._core._run._r.seed(seed)
     world: list[World] = []
 
     async def live() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from likd.errors import LikdError
 
-class LineRefused(Exception):
+
+class LineRefused(LikdError):
     """The line can't be an event; the message says why."""
 
 
-class NotALogLine(ValueError):
+class NotALogLine(LikdError, ValueError):
     """The line is not of the log's format; the message says which was expected."""
 
 

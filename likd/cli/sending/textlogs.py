@@ -10,6 +10,7 @@ import attrs
 from likd.cli.sending.accesslog import Request, request_of
 from likd.cli.sending.lines import NotALogLine
 from likd.cli.sending.roles import role_of
+from likd.errors import LikdError
 
 _QUOTED = r'(?:[^"\\]|\\.)*+'
 # Client, identity, user (which may have spaces), time, request, status, size.
@@ -44,7 +45,7 @@ _DIRECTIVES = {
 }
 
 
-class FormatError(ValueError):
+class FormatError(LikdError, ValueError):
     """A format string that can't be read; the message says why."""
 
 

@@ -369,14 +369,18 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 
 
 def read_applied(path: Path) -> int:
-    """The newest table that is applied in the database at `path`, 0 if there is none; nothing is changed.
+    """The newest table that is applied in the database at `path`, which nobody uses, 0 if there is none.
 
-    Raises StoreError.
+    Nothing is changed: what a crash left in the database's log is only read. Raises StoreError.
     """
     if not path.exists():
         return 0
+    log = path.with_name(path.name + "-wal")
+    # SQLite would make an empty log, and leave it.
+    immutable = 0 if log.exists() and log.stat().st_size else 1
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable={immutable}"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             row = connection.execute("SELECT max(table_id) FROM applied").fetchone()
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error

@@ -81,3 +81,14 @@ def refuse_unsafe(config: Config, tokens: Tokens) -> None:
             f"--bind: {config.bind} is reached from other machines, and there is no admin token:"
             " give --admin-token-file or LIKD_ADMIN_TOKEN, or say --insecure"
         )
+
+
+def access_in_words(config: Config, tokens: Tokens) -> str:
+    """Who may do what, for the log."""
+    if config.public_sites:
+        return f"the public, for pages of {', '.join(config.public_sites)}"
+    if tokens.admin:
+        return "holders of a token"
+    if tokens.write:
+        return "holders of a token, and this machine"
+    return "this machine" if is_loopback(config.bind.host) else "whoever reaches it"

@@ -1,0 +1,1 @@
+"""The express lane: plain requests for what is asked most, on bare sockets."""

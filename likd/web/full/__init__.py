@@ -1,0 +1,1 @@
+"""The full lane: every other request, by Quart on Hypercorn."""

@@ -86,6 +86,7 @@ class Wire(trio.abc.Stream):
         self._sending.deadline = min(self._sending.deadline, deadline)
 
     async def wait_send_all_might_not_block(self) -> None:
+        """As of the stream below."""
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
@@ -195,12 +196,14 @@ class Stream(trio.abc.HalfCloseableStream):
         await (self._secure or self.wire).send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
+        """As of the wire."""
         await self.wire.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
         """Nothing: whoever gave the connection ends it in order."""
 
     async def aclose(self) -> None:
+        """End it."""
         # Hypercorn ends a connection from a request's task that may be cancelled by then: a checkpoint here
         # would leave the connection as it is.
         self.end()
