@@ -24,7 +24,7 @@ from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
+from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem, tagged
 from likd.web.problems import Problem
 
 COUNT_URLS_MAX = 1000
@@ -230,7 +230,8 @@ class Operations:
             ranked = await self._top(by, self.check_limit(limit))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, msgspec.json.encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
+        rows = [self.row(url, counts) for url, counts in ranked]
+        return tagged(Answer(200, msgspec.json.encode({"by": by, "top": rows})))
 
     def row(self, url: str, counts: Counts) -> dict[str, Any]:
         """The counts of one URL as the API shows them."""

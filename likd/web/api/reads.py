@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from heapq import merge
 from typing import Any, cast
 
@@ -104,20 +105,7 @@ class Reads:
     async def history(self, asked: HistoryRequest, caller: Caller) -> Answer:
         """What one URL got in each of the `last` units of time until `until`."""
         span = self._span(asked, caller)
-        answer = self._histories.get(span)
-        if answer is None:
-            position = self._histories.position
-            try:
-                with in_time():
-                    found = dict(await self.store.history(span.name, span.unit, span.begin, span.end))
-            except StoreError as error:
-                raise store_away(error) from None
-            times = range(span.begin, span.end, UNIT_SECONDS[span.unit])
-            rows = [{"time": at, **self._row(found.get(at, {}))} for at in times]
-            body = {"url": span.href, "unit": span.unit, "begin": span.begin, "end": span.end, "history": rows}
-            answer = tagged(Answer(200, msgspec.json.encode(body)))
-            self._histories.keep(span, answer, position)
-        return conditional(answer, asked.if_none_match)
+        return conditional(await self._histories.ask(span, partial(self._history, span)), asked.if_none_match)
 
     def top_nowait(self, asked: TopRequest, caller: Caller) -> Answer | None:
         """The same as `top`, if it is known."""
@@ -126,12 +114,8 @@ class Reads:
 
     async def top(self, asked: TopRequest, caller: Caller) -> Answer:
         """The top list."""
-        answer = self._tops.get((asked.by, asked.limit))
-        if answer is None:
-            position = self._tops.position
-            answer = tagged(await self.operations.top(asked.by, asked.limit))
-            self._tops.keep((asked.by, asked.limit), answer, position)
-        return conditional(answer, asked.if_none_match)
+        look = partial(self.operations.top, asked.by, asked.limit)
+        return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
         """All counts as NDJSON, by URL: each as exact as a read of it would be at that moment. Raises StoreError.
@@ -173,6 +157,17 @@ class Reads:
             if counts and url not in self.totals.aliases
         ]
         return b"\n".join([*rows, b""]) if rows else b""
+
+    async def _history(self, span: _Span) -> Answer:
+        try:
+            with in_time():
+                found = dict(await self.store.history(span.name, span.unit, span.begin, span.end))
+        except StoreError as error:
+            raise store_away(error) from None
+        times = range(span.begin, span.end, UNIT_SECONDS[span.unit])
+        rows = [{"time": at, **self._row(found.get(at, {}))} for at in times]
+        body = {"url": span.href, "unit": span.unit, "begin": span.begin, "end": span.end, "history": rows}
+        return tagged(Answer(200, msgspec.json.encode(body)))
 
     def _span(self, asked: HistoryRequest, caller: Caller) -> _Span:
         if asked.unit not in UNIT_SECONDS:
