@@ -88,6 +88,7 @@ def like(client: Client, url: str) -> None:
         {"Origin": "https://evil.test"},
         {"Authorization": f"Bearer {WRITE}"},
         {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer wrong", "Accept": "text/html"},
         {"Referer": "https://evil.test/", "Sec_Fetch_Site": "cross-site"},
     ],
     ids=str,
@@ -132,8 +133,11 @@ def test_a_pixel_of_nobody_counts_nothing(client: Client, daemon: Daemon) -> Non
         assert other.request("GET", f"/v1/counts?url={url}").json["counts"][0]["impressions"] == 0
 
 
-def test_top_lists_are_not_for_the_public(client: Client) -> None:
+def test_top_lists_are_not_for_the_public_and_a_person_is_sent_to_the_login(client: Client) -> None:
     assert client.request("GET", "/v1/top").status == 401
+    sent = client.request("GET", "/v1/top", Accept="text/html,*/*;q=0.8")
+    assert (sent.status, sent.headers["location"], sent.body) == (303, "/login", b"")
+    assert ask(client, "/v1/top", "HEAD", Accept="text/html").status == 401
 
 
 @pytest.mark.parametrize("lane", ["express", "full"])

@@ -168,12 +168,6 @@ def test_what_pages_are_full_of_is_hot(target: str, operation: Operation) -> Non
         assert (head.operation, head.head_only) == (operation, method == "HEAD")
 
 
-def test_a_person_who_may_have_to_log_in_is_for_the_other_lane() -> None:
-    accept = b" HTTP/1.1\r\nHost: a\r\nAccept: text/html,*/*;q=0.8\r\n\r\n"
-    assert Heads().read(b"GET /v1/top" + accept).operation is Operation.COLD
-    assert Heads().read(b"GET /likd.js" + accept).operation is Operation.FILE
-
-
 @given(st.data())
 def test_mutated_heads_are_read_or_for_the_other_lane(data: st.DataObject) -> None:
     head = bytearray(HEAD + b"Content-Type: text/plain\r\n")

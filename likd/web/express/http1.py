@@ -11,7 +11,7 @@ import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
-from likd.web.answers import EventHeaders
+from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
 from likd.web.api.pictures import PictureRequest
 from likd.web.api.reads import HistoryRequest, TopRequest
@@ -96,6 +96,8 @@ class Head:
     head_only: bool = False
     """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
+    by_person: bool = False
+    """Whether it is a person's browser that goes there, and may have to log in."""
     says_keep_alive: bool = False
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
@@ -175,7 +177,8 @@ def _parse(data: bytes) -> Head:
     credentials = Credentials(
         header("Authorization"), header("Origin"), header("Host"), header("X-Forwarded-For"), header("Cookie")
     )
-    operation, asked = _operation(hot, header, credentials)
+    method = hot[1].partition(b" ")[0].decode()
+    operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
@@ -190,14 +193,15 @@ def _parse(data: bytes) -> Head:
             header("Idempotency-Key") if b"idempotency-key" in headers else None,
         ),
         asked,
-        hot[1].startswith(b"HEAD"),
+        method == "HEAD",
         credentials,
+        is_person(method, header("Accept")),
         says_keep_alive=old and keep_alive,
     )
 
 
 def _operation(
-    hot: re.Match[bytes], header: Callable[[str], str], credentials: Credentials
+    hot: re.Match[bytes], method: str, header: Callable[[str], str], credentials: Credentials
 ) -> tuple[Operation, Asked | None]:
     path, query = hot[2], hot[3] or b""
     if path is None:
@@ -209,9 +213,6 @@ def _operation(
             return operation, None
         case Operation.FILE:
             return operation, FileRequest(path.decode(), takes_gzip(header("Accept-Encoding")), if_none_match)
-    if "text/html" in header("Accept"):
-        # A person who goes there, and may have to log in.
-        return Operation.COLD, None
     match operation:
         case Operation.COUNTS:
             urls = tuple(query_values(query, "url"))
@@ -223,5 +224,4 @@ def _operation(
             return operation, HistoryRequest.of(query, if_none_match)
         case Operation.TOP:
             return operation, TopRequest.of(query, if_none_match)
-    method = hot[1].partition(b" ")[0].decode()
     return operation, PictureRequest.of(method, query, header, credentials)

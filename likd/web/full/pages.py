@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from quart import Response, has_request_context, redirect, render_template, request
+from quart import Response, render_template, request
 from quart_trio import QuartTrio
 
 from likd import __version__
@@ -125,15 +125,3 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: File
     @for_any_page
     async def static_file(name: str) -> Response:
         return file(f"/static/{name}")
-
-
-def redirect_to_login() -> Response:
-    """Where a person goes who may not see a page yet."""
-    response = redirect("/login", 303)
-    assert isinstance(response, Response)
-    return response
-
-
-def wants_page() -> bool:
-    """Whether the request comes from a person's browser that goes to a page."""
-    return has_request_context() and request.method == "GET" and "text/html" in request.headers.get("Accept", "")
