@@ -113,6 +113,7 @@ def post(table: Table, url: str, n: int, name: str = "likes") -> None:
         table.urls.add(url)
     delta = counter.delta or {}
     counter.delta = {**delta, name: n + delta.get(name, 0)}
+    table.posts += 1
 
 
 def batch_of(table: Table, closed: float = 0.0) -> Batch:

@@ -117,6 +117,25 @@ def new_world(stored: Rows) -> World:
     return world
 
 
+@settings(max_examples=200)
+@given(ROWS, st.lists(STEP, max_size=60), st.integers(1, 9))
+def test_totals_are_never_at_the_same_position_again_once_they_have_changed(
+    stored: Rows, steps: list[tuple[str, int] | tuple[str, str, str] | str], n: int
+) -> None:
+    world = new_world(stored)
+    seen: dict[object, Rows] = {}
+    for step in steps:
+        match step:
+            case str(what):
+                world.move(what)
+            case ("count", url, name):
+                world.count(url, str(name), n)
+            case ("load", url, name):
+                world.load(url, str(name), n)
+        now = {url: dict(counts) for url, counts in world.truth.items()}
+        assert seen.setdefault(world.totals.position, now) == now
+
+
 @pytest.mark.usefixtures("small_steps")
 def test_it_stays_the_ranking_of_the_totals_while_they_grow_and_move() -> None:
     @settings(max_examples=150)

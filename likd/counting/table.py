@@ -26,6 +26,8 @@ class Table:
     urls: set[str] = attrs.field(factory=set, repr=False)
     counters: dict[str, Counter] = attrs.field(factory=dict, repr=False)
     journaled: Counts = attrs.field(factory=dict)
+    posts: int = 0
+    """How often something was counted."""
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
     aside: AsideEvents = attrs.field(factory=dict, repr=False)
     actors: Likings = attrs.field(factory=dict, repr=False)

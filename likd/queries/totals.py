@@ -73,6 +73,7 @@ class Totals:
         self._store = store
         self._actors = actors or Actors(store, applied=applied, cached_max=cache_urls_max)
         self._epoch = 0
+        self._moves = 0
         self.applied = applied
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
@@ -96,6 +97,7 @@ class Totals:
     def opened(self, table: Table) -> None:
         """A table is open: what it counts is part of the totals from now on."""
         self._tables[table.id] = table
+        self._moves += 1
 
     def committed(self, table: Table) -> None:
         """The counters of `table` gave up their counts: `table.rows` has them."""
@@ -105,6 +107,7 @@ class Totals:
     def dropped(self, table: Table) -> None:
         """A table ended without any counts."""
         self._tables.pop(table.id, None)
+        self._moves += 1
         self._take_back(table.id)
         self._tell()
 
@@ -127,6 +130,7 @@ class Totals:
         The counts of `batch` must not be changed from now on.
         """
         self._tables.pop(batch.table, None)
+        self._moves += 1
         if self._committed.get(batch.table) is not batch.rows:
             # It was found at the start, or its counters were found to be wrong.
             self._take_back(batch.table)
@@ -181,6 +185,16 @@ class Totals:
         self.applied = increments.last
         self._tell()
         return first
+
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Is never the same again once any total has changed, from before that is acknowledged."""
+        return self._moves, *(table.posts for table in self._tables.values())
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """The same of what the store has, once that is known."""
+        return self.applied, self._epoch
 
     def counts_nowait(self, url: str, also: OldNames = NO_OLD_NAMES) -> Counts | None:
         """The total of `url` if that needs no look into the store, else None."""
@@ -267,6 +281,7 @@ class Totals:
         return list(dict.fromkeys([url, *merging, *also.get(asked, ())]))
 
     def _tell_followers(self, urls: Collection[str]) -> None:
+        self._moves += 1
         for follower in tuple(self.followers):
             follower.forgotten(urls)
 
@@ -276,6 +291,7 @@ class Totals:
 
     def _commit(self, table: int, rows: Rows) -> None:
         self._committed[table] = rows
+        self._moves += 1
         _merge(self._pending, rows)
         for follower in tuple(self.followers):
             follower.committed(table, rows)

@@ -13,6 +13,7 @@ from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.api.events import Operations
+from likd.web.express.hot_reads import HotReads
 from likd.web.express.server import ExpressLane
 from likd.web.full.server import FullLane
 from likd.web.listeners import address
@@ -28,6 +29,7 @@ class WebServer:
         self,
         *,
         operations: Operations,
+        reads: HotReads,
         gate: Gate,
         app: QuartTrio,
         listeners: list[socket.socket],
@@ -49,6 +51,7 @@ class WebServer:
         )
         self._express = ExpressLane(
             operations=operations,
+            reads=reads,
             gate=gate,
             listeners=listeners,
             hand_over=self._full.take,

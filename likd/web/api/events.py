@@ -24,7 +24,7 @@ from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
+from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem, tagged
 from likd.web.problems import Problem
 
 COUNT_URLS_MAX = 1000
@@ -88,10 +88,12 @@ class Operations:
         """The same, if that needs no look into the store."""
         return self._offer(submission) if self._actors.hold(submission) else None
 
-    async def see(self, url: str, caller: Caller) -> Outcome:
-        """Count an impression of `url`, as an event that was posted."""
+    def see(self, url: str, caller: Caller) -> Submission:
+        """Offer an impression of `url`, as an event that was posted."""
         body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
-        return await (await self.submit(self.read(body, EventHeaders(), caller))).settled()
+        seen = self.submit_nowait(self.read(body, EventHeaders(), caller))
+        assert seen is not None, "events without actors need no look into the store"
+        return seen
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in MEDIA_TYPES:
@@ -228,7 +230,8 @@ class Operations:
             ranked = await self._top(by, self.check_limit(limit))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, msgspec.json.encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
+        rows = [self.row(url, counts) for url, counts in ranked]
+        return tagged(Answer(200, msgspec.json.encode({"by": by, "top": rows})))
 
     def row(self, url: str, counts: Counts) -> dict[str, Any]:
         """The counts of one URL as the API shows them."""
@@ -318,6 +321,11 @@ def _owner(caller: Caller) -> str:
     if caller.role is Role.PUBLIC:
         return PUBLIC
     return caller.name if caller.name.startswith(TOKEN) else "local"
+
+
+def wrong(field: str, value: str, expected: str) -> Problem:
+    """The problem of a parameter."""
+    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
 
 
 def store_away(error: StoreError) -> Problem:
