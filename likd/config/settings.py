@@ -53,6 +53,7 @@ def _setting(
 
 
 _DURABILITIES = ("fsync", "os", "none")
+_PUBLIC_ACTORS = ("required", "address", "free")
 _LOG_FORMATS = ("auto", "console", "json")
 
 
@@ -226,6 +227,14 @@ class Config:
         "",
         "HOSTS",
         "Sites whose pages may be counted and read without a token, for example example.com,*.example.org.",
+    )
+    public_actors: str = _setting(
+        parsers.choice(*_PUBLIC_ACTORS),
+        "required",
+        "",
+        "Whose a like without a token is: 'required' takes none without an actor; 'address' makes the actor from"
+        " address and browser, whatever the client says; 'free' also counts likes without one, any number of them.",
+        _PUBLIC_ACTORS,
     )
     origins: tuple[str, ...] = _setting(
         parsers.words(

@@ -31,6 +31,11 @@ class ActorKeys:
         digest = hashlib.blake2b(actor.encode(), key=self.secret, digest_size=ACTOR_KEY_BYTES)
         return self.of_url(url) + digest.digest()
 
+    def visitor(self, address: str, agent: str) -> str:
+        """An actor for whoever comes from `address` with the browser `agent`: of use to nobody without the secret."""
+        text = f"{address}\0{agent}".encode()
+        return hashlib.blake2b(text, key=self.secret, digest_size=16, person=b"visitor").hexdigest()
+
     def of_url(self, url: str) -> bytes:
         """How the keys of all actors of canonical `url` begin."""
         return hashlib.blake2b(url.encode(), key=self.secret, digest_size=URL_KEY_BYTES).digest()

@@ -9,29 +9,47 @@ import msgspec
 
 from likd.ingest.arrays import read_array
 from likd.ingest.bodies import strip
-from likd.ingest.schema import Checker, Event, IngestError, check_actor, decode_event, explain
+from likd.ingest.schema import ActorMissing, Checker, Event, IngestError, check_actor, decode_event, explain
 from likd.model import LIKE, UNLIKE, Act, Events
 from likd.runtime.cooperative import Steps
 
 SLICE_EVENTS = 200
 
+ACTED = frozenset({LIKE, UNLIKE})
+"""Kinds of which an actor has one at a time."""
+
 ActorKey = Callable[[str, str], bytes]
 """What an actor and a URL are known by."""
 
 
+@attrs.frozen
+class Likers:
+    """Whose the likes of a body are: the actors' that it names, and with `required` nobody else's; or all one's."""
+
+    required: bool = False
+    actor: str | None = None
+    """Whose all are, whatever actors the body names."""
+
+
+AS_NAMED = Likers()
+
+
 @attrs.define
 class _Read:
+    likers: Likers
     events: Events = attrs.field(factory=dict)
     acts: list[Act] = attrs.field(factory=list)
     size: int = 0
 
 
-def read_in_order(body: bytes, checker: Checker, actor_key: ActorKey) -> Steps[tuple[Events, int, list[Act]]]:
+def read_in_order(
+    body: bytes, checker: Checker, actor_key: ActorKey, likers: Likers = AS_NAMED
+) -> Steps[tuple[Events, int, list[Act]]]:
     """The events of one JSON object, an array, or NDJSON: those without an actor, how many in all, the acts.
 
     Raises IngestError.
     """
-    read = _Read()
+    read = _Read(likers)
     text = yield from strip(body)
     if text.startswith(b"["):
         items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
@@ -79,10 +97,13 @@ def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | E
 def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> None:
     kind, url = checker.check(event.kind, event.url)
     read.size += 1
-    if event.actor is not None:
-        actor = check_actor(event.actor)
-        if kind in (LIKE, UNLIKE):
+    actor = None if event.actor is None else check_actor(event.actor)
+    if kind in ACTED:
+        actor = read.likers.actor or actor
+        if actor is not None:
             read.acts.append(Act(kind, url, actor_key(actor, url)))
             return
+        if read.likers.required:
+            raise ActorMissing
     urls = read.events.setdefault(kind, {})
     urls[url] = urls.get(url, 0) + 1

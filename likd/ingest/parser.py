@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from likd.ingest.actor_events import ActorKey, read_in_order
+from likd.ingest.actor_events import ACTED, AS_NAMED, ActorKey, Likers, read_in_order
 from likd.ingest.arrays import read_array
 from likd.ingest.bodies import count_pieces, line_of, strip
 from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
@@ -117,16 +117,18 @@ class Ingest:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
-    def read(self, body: bytes) -> Steps[tuple[Events, int, list[Act]]]:
+    def read(self, body: bytes, likers: Likers = AS_NAMED) -> Steps[tuple[Events, int, list[Act]]]:
         """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError.
 
         Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
         """
         try:
             events, size = yield from self._read(body)
+            if likers is AS_NAMED or ACTED.isdisjoint(events):
+                return events, size, []
         except _HasActors:
-            return (yield from read_in_order(body, self._checker, self._actor_key))
-        return events, size, []
+            pass
+        return (yield from read_in_order(body, self._checker, self._actor_key, likers))
 
     def _read(self, body: bytes) -> Steps[tuple[Events, int]]:
         start = body if body[:1] not in _BLANKS else (yield from strip(body))

@@ -35,6 +35,14 @@ class IngestError(Exception):
         self.place = {"line": line, "index": index, "field": field, "expected": expected}
 
 
+class ActorMissing(IngestError):
+    """A like by nobody, where each has to be somebody's."""
+
+    def __init__(self) -> None:
+        expected = f"the visitor's own id, text of 1 to {ACTOR_BYTES_MAX} bytes; or a write token"
+        super().__init__("a like without an actor is not counted here", field="actor", expected=expected)
+
+
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     """One event as it is sent."""
 

@@ -16,6 +16,7 @@ from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
+from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
 from likd.web.api.live_socket import LiveSessions
@@ -54,6 +55,7 @@ async def compose_web(
         actors=engine.actors,
         top=engine.top,
         gate=gate,
+        visitors=Visitors(config.public_actors, engine.actor_keys.visitor),
         canonical=engine.rules,
         actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,

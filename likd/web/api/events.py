@@ -14,7 +14,7 @@ from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
-from likd.ingest.schema import IngestError, short
+from likd.ingest.schema import ActorMissing, IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.model import IMPRESSION, IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
@@ -24,6 +24,7 @@ from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.access.tokens import Role
+from likd.web.access.visitors import Visitors
 from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
 from likd.web.problems import Problem
 
@@ -47,6 +48,7 @@ class Operations:
         actors: Actors,
         top: TopLists,
         gate: Gate,
+        visitors: Visitors,
         canonical: UrlRules,
         actor_key: ActorKey,
         body_bytes_max: int,
@@ -57,6 +59,7 @@ class Operations:
         self._ingest = Ingest(handlers.kinds, canonical, actor_key)
         self._actors = actors
         self._gate = gate
+        self._visitors = visitors
         self.canonical = canonical
         self._totals = totals
         self._top = top
@@ -134,12 +137,14 @@ class Operations:
             if headers.idempotency_key is not None:
                 # Of what the body says: the same may come compressed anew.
                 key = yield from _key(headers.idempotency_key, body, caller)
-            events, size, acts = yield from self._ingest.read(body)
+            events, size, acts = yield from self._ingest.read(body, self._visitors.likers(caller.visitor))
         except TooLarge:
             raise self.too_large(caller) from None
         except BadGzip as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
+            if isinstance(error, ActorMissing):
+                self._gate.miss_actor(caller)
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         finally:
             self._inflated -= inflated

@@ -10,6 +10,7 @@ import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
+from likd.web.access.visitors import PURPOSES
 from likd.web.answers import EventHeaders
 from likd.web.query_string import query_values
 
@@ -24,6 +25,7 @@ _HOT = re.compile(rb"(POST /v1/events|GET /healthz|GET /v1/counts\?([\x21\x22\x2
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _FIELD = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_PURPOSES = [name.lower().encode() for name in PURPOSES]
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
@@ -134,6 +136,8 @@ def _parse(data: bytes) -> Head:
             headers.get(b"host", b"").decode("latin-1"),
             headers.get(b"x-forwarded-for", b"").decode("latin-1"),
             headers.get(b"cookie", b"").decode("latin-1"),
+            headers.get(b"user-agent", b"").decode("latin-1"),
+            b" ".join([headers.get(name, b"") for name in _PURPOSES]).decode("latin-1"),
         ),
         headers.get(b"if-none-match", b"").decode("latin-1"),
         says_keep_alive=old and keep_alive,
