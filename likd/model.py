@@ -182,6 +182,8 @@ class Submission:
     requests: int = 1
     acts: Sequence[Act] = ()
     merge: Fold | None = None
+    ignored: int = 0
+    """Of `size` so many events are in neither `events` nor `acts`: they are not to count."""
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 

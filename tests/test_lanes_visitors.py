@@ -1,4 +1,4 @@
-"""Visitors, in both lanes alike: whose the likes of the public are."""
+"""Visitors, in both lanes alike: whose the likes of the public are, and which impressions of theirs count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -45,8 +46,8 @@ def client(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Client]:
 
 
 @pytest.fixture
-def page(request: pytest.FixtureRequest) -> str:
-    return f"{SITE}/{request.node.name}".replace("[", "/").replace("]", "")
+def page() -> str:
+    return f"{SITE}/{uuid4().hex}"
 
 
 def event(url: str, kind: str = "like", **more: object) -> dict[str, object]:
@@ -184,3 +185,79 @@ def test_nobody_can_name_the_actor_that_is_made_of_an_address() -> None:
     actor = ActorKeys(b"secret" * 4).visitor("203.0.113.1", FIREFOX)
     assert actor != ActorKeys(b"other!" * 4).visitor("203.0.113.1", FIREFOX)
     assert "203" not in bytes.fromhex(actor).decode("latin-1")
+
+
+BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+NOBODY_LOOKS = [
+    {"User_Agent": BOT},
+    {"User_Agent": "curl/8.14.1"},
+    {"Sec_Purpose": "prefetch"},
+    {"Sec_Purpose": "prefetch;prerender"},
+    {"Purpose": "prefetch"},
+    {"X_Purpose": "preview"},
+    {"X_Moz": "prefetch"},
+]
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+@pytest.mark.parametrize("headers", NOBODY_LOOKS, ids=str)
+def test_impressions_that_nobody_looks_at_are_accepted_and_do_not_count(
+    client: Client, page: str, headers: dict[str, str]
+) -> None:
+    assert post(client, event(page, "impression"), **headers).json == {"accepted": 1, "ignored": 1}
+    both = [event(page, "impression"), event(page, actor="a"), event(page, "impression")]
+    assert post(client, both, **headers).json == {"accepted": 3, "ignored": 2}
+    assert post(client, event(page, "impression")).json == {"accepted": 1}
+    assert counts(client, page) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+def test_a_token_holder_counts_impressions_for_whomever(client: Client, page: str) -> None:
+    for headers in NOBODY_LOOKS:
+        assert post(client, event(page, "impression"), Authorization=BEARER, **headers).json == {"accepted": 1}
+    assert counts(client, page)[2] == len(NOBODY_LOOKS)
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+def test_an_impression_that_is_not_counted_has_to_be_right_all_the_same(client: Client) -> None:
+    assert post(client, event("https://elsewhere.test/", "impression"), User_Agent=BOT).status == 403
+    assert post(client, event("mailto:a", "impression"), User_Agent=BOT).status == 422
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+def test_a_retry_of_what_is_not_counted_is_answered_as_the_first_time(client: Client, page: str) -> None:
+    key = page.removeprefix(SITE)
+    for _ in range(2):
+        answer = post(client, event(page, "impression"), User_Agent=BOT, Idempotency_Key=key)
+        assert answer.json == {"accepted": 1, "ignored": 1}
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+def test_pictures_are_shown_to_bots_and_do_not_count(daemon: Daemon, page: str) -> None:
+    with Client(daemon.address) as client:
+        for headers in NOBODY_LOOKS:
+            for picture in ("pixel.gif?", "badge.svg?impression=true&"):
+                assert client.request("GET", f"/{picture}url={page}", **headers).status == 200
+        assert counts(client, page)[2] == 0
+        assert client.request("GET", f"/pixel.gif?url={page}", User_Agent=FIREFOX).status == 200
+        assert counts(client, page)[2] == 1
+
+
+@pytest.mark.parametrize("daemon", ["required"], indirect=True)
+def test_what_does_not_count_is_in_the_metrics(daemon: Daemon, client: Client, page: str) -> None:
+    def ignored() -> float:
+        with Client(daemon.address) as inside:
+            lines = inside.request("GET", "/metrics", Authorization=BEARER).body.decode().splitlines()
+        return next(float(x.split()[1]) for x in lines if 'events_total{kind="impression",result="ignored"}' in x)
+
+    before = ignored()
+    post(client, [event(page, "impression")] * 3, User_Agent=BOT)
+    assert ignored() == before + 3
+
+
+def test_bots_count_where_that_is_wished(tmp_path: Path) -> None:
+    flags = ["--public-sites", "*.example.com", "--ignore-bots", "false"]
+    with Daemon(tmp_path / "data", *flags) as daemon, Client(daemon.address) as client:
+        for headers in NOBODY_LOOKS:
+            assert post(client, event(SITE, "impression"), **headers).json == {"accepted": 1}
+        assert counts(client, SITE)[2] == len(NOBODY_LOOKS)

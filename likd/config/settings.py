@@ -236,6 +236,12 @@ class Config:
         " address and browser, whatever the client says; 'free' also counts likes without one, any number of them.",
         _PUBLIC_ACTORS,
     )
+    ignore_bots: bool = _setting(
+        parsers.flag,
+        "true",
+        "true|false",
+        "Whether impressions of the public do not count that come from bots or of prefetches.",
+    )
     origins: tuple[str, ...] = _setting(
         parsers.words(
             lambda word: bool(parsers.ORIGIN.fullmatch(word)), "origins, for example https://app.example.com"

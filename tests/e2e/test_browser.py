@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
+from tests.e2e.browsers import AS_A_PERSON
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,6 +42,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 @pytest.fixture
 def context(chromium: playwright.Browser) -> Iterator[playwright.BrowserContext]:
     context = chromium.new_context(reduced_motion="reduce")
+    context.add_init_script(AS_A_PERSON)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import attrs
 
 from likd.ingest.actor_events import AS_NAMED, Likers
+from likd.model import Accepted, Outcome
+from likd.web.access.crawlers import is_crawler
 
 PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 """Headers in which browsers tell that nobody looks at what they ask for."""
@@ -23,15 +25,18 @@ class Visitor:
     purpose: str = ""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Visitors:
-    """Decides what counts of the public's events, by the setting `public_actors`.
+    """Decides what counts of the public's events, by the settings `public_actors` and `ignore_bots`.
 
     `actor` makes one of an address and a browser.
     """
 
     public_actors: str
+    ignore_bots: bool
     actor: Callable[[str, str], str]
+    ignored: int = 0
+    """Impressions that were accepted and did not count."""
 
     def likers(self, visitor: Visitor | None) -> Likers:
         """Whose the likes are that come from `visitor`, or from a caller who is none."""
@@ -40,3 +45,14 @@ class Visitors:
         if self.public_actors == "required":
             return _NAMED
         return Likers(actor=self.actor(visitor.address, visitor.agent))
+
+    def looks(self, visitor: Visitor | None) -> bool:
+        """Whether it is a person who looks at what `visitor`, or a caller who is none, asks for; and now, not later."""
+        if visitor is None or not self.ignore_bots:
+            return True
+        return "pre" not in visitor.purpose.lower() and not is_crawler(visitor.agent)
+
+    def ignore(self, events: int, outcome: Outcome) -> None:
+        """So many events did not count, if the others of their request do."""
+        if isinstance(outcome, Accepted):
+            self.ignored += events

@@ -150,7 +150,10 @@ class Operations:
             self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
-        submission = Submission(events, size, key, acts=acts)
+        ignored = 0
+        if IMPRESSION in events and not self._visitors.looks(caller.visitor):
+            ignored = sum(events.pop(IMPRESSION).values())
+        submission = Submission(events, size, key, acts=acts, ignored=ignored)
         if submission.urls > self._urls_max or len(acts) > ACTS_MAX:
             what, limit = ("events of actors", ACTS_MAX) if len(acts) > ACTS_MAX else ("URLs", self._urls_max)
             raise Problem(
@@ -168,6 +171,8 @@ class Operations:
                 "this Idempotency-Key came with another body before",
                 members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
             ) from None
+        if submission.ignored:
+            answering.on_settled(lambda outcome: self._visitors.ignore(submission.ignored, outcome))
         if submission.acts:
             self._actors.release_when_settled(submission, answering)
         return answering
@@ -184,9 +189,11 @@ class Operations:
         """The problem of a body over the limit."""
         return Problem(413, f"the body is larger than {self.body_limit(caller)} bytes")
 
-    def answer(self, outcome: Outcome) -> Answer:
-        """The answer to a settled submission."""
+    def answer(self, outcome: Outcome, ignored: int = 0) -> Answer:
+        """The answer to a submission that is settled, of whose events so many are `ignored`."""
         if isinstance(outcome, Accepted):
+            if ignored:
+                return Answer(202, b'{"accepted":%d,"ignored":%d}' % (outcome.events, ignored))
             return Answer(202, b'{"accepted":%d}' % outcome.events)
         retry = {"Retry-After": str(outcome.retry_after)}
         if outcome.certain:

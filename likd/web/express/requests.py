@@ -131,7 +131,7 @@ class HotRequests:
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._operations.read(body, head.events, caller)
-        if head.plain and submission.size == 1 and not submission.acts:
+        if head.plain and submission.size == 1 and not submission.acts and not submission.ignored:
             ((kind, (url,)),) = submission.events.items()
             self._gathering.add(exchange, (kind, url))
             return False
@@ -169,7 +169,7 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._operations.answer(outcome))
+            self._fill(exchange, self._operations.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 

