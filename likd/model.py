@@ -192,6 +192,15 @@ class Submission:
         """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
         return sum(map(len, self.events.values())) + len({act.url for act in self.acts})
 
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """The kind and URL, if it is one event that counts once whoever it is from, and nothing else."""
+        if self.size != 1 or self.acts or self.ignored:
+            return None
+        ((kind, urls),) = self.events.items()
+        ((url, times),) = urls.items()
+        return (kind, url) if times == 1 else None
+
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
         """Call `listener` with the outcome: when it is known, or now if it already is.
 

@@ -1,4 +1,4 @@
-"""Bodies with actors: read event by event, because what an actor's event changes depends on the one before."""
+"""Bodies with actors or counts, read event by event: what an actor's changes depends on the one before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import msgspec
 
 from likd.ingest.arrays import read_array
 from likd.ingest.bodies import strip
-from likd.ingest.schema import ActorMissing, Checker, Event, IngestError, check_actor, decode_event, explain
+from likd.ingest.schema import (
+    ActorMissing,
+    Checker,
+    CountRefused,
+    Event,
+    IngestError,
+    check_actor,
+    check_count,
+    decode_event,
+    explain,
+)
 from likd.model import LIKE, UNLIKE, Act, Events
 from likd.runtime.cooperative import Steps
 
@@ -23,33 +33,36 @@ ActorKey = Callable[[str, str], bytes]
 
 
 @attrs.frozen
-class Likers:
-    """Whose the likes of a body are: the actors' that it names, and with `required` nobody else's; or all one's."""
+class Terms:
+    """On what terms a caller's events are taken."""
 
-    required: bool = False
+    actor_required: bool = False
+    """Whether each like has to name an actor."""
     actor: str | None = None
-    """Whose all are, whatever actors the body names."""
+    """Whose all likes are, whatever actors they name."""
+    counts: bool = True
+    """Whether an event may stand for many."""
 
 
-AS_NAMED = Likers()
+OPEN_TERMS = Terms()
 
 
 @attrs.define
 class _Read:
-    likers: Likers
+    terms: Terms
     events: Events = attrs.field(factory=dict)
     acts: list[Act] = attrs.field(factory=list)
     size: int = 0
 
 
 def read_in_order(
-    body: bytes, checker: Checker, actor_key: ActorKey, likers: Likers = AS_NAMED
+    body: bytes, checker: Checker, actor_key: ActorKey, terms: Terms = OPEN_TERMS
 ) -> Steps[tuple[Events, int, list[Act]]]:
     """The events of one JSON object, an array, or NDJSON: those without an actor, how many in all, the acts.
 
     Raises IngestError.
     """
-    read = _Read(likers)
+    read = _Read(terms)
     text = yield from strip(body)
     if text.startswith(b"["):
         items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
@@ -97,13 +110,16 @@ def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | E
 def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> None:
     kind, url = checker.check(event.kind, event.url)
     read.size += 1
+    times = check_count(event)
+    if event.count is not None and not read.terms.counts:
+        raise CountRefused
     actor = None if event.actor is None else check_actor(event.actor)
     if kind in ACTED:
-        actor = read.likers.actor or actor
+        actor = read.terms.actor or actor
         if actor is not None:
             read.acts.append(Act(kind, url, actor_key(actor, url)))
             return
-        if read.likers.required:
+        if read.terms.actor_required:
             raise ActorMissing
     urls = read.events.setdefault(kind, {})
-    urls[url] = urls.get(url, 0) + 1
+    urls[url] = urls.get(url, 0) + times

@@ -9,10 +9,13 @@ import msgspec
 from likd.ingest.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
+EVENT_COUNT_MAX = 1_000_000
+"""How many times one event may stand for."""
 COUNT_MAX = 2**53
 """A starting count: as far as every reader of JSON can count."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
+_EXPECTED_COUNT = f"a whole number from 1 to {EVENT_COUNT_MAX}"
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 
 
@@ -43,12 +46,20 @@ class ActorMissing(IngestError):
         super().__init__("a like without an actor is not counted here", field="actor", expected=expected)
 
 
+class CountRefused(IngestError):
+    """An event that stands for many, of somebody who may not say so."""
+
+    def __init__(self) -> None:
+        super().__init__("a count needs a write token", field="count", expected="no count, or a write token")
+
+
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     """One event as it is sent."""
 
     kind: str
     url: str
     actor: str | None = None
+    count: int | None = None
 
 
 decode_event = msgspec.json.Decoder(Event).decode
@@ -91,6 +102,17 @@ def check_actor(actor: str) -> str:
     return actor
 
 
+def check_count(event: Event) -> int:
+    """How many times `event` happened. Raises IngestError."""
+    if event.count is None:
+        return 1
+    if event.actor is not None:
+        raise IngestError("an event of an actor happens once", field="count", expected="no count, or no actor")
+    if not 1 <= event.count <= EVENT_COUNT_MAX:
+        raise IngestError(f"count is {short(str(event.count))}", field="count", expected=_EXPECTED_COUNT)
+    return event.count
+
+
 def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     """What is wrong with a body that msgspec can't decode."""
     if isinstance(error, UnicodeDecodeError):
@@ -103,7 +125,7 @@ def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     named = _NAMED.search(what)
     index = place["index"] if place else None
     field = named["field"] if named else place["field"] if place else None
-    expected = "fields kind, url" if named else _expected(what)
+    expected = "fields kind, url" if named else _EXPECTED_COUNT if field == "count" else _expected(what)
     # Both may hold a field's name as the client wrote it.
     detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
     return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)

@@ -10,6 +10,7 @@ from functools import lru_cache
 import attrs
 
 from likd.config.settings import Config
+from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import Act, Events
 from likd.web.access.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.access.rate_limit import RateLimit
@@ -224,10 +225,13 @@ class Gate:
         scheme, _, rest = referer.partition("://")
         return "cross-origin" if self._known_origin(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
 
-    def miss_actor(self, caller: Caller) -> None:
-        """A like of this caller is refused for want of an actor."""
+    def tell_event(self, caller: Caller, refused: IngestError) -> None:
+        """An event of this caller is refused; told if one of a caller with a token would not be."""
         name = caller.visitor.address if caller.visitor is not None else caller.name
-        self._tell("422", "a like without an actor", name, "--public-actors")
+        if isinstance(refused, ActorMissing):
+            self._tell("422", "a like without an actor", name, "--public-actors")
+        elif isinstance(refused, CountRefused):
+            self._tell("422", "a count without a token", name, _TOKENS)
 
     @property
     def wants_login(self) -> bool:

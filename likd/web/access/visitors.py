@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import attrs
 
-from likd.ingest.actor_events import AS_NAMED, Likers
+from likd.ingest.actor_events import OPEN_TERMS, Terms
 from likd.model import Accepted, Outcome
 from likd.web.access.crawlers import is_crawler
 
 PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 """Headers in which browsers tell that nobody looks at what they ask for."""
 
-_NAMED = Likers(required=True)
+_NAMED = Terms(actor_required=True, counts=False)
+_FREE = Terms(counts=False)
 
 
 @attrs.frozen
@@ -38,13 +39,13 @@ class Visitors:
     ignored: int = 0
     """Impressions that were accepted and did not count."""
 
-    def likers(self, visitor: Visitor | None) -> Likers:
-        """Whose the likes are that come from `visitor`, or from a caller who is none."""
-        if visitor is None or self.public_actors == "free":
-            return AS_NAMED
-        if self.public_actors == "required":
-            return _NAMED
-        return Likers(actor=self.actor(visitor.address, visitor.agent))
+    def terms(self, visitor: Visitor | None) -> Terms:
+        """On what terms events are taken that come from `visitor`, or from a caller who is none."""
+        if visitor is None:
+            return OPEN_TERMS
+        if self.public_actors == "address":
+            return Terms(actor=self.actor(visitor.address, visitor.agent), counts=False)
+        return _NAMED if self.public_actors == "required" else _FREE
 
     def looks(self, visitor: Visitor | None) -> bool:
         """Whether it is a person who looks at what `visitor`, or a caller who is none, asks for; and now, not later."""

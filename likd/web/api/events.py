@@ -14,7 +14,7 @@ from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
-from likd.ingest.schema import ActorMissing, IngestError, short
+from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.model import IMPRESSION, IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
 from likd.plugins.handlers import Handlers
@@ -137,14 +137,13 @@ class Operations:
             if headers.idempotency_key is not None:
                 # Of what the body says: the same may come compressed anew.
                 key = yield from _key(headers.idempotency_key, body, caller)
-            events, size, acts = yield from self._ingest.read(body, self._visitors.likers(caller.visitor))
+            events, size, acts = yield from self._ingest.read(body, self._visitors.terms(caller.visitor))
         except TooLarge:
             raise self.too_large(caller) from None
         except BadGzip as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
-            if isinstance(error, ActorMissing):
-                self._gate.miss_actor(caller)
+            self._gate.tell_event(caller, error)
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         finally:
             self._inflated -= inflated

@@ -131,9 +131,8 @@ class HotRequests:
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._operations.read(body, head.events, caller)
-        if head.plain and submission.size == 1 and not submission.acts and not submission.ignored:
-            ((kind, (url,)),) = submission.events.items()
-            self._gathering.add(exchange, (kind, url))
+        if head.plain and (event := submission.single) is not None:
+            self._gathering.add(exchange, event)
             return False
         answering = self._operations.submit_nowait(submission)
         if answering is None:
