@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -330,8 +331,7 @@ def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_bytes().removeprefix(BOM_UTF8).decode())
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: there is no such file") from None

@@ -12,7 +12,7 @@ import msgspec
 
 from likd.ingest.actor_events import ACTED, OPEN_TERMS, ActorKey, Terms, read_in_order
 from likd.ingest.arrays import read_array
-from likd.ingest.bodies import count_pieces, line_of, strip
+from likd.ingest.bodies import count_pieces, line_of, strip, without_bom
 from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
 from likd.ingest.urls import UrlRules
 from likd.model import Act, Events
@@ -122,6 +122,7 @@ class Ingest:
 
         Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
         """
+        body = without_bom(body)
         try:
             events, size = yield from self._read(body)
             if not (terms.actor_required or terms.actor) or ACTED.isdisjoint(events):

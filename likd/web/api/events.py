@@ -12,7 +12,7 @@ from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
-from likd.ingest.bodies import BadGzip, TooLarge, inflate
+from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
@@ -32,6 +32,8 @@ COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
 ACTS_MAX = 100_000
 """Events of actors in one request."""
+
+FORM = "application/x-www-form-urlencoded"
 
 _HEALTH = Answer(200, b'{"status":"ok"}')
 
@@ -98,11 +100,7 @@ class Operations:
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in MEDIA_TYPES:
-            raise Problem(
-                415,
-                f"content type {short(headers.content_type)} is not understood",
-                members={"expected": "application/json, application/x-ndjson or text/plain"},
-            )
+            raise _media_type(headers)
         if len(body) > self.body_limit(caller):
             raise self.too_large(caller)
         if headers.idempotency_key is not None and not KEY.fullmatch(headers.idempotency_key):
@@ -115,6 +113,7 @@ class Operations:
                 },
             )
         encoding = headers.content_encoding.strip().lower()
+        encoding = "gzip" if encoding == "x-gzip" else encoding
         inflated = 0
 
         def grow(size: int) -> None:
@@ -125,13 +124,14 @@ class Operations:
                 raise Problem(503, "too many request bodies are being inflated", headers={"Retry-After": "1"})
 
         try:
-            if encoding == "gzip":
-                body = yield from inflate(body, self.body_limit(caller), grow)
+            if encoding in ENCODINGS:
+                body = yield from inflate(body, self.body_limit(caller), grow, encoding)
             elif encoding not in ("", "identity"):
                 raise Problem(
                     415,
                     f"content encoding {short(encoding)} is not understood",
-                    members={"expected": "gzip or identity"},
+                    headers={"Accept-Encoding": ", ".join(ENCODINGS)},
+                    members={"expected": f"{', '.join(ENCODINGS)} or identity"},
                 )
             key = None
             if headers.idempotency_key is not None:
@@ -140,7 +140,7 @@ class Operations:
             events, size, acts = yield from self._ingest.read(body, self._visitors.terms(caller.visitor))
         except TooLarge:
             raise self.too_large(caller) from None
-        except BadGzip as error:
+        except BadEncoding as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
             self._gate.tell_event(caller, error)
@@ -309,6 +309,18 @@ class Operations:
                 problem.members.pop("index", None)
                 hrefs.append(problem)
         return hrefs
+
+
+def _media_type(headers: EventHeaders) -> Problem:
+    hint = ""
+    if headers.media_type == FORM:
+        # What curl -d says of whatever it sends.
+        hint = ": with curl add -H 'Content-Type: application/json', or use --json in place of -d"
+    return Problem(
+        415,
+        f"content type {short(headers.content_type)} is not understood{hint}",
+        members={"expected": "application/json, application/x-ndjson or text/plain"},
+    )
 
 
 def refused(url: str, problem: Problem) -> dict[str, object]:

@@ -21,7 +21,10 @@ from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
 
 INLINE_BYTES_MAX = 1 << 16
-"""Bodies over this size are read in a task of their own, which lets others in between."""
+"""Bodies over this size are read in a task of their own, which lets others in between.
+
+So are those in an encoding, of which it is not known how much they hold.
+"""
 
 Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
@@ -121,7 +124,7 @@ class HotRequests:
                 return self._do_later(exchange, partial(self._counts, head, caller))
             self._fill(exchange, conditional(answer, head.if_none_match))
             return False
-        if len(body) > INLINE_BYTES_MAX:
+        if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
             return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
         return self._read(exchange, head, body, caller)
 
