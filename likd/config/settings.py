@@ -212,6 +212,12 @@ class Config:
         "NAMES",
         "Query parameters that do not make another URL, for example utm_*,fbclid,gclid.",
     )
+    kinds: tuple[str, ...] = _setting(
+        parsers.kinds,
+        "",
+        "NAMES",
+        "Further kinds of events to count, for example clap,laugh; unclap and unlaugh take them back.",
+    )
     admin_token_file: str = _setting(
         parsers.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
     )

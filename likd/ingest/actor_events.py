@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 import msgspec
@@ -25,8 +25,7 @@ from likd.runtime.cooperative import Steps
 
 SLICE_EVENTS = 200
 
-ACTED = frozenset({LIKE, UNLIKE})
-"""Kinds of which an actor has one at a time."""
+LIKED: Mapping[str, str] = {LIKE: LIKE, UNLIKE: LIKE}
 
 ActorKey = Callable[[str, str], bytes]
 """What an actor and a URL are known by."""
@@ -114,10 +113,12 @@ def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> No
     if event.count is not None and not read.terms.counts:
         raise CountRefused
     actor = None if event.actor is None else check_actor(event.actor)
-    if kind in ACTED:
+    done = checker.done.get(kind)
+    if done is not None:
         actor = read.terms.actor or actor
         if actor is not None:
-            read.acts.append(Act(kind, url, actor_key(actor, url)))
+            about = b"" if done == LIKE else done.encode()
+            read.acts.append(Act(kind, url, actor_key(actor, url) + about))
             return
         if read.terms.actor_required:
             raise ActorMissing

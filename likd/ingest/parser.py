@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from likd.ingest.actor_events import ACTED, OPEN_TERMS, ActorKey, Terms, read_in_order
+from likd.ingest.actor_events import LIKED, OPEN_TERMS, ActorKey, Terms, read_in_order
 from likd.ingest.arrays import read_array
 from likd.ingest.bodies import count_pieces, line_of, strip, without_bom
 from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
@@ -105,10 +105,14 @@ class Ingest:
     """
 
     def __init__(
-        self, kinds: Iterable[str], canonical: UrlRules | None = None, actor_key: ActorKey | None = None
+        self,
+        kinds: Iterable[str],
+        canonical: UrlRules | None = None,
+        actor_key: ActorKey | None = None,
+        done: Mapping[str, str] = LIKED,
     ) -> None:
         self._kinds = frozenset(kinds)
-        self._checker = Checker(self._kinds, canonical or UrlRules())
+        self._checker = Checker(self._kinds, canonical or UrlRules(), done)
         self._actor_key = actor_key or _no_key
         self._lines = _Memory(self._kinds, (b"", b""))
         self._elements = _Memory(self._kinds, (b"{", b"}"))
@@ -125,7 +129,7 @@ class Ingest:
         body = without_bom(body)
         try:
             events, size = yield from self._read(body)
-            if not (terms.actor_required or terms.actor) or ACTED.isdisjoint(events):
+            if not (terms.actor_required or terms.actor) or events.keys().isdisjoint(self._checker.done):
                 return events, size, []
         except _InOrder:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -69,8 +70,10 @@ decode_events = msgspec.json.Decoder(list[Event]).decode
 class Checker:
     """Checks the fields of events of the given `kinds`, by URLs as `canonical` counts them."""
 
-    def __init__(self, kinds: frozenset[str], canonical: UrlRules) -> None:
+    def __init__(self, kinds: frozenset[str], canonical: UrlRules, done: Mapping[str, str]) -> None:
         self._kinds = kinds
+        self.done = done
+        """Kinds of which an actor has one at a time, and what takes them back: each with what is done or taken back."""
         self._canonical = canonical
         self._expected_kinds = f"one of {', '.join(sorted(kinds))}"
 

@@ -58,7 +58,7 @@ class Operations:
         urls_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds, canonical, actor_key)
+        self._ingest = Ingest(handlers.kinds, canonical, actor_key, handlers.done)
         self._actors = actors
         self._gate = gate
         self._visitors = visitors
