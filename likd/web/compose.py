@@ -16,6 +16,7 @@ from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
+from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
 from likd.web.api.files import Files
@@ -49,6 +50,7 @@ async def compose_web(
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
+    visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
     operations = Operations(
         intake=engine.intake,
         handlers=engine.handlers,
@@ -56,6 +58,7 @@ async def compose_web(
         actors=engine.actors,
         top=engine.top,
         gate=gate,
+        visitors=visitors,
         canonical=engine.rules,
         actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,
@@ -102,5 +105,5 @@ async def compose_web(
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
     )
-    add_metrics(app, board, gate, web.seats, lambda: web.faults, watchdog)
+    add_metrics(app, board, gate, visitors, web.seats, lambda: web.faults, watchdog)
     return web

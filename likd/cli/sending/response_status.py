@@ -35,6 +35,7 @@ ResponseStatus: TypeAlias = Counted | Wrong
 
 class _Accepted(msgspec.Struct):
     accepted: int
+    ignored: int = 0
 
 
 class _Problem(msgspec.Struct):
@@ -55,11 +56,14 @@ def read_response(response: httpx.Response, batch: Batch) -> ResponseStatus:
     status = response.status_code
     if status == 202:
         try:
-            accepted = msgspec.json.decode(response.content, type=_Accepted).accepted
+            answer = msgspec.json.decode(response.content, type=_Accepted)
         except msgspec.DecodeError:
             raise ClientError(f"answer 202, but not as likd does: {_excerpt(response)}") from None
-        if accepted != batch.events:
-            raise ClientError(f"{accepted} events were accepted out of a batch of {batch.events}")
+        if answer.accepted != batch.events:
+            raise ClientError(f"{answer.accepted} events were accepted out of a batch of {batch.events}")
+        if answer.ignored:
+            # To a daemon with public sites, whoever comes without a token is a bot by its User-Agent.
+            raise ClientError("impressions that a program sends do not count there without a token: --token has it")
         return Counted()
     # A proxy may refuse a large body, too, and says so in its own words.
     if status in _REFUSED and (problem or status == 413):

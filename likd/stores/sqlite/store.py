@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from likd.model import UNLIKES, Counts, Fold, Rows, add, rename_likings, total
+from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.history import History, Retention
@@ -264,21 +264,21 @@ class SqliteStore:
 
     def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
         """Make each old URL a part of its new one; how many likes of actors were one too many."""
-        all_both = 0
+        liked_both = 0
         ids: list[tuple[int, int]] = []
         for old, new, old_key, new_key in folds:
             both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
             rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
             self._add(connection, {new: rows.get(old, {})})
             if both:
-                self._add(connection, {new: {UNLIKES: both}})
+                self._add(connection, {new: {count_of(undo_of(done)): n for done, n in both.items()}})
             found = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
             if old in found:
                 ids.append((found[old], found[new]))
-            all_both += both
+            liked_both += both[LIKE]
         self._history.merge(connection, ids)
         connection.executemany("DELETE FROM counts WHERE id = ?", [(old,) for old, _ in ids])
-        return all_both
+        return liked_both
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -11,6 +11,7 @@ import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
+from likd.web.access.visitors import PURPOSES
 from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
 from likd.web.api.pictures import PictureRequest
@@ -175,7 +176,13 @@ def _parse(data: bytes) -> Head:
         return value.decode("latin-1")
 
     credentials = Credentials(
-        header("Authorization"), header("Origin"), header("Host"), header("X-Forwarded-For"), header("Cookie")
+        header("Authorization"),
+        header("Origin"),
+        header("Host"),
+        header("X-Forwarded-For"),
+        header("Cookie"),
+        header("User-Agent"),
+        " ".join([header(name) for name in PURPOSES]),
     )
     method = hot[1].partition(b" ")[0].decode()
     operation, asked = _operation(hot, method, header, credentials)

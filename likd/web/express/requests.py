@@ -23,7 +23,10 @@ from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
 
 INLINE_BYTES_MAX = 1 << 16
-"""Bodies over this size are read in a task of their own, which lets others in between."""
+"""Bodies over this size are read in a task of their own, which lets others in between.
+
+So are those in an encoding, of which it is not known how much they hold.
+"""
 
 Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
@@ -124,7 +127,7 @@ class HotRequests:
     def _answer(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         """Answer, or raise Problem; whether a task does it."""
         if head.operation is Operation.EVENTS:
-            if len(body) > INLINE_BYTES_MAX:
+            if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
                 return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
             return self._read(exchange, head, body, caller)
         if head.operation is Operation.HEALTH:
@@ -150,9 +153,8 @@ class HotRequests:
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._operations.read(body, head.events, caller)
-        if head.plain and submission.size == 1 and not submission.acts:
-            ((kind, (url,)),) = submission.events.items()
-            self._gathering.add(exchange, (kind, url))
+        if head.plain and (event := submission.single) is not None:
+            self._gathering.add(exchange, event)
             return False
         answering = self._operations.submit_nowait(submission)
         if answering is None:
@@ -188,7 +190,7 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._operations.answer(outcome))
+            self._fill(exchange, self._operations.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 

@@ -20,6 +20,7 @@ from likd.stores.protocol import StoreError
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
+from likd.web.access.visitors import Visitors
 from likd.web.answers import Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
@@ -83,7 +84,7 @@ def add_api(
             request.headers.get("Idempotency-Key"),
         )
         submission = await operations.submit_long(await read_body(), headers, caller())
-        return respond(operations.answer(await submission.settled()))
+        return respond(operations.answer(await submission.settled(), submission.ignored))
 
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
@@ -174,6 +175,7 @@ def add_metrics(
     app: QuartTrio,
     board: StatusBoard,
     gate: Gate,
+    visitors: Visitors,
     connections: Seats,
     request_faults: Callable[[], int],
     watchdog: Watchdog,
@@ -185,7 +187,7 @@ def add_metrics(
         # Imported when somebody asks: a start need not wait for it.
         from likd.web.full.metrics import Metrics
 
-        return Metrics(board, gate, connections, request_faults, watchdog)
+        return Metrics(board, gate, visitors, connections, request_faults, watchdog)
 
     @app.get("/metrics")
     @needs(Role.ADMIN)
