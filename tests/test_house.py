@@ -14,6 +14,7 @@ LAYERS = """
     daemon
     web.compose
     web.server
+    web.live
     web.express web.full
     web.api
     web.access web.answers web.listeners web.tls

@@ -10,6 +10,7 @@ from likd.model import Rows
 from likd.queries.live_hub import URLS_AT_ONCE, LiveHub
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
+from likd.runtime.notice import Notice
 from tests.fakestore import FakeStore
 
 A, B = "http://a/", "http://b/"
@@ -100,7 +101,9 @@ async def test_what_changed_before_the_store_failed_is_told(autojump_clock: trio
         await hub.watch_top("likes", 1)
         totals.batched(batch(1, {A: {"likes": 1}, B: {"likes": 7}}))
         store.away = True
+        news = Notice()
+        hub.listen(news)
         with trio.fail_after(5):
-            await hub.wait_news()
+            await news.wait()
         assert hub.watched(A).counts == {"likes": 3}
         nursery.cancel_scope.cancel()

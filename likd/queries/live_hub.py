@@ -12,6 +12,7 @@ from likd.model import Counts
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.queries.trending import Hot
+from likd.runtime.notice import Notice
 from likd.stores.protocol import StoreError
 
 RATE_SECONDS = 3.0
@@ -64,8 +65,8 @@ class LiveHub:
         self._tops: dict[tuple[str, int], WatchedTop] = {}
         self._hot = Hot(totals)
         self._hot_watchers = 0
-        self._news = trio.Event()
-        self._wanted = trio.Event()
+        self._listeners: set[Notice] = set()
+        self._wanted = Notice()
         self.version = 0
         self.closing = trio.Event()
 
@@ -79,8 +80,7 @@ class LiveHub:
         task_status.started()
         last = trio.current_time()
         while True:
-            if not self._urls and not self._tops and not self._hot_watchers:
-                self._wanted = trio.Event()
+            while not self._urls and not self._tops and not self._hot_watchers:
                 await self._wanted.wait()
                 last = trio.current_time()
             await trio.sleep(self._interval)
@@ -97,7 +97,7 @@ class LiveHub:
             counts = (await self._totals.counts([url]))[url]
             self._urls.setdefault(url, Watched(counts, version=self.version))
         self._urls[url].watchers += 1
-        self._wanted.set()
+        self._wanted.give()
 
     def unwatch(self, url: str) -> None:
         """One watcher of `url` less."""
@@ -116,7 +116,7 @@ class LiveHub:
             top = await self._top(by, limit)
             self._tops.setdefault((by, limit), WatchedTop(top, version=self.version))
         self._tops[by, limit].watchers += 1
-        self._wanted.set()
+        self._wanted.give()
 
     def unwatch_top(self, by: str, limit: int) -> None:
         """One watcher of the top list less."""
@@ -137,7 +137,7 @@ class LiveHub:
         except BaseException:
             self.unwatch_hot()
             raise
-        self._wanted.set()
+        self._wanted.give()
 
     def unwatch_hot(self) -> None:
         """One watcher of the hottest less."""
@@ -149,9 +149,13 @@ class LiveHub:
         """The URLs that get most events a second now, as far as somebody watches."""
         return self._hot.hottest(limit)
 
-    async def wait_news(self) -> None:
-        """Wait until the next look found something changed."""
-        await self._news.wait()
+    def listen(self, notice: Notice) -> None:
+        """From now on `notice` is given after each look that found something changed."""
+        self._listeners.add(notice)
+
+    def unlisten(self, notice: Notice) -> None:
+        """`notice` is given no more."""
+        self._listeners.discard(notice)
 
     async def _look(self, elapsed: float) -> None:
         """Look at everything that is watched, in steps. What changed has the next version, which is told at the end."""
@@ -179,8 +183,8 @@ class LiveHub:
             # Also if the store failed after the first of them: those are not told of again.
             if changed:
                 self.version = version
-                self._news.set()
-                self._news = trio.Event()
+                for notice in self._listeners:
+                    notice.give()
 
     def _update(self, watched: Watched, counts: Counts, elapsed: float, version: int) -> bool:
         rate = _rate(watched.rate, watched.counts, counts, elapsed)

@@ -99,6 +99,7 @@ async def compose_web(
         listeners=await open_listeners(config.bind),
         tls=tls,
         hub=engine.hub,
+        sessions=sessions,
         seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals),
         room=Room(config.bodies_bytes_max),
         head_seconds=config.head_timeout,

@@ -1,9 +1,10 @@
-"""The web server: one port, two lanes, and their end in order."""
+"""The web server: one port, three lanes, and their end in order."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 
 import trio
 from quart_trio import QuartTrio
@@ -13,16 +14,19 @@ from likd.web.access.body_budget import Room
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.api.events import Operations
+from likd.web.api.live_socket import LiveSessions
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.server import ExpressLane
 from likd.web.full.server import FullLane
 from likd.web.listeners import address
+from likd.web.live.server import LiveLane
 
 
 class WebServer:
-    """Serves the API on `listeners`: every connection begins in the express lane, and may move to the full lane.
+    """Serves the API on `listeners`: every connection begins in the express lane, and may move to the live lane as a
+    websocket, or to the full lane.
 
-    Both have their connections out of the same `seats`, and request bodies out of the same `room`.
+    All have their connections out of the same `seats`, and request bodies out of the same `room`.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class WebServer:
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None,
         hub: LiveHub,
+        sessions: LiveSessions,
         seats: Seats,
         room: Room,
         head_seconds: float,
@@ -49,12 +54,13 @@ class WebServer:
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
         )
+        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
             reads=reads,
             gate=gate,
             listeners=listeners,
-            hand_over=self._full.take,
+            hand_over=self._hand_over,
             encrypted=tls is not None,
             seats=seats,
             room=room,
@@ -70,8 +76,8 @@ class WebServer:
 
     @property
     def faults(self) -> int:
-        """Hot requests and their connections that ended because of a fault of likd's own."""
-        return self._express.faults
+        """Hot requests, their connections and live websockets that ended because of a fault of likd's own."""
+        return self._express.faults + self._live.faults
 
     def stop(self) -> None:
         """Take no more connections, and end the ones there are."""
@@ -81,14 +87,23 @@ class WebServer:
         """Serve until stopped: then websockets are closed with 1001, and requests in flight get their grace."""
         async with trio.open_nursery() as full:
             await full.start(self._full.run)
-            async with trio.open_nursery() as express:
-                await express.start(self._express.run)
+            async with trio.open_nursery() as bare:
+                await bare.start(self._live.run)
+                await bare.start(self._express.run)
                 task_status.started()
                 await self._stopping.wait()
                 self._express.stop()
                 self._hub.closing.set()
+                await self._live.stop()
                 await self._full.stop(self._grace)
                 with trio.move_on_after(self._grace):
+                    await self._live.wait_stopped()
                     await self._express.wait_stopped()
-                express.cancel_scope.cancel()
+                bare.cancel_scope.cancel()
+        self._live.close()
         self._express.close()
+
+    def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+        """What is not for the express lane is for one of the others."""
+        if not self._live.take(sock, data, leave):
+            self._full.take(sock, data, leave)

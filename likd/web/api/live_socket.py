@@ -1,9 +1,10 @@
-"""Live websocket sessions: what one client watches, and sending it the newest state."""
+"""Live websocket sessions: what one client watches, and what it is to be told, whichever lane it came by."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from quart import Websocket
 
 from likd.ingest.urls import EXPECTED
 from likd.queries.live_hub import LiveHub
+from likd.runtime.notice import Notice
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
 from likd.web.access.tokens import Role
@@ -30,6 +32,8 @@ STATUS_SECONDS = 1.0
 HOT_MAX = 100
 REFUSED_MAX = 2000
 """URLs that a client was not told yet that it can't watch them: one that does not listen to that is sent away."""
+SHARED_BYTES_MAX = 1 << 22
+"""Messages that are kept for the others who watch the same; beyond that each is encoded for its client alone."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +85,8 @@ _NEEDS: dict[type[msgspec.Struct], Role] = {_WatchTop: Role.WRITER, _WatchHot: R
 """What needs more than to watch URLs, which the gate looks at one by one."""
 
 
-class _Close(Exception):
-    """The session is to end, with this close code and reason."""
+class Close(Exception):
+    """The session is to end, with this close code and reason: it breaks the rules, or the daemon shuts down."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -91,16 +95,24 @@ class _Close(Exception):
         self.reason = reason.encode(errors="replace")[:120].decode(errors="ignore")
 
 
-def _close(problem: Problem) -> _Close:
+def going_away() -> Close:
+    """How all sessions end when the daemon does."""
+    return Close(GOING_AWAY, "the daemon is shutting down")
+
+
+def _close(problem: Problem) -> Close:
     """How a session ends that asked for what it can't watch."""
     if problem.status == 422:
-        return _Close(BAD_MESSAGE, f"urls: expected {EXPECTED}")
-    return _Close(POLICY_VIOLATION, problem.detail)
+        return Close(BAD_MESSAGE, f"urls: expected {EXPECTED}")
+    return Close(POLICY_VIOLATION, problem.detail)
 
 
 @attrs.define(eq=False)
-class _Session:
-    """What one client watches. URLs keep the form they were asked in, and the version sent last."""
+class Session:
+    """What one client watches. URLs keep the form they were asked in, and the version sent last.
+
+    Its fields are for LiveSessions.
+    """
 
     caller: Caller
     urls: dict[str, str] = attrs.field(factory=dict)
@@ -114,11 +126,16 @@ class _Session:
     hot: int = 0
     status_at: float | None = None
     seen: int = 0
-    wish: trio.Event = attrs.field(factory=trio.Event)
+    key: str = ""
+    """Stands for all that is in `urls`: the same for all sessions that watch the same. Empty if it is not known."""
 
 
 class LiveSessions:
-    """Serves `/v1/live` on the live hub. At most `watches_max` URLs a session."""
+    """What an operation on `/v1/live` means, and what a client is to be told. At most `watches_max` URLs a session.
+
+    A lane begins a session for a client that was let in, has it obey one message after the other, sends it the
+    `messages` whenever one was obeyed, the hub has news or `pause` is over, and ends it.
+    """
 
     def __init__(
         self,
@@ -136,17 +153,35 @@ class LiveSessions:
         self._status = status
         self._interval = interval_seconds
         self._watches_max = watches_max
+        self._changes_of = 0
+        self._changes: dict[tuple[str, int], bytes] = {}
+        """What changed until version `_changes_of`, for each key of a session and version that it saw last."""
+        self._changes_bytes = 0
         self.open = 0
 
+    def begin(self, caller: Caller) -> Session:
+        """A new session, which watches nothing yet."""
+        self.open += 1
+        return Session(caller)
+
+    def end(self, session: Session) -> None:
+        """It watches nothing any more. Nothing may be obeyed meanwhile."""
+        self.open -= 1
+        for url in set(session.urls.values()):
+            self._hub.unwatch(url)
+        self._unwatch_top(session)
+        self._unwatch_hot(session)
+
     async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
-        """Serve one client until it leaves, breaks the rules, or the daemon shuts down.
+        """Serve one client of the full lane until it leaves, breaks the rules, or the daemon shuts down.
 
         `ask` is called each time when its next message may come.
         """
         await websocket.accept()
-        session = _Session(caller)
-        self.open += 1
-        close = _Close(GOING_AWAY, "the daemon is shutting down")
+        session = self.begin(caller)
+        news = Notice()
+        self._hub.listen(news)
+        close = going_away()
         try:
             async with trio.open_nursery() as nursery:
 
@@ -156,35 +191,34 @@ class LiveSessions:
                         while True:
                             # One message after the other: the next is not even received before.
                             ask()
-                            await self._obey(session, await websocket.receive())
-                    except _Close as asked:
+                            await self.obey(session, await websocket.receive())
+                            news.give()
+                    except Close as asked:
                         close = asked
                         nursery.cancel_scope.cancel()
 
                 nursery.start_soon(read)
-                nursery.start_soon(self._send, session, websocket)
+                nursery.start_soon(self._send, session, websocket, news)
                 await self._hub.closing.wait()
                 nursery.cancel_scope.cancel()
             await websocket.close(close.code, close.reason)
         finally:
-            self.open -= 1
-            for url in set(session.urls.values()):
-                self._hub.unwatch(url)
-            self._unwatch_top(session)
-            self._unwatch_hot(session)
+            self._hub.unlisten(news)
+            self.end(session)
 
-    async def _obey(self, session: _Session, message: str | bytes) -> None:
+    async def obey(self, session: Session, message: str | bytes) -> None:
+        """Do what the client asks for. Raises Close."""
         if isinstance(message, bytes):
-            raise _Close(UNSUPPORTED_DATA, "expected a text message")
+            raise Close(UNSUPPORTED_DATA, "expected a text message")
         try:
             op = _decode(message)
         except msgspec.DecodeError as error:
-            raise _Close(BAD_MESSAGE, str(error).replace("`", "")) from None
+            raise Close(BAD_MESSAGE, str(error).replace("`", "")) from None
         if not self._gate.charge(session.caller):
-            raise _Close(POLICY_VIOLATION, "too many messages")
+            raise Close(POLICY_VIOLATION, "too many messages")
         need = _NEEDS.get(type(op))
         if need is not None and not self._gate.allows(session.caller, need):
-            raise _Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
+            raise Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
         try:
             match op:
                 case _Watch(urls, partial):
@@ -206,12 +240,17 @@ class LiveSessions:
                 case _UnwatchStatus():
                     session.status_at = None
         except StoreError:
-            raise _Close(TRY_AGAIN_LATER, "the store does not answer") from None
-        session.wish.set()
+            raise Close(TRY_AGAIN_LATER, "the store does not answer") from None
 
-    async def _watch(self, session: _Session, urls: list[str], partial: bool) -> None:
+    def pause(self, session: Session) -> float:
+        """After how many seconds there may be more to tell, though the hub has no news."""
+        if session.status_at is None:
+            return float("inf")
+        return self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
+
+    async def _watch(self, session: Session, urls: list[str], partial: bool) -> None:
         if len(urls) > self._watches_max and not partial:
-            raise _Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
+            raise Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
         for url in urls:
             if url not in session.urls:
                 try:
@@ -220,79 +259,69 @@ class LiveSessions:
                     if not partial:
                         raise _close(problem) from None
                     if len(session.refused) >= REFUSED_MAX:
-                        raise _Close(POLICY_VIOLATION, "too many URLs that can't be watched") from None
+                        raise Close(POLICY_VIOLATION, "too many URLs that can't be watched") from None
                     session.refused[url] = problem
                     continue
                 if href not in session.urls.values():
                     await self._hub.watch(href)
                 session.urls[url] = href
+                session.key = ""
             session.fresh[url] = None
 
-    def _watchable(self, session: _Session, url: str) -> str:
+    def _watchable(self, session: Session, url: str) -> str:
         """What `url` counts as. Raises Problem if the session can't watch it."""
         (href,) = self._operations.readable([url], session.caller)
         if len(session.urls) >= self._watches_max:
             raise Problem(429, f"at most {self._watches_max} URLs can be watched")
         return href
 
-    def _unwatch(self, session: _Session, urls: list[str]) -> None:
+    def _unwatch(self, session: Session, urls: list[str]) -> None:
         for url in urls:
             session.fresh.pop(url, None)
             href = session.urls.pop(url, None)
+            session.key = ""
             if href is not None and href not in session.urls.values():
                 self._hub.unwatch(href)
 
-    async def _watch_top(self, session: _Session, by: str, limit: int) -> None:
+    async def _watch_top(self, session: Session, by: str, limit: int) -> None:
         try:
             wanted = self._operations.check_by(by), self._operations.check_limit(str(limit))
         except Problem as problem:
             expected = problem.members["expected"]
-            raise _Close(BAD_MESSAGE, f"{problem.members['field']}: expected {expected}") from None
+            raise Close(BAD_MESSAGE, f"{problem.members['field']}: expected {expected}") from None
         await self._hub.watch_top(*wanted)
         self._unwatch_top(session)
         session.top = wanted
         session.fresh_top = True
 
-    def _unwatch_top(self, session: _Session) -> None:
+    def _unwatch_top(self, session: Session) -> None:
         if session.top is not None:
             self._hub.unwatch_top(*session.top)
             session.top = None
 
-    async def _watch_hot(self, session: _Session, limit: int) -> None:
+    async def _watch_hot(self, session: Session, limit: int) -> None:
         if not 0 <= limit <= HOT_MAX:
-            raise _Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
+            raise Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
         if not limit:
             self._unwatch_hot(session)
         elif not session.hot:
             await self._hub.watch_hot()
         session.hot = limit
 
-    def _unwatch_hot(self, session: _Session) -> None:
+    def _unwatch_hot(self, session: Session) -> None:
         if session.hot:
             self._hub.unwatch_hot()
             session.hot = 0
 
-    async def _send(self, session: _Session, websocket: Websocket) -> None:
+    async def _send(self, session: Session, websocket: Websocket, news: Notice) -> None:
         """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""
         while True:
-            session.wish = trio.Event()
-            for message in self._messages(session):
+            for message in self.messages(session):
                 await websocket.send(message.decode())
-            pause = self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
-            with trio.move_on_after(pause if session.status_at is not None else float("inf")):
-                await self._wait_news(session)
+            with trio.move_on_after(self.pause(session)):
+                await news.wait()
 
-    async def _wait_news(self, session: _Session) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def wait(condition: Callable[[], Any]) -> None:
-                await condition()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(wait, session.wish.wait)
-            nursery.start_soon(wait, self._hub.wait_news)
-
-    def _messages(self, session: _Session) -> list[bytes]:
+    def messages(self, session: Session) -> list[bytes]:
         """All that the client has not been told yet, as of now."""
         messages: list[bytes] = []
         if session.pinged:
@@ -302,15 +331,15 @@ class LiveSessions:
             rows = [refused(url, problem) for url, problem in session.refused.items()]
             session.refused = {}
             messages.append(msgspec.json.encode({"type": "refused", "refused": rows}))
-        fresh, session.fresh = session.fresh, {}
         seen, session.seen = session.seen, self._hub.version
-        if fresh:
+        if session.fresh:
+            fresh, session.fresh = session.fresh, {}
             messages.append(self._counts("snapshot", session, list(fresh)))
-        changed = [
-            url for url, href in session.urls.items() if self._hub.watched(href).version > seen and url not in fresh
-        ]
-        if changed:
-            messages.append(self._counts("changes", session, changed))
+            changes = self._changed(session, seen, without=fresh)
+        else:
+            changes = self._shared_changes(session, seen)
+        if changes:
+            messages.append(changes)
         if session.top is not None:
             watched = self._hub.watched_top(*session.top)
             if session.fresh_top or watched.version > seen:
@@ -328,7 +357,31 @@ class LiveSessions:
             messages.append(msgspec.json.encode({"type": "status", **self._status()}))
         return messages
 
-    def _counts(self, kind: str, session: _Session, urls: list[str]) -> bytes:
+    def _shared_changes(self, session: Session, seen: int) -> bytes:
+        """What changed since version `seen`, encoded once for all who watch the same and saw the same; may be empty."""
+        if self._changes_of != self._hub.version:
+            self._changes_of, self._changes, self._changes_bytes = self._hub.version, {}, 0
+        elif seen == self._changes_of:
+            return b""
+        if not session.urls:
+            return b""
+        if not session.key:
+            session.key = sys.intern(msgspec.json.encode(list(session.urls)).decode())
+        changes = self._changes.get((session.key, seen))
+        if changes is None:
+            changes = self._changed(session, seen, without={})
+            self._changes_bytes += len(changes)
+            if self._changes_bytes <= SHARED_BYTES_MAX:
+                self._changes[session.key, seen] = changes
+        return changes
+
+    def _changed(self, session: Session, seen: int, *, without: Container[str]) -> bytes:
+        urls = [
+            url for url, href in session.urls.items() if self._hub.watched(href).version > seen and url not in without
+        ]
+        return self._counts("changes", session, urls) if urls else b""
+
+    def _counts(self, kind: str, session: Session, urls: list[str]) -> bytes:
         rows = []
         for url in urls:
             watched = self._hub.watched(session.urls[url])

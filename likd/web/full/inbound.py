@@ -78,6 +78,12 @@ class Inbound:
         """Whether nothing of the client waits for anything."""
         return not self._requests and not self.begun and self.refused is None
 
+    def handshake(self) -> tuple[bytes, dict[bytes, bytes]] | None:
+        """Target and headers (repeated ones joined) of the request in hand, if it is a websocket's handshake."""
+        if len(self._requests) != 1 or not self._requests[0].websocket:
+            return None
+        return self._target, self._fields
+
     def take(self) -> bytes:
         """What the server is to get now: nothing of a request before the one ahead of it is answered."""
         if not self._requests:

@@ -1,4 +1,4 @@
-"""What a client says on its websocket, as the full lane's server gets it: whole frames that keep to RFC 6455, one
+"""What a client says on its websocket, as the servers of both lanes get it: whole frames that keep to RFC 6455, one
 message at a time, none larger than its bound.
 
 Hypercorn sees too late that a message is too large, goes on taking what comes behind one that breaks the protocol, and
@@ -8,6 +8,7 @@ does not say what is wrong; so none of these reaches it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import attrs
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -27,19 +28,70 @@ class Violation:
     reason: str
 
 
-class Frames:
-    """Checks a client's frames, without doing any input or output."""
+class Received:
+    """What a client sends on its websocket, as events, for as long as it keeps to the protocol."""
+
+    __slots__ = ("_size", "busy", "connection", "violation")
 
     def __init__(self) -> None:
         self.violation: Violation | None = None
         """What the client did wrong; nothing is taken of it from then on."""
         self.busy = False
-        self._theirs = Connection(ConnectionType.SERVER)
+        """Whether there may be more events in what was fed."""
+        self.connection = Connection(ConnectionType.SERVER)
+        self._size = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Take what the client sent next; whether it has anything to say after what it said before."""
+        if self.violation is not None or self.connection.state is not ConnectionState.OPEN:
+            return False
+        self.connection.receive_data(data)
+        return True
+
+    def events(self) -> Iterator[Event]:
+        """Some of the events in what was fed, up to a violation."""
+        count = 0
+        for count, event in enumerate(self.connection.events(), 1):
+            self._judge(event)
+            if self.violation is not None:
+                break
+            # A message can consist of any number of empty frames.
+            if not isinstance(event, Message) or event.data or event.message_finished:
+                yield event
+            if count == FRAMES_AT_ONCE:
+                break
+        self.busy = self.violation is None and count == FRAMES_AT_ONCE
+
+    def _judge(self, event: Event) -> None:
+        if isinstance(event, TextMessage | BytesMessage):
+            self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
+            if self._size > MESSAGE_BYTES_MAX:
+                self.violation = Violation(TOO_LARGE, f"a message has at most {MESSAGE_BYTES_MAX} bytes")
+            if event.message_finished:
+                self._size = 0
+        elif isinstance(event, CloseConnection) and self.connection.state is not ConnectionState.REMOTE_CLOSING:
+            self.violation = Violation(event.code, event.reason or "")
+
+
+class Frames:
+    """Checks a client's frames, without doing any input or output."""
+
+    def __init__(self) -> None:
+        self._received = Received()
         self._ours = Connection(ConnectionType.CLIENT)
         self._held: deque[Event] = deque()
         self._urgent = b""
-        self._size = 0
         self._asked = False
+
+    @property
+    def violation(self) -> Violation | None:
+        """What the client did wrong; nothing is taken of it from then on."""
+        return self._received.violation
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be more frames to `work` at."""
+        return self._received.busy
 
     @property
     def full(self) -> bool:
@@ -52,30 +104,18 @@ class Frames:
 
     def feed(self, data: bytes) -> None:
         """Take what the client sent next."""
-        if self.violation is None and self._theirs.state is ConnectionState.OPEN:
-            self._theirs.receive_data(data)
+        if self._received.feed(data):
             self.work()
 
     def work(self) -> None:
         """Look at some frames of what was fed: `busy` says whether there may be more."""
-        events = 0
-        for events, event in enumerate(self._theirs.events(), 1):
-            state: ConnectionState = self._theirs.state
-            if isinstance(event, TextMessage | BytesMessage):
-                self._hold(event)
-            elif isinstance(event, Ping):
+        for event in self._received.events():
+            if isinstance(event, Ping):
                 self._urgent += self._ours.send(event)
-            elif isinstance(event, CloseConnection):
-                if state is not ConnectionState.REMOTE_CLOSING:
-                    self.violation = Violation(event.code, event.reason or "")
-                else:
-                    self._held.append(event)
-            if self.violation is not None:
-                self._held.clear()
-                break
-            if events == FRAMES_AT_ONCE:
-                break
-        self.busy = self.violation is None and events == FRAMES_AT_ONCE
+            elif isinstance(event, Message | CloseConnection):
+                self._held.append(event)
+        if self.violation is not None:
+            self._held.clear()
 
     def take(self) -> bytes:
         """What the server is to get now."""
@@ -86,13 +126,3 @@ class Frames:
             if isinstance(event, Message) and event.message_finished:
                 self._asked = False
         return data
-
-    def _hold(self, event: TextMessage | BytesMessage) -> None:
-        self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
-        if self._size > MESSAGE_BYTES_MAX:
-            self.violation = Violation(TOO_LARGE, f"a message has at most {MESSAGE_BYTES_MAX} bytes")
-        elif event.data or event.message_finished:
-            # A message can consist of any number of empty frames.
-            self._held.append(event)
-        if event.message_finished:
-            self._size = 0

@@ -1,0 +1,1 @@
+"""The live lane: websockets that watch, by the thousand, on bare sockets."""

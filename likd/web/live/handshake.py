@@ -1,0 +1,59 @@
+"""The handshake of a websocket for the live lane, without I/O: read by the full lane's parser, answered here."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import attrs
+from wsproto.utilities import generate_accept_token
+
+from likd.web.access.addresses import valid_host
+from likd.web.access.gate import Credentials
+from likd.web.answers import HEAD_BYTES_MAX
+from likd.web.full.inbound import Inbound
+
+PATH = b"/v1/live"
+
+
+@attrs.frozen
+class Handshake:
+    """A handshake that is right: who asks, the answer that makes it a websocket, and what came behind it."""
+
+    credentials: Credentials
+    accept: bytes
+    rest: bytes
+
+
+def read_handshake(data: bytes) -> Handshake | None:
+    """The handshake for `/v1/live` that `data` begins with; None for all else, which the full lane has answers to."""
+    if not data.startswith(b"GET " + PATH):
+        return None
+    inbound = Inbound()
+    inbound.feed(data)
+    asked = inbound.handshake()
+    if asked is None:
+        return None
+    target, fields = asked
+    host = fields[b"host"].decode("latin-1")
+    size = sum(len(name) + len(value) for name, value in fields.items()) + len(target)
+    if target.partition(b"?")[0] != PATH or not valid_host(host) or size > HEAD_BYTES_MAX:
+        return None
+
+    def field(name: bytes) -> str:
+        return fields.get(name, b"").decode("latin-1")
+
+    credentials = Credentials(
+        field(b"authorization"), field(b"origin"), host, field(b"x-forwarded-for"), field(b"cookie")
+    )
+    return Handshake(credentials, _accept(fields[b"sec-websocket-key"]), inbound.upgrade())
+
+
+def _accept(key: bytes) -> bytes:
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"sec-websocket-accept: " + generate_accept_token(key),
+        b"upgrade: WebSocket",
+        b"connection: Upgrade",
+        b"date: " + formatdate(usegmt=True).encode(),
+    ]
+    return b"\r\n".join([*lines, b"", b""])
