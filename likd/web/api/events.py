@@ -90,8 +90,8 @@ class Operations:
 
     def see(self, url: str, caller: Caller) -> Submission:
         """Offer an impression of `url`, as an event that was posted."""
-        body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
-        seen = self.submit_nowait(self.read(body, EventHeaders(), caller))
+        (href,) = self.readable([url], caller)
+        seen = self.submit_nowait(Submission({IMPRESSION: {href: 1}}, 1))
         assert seen is not None, "events without actors need no look into the store"
         return seen
 
