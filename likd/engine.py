@@ -190,6 +190,7 @@ async def open_engine(
             pool=pool,
             totals=totals,
             aside_bytes=recovered.aside_bytes,
+            jitter=jitter,
         )
         drainer = Drainer(
             batches=batches_out,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +16,7 @@ import httpx
 import trio
 
 from likd.errors import LikdError
+from likd.runtime.backoff import Backoff
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -181,13 +181,9 @@ def daemon_options(command: F) -> F:
     )(command)
 
 
-def pause(attempt: int, at_least: float = 0.0) -> float:
-    """Seconds to wait before trying again, after `attempt` failures before this one: exponential, full jitter.
-
-    Full jitter spreads clients that failed at the same moment. `at_least` is what the daemon asked for.
-    """
-    most = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * 2 ** min(attempt, 16))
-    return at_least + random.uniform(0.0, most)
+def client_backoff() -> Backoff:
+    """The pauses between tries to reach a daemon."""
+    return Backoff(PAUSE_SECONDS, PAUSE_SECONDS_MAX)
 
 
 async def until_signal(work: Callable[[], Awaitable[int]]) -> int:

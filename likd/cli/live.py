@@ -10,7 +10,7 @@ import msgspec
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
-from likd.cli.client import ClientError, Daemon, open_client, pause, printable
+from likd.cli.client import ClientError, Daemon, client_backoff, open_client, printable
 
 Message = dict[str, Any]
 
@@ -29,7 +29,7 @@ async def follow(
 
     Raises ClientError if the daemon can't be reached at first, or refuses the wishes.
     """
-    attempt = 0
+    backoff = client_backoff()
     met = False
     while True:
         try:
@@ -43,7 +43,8 @@ async def follow(
                     await websocket.send_message(msgspec.json.encode(wish).decode())
                 while True:
                     message = msgspec.json.decode(await websocket.get_message())
-                    met, attempt = True, 0
+                    met = True
+                    backoff.reset()
                     show(message)
         except ConnectionClosed as closed:
             reason = closed.reason
@@ -55,8 +56,7 @@ async def follow(
             if not met:
                 raise ClientError(printable(fault)) from None
         trouble(printable(fault))
-        await trio.sleep(pause(attempt))
-        attempt += 1
+        await trio.sleep(backoff.next())
 
 
 async def ask(daemon: Daemon, path: str, params: Sequence[tuple[str, str]] = ()) -> Message:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 import trio
@@ -18,6 +20,7 @@ from likd.durability.replay import replay_segment
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
 from likd.queries.totals import Totals
+from likd.runtime.backoff import Backoff
 
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
@@ -47,6 +50,7 @@ class Batcher:
         pool: PoolManager,
         totals: Totals,
         aside_bytes: int = 0,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._tables = tables
         self._batches = batches
@@ -56,6 +60,7 @@ class Batcher:
         self._handlers = handlers
         self._pool = pool
         self._totals = totals
+        self._jitter = jitter
         self._in_hand: deque[Table] = deque()
         self._written: Batch | None = None
         self._spent: deque[int] = deque()
@@ -133,7 +138,7 @@ class Batcher:
         assert table.rows is not None
         names = columns(table.rows.values(), self._handlers.counts)
         batch = Batch(table.id, table.opened_at, table.closed_at, names, table.rows, table.actors, table.merge)
-        pause = RETRY_SECONDS
+        backoff = Backoff(RETRY_SECONDS, RETRY_SECONDS_MAX, self._jitter)
         while True:
             try:
                 await self._keys.append(table.id, table.keys)
@@ -141,9 +146,9 @@ class Batcher:
                 await self._disk.write(batch_file.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
-                log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=pause)
+                pause = backoff.next()
+                log.error("can't write batch file", table=table.id, fault=error.strerror, retry_in=round(pause, 2))
                 await trio.sleep(pause)
-                pause = min(pause * 2, RETRY_SECONDS_MAX)
             else:
                 self.fault = None
                 self.batches_written += 1

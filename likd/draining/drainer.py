@@ -14,6 +14,7 @@ from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.queries.totals import Totals, Waiting
+from likd.runtime.backoff import Backoff
 from likd.stores.protocol import CountTooLarge, Store, StoreError
 
 BACKOFF_SECONDS = 0.2
@@ -93,7 +94,7 @@ class Drainer:
         if self._paid_for is not waiting:
             await self._tolerance.take(increments.size)
             self._paid_for = waiting
-        pause = BACKOFF_SECONDS
+        backoff = Backoff(BACKOFF_SECONDS, BACKOFF_SECONDS_MAX, self._jitter)
         while True:
             try:
                 if self._prepare is not None:
@@ -111,9 +112,8 @@ class Drainer:
             if self._end.is_set():
                 return False
             self._totals.store_ahead = trio.Event()
-            with trio.move_on_after(pause * (0.5 + self._jitter())):
+            with trio.move_on_after(backoff.next()):
                 await self._totals.store_ahead.wait()
-            pause = min(pause * 2, BACKOFF_SECONDS_MAX)
         self.fault = None
         self.rows_written += increments.size
         self._applied_files += self._totals.applied_first(applied).tables

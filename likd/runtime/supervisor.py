@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from likd.errors import LikdError
+from likd.runtime.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +77,8 @@ class Supervisor:
         self.children: list[Child] = []
         self._intensity = intensity
         self._period = period_seconds
-        self._backoff = backoff_seconds
-        self._backoff_max = backoff_max_seconds
+        self._backoff_seconds = backoff_seconds
+        self._backoff_max_seconds = backoff_max_seconds
         self._jitter = jitter
         self._restarts: deque[float] = deque()
         self._draining = False
@@ -117,7 +118,7 @@ class Supervisor:
         self.ended.set()
 
     async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
-        pause = self._backoff
+        backoff = Backoff(self._backoff_seconds, self._backoff_max_seconds, self._jitter)
         ready = _Ready(child, task_status)
         while True:
             began = trio.current_time()
@@ -132,10 +133,9 @@ class Supervisor:
             log.error("restarting", supervisor=self.name, child=child.name, fault=child.last_fault)
             self._count_restart(child)
             if trio.current_time() - began > self._period:
-                pause = self._backoff
+                backoff.reset()
             child.state = "backoff"
-            await trio.sleep(pause * (0.5 + self._jitter()))
-            pause = min(pause * 2, self._backoff_max)
+            await trio.sleep(backoff.next())
             child.state = "starting"
 
     async def _run_once(self, child: Child, ready: _Ready) -> str | None:

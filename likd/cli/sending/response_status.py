@@ -30,7 +30,7 @@ class Wrong:
     detail: str
 
 
-Verdict: TypeAlias = Counted | Wrong
+ResponseStatus: TypeAlias = Counted | Wrong
 
 
 class _Accepted(msgspec.Struct):
@@ -49,7 +49,7 @@ class _Problem(msgspec.Struct):
         return printable(f"{text} (expected {self.expected})" if self.expected else text)
 
 
-def judge(response: httpx.Response, batch: Batch) -> Verdict:
+def read_response(response: httpx.Response, batch: Batch) -> ResponseStatus:
     """What `response` says of `batch`. Raises ClientError if it concerns every batch: then go on with none."""
     problem = _problem(response)
     status = response.status_code
@@ -66,7 +66,7 @@ def judge(response: httpx.Response, batch: Batch) -> Verdict:
         detail = str(problem) if problem else f"answer {status}"
         if problem and problem.field == "Idempotency-Key":
             raise ClientError(f"answer {status}: {detail}")
-        if problem and problem.field == "kind" and batch.span.source.format.from_log:
+        if problem and problem.field == "kind" and batch.line_range.source.format.from_log:
             # All lines of a log are of one kind: none of them will ever be taken.
             raise ClientError(detail)
         if batch.events == 1:
