@@ -95,8 +95,11 @@ class Operations:
 
     def see(self, url: str, caller: Caller) -> Submission:
         """Offer an impression of `url`, as an event that was posted."""
-        body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
-        seen = self.submit_nowait(self.read(body, EventHeaders(), caller))
+        (href,) = self.readable([url], caller)
+        looks = self._visitors.looks(caller.visitor)
+        seen = self.submit_nowait(
+            Submission({IMPRESSION: {href: 1}}, 1) if looks else Submission({}, 1, ignored=1),
+        )
         assert seen is not None, "events without actors need no look into the store"
         return seen
 
