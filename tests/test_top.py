@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.queries import growth, ranking
+from likd.queries import growth, pending, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
@@ -36,8 +36,11 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen URLs are many."""
     for module in (growth, ranking):
         monkeypatch.setattr(module, "URLS_AT_ONCE", 2)
-    for name, n in {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4}.items():
+    few = {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4, "RISEN_MIN": 1}
+    for name, n in few.items():
         monkeypatch.setattr(ranking, name, n)
+    monkeypatch.setattr(pending, "SHARDS", 3)
+    monkeypatch.setattr(pending, "LEAVING_AT_ONCE", 1)
     monkeypatch.setattr(top_module, "ROWS_UNSEEN_MAX", 6)
 
 
@@ -100,11 +103,13 @@ class World:
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
+        elif what == "leave" and waiting and waiting[0].frozen:
+            next(self.totals.leave(), None)
         elif what == "apply" and waiting and waiting[0].increments.last <= self.store.applied:
             self.totals.applied_first()
 
 
-MOVES = ["swap", "commit counters", "batch", "commit", "apply"]
+MOVES = ["swap", "commit counters", "batch", "commit", "leave", "apply"]
 COUNT = st.tuples(st.sampled_from(["count", "count", "load"]), st.sampled_from(URLS), st.sampled_from(NAMES))
 STEP = COUNT | st.sampled_from(MOVES) | st.tuples(st.sampled_from(BY), st.integers(1, 6))
 
