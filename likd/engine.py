@@ -224,7 +224,7 @@ async def open_engine(
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
             "the batcher is behind",
         )
-        bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
+        bounds.add("rows", lambda: totals.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
         bounds.add(
             "aside",

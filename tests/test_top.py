@@ -50,7 +50,7 @@ def batch(table: int, rows: Rows) -> Batch:
 
 @settings(max_examples=100, deadline=None)
 @given(ROWS, st.lists(ROWS, max_size=3), st.sampled_from(BY), st.integers(1, 6))
-def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
+def check_ranking(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
     wanted: Rows = {}
     for rows in (stored, *waiting):
         for url, counts in rows.items():
@@ -63,6 +63,28 @@ def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], 
         return await TopLists(store, totals)(by, limit)
 
     assert trio.run(rank) == best(wanted, by, limit)
+
+
+def test_it_is_the_ranking_of_the_totals() -> None:
+    check_ranking()
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_it_is_the_ranking_of_the_totals_where_few_of_many_that_wait_are_looked_at() -> None:
+    check_ranking()
+
+
+async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "RISEN_MIN", 2)
+    urls = [f"https://example.com/{n:03}" for n in range(300)]
+    store = FakeStore({urls[299]: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=1000)
+    rows: Rows = {url: {"likes": 1, "unlikes": 1} for url in urls[:-1]} | {urls[299]: {"likes": 1}}
+    totals.batched(batch(1, rows))
+    top = TopLists(store, totals)
+    assert await top("likes", 1) == [(urls[299], {"likes": 2})]
+    assert [url for url, _ in await top("likes", 100)] == [urls[299], *urls[:99]]
+    assert await top("net", 5) == [(urls[299], {"likes": 2})], "the others rose, and fell again"
 
 
 @attrs.define

@@ -115,7 +115,10 @@ class Config:
         parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables without a batch file yet; past that, 503."
     )
     rows_waiting_max: int = _setting(
-        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; past that, 503."
+        parsers.number(int, 1, 100_000_000),
+        500_000,
+        "ROWS",
+        "Rows that may wait for the store, and 400 bytes of memory for each; past that, 503.",
     )
     disk_free_min: int = _setting(
         parsers.number(int, 0, 1 << 50), 64 << 20, "BYTES", "Free space under which requests are refused (503)."

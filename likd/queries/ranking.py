@@ -127,7 +127,7 @@ class Ranking:
             known[url] = self._known[url]
             del risen[url]
         self._known, self._risen = known, risen
-        self._leaders = [(-total, url) for url, total in known.items()]
+        self._leaders = [(-total, url) for url, total in known.items() if total > 0]
         self._climbers = [(-n, url) for url, n in risen.items()]
         heapq.heapify(self._leaders)
         heapq.heapify(self._climbers)

@@ -27,6 +27,11 @@ TRANSACTION_BYTES_MAX = 16 << 20
 TRANSACTION_ACTORS_MAX = 8192
 """The same for actors, of whom each is a row, and is settled in one step with all others."""
 
+ROW_BYTES = 256
+"""What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
+ROW_BYTES_MAX = 400
+"""So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
+
 OldNames: TypeAlias = Mapping[str, Collection[str]]
 """URL → names under which the store may still have counts of it, because it was counted by other rules."""
 NO_OLD_NAMES: OldNames = MappingProxyType({})
@@ -89,6 +94,7 @@ class Totals:
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
+        self._url_bytes_waiting = 0
         self.aliases = aliases or Aliases(str.encode)
         self.merging: dict[int, Fold] = {}
         """Merges that the store has not done yet, by their tables."""
@@ -103,6 +109,11 @@ class Totals:
         self._bases = Bases(cache_urls_max)
         self._transaction_rows_max = transaction_rows_max
         self._moved = trio.Event()
+
+    def too_many_wait(self, rows_max: int) -> bool:
+        """Whether `rows_max` rows wait for the store, or take the memory that is for so many."""
+        bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
+        return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
 
     def opened(self, table: Table) -> None:
         """A table is open: what it counts is part of the totals from now on."""
@@ -150,6 +161,7 @@ class Totals:
             last = Waiting(increments, [batch.table], since=batch.closed, url_bytes=sum(map(len, batch.rows)))
             self.waiting.append(last)
             self.rows_waiting += increments.size
+            self._url_bytes_waiting += last.url_bytes
         if batch.merge is not None:
             # What is in later tables comes after it.
             last.increments.merge = batch.merge
@@ -178,6 +190,7 @@ class Totals:
         first = self.waiting.popleft()
         increments = first.increments
         self.rows_waiting -= increments.size
+        self._url_bytes_waiting -= first.url_bytes
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         self._pending.gone()
@@ -308,6 +321,7 @@ class Totals:
         self.rows_waiting += increments.size
         increments.last = batch.table
         waiting.tables.append(batch.table)
+        self._url_bytes_waiting += url_bytes - waiting.url_bytes
         waiting.url_bytes = url_bytes
         return True
 
