@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.queries import growth, ranking
+from likd.queries import growth, pending, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
@@ -36,8 +36,11 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen URLs are many."""
     for module in (growth, ranking):
         monkeypatch.setattr(module, "URLS_AT_ONCE", 2)
-    for name, n in {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4}.items():
+    few = {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4, "RISEN_MIN": 1}
+    for name, n in few.items():
         monkeypatch.setattr(ranking, name, n)
+    monkeypatch.setattr(pending, "SHARDS", 3)
+    monkeypatch.setattr(pending, "LEAVING_AT_ONCE", 1)
     monkeypatch.setattr(top_module, "ROWS_UNSEEN_MAX", 6)
 
 
@@ -47,7 +50,7 @@ def batch(table: int, rows: Rows) -> Batch:
 
 @settings(max_examples=100, deadline=None)
 @given(ROWS, st.lists(ROWS, max_size=3), st.sampled_from(BY), st.integers(1, 6))
-def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
+def check_ranking(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
     wanted: Rows = {}
     for rows in (stored, *waiting):
         for url, counts in rows.items():
@@ -60,6 +63,28 @@ def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], 
         return await TopLists(store, totals)(by, limit)
 
     assert trio.run(rank) == best(wanted, by, limit)
+
+
+def test_it_is_the_ranking_of_the_totals() -> None:
+    check_ranking()
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_it_is_the_ranking_of_the_totals_where_few_of_many_that_wait_are_looked_at() -> None:
+    check_ranking()
+
+
+async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "RISEN_MIN", 2)
+    urls = [f"https://example.com/{n:03}" for n in range(300)]
+    store = FakeStore({urls[299]: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=1000)
+    rows: Rows = {url: {"likes": 1, "unlikes": 1} for url in urls[:-1]} | {urls[299]: {"likes": 1}}
+    totals.batched(batch(1, rows))
+    top = TopLists(store, totals)
+    assert await top("likes", 1) == [(urls[299], {"likes": 2})]
+    assert [url for url, _ in await top("likes", 100)] == [urls[299], *urls[:99]]
+    assert await top("net", 5) == [(urls[299], {"likes": 2})], "the others rose, and fell again"
 
 
 @attrs.define
@@ -100,11 +125,13 @@ class World:
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
+        elif what == "leave" and waiting and waiting[0].frozen:
+            next(self.totals.leave(), None)
         elif what == "apply" and waiting and waiting[0].increments.last <= self.store.applied:
             self.totals.applied_first()
 
 
-MOVES = ["swap", "commit counters", "batch", "commit", "apply"]
+MOVES = ["swap", "commit counters", "batch", "commit", "leave", "apply"]
 COUNT = st.tuples(st.sampled_from(["count", "count", "load"]), st.sampled_from(URLS), st.sampled_from(NAMES))
 STEP = COUNT | st.sampled_from(MOVES) | st.tuples(st.sampled_from(BY), st.integers(1, 6))
 

@@ -124,7 +124,10 @@ class Config:
         parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables that have no batch file yet; beyond that, 503."
     )
     rows_waiting_max: int = _setting(
-        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; beyond that, 503."
+        parsers.number(int, 1, 100_000_000),
+        500_000,
+        "ROWS",
+        "Rows that may wait for the store, with 400 bytes of memory for each; beyond that, 503.",
     )
     disk_free_min: int = _setting(
         parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free disk space below which requests are refused (503)."
