@@ -88,7 +88,9 @@ class Engine:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
         self.root.drain()
         await self.intake.close()
-        await self.root.wait_finished("event manager", "batcher", "drainer")
+        await self.root.wait_finished("event manager", "batcher")
+        await self.pool.dismiss()
+        await self.root.wait_finished("drainer")
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ NAMES = ("likes", "unlikes", "impressions", "stars")
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaders, "LEADERS", 10)
-    monkeypatch.setattr(leaders, "DRAWS", 500)
+    monkeypatch.setattr(leaders, "DRAWS", 5000)
 
 
 @pytest.fixture

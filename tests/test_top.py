@@ -19,6 +19,7 @@ from likd.queries import growth, pending, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import StoreError
 from tests.fakestore import FakeStore, batch_of, best, post
 
@@ -114,7 +115,7 @@ class World:
             self.open = Table(self.open.id + 1, 0.0)
             self.totals.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
-            tables[0].commit()
+            finish(tables[0].commit(lambda _: None))
             self.totals.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)

@@ -38,7 +38,7 @@ async def test_a_total_is_the_store_and_every_table_it_does_not_have() -> None:
     swapped, opened = Table(2, 0.0), Table(3, 0.0)
     totals.opened(swapped)
     post(swapped, A, 10)
-    swapped.commit()
+    finish(swapped.commit(lambda _: None))
     totals.opened(opened)
     post(opened, A, 1)
     assert await totals.counts([A, B]) == {A: {"likes": 1111, "unlikes": 5}, B: {}}
@@ -211,7 +211,7 @@ async def test_a_total_is_added_up_without_looking_into_everything_that_waits() 
     in_hand = Table(101, 0.0)
     totals.opened(in_hand)
     post(in_hand, A, 1)
-    in_hand.commit()
+    finish(in_hand.commit(lambda _: None))
     totals.committed(in_hand)
     assert totals.tables == []
     for item in totals.waiting:
@@ -226,7 +226,7 @@ async def test_a_table_whose_counts_were_found_to_be_wrong_counts_as_its_batch_s
     table = Table(1, 0.0)
     totals.opened(table)
     post(table, A, 1)
-    table.commit()
+    finish(table.commit(lambda _: None))
     totals.committed(table)
     assert await totals.counts([A]) == {A: {"likes": 1}}
     totals.batched(batch(1, {A: 2, B: 3}))

@@ -14,6 +14,7 @@ from likd.model import Rows
 from likd.queries import bases as bases_module
 from likd.queries import pending as pending_module
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import finish
 from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]
@@ -44,7 +45,7 @@ class World:
             self.open = Table(self.open.id + 1, 0.0)
             self.totals.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
-            tables[0].commit()
+            finish(tables[0].commit(lambda _: None))
             self.totals.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
