@@ -117,6 +117,9 @@ def reads(bench: Bench) -> None:
     likes = request(b"".join(map(line, range(URLS))))
     post_all(daemon.address, [likes])
     with bare() as (pid, url):
+        for targets in workloads.values():
+            # One to warm up.
+            get(Figures(), daemon.process.pid, daemon.url, targets, 1)
         for _ in range(bench.runs):
             for name, targets in workloads.items():
                 get(figures[name], daemon.process.pid, daemon.url, targets, seconds)

@@ -220,7 +220,6 @@ def _operation(
             return operation, None
         case Operation.FILE:
             return operation, FileRequest(path.decode(), takes_gzip(header("Accept-Encoding")), if_none_match)
-    match operation:
         case Operation.COUNTS:
             urls = tuple(query_values(query, "url"))
             partial = query_values(query, "partial")
