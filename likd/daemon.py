@@ -164,7 +164,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
     store: Store = _sqlite(config, clock, actor_keys)
-    handlers = Handlers(load_handlers())
+    handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
     if faults is not None:
@@ -228,7 +228,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     Raises StartError, HandlerError, StoreError, OSError.
     """
     clock = Clock(newest=newest_write(config.data_dir))
-    handlers = Handlers(load_handlers())
+    handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
     database = config.data_dir / DATABASE
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)

@@ -88,7 +88,9 @@ class Engine:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
         self.root.drain()
         await self.intake.close()
-        await self.root.wait_finished("event manager", "batcher", "drainer")
+        await self.root.wait_finished("event manager", "batcher")
+        await self.pool.dismiss()
+        await self.root.wait_finished("drainer")
 
 
 @asynccontextmanager
@@ -136,7 +138,15 @@ async def open_engine(
         batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
 
         actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases)
-        totals = Totals(store, applied=applied, cache_urls_max=config.cache_urls_max, actors=actors, aliases=aliases)
+        tolerance = WriteTolerance(config.write_tolerance)
+        totals = Totals(
+            store,
+            applied=applied,
+            cache_urls_max=config.cache_urls_max,
+            transaction_rows_max=tolerance.transaction_rows_max,
+            actors=actors,
+            aliases=aliases,
+        )
         for batch in map(names.batch, recovered.batches):
             if batch.merge is not None:
                 actors.begin_merge(batch.merge)
@@ -152,7 +162,6 @@ async def open_engine(
             observers=observers,
         )
         bounds = Bounds()
-        tolerance = WriteTolerance(config.write_tolerance)
         intake = Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free)
         folder = Folder(
             store=store,
@@ -218,7 +227,7 @@ async def open_engine(
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
             "the batcher is behind",
         )
-        bounds.add("rows", lambda: totals.rows_waiting >= config.rows_waiting_max, "the store is behind", 10)
+        bounds.add("rows", lambda: totals.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
         bounds.add(
             "aside",

@@ -17,6 +17,9 @@ LIKES = "likes"
 UNLIKES = "unlikes"
 IMPRESSIONS = "impressions"
 
+LIKE_KEY_BYTES = 20
+"""The part of an actor's key that stands for URL and actor: all of it, if it is about likes."""
+
 log = structlog.get_logger(__name__)
 
 Events: TypeAlias = dict[str, dict[str, int]]
@@ -63,10 +66,26 @@ def total(rows: Collection[Mapping[str, int]]) -> Counts:
     return {name: sum([counts.get(name, 0) for counts in rows]) for name in set().union(*rows)}
 
 
-class Act(NamedTuple):
-    """A like or unlike by an actor: what it changes depends on what the actor did before.
+def undo_of(kind: str) -> str:
+    """The kind of event that takes back one of `kind`."""
+    return f"un{kind}"
 
-    `key` stands for the actor and the URL together; neither can be told from it.
+
+def count_of(kind: str) -> str:
+    """The count that grows by one with each event of `kind`."""
+    return f"{kind}s"
+
+
+def done_by(key: bytes) -> str:
+    """Which kind of event an actor's key is about: behind what stands for URL and actor it says so, if not of likes."""
+    return key[LIKE_KEY_BYTES:].decode() or LIKE
+
+
+class Act(NamedTuple):
+    """A like by an actor, or another event of which an actor has one at a time, or what takes it back.
+
+    What it changes depends on what the actor did before. `key` stands for the actor and the URL together, neither of
+    which can be told from it, and says what is done, if it is not liked.
     """
 
     kind: str
@@ -182,6 +201,8 @@ class Submission:
     requests: int = 1
     acts: Sequence[Act] = ()
     merge: Fold | None = None
+    ignored: int = 0
+    """Of `size` so many events are in neither `events` nor `acts`: they are not to count."""
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
@@ -189,6 +210,15 @@ class Submission:
     def urls(self) -> int:
         """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
         return sum(map(len, self.events.values())) + len({act.url for act in self.acts})
+
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """The kind and URL, if it is one event that counts once whoever it is from, and nothing else."""
+        if self.size != 1 or self.acts or self.ignored:
+            return None
+        ((kind, urls),) = self.events.items()
+        ((url, times),) = urls.items()
+        return (kind, url) if times == 1 else None
 
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
         """Call `listener` with the outcome: when it is known, or now if it already is.

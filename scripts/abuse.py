@@ -283,7 +283,7 @@ async def measure(
 
 def start(data: Path) -> tuple[subprocess.Popen[str], int]:
     command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(data)]
-    command += ["--public-sites", "example.com", "--trusted-proxies", "127.0.0.1"]
+    command += ["--public-sites", "example.com", "--public-actors", "free", "--trusted-proxies", "127.0.0.1"]
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": TOKEN}
     with (data.parent / "log").open("w") as log:
         daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=secrets)

@@ -554,6 +554,9 @@ def markdown(bench: Bench) -> str:
 
 
 def main() -> None:
+    # It needs what is above.
+    import bench_reads
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs of each workload, after one to warm up (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1.0)")
@@ -563,7 +566,7 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench(arguments.runs, arguments.scale, arguments.soak)
     print(machine(), flush=True)
-    for workload in WORKLOADS:
+    for workload in [*WORKLOADS, *bench_reads.WORKLOADS]:
         if not arguments.only or any(workload.__name__.startswith(name) for name in arguments.only):
             workload(bench)
     print("\n" + markdown(bench).partition("Ratios:")[2].strip())

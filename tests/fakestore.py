@@ -11,6 +11,7 @@ from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
 from likd.queries.top_lists import value
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from tests.rows import add_rows
 
@@ -113,10 +114,11 @@ def post(table: Table, url: str, n: int, name: str = "likes") -> None:
         table.urls.add(url)
     delta = counter.delta or {}
     counter.delta = {**delta, name: n + delta.get(name, 0)}
+    table.posts += 1
 
 
 def batch_of(table: Table, closed: float = 0.0) -> Batch:
     if table.rows is None:
-        table.commit()
+        finish(table.commit(lambda _: None))
     assert table.rows is not None
     return Batch(table.id, 0.0, closed, ("likes",), table.rows)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.config.parsers import Bind
-from likd.config.settings import Config, ConfigError
+from likd.config.settings import Config, ConfigError, load
 from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import COOKIE, EVERYONE, Credentials, Gate
@@ -466,3 +466,10 @@ def test_who_names_a_source_of_tokens_and_gives_none_is_told_so(tmp_path: Path) 
         load_tokens(Config(admin_token_file=str(empty)), {})
     with pytest.raises(ConfigError, match="LIKD_ADMIN_TOKEN: there is no token"):
         load_tokens(Config(), {"LIKD_ADMIN_TOKEN": " "})
+
+
+def test_a_mark_before_the_text_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_bytes(b"\xef\xbb\xbf" + ADMIN.encode() + b"\r\n")
+    assert load_tokens(Config(admin_token_file=str(tmp_path / "tokens")), {}).admin == (ADMIN.encode(),)
+    (tmp_path / "likd.toml").write_bytes(b'\xef\xbb\xbfpublic_actors = "free"\r\n')
+    assert load({}, file=tmp_path / "likd.toml", environment={}).public_actors == "free"

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
+from collections import deque
+from itertools import islice
 
 import pytest
 import trio
 
-from likd.ingest.bodies import BadGzip, TooLarge, inflate
+from likd.ingest.bodies import BadEncoding, BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import finish, finish_in_turns
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 KINDS = ("like", "unlike", "impression")
 A, B = "http://a/", "http://b/"
@@ -147,7 +155,7 @@ def test_an_event_that_is_wrong_is_found(bad: bytes, field: str | None, expected
         event() + event(),
         event() + b"," + event(B),
         b'{"kind": "\xff"}',
-        b"\xef\xbb\xbf" + event(),
+        b"\xef\xbb\xbf" * 2 + event(),
         b"\0",
     ],
 )
@@ -247,3 +255,43 @@ async def test_long_bodies_let_others_have_their_turn() -> None:
         nursery.cancel_scope.cancel()
     assert (len(events["like"]), size) == (5000, 5000)
     assert turns >= 5
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+def test_zstd_is_inflated(level: int) -> None:
+    body = (event() + b"\n") * 50_000
+    stream = zstd.ZstdCompressor(level)
+    streamed = b"".join([*(stream.compress(body[i : i + 999]) for i in range(0, len(body), 999)), stream.flush()])
+    for data in (zstd.compress(body, level), streamed, zstd.compress(body[:7]) + zstd.compress(body[7:])):
+        assert finish(inflate(data, len(body), encoding="zstd")) == body
+        with pytest.raises(TooLarge):
+            finish(inflate(data, len(body) - 1, encoding="zstd"))
+
+
+def test_zstd_bombs_are_stopped_at_the_limit() -> None:
+    steps = inflate(zstd.compress(bytes(50 << 20)), 1 << 20, encoding="zstd")
+    with pytest.raises((TooLarge, BadEncoding)):
+        deque(islice(steps, 9), 0)
+
+
+def test_a_zstd_frame_gets_no_window_for_the_asking() -> None:
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.content_size_flag: 0}
+    stream = zstd.ZstdCompressor(options=options)
+    data = stream.compress(event()) + stream.flush()
+    with pytest.raises(BadEncoding, match="zstd"):
+        finish(inflate(data, 1 << 18, encoding="zstd"))
+
+
+def test_zstd_that_is_cut_short_or_no_zstd_is_malformed() -> None:
+    data = zstd.compress(bytes(range(256)) * 4)
+    for size in range(1, len(data)):
+        with pytest.raises(BadEncoding, match="zstd"):
+            finish(inflate(data[:size], 10_000, encoding="zstd"))
+    for wrong in (b"x" * 20, gzip.compress(b"data"), data + b"x", data + b"garbage!"):
+        with pytest.raises(BadEncoding, match="zstd"):
+            finish(inflate(wrong, 10_000, encoding="zstd"))
+
+
+async def test_zstd_is_inflated_in_slices() -> None:
+    data = zstd.compress(bytes(20 << 20))
+    assert sum(1 for _ in inflate(data, 20 << 20, encoding="zstd")) >= 20 << 20 >> 17

@@ -196,6 +196,21 @@ async def test_rows_that_wait_for_the_store_are_bounded(autojump_clock: MockCloc
         assert await submit(engine, likes(99)) == Accepted(1)
 
 
+async def test_what_rows_that_wait_take_in_memory_is_bounded(autojump_clock: MockClock) -> None:
+    world = Handmade()
+    world.store.faults = 1.0
+    async with world.engine(rows_waiting_max=25) as engine:
+        await submit(engine, likes(*(f"{n}{'long' * 480}" for n in range(5))))
+        await trio.sleep(6)
+        assert await submit(engine, likes(99)) == Refused("the store is behind", 10)
+        world.store.faults = 0.0
+        await trio.sleep(60)
+        assert await submit(engine, likes(99)) == Accepted(1)
+        assert not engine.totals.too_many_wait(2)
+        await engine.drain()
+        assert not engine.totals.too_many_wait(1), "nothing is left to take memory"
+
+
 async def test_a_hot_url_costs_the_store_one_row_for_many_tables(autojump_clock: MockClock) -> None:
     world = Handmade()
     world.store.faults = 1.0

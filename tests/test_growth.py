@@ -14,6 +14,7 @@ from likd.queries import growth as growth_module
 from likd.queries.growth import Growth
 from likd.queries.totals import Totals
 from likd.queries.trending import URLS_MAX, Hot
+from likd.runtime.cooperative import finish
 from tests.fakestore import FakeStore, batch_of, post
 
 URLS = [f"http://{n}/" for n in range(6)]
@@ -48,7 +49,7 @@ class Tables:
         elif what == "commit":
             for table in self.swapped:
                 if table.rows is None:
-                    table.commit()
+                    finish(table.commit(lambda _: None))
                     self.totals.committed(table)
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)

@@ -7,10 +7,16 @@ import gzip
 import json
 import resource
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
@@ -33,8 +39,8 @@ def client(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Client]:
         yield client
 
 
-def event(url: str = "https://example.com/", kind: str = "like") -> bytes:
-    return json.dumps({"kind": kind, "url": url}).encode()
+def event(url: str = "https://example.com/", kind: str = "like", **more: object) -> bytes:
+    return json.dumps({"kind": kind, "url": url, **more}).encode()
 
 
 def likes(client: Client, url: str) -> int:
@@ -52,6 +58,14 @@ def likes(client: Client, url: str) -> int:
         ({"Content_Type": "text/plain;charset=UTF-8"}, event(), 1),
         ({}, event(), 1),
         ({"Content_Encoding": "gzip"}, gzip.compress(event() + b"\n" + event(), mtime=0), 2),
+        ({"Content_Encoding": "x-gzip"}, gzip.compress(event(), mtime=0), 1),
+        ({"Content_Encoding": "X-GZip"}, gzip.compress(event(), mtime=0), 1),
+        ({"Content_Encoding": "zstd"}, zstd.compress(event() + b"\n" + event()), 2),
+        ({"Content_Encoding": "zstd"}, zstd.compress(b"\xef\xbb\xbf[" + event() + b"]"), 1),
+        ({}, b"\xef\xbb\xbf" + event(), 1),
+        ({}, b"\xef\xbb\xbf\r\n" + event() + b"\n" + event(), 2),
+        ({}, b"\xef\xbb\xbf" + event(actor="a"), 1),
+        ({}, b"\xef\xbb\xbf", 0),
         ({"Content_Encoding": "identity"}, event(), 1),
         ({"Content_Type": "application/json"}, b"[]", 0),
         ({"Idempotency_Key": "contract-1"}, event(), 1),
@@ -79,7 +93,13 @@ def test_events_are_accepted(client: Client, headers: dict[str, str], body: byte
         ({}, b"[" + event() + b"," + event(url="/") + b"]", 422, {"index", "field", "expected"}),
         ({"Content_Encoding": "gzip"}, b"no gzip", 400, set()),
         ({"Content_Encoding": "gzip"}, gzip.compress(event(), mtime=0)[:-4], 400, set()),
-        ({"Content_Encoding": "gzip"}, gzip.compress(b"\n" * (BODY_MAX + 1)), 413, set()),
+        ({"Content_Encoding": "gzip"}, gzip.compress(b"\n" * (BODY_MAX + 1), mtime=0), 413, set()),
+        ({"Content_Encoding": "zstd"}, b"no zstd", 400, set()),
+        ({"Content_Encoding": "zstd"}, zstd.compress(event())[:-4], 400, set()),
+        ({"Content_Encoding": "zstd"}, zstd.compress(b"\n" * (BODY_MAX + 1)), 413, set()),
+        ({"Content_Encoding": "zstd"}, gzip.compress(event(), mtime=0), 400, set()),
+        ({"Content_Encoding": "gzip, zstd"}, event(), 415, {"expected"}),
+        ({}, b"\xef\xbb\xbf\xef\xbb\xbf" + event(), 400, set()),
         ({"Idempotency_Key": "a b"}, event(), 400, {"field", "expected"}),
         ({}, b"\n" * (BODY_MAX + 1), 413, set()),
     ],
@@ -92,6 +112,18 @@ def test_events_are_refused(
     assert (response.status, response.json["status"]) == (status, status)
     assert response.headers["content-type"] == "application/problem+json"
     assert set(response.json) == {"type", "title", "status", "detail"} | members
+
+
+def test_whoever_uses_curl_with_its_habitual_flag_is_told_what_to_add(client: Client) -> None:
+    refused = client.request("POST", "/v1/events", event(), Content_Type="application/x-www-form-urlencoded")
+    assert refused.status == 415
+    assert "-H 'Content-Type: application/json'" in refused.json["detail"]
+    assert "--json" in refused.json["detail"]
+
+
+def test_the_encodings_that_are_known_are_told(client: Client) -> None:
+    refused = client.request("POST", "/v1/events", event(), Content_Encoding="br")
+    assert (refused.headers["accept-encoding"], refused.json["expected"]) == ("gzip, zstd", "gzip, zstd or identity")
 
 
 def test_a_request_is_taken_whole_or_not_at_all(client: Client) -> None:

@@ -21,7 +21,8 @@ SITE = "https://www.example.com"
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     path: Path = tmp_path_factory.mktemp("access") / "data"
-    flags = ["--public-sites", "*.example.com", "--address-rate", "1e6", "--address-burst", "1000000"]
+    flags = ["--public-sites", "*.example.com", "--public-actors", "free"]
+    flags += ["--address-rate", "1e6", "--address-burst", "1000000"]
     environment = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": WRITE}
     with Daemon(path, *flags, environment=environment) as daemon:
         yield daemon

@@ -31,7 +31,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with tokens and a public site."""
     environment = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": WRITE}
-    flags = ["--public-sites", "*.example.com", "--address-rate", "1e6", "--address-burst", "1000000"]
+    flags = ["--public-sites", "*.example.com", "--public-actors", "free"]
+    flags += ["--address-rate", "1e6", "--address-burst", "1000000"]
     with Daemon(tmp_path_factory.mktemp("guarded") / "data", *flags, environment=environment) as daemon:
         yield daemon
 

@@ -16,13 +16,13 @@ from likd.stores.sqlite import leaders
 from likd.stores.sqlite.store import SqliteStore
 from tests.rows import add_rows
 
-NAMES = ("likes", "unlikes", "impressions")
+NAMES = ("likes", "unlikes", "impressions", "stars")
 
 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaders, "LEADERS", 10)
-    monkeypatch.setattr(leaders, "DRAWS", 500)
+    monkeypatch.setattr(leaders, "DRAWS", 5000)
 
 
 @pytest.fixture
@@ -145,6 +145,20 @@ async def test_a_database_with_whole_indexes_gets_smaller_ones(path: Path, table
     assert indexed(path, "likes") <= 100
     assert [found for found, _ in (await store.top("likes", 2))[1]] == [url(0), url(999)]
     await store.aclose()
+
+
+async def test_a_list_longer_than_the_index_is_exact_and_the_index_follows_it(
+    path: Path, store: SqliteStore, table: Callable[[], int]
+) -> None:
+    rows: Rows = {url(n): {"likes": 1 + n} for n in range(2000)}
+    for increments in (rows, {}):
+        await apply(store, table(), increments)
+    assert indexed(path, "likes") < 150
+    assert (await store.top("likes", 200))[1] == expected(rows, "likes", 200), "the table says what the index does not"
+    await apply(store, table(), {})
+    assert 200 <= indexed(path, "likes") < 2000
+    assert indexed(path, "net") < 150, "nobody asked it for more"
+    assert (await store.top("likes", 200))[1] == expected(rows, "likes", 200)
 
 
 async def test_top_is_read_from_a_bounded_index(path: Path, store: SqliteStore, table: Callable[[], int]) -> None:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from likd.counting.counter import Counter, Observer
-from likd.counting.pool import PoolManager
+from likd.counting.pool import SLICE_COUNTERS, WAKES_PER_TURN_MAX, PoolManager
 
 URL = "https://example.com/"
 
@@ -210,3 +210,61 @@ async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump
                 await trio.sleep(1)
     assert counters[URL].commit() == {"likes": 3}
     assert pool.status.counters == 11
+
+
+async def test_a_delta_that_is_committed_before_its_turn_needs_no_task(autojump_clock: MockClock) -> None:
+    async with running(new_pool()) as pool:
+        before = trio.lowlevel.current_statistics().tasks_living
+        counters: dict[str, Counter] = {}
+        pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
+        for counter in counters.values():
+            assert counter.commit() == {"likes": 1}
+        pool.donate(counters.values())
+        await trio.sleep(10)
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_tasks_are_started_a_few_in_each_turn(autojump_clock: MockClock) -> None:
+    async with running(new_pool()) as pool:
+        before = trio.lowlevel.current_statistics().tasks_living
+        pool.post({}, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == before + WAKES_PER_TURN_MAX
+        await trio.sleep(1)
+        assert trio.lowlevel.current_statistics().tasks_living == before + 500
+
+
+async def test_when_nothing_is_posted_any_more_counters_are_dismissed_in_steps(autojump_clock: MockClock) -> None:
+    async with running(new_pool()) as pool:
+        counters: dict[str, Counter] = {}
+        pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(3 * SLICE_COUNTERS)})
+        await trio.sleep(10)
+        for counter in counters.values():
+            counter.commit()
+        pool.donate(counters.values())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.dismiss)
+            await trio.lowlevel.checkpoint()
+            assert pool.status.counters >= SLICE_COUNTERS
+        await wait_all_tasks_blocked()
+        assert (pool.status.counters, trio.lowlevel.current_statistics().tasks_living) == (0, 6)
+
+
+async def test_a_process_that_stood_still_takes_no_counter_for_hung(mock_clock: MockClock) -> None:
+    told = trio.Event()
+
+    async def observe(url: str, news: Mapping[str, int]) -> None:
+        told.set()
+        await trio.sleep_forever()
+
+    async with running(new_pool(observe)) as pool:
+        pool.post({}, "likes", {URL: 1})
+        await told.wait()
+        mock_clock.jump(3600)
+        await wait_all_tasks_blocked()
+        assert (pool.status.hung, pool.status.busy) == (0, 1)
+        mock_clock.autojump_threshold = 0
+        await trio.sleep(0.7)
+        assert pool.status.hung == 0
+        await trio.sleep(0.5)
+        assert pool.status.hung == 1

@@ -12,8 +12,8 @@ from likd.cli.client import ClientError
 from likd.cli.sending.accesslog import Impressions
 from likd.cli.sending.batches import read
 from likd.cli.sending.formats import LOOKED_AT_MAX, NAMES, Looking, make
+from likd.cli.sending.line_ranges import Cutter, Source
 from likd.cli.sending.lines import LineRefused, NotALogLine, Skip
-from likd.cli.sending.spans import Cutter, Source
 from likd.cli.sending.textlogs import FormatError, from_string
 from likd.cli.sending.times import seconds_of
 
@@ -259,10 +259,14 @@ def test_names_of_fields_hold_up_to_the_next_such_line_wherever_a_batch_ends() -
     source = Source(0, "log", make("w3c", "log", Impressions(SITE, count_all=False)))
     for size in range(1, 7):
         cutter = Cutter(source, size)
-        spans = [*cutter.feed(b"\n".join(lines)), *cutter.end()]
-        halves = [half for span in spans for half in span.split(span.extent.line + span.extent.lines // 2)]
-        for cut in (spans, halves):
-            urls = [json.loads(line)["url"] for span in cut for line in read(span).body.splitlines()]
+        line_ranges = [*cutter.feed(b"\n".join(lines)), *cutter.end()]
+        halves = [
+            half
+            for line_range in line_ranges
+            for half in line_range.split(line_range.byte_range.line + line_range.byte_range.lines // 2)
+        ]
+        for cut in (line_ranges, halves):
+            urls = [json.loads(line)["url"] for line_range in cut for line in read(line_range).body.splitlines()]
             assert urls == [f"https://s.example/{n}" for n in (1, 2, 4)]
 
 

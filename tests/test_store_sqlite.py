@@ -86,7 +86,7 @@ async def test_a_transaction_that_fails_leaves_neither_counts_nor_mark(path: Pat
 
 
 async def test_a_count_beyond_64_bits_is_refused_and_not_rounded(store: SqliteStore) -> None:
-    with pytest.raises(StoreError, match="CHECK"):
+    with pytest.raises(StoreError, match="63 bits"):
         await store.apply(increments(1, {A: {"likes": 2**63}}))
     assert await store.read([A]) == (0, {})
 

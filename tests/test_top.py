@@ -15,10 +15,11 @@ from trio.testing import wait_all_tasks_blocked
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
-from likd.queries import growth, ranking
+from likd.queries import growth, pending, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import StoreError
 from tests.fakestore import FakeStore, batch_of, best, post
 
@@ -36,8 +37,11 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen URLs are many."""
     for module in (growth, ranking):
         monkeypatch.setattr(module, "URLS_AT_ONCE", 2)
-    for name, n in {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4}.items():
+    few = {"LOOK_UPS_AT_ONCE": 2, "LEADERS_AT_ONCE": 2, "LIST_MIN": 2, "LIST_MAX": 6, "ROOM_MIN": 4, "RISEN_MIN": 1}
+    for name, n in few.items():
         monkeypatch.setattr(ranking, name, n)
+    monkeypatch.setattr(pending, "SHARDS", 3)
+    monkeypatch.setattr(pending, "LEAVING_AT_ONCE", 1)
     monkeypatch.setattr(top_module, "ROWS_UNSEEN_MAX", 6)
 
 
@@ -47,7 +51,7 @@ def batch(table: int, rows: Rows) -> Batch:
 
 @settings(max_examples=100, deadline=None)
 @given(ROWS, st.lists(ROWS, max_size=3), st.sampled_from(BY), st.integers(1, 6))
-def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
+def check_ranking(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) -> None:
     wanted: Rows = {}
     for rows in (stored, *waiting):
         for url, counts in rows.items():
@@ -60,6 +64,28 @@ def test_it_is_the_ranking_of_the_totals(stored: Rows, waiting: Sequence[Rows], 
         return await TopLists(store, totals)(by, limit)
 
     assert trio.run(rank) == best(wanted, by, limit)
+
+
+def test_it_is_the_ranking_of_the_totals() -> None:
+    check_ranking()
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_it_is_the_ranking_of_the_totals_where_few_of_many_that_wait_are_looked_at() -> None:
+    check_ranking()
+
+
+async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "RISEN_MIN", 2)
+    urls = [f"https://example.com/{n:03}" for n in range(300)]
+    store = FakeStore({urls[299]: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=1000)
+    rows: Rows = {url: {"likes": 1, "unlikes": 1} for url in urls[:-1]} | {urls[299]: {"likes": 1}}
+    totals.batched(batch(1, rows))
+    top = TopLists(store, totals)
+    assert await top("likes", 1) == [(urls[299], {"likes": 2})]
+    assert [url for url, _ in await top("likes", 100)] == [urls[299], *urls[:99]]
+    assert await top("net", 5) == [(urls[299], {"likes": 2})], "the others rose, and fell again"
 
 
 @attrs.define
@@ -89,7 +115,7 @@ class World:
             self.open = Table(self.open.id + 1, 0.0)
             self.totals.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
-            tables[0].commit()
+            finish(tables[0].commit(lambda _: None))
             self.totals.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
@@ -100,11 +126,13 @@ class World:
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
+        elif what == "leave" and waiting and waiting[0].frozen:
+            next(self.totals.leave(), None)
         elif what == "apply" and waiting and waiting[0].increments.last <= self.store.applied:
             self.totals.applied_first()
 
 
-MOVES = ["swap", "commit counters", "batch", "commit", "apply"]
+MOVES = ["swap", "commit counters", "batch", "commit", "leave", "apply"]
 COUNT = st.tuples(st.sampled_from(["count", "count", "load"]), st.sampled_from(URLS), st.sampled_from(NAMES))
 STEP = COUNT | st.sampled_from(MOVES) | st.tuples(st.sampled_from(BY), st.integers(1, 6))
 
@@ -115,6 +143,25 @@ def new_world(stored: Rows) -> World:
     world = World(store, totals, TopLists(store, totals), {url: dict(counts) for url, counts in stored.items()})
     totals.opened(world.open)
     return world
+
+
+@settings(max_examples=200)
+@given(ROWS, st.lists(STEP, max_size=60), st.integers(1, 9))
+def test_totals_are_never_at_the_same_position_again_once_they_have_changed(
+    stored: Rows, steps: list[tuple[str, int] | tuple[str, str, str] | str], n: int
+) -> None:
+    world = new_world(stored)
+    seen: dict[object, Rows] = {}
+    for step in steps:
+        match step:
+            case str(what):
+                world.move(what)
+            case ("count", url, name):
+                world.count(url, str(name), n)
+            case ("load", url, name):
+                world.load(url, str(name), n)
+        now = {url: dict(counts) for url, counts in world.truth.items()}
+        assert seen.setdefault(world.totals.position, now) == now
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -12,8 +12,11 @@ from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
+from likd.queries import bases as bases_module
+from likd.queries import pending as pending_module
 from likd.queries import totals as totals_module
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
 from tests.fakestore import FakeStore, batch_of, post
 
@@ -35,7 +38,7 @@ async def test_a_total_is_the_store_and_every_table_it_does_not_have() -> None:
     swapped, opened = Table(2, 0.0), Table(3, 0.0)
     totals.opened(swapped)
     post(swapped, A, 10)
-    swapped.commit()
+    finish(swapped.commit(lambda _: None))
     totals.opened(opened)
     post(opened, A, 1)
     assert await totals.counts([A, B]) == {A: {"likes": 1111, "unlikes": 5}, B: {}}
@@ -137,12 +140,61 @@ def test_a_transaction_that_was_tried_takes_no_more_tables() -> None:
     assert totals.waiting[0].increments.rows == {A: {"likes": 1}}
 
 
-def test_a_transaction_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(totals_module, "TRANSACTION_ROWS_MAX", 3)
-    totals = Totals(FakeStore(), applied=0, cache_urls_max=10)
+def test_a_transaction_has_a_bound() -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10, transaction_rows_max=3)
     for table in range(1, 6):
         totals.batched(batch(table, {f"http://{table}/{n}": 1 for n in range(2)}))
     assert max(len(w.increments.rows) for w in totals.waiting) <= 3
+
+
+def test_only_urls_that_are_new_to_a_transaction_need_room_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = Totals(FakeStore(), applied=0, cache_urls_max=10, transaction_rows_max=3)
+    monkeypatch.setattr(totals_module, "TRANSACTION_BYTES_MAX", len(A) + len(B))
+    for table in range(1, 6):
+        totals.batched(batch(table, {A: 1, B: 1}))
+    totals.batched(batch(6, {C: 1}))
+    assert [w.tables for w in totals.waiting] == [[1, 2, 3, 4, 5], [6]], "there is no room for the bytes of another"
+    assert totals.waiting[0].increments.rows == {A: {"likes": 5}, B: {"likes": 5}}
+    assert totals.rows_waiting == 3
+
+
+async def test_a_total_is_exact_after_each_step_in_which_a_transaction_is_handed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pending_module, "LEAVING_AT_ONCE", 2)
+    monkeypatch.setattr(bases_module, "SETTLED_AT_ONCE", 2)
+    urls = [f"http://{n}/" for n in range(9)]
+    store = FakeStore({url: {"likes": 1} for url in urls[:5]})
+    totals = Totals(store, applied=0, cache_urls_max=100)
+    for table in (1, 2):
+        totals.batched(batch(table, dict.fromkeys(urls, table), closed=60.0 * table))
+    expected = {url: {"likes": 3 + (url in urls[:5])} for url in urls}
+    assert await totals.counts(urls) == expected
+    for _ in range(2):
+        steps = 0
+        for _ in totals.leave():
+            assert {url: totals.counts_nowait(url) for url in urls} == expected
+            steps += 1
+        assert steps == 5
+        store.commit(totals.waiting[0].increments)
+        totals.applied_first(Applied())
+        for step, _ in enumerate(totals.settle()):
+            assert totals.counts_nowait(urls[step]) == expected[urls[step]], "who asks need not wait for its turn"
+            assert await totals.counts(urls) == expected
+    assert {url: totals.counts_nowait(url) for url in urls} == expected
+
+
+async def test_what_is_read_before_it_is_settled_is_not_counted_twice() -> None:
+    store = FakeStore({A: {"likes": 1}, B: {"likes": 1}})
+    totals = Totals(store, applied=0, cache_urls_max=1)
+    totals.batched(batch(1, {A: 1, B: 1}))
+    await totals.counts([A])
+    store.commit(totals.waiting[0].increments)
+    totals.applied_first(Applied())
+    assert await totals.counts([B]) == {B: {"likes": 2}}, "A is forgotten for it"
+    assert await totals.counts([A]) == {A: {"likes": 2}}
+    finish(totals.settle())
+    assert await totals.counts([A]) == {A: {"likes": 2}}
 
 
 class Untouchable(dict[str, Counts]):
@@ -159,7 +211,7 @@ async def test_a_total_is_added_up_without_looking_into_everything_that_waits() 
     in_hand = Table(101, 0.0)
     totals.opened(in_hand)
     post(in_hand, A, 1)
-    in_hand.commit()
+    finish(in_hand.commit(lambda _: None))
     totals.committed(in_hand)
     assert totals.tables == []
     for item in totals.waiting:
@@ -174,7 +226,7 @@ async def test_a_table_whose_counts_were_found_to_be_wrong_counts_as_its_batch_s
     table = Table(1, 0.0)
     totals.opened(table)
     post(table, A, 1)
-    table.commit()
+    finish(table.commit(lambda _: None))
     totals.committed(table)
     assert await totals.counts([A]) == {A: {"likes": 1}}
     totals.batched(batch(1, {A: 2, B: 3}))

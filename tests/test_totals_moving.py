@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd.counting.table import Table
 from likd.model import Rows
+from likd.queries import bases as bases_module
+from likd.queries import pending as pending_module
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import finish
 from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]
@@ -41,7 +45,7 @@ class World:
             self.open = Table(self.open.id + 1, 0.0)
             self.totals.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
-            tables[0].commit()
+            finish(tables[0].commit(lambda _: None))
             self.totals.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
@@ -49,6 +53,10 @@ class World:
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
+        elif what == "leave" and waiting and waiting[0].frozen:
+            next(self.totals.leave(), None)
+        elif what == "settle":
+            next(self.totals.settle(), None)
         elif what == "move" and waiting and waiting[0].increments.last <= self.store.applied:
             self.totals.applied_first()
         elif what == "read":
@@ -67,6 +75,13 @@ class World:
 
 
 STEPS = ["count", "count", "swap", "commit counters", "batch", "commit", "move", "read", "read all", "gate", "gate"]
+STEPS += ["leave", "settle"]
+
+
+@pytest.fixture(autouse=True)
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_module, "LEAVING_AT_ONCE", 1)
+    monkeypatch.setattr(bases_module, "SETTLED_AT_ONCE", 1)
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(URLS)), max_size=60), cache=st.integers(1, 4))

@@ -146,6 +146,28 @@ def test_what_is_not_hot_is_for_the_other_lane(head: bytes) -> None:
     assert Heads().read(head).operation is Operation.COLD
 
 
+@pytest.mark.parametrize(
+    ("target", "operation"),
+    [
+        ("/badge.svg?url=https://a.example/", Operation.BADGE),
+        ("/pixel.gif?url=https://a.example/", Operation.PIXEL),
+        ("/likd.js", Operation.FILE),
+        ("/likd.0123456789abcdef.js", Operation.FILE),
+        ("/static/likd.css?0123", Operation.FILE),
+        ("/openapi.json", Operation.FILE),
+        ("/v1/history?url=https://a.example/&unit=day", Operation.HISTORY),
+        ("/v1/top", Operation.TOP),
+        ("/v1/counts?url=https://a.example/", Operation.COUNTS),
+        ("/healthz", Operation.HEALTH),
+    ],
+)
+def test_what_pages_are_full_of_is_hot(target: str, operation: Operation) -> None:
+    browser = b"Host: a\r\nAccept: image/avif,*/*\r\nAccept-Encoding: gzip, br\r\nReferer: https://a.example/\r\n\r\n"
+    for method in ("GET", "HEAD"):
+        head = Heads().read(f"{method} {target} HTTP/1.1\r\n".encode() + browser)
+        assert (head.operation, head.head_only) == (operation, method == "HEAD")
+
+
 @given(st.data())
 def test_mutated_heads_are_read_or_for_the_other_lane(data: st.DataObject) -> None:
     head = bytearray(HEAD + b"Content-Type: text/plain\r\n")

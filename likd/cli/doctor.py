@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 import trio
 
-from likd.config.settings import Config, ConfigError, load
+from likd.cli.options import Grouped, with_settings
+from likd.config.settings import Config, ConfigError, load, unknown_variables
 from likd.stores.sqlite.store import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
@@ -30,14 +31,10 @@ Finding = tuple[str, str, str]
 """ok, warn or fail; what was looked at; what was found."""
 
 
-@click.command()
-@click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
-@click.option("--bind", metavar="HOST:PORT", help="Where the daemon is to listen.  [env: LIKD_BIND]")
-@click.option(
-    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="LIKD_CONFIG", help="As of likd serve."
-)
-def doctor(data_dir: str | None, bind: str | None, file: Path | None) -> None:
-    """Check settings, disk, clock, limits, store and port, as `likd serve` would find them.
+@click.command(cls=Grouped)
+@with_settings
+def doctor(file: Path | None, **flags: str | None) -> None:
+    """Check settings, disk, clock, limits, store and port, as `likd serve` with the same options would find them.
 
     Writes a small file into the data directory and removes it. Can be run beside a daemon.
 
@@ -45,16 +42,24 @@ def doctor(data_dir: str | None, bind: str | None, file: Path | None) -> None:
     Exit status: 0 if nothing fails, 1 if something does, 2 if a setting is wrong.
     """
     try:
-        config = load({"data_dir": data_dir, "bind": bind}, file=file)
+        config = load(flags, file=file)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     failed = False
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    for check in (_access, _disk, _damage, _durability, _store, _clock, _limits, _port):
+    for check in (_settings, _access, _disk, _damage, _durability, _store, _clock, _limits, _port):
         for grade, what, found in check(config):
             failed |= grade == "fail"
             click.echo(f"{click.style(f'{grade:4}', fg=colors[grade])}  {what}: {found}")
     sys.exit(1 if failed else 0)
+
+
+def _settings(_: Config) -> Iterator[Finding]:
+    unknown = unknown_variables(os.environ)
+    if not unknown:
+        yield "ok", "settings", "all are known"
+    for fault in unknown:
+        yield "warn", "settings", fault
 
 
 def _access(config: Config) -> Iterator[Finding]:
@@ -79,7 +84,8 @@ def _disk(config: Config) -> Iterator[Finding]:
     if not os.access(path, os.W_OK | os.X_OK):
         yield "fail", "data directory", f"{path} can't be written to"
         return
-    yield "ok", "data directory", str(config.data_dir if config.data_dir.exists() else f"{config.data_dir}, to be made")
+    made = "" if config.data_dir.exists() else ", to be made"
+    yield "ok", "data directory", f"{config.data_dir.absolute()}{made}"
     free = shutil.disk_usage(path).free
     grade = "fail" if free < config.disk_free_min else "warn" if free < 16 * config.disk_free_min else "ok"
     yield (
@@ -99,10 +105,8 @@ def _damage(config: Config) -> Iterator[Finding]:
 
     names = damaged_names(config.data_dir)
     if names:
-        found = (
-            f"{len(names)} files in {config.data_dir / DAMAGED}, {names[-1]} the last: look at them, then remove them"
-        )
-        yield "fail", "damage", found
+        where = (config.data_dir / DAMAGED).absolute()
+        yield "fail", "damage", f"{len(names)} files in {where}, {names[-1]} the last: look at them, then remove them"
     else:
         yield "ok", "damage", "none was set aside"
 
@@ -129,12 +133,12 @@ def _durability(config: Config) -> Iterator[Finding]:
 
 
 def _store(config: Config) -> Iterator[Finding]:
-    database = config.data_dir / "likd.db"
+    database = (config.data_dir / "likd.db").absolute()
     if not database.exists():
         yield "ok", "store", f"sqlite {sqlite3.sqlite_version}, to be made"
         return
     try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             urls = connection.execute("SELECT count(*) FROM counts").fetchone()[0]
     except sqlite3.Error as error:
@@ -150,12 +154,11 @@ def _store(config: Config) -> Iterator[Finding]:
         )
     log = database.with_name(database.name + "-wal")
     log_bytes = log.stat().st_size if log.exists() else 0
+    size = f"{log} has {log_bytes / 2**20:.0f} MiB"
     if log_bytes > LOG_TIMES_MAX * WAL_BYTES:
-        yield (
-            "warn",
-            "store's log",
-            f"{log} has {log_bytes / 2**20:.0f} MiB: a program that reads on and on keeps it from being cut",
-        )
+        yield "warn", "store's log", f"{size}: a program that reads without a pause keeps it from being cut back"
+    else:
+        yield "ok", "store's log", size
 
 
 def _clock(config: Config) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import trio
 
+from likd.cli.options import with_config
 from likd.config.settings import ConfigError, load
 from likd.errors import LikdError
 from likd.runtime.logs import configure_logs
@@ -16,9 +17,7 @@ from likd.runtime.logs import configure_logs
 
 @click.command()
 @click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
-@click.option(
-    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="LIKD_CONFIG", help="As of likd serve."
-)
+@with_config
 @click.option("--dry-run", is_flag=True, help="Change nothing, and tell what a start would do.")
 def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     """Turn journal segments that a crash left behind into batch files, and put damaged files aside.

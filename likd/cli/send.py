@@ -17,16 +17,16 @@ from likd.cli.client import ClientError, Daemon, daemon_options, open_client, un
 from likd.cli.sending import textlogs
 from likd.cli.sending.accesslog import ORIGIN, Impressions
 from likd.cli.sending.delivery import EVENTS_REFUSED_MAX, Delivery
+from likd.cli.sending.delivery_log import NoDeliveryLog
 from likd.cli.sending.formats import NAMES, make
 from likd.cli.sending.inputs import Input, MakeFormat, open_input, resume_inputs
-from likd.cli.sending.ledger import NoLedger
+from likd.cli.sending.line_ranges import LineRange
 from likd.cli.sending.lines import Format
 from likd.cli.sending.past import Past
 from likd.cli.sending.records import Options
 from likd.cli.sending.report import Report
 from likd.cli.sending.resume import StateFile
 from likd.cli.sending.sources import Reader
-from likd.cli.sending.spans import Span
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
@@ -174,16 +174,16 @@ def send(
     origin = None if site is None else site.rstrip("/").encode()
     with ExitStack() as stack:
         try:
-            ledger: NoLedger | StateFile = NoLedger()
+            delivery_log: NoDeliveryLog | StateFile = NoDeliveryLog()
             if state is not None:
                 options = Options(format_name, site, batch, compress, count_all)
-                ledger = stack.enter_context(closing(StateFile(state, options)))
+                delivery_log = stack.enter_context(closing(StateFile(state, options)))
                 # What was begun before there was a choice goes on as it was.
-                format_name, count_all = ledger.options.format, ledger.options.count_all is not False
+                format_name, count_all = delivery_log.options.format, delivery_log.options.count_all is not False
             make_format = partial(
                 _make_format, format_name, Impressions(origin, count_all, time.time() if past else None)
             )
-            inputs = _inputs(files, ledger, make_format)
+            inputs = _inputs(files, delivery_log, make_format)
             daemon = Daemon(url, token)
             client = open_client(daemon, TIMEOUT)
         except ClientError as error:
@@ -199,7 +199,7 @@ def send(
         delivery = Delivery(
             client=client,
             url=daemon.events_url,
-            ledger=ledger,
+            delivery_log=delivery_log,
             observer=report,
             compress=compress,
             give_up_seconds=give_up,
@@ -227,28 +227,28 @@ def _load_past(daemon: Daemon, inputs: list[Input], quiet: bool) -> int:
             fault = str(error)
         except OSError as error:
             fault = f"{error.filename}: {error.strerror}"
-    click.echo(f"{past.tally}; {past.loaded:,} URLs loaded{', others were loaded before' if past.known else ''}")
+    click.echo(f"{past.line_stats}; {past.loaded:,} URLs loaded{', others were loaded before' if past.known else ''}")
     if fault is not None:
         _warn(fault)
-    return 1 if fault is not None or not past.tally.clean else 0
+    return 1 if fault is not None or not past.line_stats.clean else 0
 
 
 def _make_format(name: str, impressions: Impressions, source: str) -> Format:
     return make(name, source, impressions)
 
 
-def _inputs(files: tuple[Path, ...], ledger: NoLedger | StateFile, make_format: MakeFormat) -> list[Input]:
+def _inputs(files: tuple[Path, ...], delivery_log: NoDeliveryLog | StateFile, make_format: MakeFormat) -> list[Input]:
     """What is to be read. Raises ClientError."""
     try:
-        if isinstance(ledger, NoLedger):
-            return [open_input(path, ledger, make_format) for path in files or (Path("-"),)]
+        if isinstance(delivery_log, NoDeliveryLog):
+            return [open_input(path, delivery_log, make_format) for path in files or (Path("-"),)]
         if not files:
             raise ClientError("--resume needs files")
         places = [path.resolve() for path in files]
         for number, path in enumerate(files):
             if places[number] in places[:number]:
                 raise ClientError(f"{path}: given twice")
-        return [one for path in files for one in resume_inputs(path, ledger, make_format, _warn)]
+        return [one for path in files for one in resume_inputs(path, delivery_log, make_format, _warn)]
     except OSError as error:
         raise ClientError(f"{error.filename or 'a file'}: {error.strerror}") from None
 
@@ -261,8 +261,8 @@ async def _deliver(
     delivery: Delivery, inputs: list[Input], lines_max: int, connections: int, make_format: MakeFormat | None
 ) -> None:
     """Deliver `inputs`; with `make_format` go on with what comes to the files."""
-    spans_in, spans_out = trio.open_memory_channel[Span](connections)
-    reader = Reader(spans_in, delivery.ledger, lines_max)
+    spans_in, spans_out = trio.open_memory_channel[LineRange](connections)
+    reader = Reader(spans_in, delivery.delivery_log, lines_max)
 
     async def read(one: Input) -> None:
         try:
@@ -292,11 +292,11 @@ async def _deliver(
 
 def _tell(delivery: Delivery, status: int, *, resumable: bool) -> int:
     """Print the report; the exit status."""
-    click.echo(str(delivery.tally))
+    click.echo(str(delivery.line_stats))
     if delivery.doubtful:
         click.echo(f"{delivery.doubtful} more events were sent without an answer: they may be counted or not", err=True)
     if delivery.fault is not None:
         click.echo(f"likd send: {delivery.fault}", err=True)
     if resumable and (status or delivery.fault):
         click.echo("likd send: run the same command again to go on", err=True)
-    return status or (1 if delivery.fault is not None or not delivery.tally.clean else 0)
+    return status or (1 if delivery.fault is not None or not delivery.line_stats.clean else 0)

@@ -11,48 +11,16 @@ import click
 import structlog
 import trio
 
-from likd.config.settings import GROUPS, Config, ConfigError, load, settings, unknown_variables
+from likd.cli.options import Grouped, with_settings
+from likd.config.settings import Config, ConfigError, load, unknown_variables
 from likd.errors import LikdError
 from likd.runtime.logs import configure_logs
 
 log = structlog.get_logger(__name__)
 
 
-def _options(command: Any) -> Any:
-    for setting in reversed(settings()):
-        unit = setting.unit or "|".join(setting.choices)
-        command = click.option(
-            setting.flag,
-            setting.name,
-            metavar=unit,
-            help=f"{setting.help}  [env: {setting.variable}; default: {setting.default or 'none'}]",
-        )(command)
-    return command
-
-
-class _Grouped(click.Command):
-    """A command whose help has the settings in their groups."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What is no setting first."""
-        records = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
-        grouped = {name for names in GROUPS.values() for name in names}
-        sections = {"Options": [name for name in records if name not in grouped], **GROUPS}
-        for title, names in sections.items():
-            with formatter.section(title):
-                formatter.write_dl([record for name in names if (record := records.get(name)) is not None])
-
-
-@click.command(cls=_Grouped)
-@click.option(
-    "--config",
-    "file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    envvar="LIKD_CONFIG",
-    help="Settings in TOML, named as the flags with _ for -.  [env: LIKD_CONFIG; default: likd.toml if there]",
-)
-@_options
+@click.command(cls=Grouped)
+@with_settings
 def serve(file: Path | None, **flags: str | None) -> None:
     """Run the like engine until SIGTERM or SIGINT.
 
@@ -81,11 +49,11 @@ async def _serve(config: Config) -> int:
     try:
         await daemon.serve(config, ready=_announce)
     except* ConfigError as errors:
-        click.echo(f"likd: {errors.exceptions[0]}", err=True)
+        click.echo(f"likd serve: {errors.exceptions[0]}", err=True)
         return_code = 2
     except* (LikdError, OSError) as errors:
         for error in errors.exceptions:
-            click.echo(f"likd: {error}", err=True)
+            click.echo(f"likd serve: {error}", err=True)
         return_code = 1
     return return_code
 

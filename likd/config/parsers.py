@@ -123,6 +123,20 @@ def words(check: Callable[[str], bool], expected: str) -> Callable[[object], tup
     return parse
 
 
+def kinds(value: object) -> tuple[str, ...]:
+    """Names of further kinds of events, which have to be none of those that there are, nor what takes one back."""
+    expected = f"at most {KINDS_MAX} names like clap,laugh, which no event has yet"
+    found = words(lambda word: bool(KIND.fullmatch(word)), expected)(value)
+    all_kinds = ["like", "unlike", "impression", *found, *(f"un{kind}" for kind in found)]
+    if len(found) > KINDS_MAX or len(set(all_kinds)) < len(all_kinds):
+        raise ValueError(expected)
+    return found
+
+
+KINDS_MAX = 16
+"""Each has two columns, and their indexes, in the store."""
+KIND = re.compile(r"[a-z][a-z0-9_]{0,28}")
+"""With what is put before and behind it, it is still a name of 32 characters."""
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"\*|https?://[^/\s]+", re.IGNORECASE)
 PARAMETER = re.compile(r"[^&=#\s*]+\*?")

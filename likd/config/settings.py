@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,6 +61,7 @@ def _setting(
 
 
 _DURABILITIES = ("fsync", "os", "none")
+_PUBLIC_ACTORS = ("required", "address", "free")
 _LOG_FORMATS = ("auto", "console", "json")
 
 
@@ -122,7 +124,10 @@ class Config:
         parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables that have no batch file yet; beyond that, 503."
     )
     rows_waiting_max: int = _setting(
-        parsers.number(int, 1, 100_000_000), 500_000, "ROWS", "Rows that may wait for the store; beyond that, 503."
+        parsers.number(int, 1, 100_000_000),
+        500_000,
+        "ROWS",
+        "Rows that may wait for the store, with 400 bytes of memory for each; beyond that, 503.",
     )
     disk_free_min: int = _setting(
         parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free disk space below which requests are refused (503)."
@@ -223,6 +228,12 @@ class Config:
         "NAMES",
         "Query parameters to ignore: URLs that differ only in them count as one, for example utm_*,fbclid,gclid.",
     )
+    kinds: tuple[str, ...] = _setting(
+        parsers.kinds,
+        "",
+        "NAMES",
+        "Further kinds of events to count, for example clap,laugh; unclap and unlaugh take them back.",
+    )
     admin_token_file: str = _setting(
         parsers.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
     )
@@ -239,6 +250,20 @@ class Config:
         "",
         "HOSTS",
         "Sites whose pages may be counted and read without a token, for example example.com,*.example.org.",
+    )
+    public_actors: str = _setting(
+        parsers.choice(*_PUBLIC_ACTORS),
+        "required",
+        "",
+        "Whose a like without a token is: 'required' takes none without an actor; 'address' makes the actor from"
+        " address and browser, whatever the client says; 'free' also counts likes without one, any number of them.",
+        _PUBLIC_ACTORS,
+    )
+    ignore_bots: bool = _setting(
+        parsers.flag,
+        "true",
+        "true|false",
+        "Whether impressions of the public do not count that come from bots or of prefetches.",
     )
     origins: tuple[str, ...] = _setting(
         parsers.words(
@@ -290,10 +315,18 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Where": ("bind", "data_dir", "tls_cert", "tls_key", "log_format"),
         "Who may do what": (
-            *("public_sites", "origins", "admin_token_file", "write_tokens_file", "trusted_proxies", "insecure"),
+            *(
+                "public_sites",
+                "public_actors",
+                "origins",
+                "admin_token_file",
+                "write_tokens_file",
+                "trusted_proxies",
+                "insecure",
+            ),
             *("address_rate", "address_burst", "token_rate", "token_burst"),
         ),
-        "What counts as one": ("same_schemes", "drop_parameters", "keys_window", "keys_max"),
+        "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
         "Counting": (
             *("durability", "table_limit", "flush_interval", "pool_size", "counters_max", "hung_timeout"),
             *("max_leases", "cache_actors_max"),
@@ -373,8 +406,7 @@ def _suggest(name: str, known: Sequence[str]) -> str:
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_bytes().removeprefix(BOM_UTF8).decode())
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: there is no such file") from None

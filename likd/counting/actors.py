@@ -1,4 +1,7 @@
-"""Actors: one like for each actor and URL, exact, whatever is still on its way to the store."""
+"""Actors: one like for each actor and URL, exact, whatever is still on its way to the store.
+
+So it is with each kind of event that an actor does once: what is said of likes is said of these.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from itertools import islice
 import attrs
 
 from likd.counting.aliases import Aliases
-from likd.model import LIKE, UNLIKE, Act, Events, Fold, Liking, Likings, Submission, add_likings
+from likd.model import Act, Events, Fold, Liking, Likings, Submission, add_likings, done_by
 from likd.stores.protocol import Increments, Store, in_time
 
 URL_KEY_BYTES = 8
@@ -30,6 +33,11 @@ class ActorKeys:
         """The key of `actor` at canonical `url`."""
         digest = hashlib.blake2b(actor.encode(), key=self.secret, digest_size=ACTOR_KEY_BYTES)
         return self.of_url(url) + digest.digest()
+
+    def visitor(self, address: str, agent: str) -> str:
+        """An actor for whoever comes from `address` with the browser `agent`: of use to nobody without the secret."""
+        text = f"{address}\0{agent}".encode()
+        return hashlib.blake2b(text, key=self.secret, digest_size=16, person=b"visitor").hexdigest()
 
     def of_url(self, url: str) -> bytes:
         """How the keys of all actors of canonical `url` begin."""
@@ -103,12 +111,12 @@ class Actors:
     def decide(self, acts: Iterable[Act], events: Events, changes: Likings) -> None:
         """Add those of `acts` that change something to `events`, and what they change to `changes`."""
         for act in acts:
-            likes = act.kind == LIKE
+            likes = act.kind == done_by(act.key)
             if likes == self._likes(act.key, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
-                    events.setdefault(UNLIKE, {}).setdefault(act.url, 0)
+                    events.setdefault(act.kind, {}).setdefault(act.url, 0)
                     add_likings(changes, {act.key: Liking(False, 0)})
                 continue
             add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})

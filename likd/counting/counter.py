@@ -43,16 +43,28 @@ class Counter:
     """Is called once, when the counter is quiet after its observers were told the last news."""
     _news: Counts | None = None
     _news_url: str = ""
-    _wake: trio.MemorySendChannel[Counts] = attrs.field(init=False)
-    _woken: trio.MemoryReceiveChannel[Counts] = attrs.field(init=False)
+    _wake: trio.MemorySendChannel[Counts] | None = None
+    _woken: trio.MemoryReceiveChannel[Counts] | None = None
 
-    def __attrs_post_init__(self) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to wake its task for."""
+        return self.delta is not None or self._news is not None
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it ever needed a task. A URL that is liked once in a table is counted without one."""
+        return self._wake is not None
+
+    def open(self) -> None:
+        """Let there be a task: make the channel by which it is woken."""
         self._wake, self._woken = trio.open_memory_channel[Counts](1)
 
     def wake(self) -> bool:
         """Send the waiting delta, if any, to the task. False if the task has not taken the last one yet."""
-        if self.delta is None and self._news is None:
+        if not self.waits:
             return True
+        assert self._wake is not None
         try:
             self._wake.send_nowait(self.delta or {})
         except trio.WouldBlock:
@@ -88,8 +100,9 @@ class Counter:
         return self._news is None and self.busy_since is None
 
     def close(self) -> None:
-        """Let the task end after what it has in hand."""
-        self._wake.close()
+        """Let the task, if there is one, end after what it has in hand."""
+        if self._wake is not None:
+            self._wake.close()
 
     async def run(self) -> None:
         """Take deltas and tell the observers, until closed. Can be run again after it raised or was cancelled."""
@@ -97,6 +110,7 @@ class Counter:
             log.error("observer did not return, its news is dropped", counter=self.number, url=self.url)
             self.busy_since = None
         self._say_if_quiet()
+        assert self._woken is not None
         async for _ in self._woken:
             self.settle()
             await self._tell_observers()

@@ -362,6 +362,7 @@ class EventManager:
             self.accepted[kind] = self.accepted.get(kind, 0) + sum(urls.values())
         columns, kept = self._handlers.increments(events)
         dead_letters.add(table.aside, kept)
+        table.posts += 1
         for name, increments in columns.items():
             self._pool.post(table.counters, name, increments)
             table.journaled[name] = table.journaled.get(name, 0) + sum(increments.values())

@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 TURN_INTERVAL_SECONDS = 0.01
 WAKES_PER_TURN_MAX = 20
 """Turns every 10 ms for 20 counters at most: waking costs two or three percent of a processor, however busy it is."""
+SLICE_COUNTERS = 200
+"""Counters that are let go, or whose tasks are started, in one step."""
 
 
 @attrs.frozen
@@ -35,11 +37,13 @@ class PoolStatus:
 class PoolManager:
     """Owner of all counters and keeper of their tasks.
 
-    `size` counters and a buffer of 10 % are kept warm. When they are all leased the pool grows, up to
+    `size` counters and a buffer of 10 % are kept warm. A counter gets its task with its first turn: one whose only
+    delta is committed before that never needs one. When they are all leased the pool grows, up to
     `counters_max`, which callers heed by asking what is `free` before they take on work; what is idle beyond the
     warm ones is let go after `idle_seconds`. A counter whose observer does not return within
     `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
-    tables is replaced.
+    tables is replaced. Time in which nothing ran, because the process was stopped or the event loop blocked, is no
+    observer's.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class PoolManager:
         self._due: deque[Counter] = deque()
         self._hung = self._crashed = self._worn = 0
         self._work = trio.Event()
-        self._unborn: deque[Counter] = deque()
+        self._tended: dict[int, Counter] = {}
         for _ in range(self._warm):
             self._idle.append(self._new())
 
@@ -89,7 +93,7 @@ class PoolManager:
             counters=len(self._counters),
             leased=self._leased,
             idle=len(self._idle),
-            busy=sum(counter.busy_since is not None for counter in self._counters.values()),
+            busy=sum(counter.busy_since is not None for counter in self._tended.values()),
             hung=self._hung,
             crashed=self._crashed,
             worn=self._worn,
@@ -98,7 +102,7 @@ class PoolManager:
     def post(self, counters: dict[str, Counter], name: str, increments: Mapping[str, int]) -> None:
         """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and see that they get a turn.
 
-        Counters that are missing are leased; if none is idle a new one is made, its task follows. Never waits: of
+        Counters that are missing are leased; if none is idle a new one is made. Never waits: of
         all that is done for a like, this is done most often, so it is spelled out here instead of calling methods.
         """
         before = len(counters)
@@ -134,28 +138,36 @@ class PoolManager:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
-        self._unborn = deque(self._counters.values())
         self._work.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._patrol)
+            for number, counter in enumerate(list(self._tended.values()), start=1):
+                nursery.start_soon(self._tend, counter)
+                if number % SLICE_COUNTERS == 0:
+                    await trio.lowlevel.checkpoint()
             task_status.started()
             while True:
                 await self._work.wait()
                 self._work = trio.Event()
-                while self._unborn:
-                    nursery.start_soon(self._tend, self._unborn.popleft())
                 if self._due:
-                    self._give_turns()
+                    self._give_turns(nursery)
                     if self._due:
                         self._work.set()
                     await trio.sleep(TURN_INTERVAL_SECONDS)
 
+    async def dismiss(self) -> None:
+        """Let go of all that are idle, in steps. To be called when nothing will be posted any more.
+
+        Else their tasks would all be cancelled in a single step.
+        """
+        while self._idle:
+            for _ in range(min(len(self._idle), SLICE_COUNTERS)):
+                self._let_go(self._idle.popleft())
+            await trio.lowlevel.checkpoint()
+
     def _new(self) -> Counter:
         self._numbers += 1
-        counter = Counter(self._numbers, self._observers)
-        self._counters[counter.number] = counter
-        self._unborn.append(counter)
-        self._work.set()
+        counter = self._counters[self._numbers] = Counter(self._numbers, self._observers)
         return counter
 
     def _enlist(self, counter: Counter) -> None:
@@ -164,10 +176,14 @@ class PoolManager:
             self._work.set()
         self._due.append(counter)
 
-    def _give_turns(self) -> None:
+    def _give_turns(self, nursery: trio.Nursery) -> None:
         for _ in range(min(len(self._due), WAKES_PER_TURN_MAX)):
             counter = self._due.popleft()
             counter.due = False
+            if counter.waits and not counter.has_task:
+                counter.open()
+                self._tended[counter.number] = counter
+                nursery.start_soon(self._tend, counter)
             if not counter.wake():
                 counter.due = True
                 self._due.append(counter)
@@ -183,6 +199,7 @@ class PoolManager:
 
     def _let_go(self, counter: Counter) -> None:
         del self._counters[counter.number]
+        self._tended.pop(counter.number, None)
         counter.close()
 
     async def _tend(self, counter: Counter) -> None:
@@ -201,15 +218,25 @@ class PoolManager:
     async def _patrol(self) -> None:
         trimmed_at = trio.current_time()
         while True:
-            await trio.sleep(self._hung_timeout / 4)
+            look_at = trio.current_time() + self._hung_timeout / 4
+            await trio.sleep_until(look_at)
             now = trio.current_time()
-            for counter in self._counters.values():
-                if counter.busy_since is not None and now - counter.busy_since >= self._hung_timeout:
+            for counter in self._tended.values():
+                if counter.busy_since is None:
+                    continue
+                # Observers did not run either while this look was late.
+                counter.busy_since = min(now, counter.busy_since + now - look_at)
+                if now - counter.busy_since >= self._hung_timeout:
                     self._restart_hung(counter)
             if now - trimmed_at >= self._idle_seconds:
                 trimmed_at = now
-                while self._idle and len(self._counters) > self._warm:
-                    self._let_go(self._idle.popleft())
+                await self._trim()
+
+    async def _trim(self) -> None:
+        while self._idle and len(self._counters) > self._warm:
+            for _ in range(min(len(self._idle), len(self._counters) - self._warm, SLICE_COUNTERS)):
+                self._let_go(self._idle.popleft())
+            await trio.lowlevel.checkpoint()
 
     def _restart_hung(self, counter: Counter) -> None:
         self._hung += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import attrs
@@ -10,6 +10,10 @@ import attrs
 from likd.counting.counter import Counter
 from likd.durability.dead_letters import AsideEvents
 from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
+from likd.runtime.cooperative import Steps
+
+SLICE_COUNTERS = 500
+"""Counters that are committed in one step."""
 
 
 @attrs.define(eq=False)
@@ -26,6 +30,8 @@ class Table:
     urls: set[str] = attrs.field(factory=set, repr=False)
     counters: dict[str, Counter] = attrs.field(factory=dict, repr=False)
     journaled: Counts = attrs.field(factory=dict)
+    posts: int = 0
+    """How often something was counted."""
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
     aside: AsideEvents = attrs.field(factory=dict, repr=False)
     actors: Likings = attrs.field(factory=dict, repr=False)
@@ -33,6 +39,8 @@ class Table:
     merge: Fold | None = None
     """The table was closed by this merge."""
     rows: Rows | None = attrs.field(default=None, repr=False)
+    committed: bool = False
+    """Whether `rows` has all counts."""
 
     def take_all(self, urls: Mapping[str, int], limit: int) -> bool:
         """Take in all of `urls`, if it is plain that there is room below `limit` unique URLs; else none, and False."""
@@ -55,13 +63,27 @@ class Table:
 
     def counts(self, url: str) -> Counts | None:
         """The counts of `url` in this table so far, None if it has none."""
-        if self.rows is not None:
-            return self.rows.get(url)
         counter = self.counters.get(url)
-        return counter.settle() if counter is not None else None
+        if counter is not None:
+            return counter.settle()
+        return self.rows.get(url) if self.rows is not None else None
 
-    def commit(self) -> Iterable[Counter]:
-        """Take over the counts of all counters into `rows`, and return the counters, free again."""
-        self.rows = {url: counts for url, counter in self.counters.items() if (counts := counter.commit())}
-        counters, self.counters = self.counters, {}
-        return counters.values()
+    def commit(self, give_back: Callable[[Sequence[Counter]], object]) -> Steps[Rows]:
+        """Take over the counts of all counters into `rows`, and give the counters back, free again.
+
+        In steps: each count is with its counter or in `rows`, and `committed` when all are there.
+        """
+        rows = self.rows = self.rows or {}
+        while self.counters:
+            free: list[Counter] = []
+            for _ in range(min(len(self.counters), SLICE_COUNTERS)):
+                url, counter = self.counters.popitem()
+                counts = counter.commit()
+                if counts:
+                    rows[url] = counts
+                free.append(counter)
+            give_back(free)
+            if self.counters:
+                yield
+        self.committed = True
+        return rows

@@ -21,6 +21,7 @@ from likd.model import total
 from likd.plugins.handlers import Handlers, columns
 from likd.queries.totals import Totals
 from likd.runtime.backoff import Backoff
+from likd.runtime.cooperative import finish_in_turns
 
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
@@ -86,18 +87,18 @@ class Batcher:
                 except trio.EndOfChannel:
                     await self._batches.aclose()
                     return
-            self._commit_all_that_wait()
+            await self._commit_all_that_wait()
             await self._batch(self._in_hand[0])
 
-    def _commit_all_that_wait(self) -> None:
+    async def _commit_all_that_wait(self) -> None:
         while True:
             try:
                 self._in_hand.append(self._tables.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
-        for table in self._in_hand:
-            if table.rows is None:
-                self._pool.donate(table.commit())
+        for table in tuple(self._in_hand):
+            if not table.committed:
+                await finish_in_turns(table.commit(self._pool.donate))
                 self._totals.committed(table)
 
     async def _batch(self, table: Table) -> None:

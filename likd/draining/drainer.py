@@ -15,6 +15,7 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
+from likd.runtime.cooperative import finish_in_turns
 from likd.stores.protocol import CountTooLarge, Store, StoreError
 
 BACKOFF_SECONDS = 0.2
@@ -90,7 +91,7 @@ class Drainer:
     async def _apply(self, waiting: Waiting) -> bool:
         """Apply until it works. False if it did not and there will be no more batches: the next start goes on."""
         increments = waiting.increments
-        waiting.frozen = True
+        await finish_in_turns(self._totals.leave())
         if self._paid_for is not waiting:
             await self._tolerance.take(increments.size)
             self._paid_for = waiting
@@ -117,6 +118,7 @@ class Drainer:
         self.fault = None
         self.rows_written += increments.size
         self._applied_files += self._totals.applied_first(applied).tables
+        await finish_in_turns(self._totals.settle())
         return True
 
     async def _remove_applied_files(self) -> None:

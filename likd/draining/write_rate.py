@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import trio
 
+from likd.queries.totals import TRANSACTION_ROWS_MAX
+
+TRANSACTION_ROWS_MIN = 8192
+"""So many rows may always go together: fewer would save nobody anything, however little may be written."""
+
 
 class WriteTolerance:
     """Lets through `rows_per_second` on average, and one second's worth at once after a rest.
@@ -17,6 +22,11 @@ class WriteTolerance:
         self.rows_per_second = rows_per_second
         self._tokens = rows_per_second
         self._at: float | None = None
+
+    @property
+    def transaction_rows_max(self) -> int:
+        """Rows that tables may be merged up to: a second's worth, between what is always and what is ever worth it."""
+        return int(min(max(self.rows_per_second, TRANSACTION_ROWS_MIN), TRANSACTION_ROWS_MAX))
 
     async def take(self, rows: int) -> None:
         """Wait until `rows` rows may be written, and count them as written."""

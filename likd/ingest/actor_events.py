@@ -1,37 +1,67 @@
-"""Bodies with actors: read event by event, because what an actor's event changes depends on the one before."""
+"""Bodies with actors or counts, read event by event: what an actor's changes depends on the one before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 import msgspec
 
 from likd.ingest.arrays import read_array
 from likd.ingest.bodies import strip
-from likd.ingest.schema import Checker, Event, IngestError, check_actor, decode_event, explain
+from likd.ingest.schema import (
+    ActorMissing,
+    Checker,
+    CountRefused,
+    Event,
+    IngestError,
+    check_actor,
+    check_count,
+    decode_event,
+    explain,
+)
 from likd.model import LIKE, UNLIKE, Act, Events
 from likd.runtime.cooperative import Steps
 
 SLICE_EVENTS = 200
 
+LIKED: Mapping[str, str] = {LIKE: LIKE, UNLIKE: LIKE}
+
 ActorKey = Callable[[str, str], bytes]
 """What an actor and a URL are known by."""
 
 
+@attrs.frozen
+class Terms:
+    """On what terms a caller's events are taken."""
+
+    actor_required: bool = False
+    """Whether each like has to name an actor."""
+    actor: str | None = None
+    """Whose all likes are, whatever actors they name."""
+    counts: bool = True
+    """Whether an event may stand for many."""
+
+
+OPEN_TERMS = Terms()
+
+
 @attrs.define
 class _Read:
+    terms: Terms
     events: Events = attrs.field(factory=dict)
     acts: list[Act] = attrs.field(factory=list)
     size: int = 0
 
 
-def read_in_order(body: bytes, checker: Checker, actor_key: ActorKey) -> Steps[tuple[Events, int, list[Act]]]:
+def read_in_order(
+    body: bytes, checker: Checker, actor_key: ActorKey, terms: Terms = OPEN_TERMS
+) -> Steps[tuple[Events, int, list[Act]]]:
     """The events of one JSON object, an array, or NDJSON: those without an actor, how many in all, the acts.
 
     Raises IngestError.
     """
-    read = _Read()
+    read = _Read(terms)
     text = yield from strip(body)
     if text.startswith(b"["):
         items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
@@ -79,10 +109,18 @@ def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | E
 def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> None:
     kind, url = checker.check(event.kind, event.url)
     read.size += 1
-    if event.actor is not None:
-        actor = check_actor(event.actor)
-        if kind in (LIKE, UNLIKE):
-            read.acts.append(Act(kind, url, actor_key(actor, url)))
+    times = check_count(event)
+    if event.count is not None and not read.terms.counts:
+        raise CountRefused
+    actor = None if event.actor is None else check_actor(event.actor)
+    done = checker.done.get(kind)
+    if done is not None:
+        actor = read.terms.actor or actor
+        if actor is not None:
+            about = b"" if done == LIKE else done.encode()
+            read.acts.append(Act(kind, url, actor_key(actor, url) + about))
             return
+        if read.terms.actor_required:
+            raise ActorMissing
     urls = read.events.setdefault(kind, {})
-    urls[url] = urls.get(url, 0) + 1
+    urls[url] = urls.get(url, 0) + times

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
+from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from likd.errors import LikdError
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 BLANKS = b" \t\r\n"
+ZSTD_WINDOW_BITS = 23
+"""Every frame may have a window so large (RFC 9659), and none need have a larger one."""
 
 
 class TooLarge(LikdError):
     """A body is larger than the limit after inflation."""
 
 
-class BadGzip(LikdError):
-    """A body is not gzip data, or not whole; the message says which."""
+class BadEncoding(LikdError):
+    """A body is not in the encoding that it is said to be in, or not whole; the message says which."""
+
+
+class BadGzip(BadEncoding):
+    """The same of gzip."""
+
+
+def without_bom(body: bytes) -> bytes:
+    """`body` without the mark that some editors put before UTF-8."""
+    return body.removeprefix(BOM_UTF8)
 
 
 def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
@@ -81,33 +100,80 @@ def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> None:
     counted.update(body.split(separator))
 
 
-def inflate(body: bytes, limit: int, grow: Callable[[int], None] = lambda _: None) -> Steps[bytes]:
-    """A gzip body, inflated, in steps. Raises TooLarge past `limit` bytes, BadGzip if it is not whole and sound.
+def inflate(
+    body: bytes, limit: int, grow: Callable[[int], None] = lambda _: None, encoding: str = "gzip"
+) -> Steps[bytes]:
+    """A body in an encoding out of ENCODINGS, inflated, in steps. Raises TooLarge past `limit` bytes, BadEncoding.
 
     `grow` is told of each piece by its size, and may raise to stop it.
     """
     pieces: list[bytes] = []
     room = limit + 1
     read = 0
+    bad = BadGzip if encoding == "gzip" else BadEncoding
     try:
         while read < len(body):
-            inflater = zlib.decompressobj(wbits=31)
-            waiting = b""
+            inflater = ENCODINGS[encoding](limit)
             while not inflater.eof:
-                if not waiting:
-                    # Handed over in slices, too: what zlib leaves is copied each time.
-                    waiting = body[read : read + SLICE_BYTES]
-                    read += len(waiting)
-                if not waiting:
-                    raise BadGzip("the gzip data is cut short")
+                # Handed over in slices, too: what is left of the input may be copied each time.
+                waiting = body[read : read + SLICE_BYTES] if inflater.needs_input else b""
+                read += len(waiting)
+                if not waiting and inflater.needs_input:
+                    raise bad(f"the {encoding} data is cut short")
                 pieces.append(inflater.decompress(waiting, min(room, SLICE_BYTES)))
-                waiting = inflater.unconsumed_tail
                 room -= len(pieces[-1])
                 grow(len(pieces[-1]))
                 if room <= 0:
                     raise TooLarge
                 yield
             read -= len(inflater.unused_data)
-    except zlib.error as error:
-        raise BadGzip(f"the body is not gzip data: {error}") from None
+    except (zlib.error, zstd.ZstdError) as error:
+        raise bad(f"the body is not {encoding} data: {error}") from None
     return b"".join(pieces)
+
+
+class _Inflater(Protocol):
+    """One of a body's frames as it is inflated, as the standard library does it for its newer formats."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gunzip:
+    """zlib in that manner."""
+
+    def __init__(self, _: int) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(data or self._zlib.unconsumed_tail, max_length)
+
+
+def _unzstd(limit: int) -> _Inflater:
+    # A frame may ask for a window as large as it says. Written in one piece, its window is its size.
+    window = max(ZSTD_WINDOW_BITS, limit.bit_length())
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: min(window, 31)})
+
+
+ENCODINGS: Mapping[str, Callable[[int], _Inflater]] = {"gzip": _Gunzip, "zstd": _unzstd}
+"""What makes an inflater for a body of at most so many bytes, by the name of the encoding."""

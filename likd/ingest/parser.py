@@ -10,9 +10,9 @@ from typing import cast
 
 import msgspec
 
-from likd.ingest.actor_events import ActorKey, read_in_order
+from likd.ingest.actor_events import LIKED, OPEN_TERMS, ActorKey, Terms, read_in_order
 from likd.ingest.arrays import read_array
-from likd.ingest.bodies import count_pieces, line_of, strip
+from likd.ingest.bodies import count_pieces, line_of, strip, without_bom
 from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
 from likd.ingest.urls import UrlRules
 from likd.model import Act, Events
@@ -41,8 +41,8 @@ class _BadPiece(Exception):
         self.error = error
 
 
-class _HasActors(Exception):
-    """Some event of a body has an actor."""
+class _InOrder(Exception):
+    """Some event of a body has an actor or a count."""
 
 
 class _Memory:
@@ -105,10 +105,14 @@ class Ingest:
     """
 
     def __init__(
-        self, kinds: Iterable[str], canonical: UrlRules | None = None, actor_key: ActorKey | None = None
+        self,
+        kinds: Iterable[str],
+        canonical: UrlRules | None = None,
+        actor_key: ActorKey | None = None,
+        done: Mapping[str, str] = LIKED,
     ) -> None:
         self._kinds = frozenset(kinds)
-        self._checker = Checker(self._kinds, canonical or UrlRules())
+        self._checker = Checker(self._kinds, canonical or UrlRules(), done)
         self._actor_key = actor_key or _no_key
         self._lines = _Memory(self._kinds, (b"", b""))
         self._elements = _Memory(self._kinds, (b"{", b"}"))
@@ -117,16 +121,19 @@ class Ingest:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
-    def read(self, body: bytes) -> Steps[tuple[Events, int, list[Act]]]:
+    def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[Act]]]:
         """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError.
 
         Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
         """
+        body = without_bom(body)
         try:
             events, size = yield from self._read(body)
-        except _HasActors:
-            return (yield from read_in_order(body, self._checker, self._actor_key))
-        return events, size, []
+            if not (terms.actor_required or terms.actor) or events.keys().isdisjoint(self._checker.done):
+                return events, size, []
+        except _InOrder:
+            pass
+        return (yield from read_in_order(body, self._checker, self._actor_key, terms))
 
     def _read(self, body: bytes) -> Steps[tuple[Events, int]]:
         start = body if body[:1] not in _BLANKS else (yield from strip(body))
@@ -233,8 +240,8 @@ class Ingest:
             decoded = decode_events(text)
             if len(decoded) != len(pieces):
                 return None
-            if {event.actor for event in decoded} != {None}:
-                raise _HasActors
+            if {event.actor for event in decoded} != {None} or {event.count for event in decoded} != {None}:
+                raise _InOrder
             kinds = [event.kind for event in decoded]
             return kinds, self._checker.check_all(kinds, [event.url for event in decoded])
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
@@ -277,8 +284,8 @@ class Ingest:
         counted: dict[tuple[str, str], list[int]] = {}
         for begin in range(0, len(decoded), SLICE_EVENTS):
             for index, event in enumerate(decoded[begin : begin + SLICE_EVENTS], start=begin):
-                if event.actor is not None:
-                    raise _HasActors
+                if event.actor is not None or event.count is not None:
+                    raise _InOrder
                 first_and_times = counted.setdefault((event.kind, event.url), [index, 0])
                 first_and_times[1] += 1
             yield
@@ -303,8 +310,8 @@ class Ingest:
         return self._check(event)
 
     def _check(self, event: Event) -> tuple[str, str]:
-        if event.actor is not None:
-            raise _HasActors
+        if event.actor is not None or event.count is not None:
+            raise _InOrder
         return self._checker.check(event.kind, event.url)
 
 

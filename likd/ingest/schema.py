@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,10 +11,13 @@ from likd.errors import LikdError
 from likd.ingest.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
+EVENT_COUNT_MAX = 1_000_000
+"""How many times one event may stand for."""
 COUNT_MAX = 2**53
 """A starting count: as far as every reader of JSON can count."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
+_EXPECTED_COUNT = f"a whole number from 1 to {EVENT_COUNT_MAX}"
 _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 
 
@@ -36,12 +40,28 @@ class IngestError(LikdError):
         self.place = {"line": line, "index": index, "field": field, "expected": expected}
 
 
+class ActorMissing(IngestError):
+    """A like by nobody, where each has to be somebody's."""
+
+    def __init__(self) -> None:
+        expected = f"the visitor's own id, text of 1 to {ACTOR_BYTES_MAX} bytes; or a write token"
+        super().__init__("a like without an actor is not counted here", field="actor", expected=expected)
+
+
+class CountRefused(IngestError):
+    """An event that stands for many, of somebody who may not say so."""
+
+    def __init__(self) -> None:
+        super().__init__("a count needs a write token", field="count", expected="no count, or a write token")
+
+
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     """One event as it is sent."""
 
     kind: str
     url: str
     actor: str | None = None
+    count: int | None = None
 
 
 decode_event = msgspec.json.Decoder(Event).decode
@@ -51,8 +71,10 @@ decode_events = msgspec.json.Decoder(list[Event]).decode
 class Checker:
     """Checks the fields of events of the given `kinds`, by URLs as `canonical` counts them."""
 
-    def __init__(self, kinds: frozenset[str], canonical: UrlRules) -> None:
+    def __init__(self, kinds: frozenset[str], canonical: UrlRules, done: Mapping[str, str]) -> None:
         self._kinds = kinds
+        self.done = done
+        """Kinds of which an actor has one at a time, and what takes them back: each with what is done or taken back."""
         self._canonical = canonical
         self._expected_kinds = f"one of {', '.join(sorted(kinds))}"
 
@@ -84,6 +106,17 @@ def check_actor(actor: str) -> str:
     return actor
 
 
+def check_count(event: Event) -> int:
+    """How many times `event` happened. Raises IngestError."""
+    if event.count is None:
+        return 1
+    if event.actor is not None:
+        raise IngestError("an event of an actor happens once", field="count", expected="no count, or no actor")
+    if not 1 <= event.count <= EVENT_COUNT_MAX:
+        raise IngestError(f"count is {short(str(event.count))}", field="count", expected=_EXPECTED_COUNT)
+    return event.count
+
+
 def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     """What is wrong with a body that msgspec can't decode."""
     if isinstance(error, UnicodeDecodeError):
@@ -96,7 +129,7 @@ def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     named = _NAMED.search(what)
     index = place["index"] if place else None
     field = named["field"] if named else place["field"] if place else None
-    expected = "fields kind, url" if named else _expected(what)
+    expected = "fields kind, url" if named else _EXPECTED_COUNT if field == "count" else _expected(what)
     # Both may hold a field's name as the client wrote it.
     detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
     return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)

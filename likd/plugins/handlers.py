@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -25,6 +25,8 @@ from likd.model import (
     Events,
     Rows,
     add_columns,
+    count_of,
+    undo_of,
 )
 
 ENTRY_POINT_GROUP = "likd.handlers"
@@ -64,6 +66,20 @@ class Likes:
     kinds: tuple[str, ...] = (LIKE, UNLIKE)
     counts: tuple[str, ...] = (LIKES, UNLIKES)
     adds: Mapping[str, str] = MappingProxyType({LIKE: LIKES, UNLIKE: UNLIKES})
+    done: Mapping[str, str] = MappingProxyType({LIKE: LIKE, UNLIKE: LIKE})
+
+    def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        return {self.adds[kind]: times}
+
+
+class Kinds:
+    """Counts what the settings name further `kinds`, and what takes them back, as `Likes` does."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.done = {kind: done for done in kinds for kind in (done, undo_of(done))}
+        self.kinds = tuple(self.done)
+        self.counts = tuple(map(count_of, self.kinds))
+        self.adds = dict(zip(self.kinds, self.counts, strict=True))
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
         """One for each event."""
@@ -138,6 +154,15 @@ class Handlers:
     def kinds(self) -> tuple[str, ...]:
         """Every event kind that some handler wants."""
         return tuple(self._by_kind)
+
+    @property
+    def done(self) -> Mapping[str, str]:
+        """Kinds of which an actor has one at a time, and what takes them back: each with what is done or taken back."""
+        done: dict[str, str] = {}
+        for registration in self.registered:
+            if isinstance(registration.handler, Likes | Kinds):
+                done |= registration.handler.done
+        return done
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -219,12 +244,14 @@ class Handlers:
         )
 
 
-def load_handlers() -> dict[str, Handler]:
-    """The handlers that installed packages offer, likd's own first, then by name.
+def load_handlers(kinds: Sequence[str] = ()) -> dict[str, Handler]:
+    """Those of likd itself, that of the `kinds` that the settings name, then what installed packages offer, by name.
 
     Raises HandlerError for one that can't be loaded or is not a handler.
     """
     handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions()}
+    if kinds:
+        handlers["--kinds"] = Kinds(kinds)
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
         if entry_point.name in handlers:
             continue

@@ -14,6 +14,8 @@ from likd.stores.protocol import Store, in_time
 NET = "net"
 LOOK_UPS_AT_ONCE = 300
 LEADERS_AT_ONCE = 200
+RISEN_MIN = 1000
+"""Of so many that wait it is kept at first by how much they rose: of eight times as many if that was not enough."""
 LIST_MIN, LIST_MAX = 1000, 16_000
 """How much of the store's own list is read at first, and how much of it to save looking URLs up."""
 ROOM_MIN = 20_000
@@ -30,7 +32,12 @@ def value(counts: Counts, by: str) -> int:
 
 def rise(counts: Counts, by: str) -> int:
     """By how much `counts`, or any part of them, can raise what they are ranked by."""
-    return counts.get(LIKES if by == NET else by, 0)
+    return counts.get(rising(by), 0)
+
+
+def rising(by: str) -> str:
+    """The count that raises what is ranked `by`."""
+    return LIKES if by == NET else by
 
 
 class Ranking:
@@ -40,6 +47,9 @@ class Ranking:
     known of each URL, from growth, and from what waited at first. Who could make it to the top by that is looked
     up, and its total is then known and grows with it. So a URL is looked up once, however often somebody asks;
     what is applied changes no total and costs nothing. Both orders are heaps, with entries that are out of date.
+
+    Of what waited at first only those that rose most by it are kept: of the others it is known that they come after
+    `_rest`. If that is not enough to tell the top, it begins again with more of them.
 
     Works in steps of a millisecond. One at a time may ask. A store that fails, or a cancellation, leaves it as
     it is.
@@ -57,6 +67,8 @@ class Ranking:
         self._risen: dict[str, int] = {}
         self._climbers: list[tuple[int, str]] = []
         self._floor = _NOBODY
+        self._rest = _NOBODY
+        self._risen_max = RISEN_MIN
         self._listed = 0
         self._room = 0
 
@@ -85,7 +97,12 @@ class Ranking:
                 continue
             climbers = self._climb(edge)
             if not climbers:
-                break
+                if self._rest == _NOBODY or (self._floor[0] + self._rest[0], self._rest[1]) >= edge:
+                    break
+                self._risen_max *= 8
+                await self._begin()
+                await self._follow()
+                continue
             looked_up += len(climbers)
             await self._look_up(climbers)
         counts = await self._totals.counts([url for _, url in leaders])
@@ -96,27 +113,51 @@ class Ranking:
         """Begin with what waits now, and forget what does not."""
         known: dict[str, int] = {}
         risen: dict[str, int] = {}
-        leaders: list[tuple[int, str]] = []
-        climbers: list[tuple[int, str]] = []
-        for urls in self._totals.unapplied_steps(URLS_AT_ONCE):
+        most, self._rest = await self._most_pending()
+        for n, url in reversed(most):
+            risen[url] = -n
+        for urls in self._totals.counting_steps(URLS_AT_ONCE):
             for name in urls:
                 url = self._totals.aliases(name)
-                if url in known or url in risen:
-                    continue
-                total = self._known.get(url)
-                if total is not None:
-                    known[url] = total
-                    heapq.heappush(leaders, (-total, url))
-                elif n := rise(self._totals.increments(url), self._by):
+                if n := rise(self._totals.increments(url), self._by):
                     risen[url] = n
-                    heapq.heappush(climbers, (-n, url))
             await trio.lowlevel.checkpoint()
-        self._known, self._leaders, self._risen, self._climbers = known, leaders, risen, climbers
+        # What was looked up before needs no other look, if it was not for nothing.
+        for url in risen.keys() & self._known.keys():
+            known[url] = self._known[url]
+            del risen[url]
+        self._known, self._risen = known, risen
+        self._leaders = [(-total, url) for url, total in known.items() if total > 0]
+        self._climbers = [(-n, url) for url, n in risen.items()]
+        heapq.heapify(self._leaders)
+        heapq.heapify(self._climbers)
         # Two that are being merged may be more together than either is in the store.
         self._doubtful.update(merge.new for merge in self._totals.merging.values())
         self._listed = 0
         await self._list(LIST_MIN)
         self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN
+
+    async def _most_pending(self) -> tuple[list[tuple[int, str]], tuple[int, str]]:
+        """The first `_risen_max` of those that rose by what is committed or waits, and what all others come after."""
+        name, limit = rising(self._by), self._risen_max
+        most: list[tuple[int, str]] = []
+        rest = _NOBODY
+        for part in self._totals.pending_steps():
+            if self._totals.merging:
+                part = {url: self._totals.increments(url) for url in map(self._totals.aliases, part)}
+            least, last = -rest[0], rest[1]
+            most += [
+                (-n, url)
+                for url, counts in part.items()
+                if (n := counts.get(name, 0)) > least or (n == least and url < last)
+            ]
+            if len(most) > 2 * limit:
+                most = sorted(set(most))
+                if len(most) > limit:
+                    rest = most[limit - 1]
+                    del most[limit:]
+            await trio.lowlevel.checkpoint()
+        return sorted(most), rest
 
     async def _follow(self) -> None:
         """Put what grew since the last time in its place."""
@@ -136,7 +177,8 @@ class Ranking:
             if n:
                 self._know(url, self._known[url] + n)
         elif n := rise(counts, self._by):
-            risen = self._risen[url] = self._risen.get(url, 0) + n
+            before = self._risen.get(url)
+            risen = self._risen[url] = n + (before if before is not None else -self._rest[0])
             heapq.heappush(self._climbers, (-risen, url))
 
     def _know(self, url: str, total: int) -> None:

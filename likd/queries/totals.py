@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -15,10 +15,22 @@ from likd.counting.aliases import Aliases
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows, add, add_likings
+from likd.queries.bases import Bases
+from likd.queries.pending import Pending
+from likd.runtime.cooperative import Steps, finish
 from likd.stores.protocol import Applied, Increments, Store, in_time
 
-TRANSACTION_ROWS_MAX = 8192
+TRANSACTION_ROWS_MAX = 65_536
 """Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
+TRANSACTION_BYTES_MAX = 16 << 20
+"""The same for the bytes of their URLs."""
+TRANSACTION_ACTORS_MAX = 8192
+"""The same for actors, of whom each is a row, and is settled in one step with all others."""
+
+ROW_BYTES = 256
+"""What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
+ROW_BYTES_MAX = 400
+"""So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
 
 OldNames: TypeAlias = Mapping[str, Collection[str]]
 """URL → names under which the store may still have counts of it, because it was counted by other rules."""
@@ -27,11 +39,15 @@ NO_OLD_NAMES: OldNames = MappingProxyType({})
 
 @attrs.define(eq=False)
 class Waiting:
-    """Consecutive tables that will be applied together; `frozen` once that was tried."""
+    """Consecutive tables that will be applied together; `frozen` once that was tried.
+
+    `url_bytes` is what their URLs take.
+    """
 
     increments: Increments
     tables: list[int]
     since: float
+    url_bytes: int
     frozen: bool = False
 
 
@@ -55,7 +71,7 @@ class Totals:
     from one to the next is one step without an `await`, and a total is added up in such a step, too: none is
     ever counted twice. What is committed or waits is also kept as one sum a URL, so that adding up costs the
     same however much there is. What was read from the store is kept for `cache_urls_max` URLs, and follows what
-    is applied.
+    is applied. Tables that wait are merged up to `transaction_rows_max` rows.
 
     A URL that was merged has the total of the one it counts for, from the moment in which the merge is durable.
     Until the store has done it, that is the sum of both.
@@ -67,16 +83,19 @@ class Totals:
         *,
         applied: int,
         cache_urls_max: int,
+        transaction_rows_max: int = TRANSACTION_ROWS_MAX,
         actors: Actors | None = None,
         aliases: Aliases | None = None,
     ) -> None:
         self._store = store
         self._actors = actors or Actors(store, applied=applied, cached_max=cache_urls_max)
         self._epoch = 0
+        self._moves = 0
         self.applied = applied
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
+        self._url_bytes_waiting = 0
         self.aliases = aliases or Aliases(str.encode)
         self.merging: dict[int, Fold] = {}
         """Merges that the store has not done yet, by their tables."""
@@ -87,15 +106,20 @@ class Totals:
         self.followers: list[Follower] = []
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
-        self._pending: Rows = {}
-        """Sums of all that is committed or waits. They may be a row's own counts, which nobody changes in place."""
-        self._cache: OrderedDict[str, Counts] = OrderedDict()
-        self._cache_max = cache_urls_max
+        self._pending = Pending()
+        self._bases = Bases(cache_urls_max)
+        self._transaction_rows_max = transaction_rows_max
         self._moved = trio.Event()
+
+    def too_many_wait(self, rows_max: int) -> bool:
+        """Whether `rows_max` rows wait for the store, or take the memory that is for so many."""
+        bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
+        return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
 
     def opened(self, table: Table) -> None:
         """A table is open: what it counts is part of the totals from now on."""
         self._tables[table.id] = table
+        self._moves += 1
 
     def committed(self, table: Table) -> None:
         """The counters of `table` gave up their counts: `table.rows` has them."""
@@ -105,6 +129,7 @@ class Totals:
     def dropped(self, table: Table) -> None:
         """A table ended without any counts."""
         self._tables.pop(table.id, None)
+        self._moves += 1
         self._take_back(table.id)
         self._tell()
 
@@ -127,6 +152,7 @@ class Totals:
         The counts of `batch` must not be changed from now on.
         """
         self._tables.pop(batch.table, None)
+        self._moves += 1
         if self._committed.get(batch.table) is not batch.rows:
             # It was found at the start, or its counters were found to be wrong.
             self._take_back(batch.table)
@@ -134,44 +160,47 @@ class Totals:
         del self._committed[batch.table]
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
-        if (
-            last is not None
-            and not last.frozen
-            and last.increments.minute == minute
-            and last.increments.size + len(batch.rows) + len(batch.actors) <= TRANSACTION_ROWS_MAX
-        ):
-            increments = last.increments
-            self.rows_waiting -= increments.size
-            _merge(increments.rows, batch.rows)
-            add_likings(increments.actors, batch.actors)
-            increments.last = batch.table
-            last.tables.append(batch.table)
-        else:
+        if last is None or last.frozen or last.increments.minute != minute or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
-            last = Waiting(increments, [batch.table], since=batch.closed)
+            last = Waiting(increments, [batch.table], since=batch.closed, url_bytes=sum(map(len, batch.rows)))
             self.waiting.append(last)
+            self.rows_waiting += increments.size
+            self._url_bytes_waiting += last.url_bytes
         if batch.merge is not None:
             # What is in later tables comes after it.
-            increments.merge = batch.merge
+            last.increments.merge = batch.merge
             last.frozen = True
-        self.rows_waiting += increments.size
         self.tables_waiting += 1
         self._actors.batched(batch.table, batch.actors)
+
+    def leave(self) -> Steps[None]:
+        """Get ready for the first of `waiting` to be applied, which takes no more tables from now on.
+
+        `applied_first` does what is left of it in one step.
+        """
+        self.waiting[0].frozen = True
+        return self._pending.leave(self.waiting[0].increments.rows)
+
+    def settle(self) -> Steps[None]:
+        """Do what `applied_first` left to be done, which nobody waits for."""
+        return self._bases.settle()
 
     def applied_first(self, applied: Applied | None = None) -> Waiting:
         """The store has the first of `waiting`: its counts move over to the store's side.
 
         What the store made of it is in `applied`, None if that is not known.
         """
+        finish(self.leave())
         first = self.waiting.popleft()
         increments = first.increments
         self.rows_waiting -= increments.size
+        self._url_bytes_waiting -= first.url_bytes
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
-        _subtract(self._pending, increments.rows)
-        for rows in (increments.rows, applied.corrections if applied is not None else {}):
-            for url in self._cache.keys() & rows.keys():
-                add(self._cache[url], rows[url])
+        self._pending.gone()
+        self._bases.applied(increments.rows.copy())
+        if applied is not None:
+            self._bases.add(applied.corrections)
         if applied is None and increments.actors:
             self.forget(increments.rows)
         elif applied is not None and applied.corrections:
@@ -182,15 +211,26 @@ class Totals:
         self._tell()
         return first
 
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Is never the same again once any total has changed, from before that is acknowledged."""
+        return self._moves, *(table.posts for table in self._tables.values())
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """The same of what the store has, once that is known."""
+        return self.applied, self._epoch
+
     def counts_nowait(self, url: str, also: OldNames = NO_OLD_NAMES) -> Counts | None:
         """The total of `url` if that needs no look into the store, else None."""
         names = self._names(url, also)
-        cache = self._cache
-        if not all(map(cache.__contains__, names)):
-            return None
+        bases: Rows = {}
         for name in names:
-            cache.move_to_end(name)
-        return self._add_up(names, cache)
+            base = self._bases.get(name)
+            if base is None:
+                return None
+            bases[name] = base
+        return self._add_up(names, bases)
 
     async def counts(self, urls: Sequence[str], also: OldNames = NO_OLD_NAMES, *, keep: bool = True) -> Rows:
         """The totals of `urls`, all of one moment. Raises StoreError.
@@ -203,7 +243,7 @@ class Totals:
             moved = False
             while bases is None:
                 asked = [self._names(url, also) for url in urls]
-                bases = await self._bases(asked, use_cache=not moved, keep=keep)
+                bases = await self._look(asked, use_cache=not moved, keep=keep)
                 moved = True
         return {url: self._add_up(names, bases) for url, names in zip(urls, asked, strict=True)}
 
@@ -220,19 +260,17 @@ class Totals:
 
         What comes or goes meanwhile may be there or not.
         """
-        parts: list[Iterable[str]] = [
-            [merge.new for merge in self.merging.values()],
-            *(table.urls for table in self._tables.values()),
-            *self._committed.values(),
-            *(item.increments.rows for item in self.waiting),
-        ]
-        urls: list[str] = []
-        for part in parts:
-            urls += part
-            while len(urls) >= size:
-                yield urls[:size]
-                del urls[:size]
-        yield urls
+        yield from self.counting_steps(size)
+        yield from _steps([*self._committed.values(), *(item.increments.rows for item in self.waiting)], size)
+
+    def counting_steps(self, size: int) -> Iterator[list[str]]:
+        """Those of them that are in tables that still count, or are being merged."""
+        merging = [merge.new for merge in self.merging.values()]
+        return _steps([merging, *(table.urls for table in self._tables.values())], size)
+
+    def pending_steps(self) -> Iterator[Mapping[str, Counts]]:
+        """The others, by their own names, and what the store does not have of them: to be looked at, not to be kept."""
+        return self._pending.parts()
 
     @property
     def tables(self) -> list[Table]:
@@ -242,8 +280,7 @@ class Totals:
     def forget(self, urls: Collection[str]) -> None:
         """The store's counts of `urls` were changed by others than the drainer."""
         self._epoch += 1
-        for url in urls:
-            self._cache.pop(url, None)
+        self._bases.forget(urls)
         self._tell_followers(urls)
 
     async def wait_moved(self) -> None:
@@ -267,6 +304,7 @@ class Totals:
         return list(dict.fromkeys([url, *merging, *also.get(asked, ())]))
 
     def _tell_followers(self, urls: Collection[str]) -> None:
+        self._moves += 1
         for follower in tuple(self.followers):
             follower.forgotten(urls)
 
@@ -276,39 +314,60 @@ class Totals:
 
     def _commit(self, table: int, rows: Rows) -> None:
         self._committed[table] = rows
-        _merge(self._pending, rows)
+        self._moves += 1
+        self._pending.add(rows)
         for follower in tuple(self.followers):
             follower.committed(table, rows)
+
+    def _take_along(self, waiting: Waiting, batch: Batch) -> bool:
+        """Merge `batch` into the transaction of those who wait, if there is room."""
+        increments = waiting.increments
+        fresh = batch.rows.keys() - increments.rows.keys()
+        url_bytes = waiting.url_bytes + sum(map(len, fresh))
+        actors = len(increments.actors) + len(batch.actors)
+        if (
+            len(increments.rows) + len(fresh) + actors > self._transaction_rows_max
+            or url_bytes > TRANSACTION_BYTES_MAX
+            or actors > TRANSACTION_ACTORS_MAX
+        ):
+            return False
+        self.rows_waiting -= increments.size
+        _merge(increments.rows, batch.rows)
+        add_likings(increments.actors, batch.actors)
+        self.rows_waiting += increments.size
+        increments.last = batch.table
+        waiting.tables.append(batch.table)
+        self._url_bytes_waiting += url_bytes - waiting.url_bytes
+        waiting.url_bytes = url_bytes
+        return True
 
     def _take_back(self, table: int) -> None:
         rows = self._committed.pop(table, None)
         if rows:
-            _subtract(self._pending, rows)
+            self._pending.subtract(rows)
             self._tell_followers(rows)
 
-    async def _bases(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
+    async def _look(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
         """The store's counts under all the names that are `asked`, as of `applied`, in the step in which this returns.
 
         None if tables or URLs moved meanwhile, so that they have to be asked for again. What others let the
         cache forget meanwhile does no harm: an answer goes to who asked for it, whatever becomes of the cache.
         """
-        cache = self._cache
+        kept = self._bases
         bases: Rows = {}
         unknown: set[str] = set()
         for names in asked:
             # All names of a URL are read together: what one of them has may just be moving to another.
-            if use_cache and all(map(cache.__contains__, names)):
-                bases |= {name: cache[name] for name in names}
+            if use_cache and all(map(kept.__contains__, names)):
+                bases |= {name: base for name in names if (base := kept.get(name)) is not None}
             else:
                 unknown.update(names)
-        for name in bases:
-            cache.move_to_end(name)
         if unknown:
             epoch, before = self._epoch, self.applied
             applied, rows = await self._store.read(sorted(unknown))
             if epoch != self._epoch or applied < self.applied:
                 return None
-            if before != self.applied and any(cache.get(url) is not base for url, base in bases.items()):
+            if before != self.applied and any(kept.get(url) is not base for url, base in bases.items()):
                 return None
             read = {url: rows.get(url) or {} for url in unknown}
             if applied != self.applied:
@@ -317,16 +376,9 @@ class Totals:
                     await self._moved.wait()
                     return None
             elif keep:
-                self._keep(read)
+                kept.keep(read)
             bases |= read
         return bases
-
-    def _keep(self, bases: Rows) -> None:
-        for url, base in bases.items():
-            self._cache[url] = base
-            self._cache.move_to_end(url)
-        while len(self._cache) > self._cache_max:
-            self._cache.popitem(last=False)
 
     def _take_off(self, bases: Rows, applied: int) -> bool:
         """Make bases as of table `applied` such as of `self.applied`: the store is ahead if its word was lost.
@@ -345,16 +397,28 @@ class Totals:
     def _add_up(self, names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:
         counts: Counts = {}
         for name in names:
-            base, pending = bases.get(name), self._pending.get(name)
+            base = bases.get(name)
             if base:
                 add(counts, base)
-            if pending:
-                add(counts, pending)
+            self._pending.add_to(name, counts)
             for table in self._tables.values():
                 open_counts = table.counts(name)
                 if open_counts:
                     add(counts, open_counts)
         return counts
+
+
+def _steps(parts: Iterable[Collection[str]], size: int) -> Iterator[list[str]]:
+    """The URLs of all `parts`, each as it is when its turn comes, `size` at once."""
+    left: list[str] = []
+    for part in parts:
+        urls = list(part)
+        for begin in range(0, len(urls), size):
+            left += urls[begin : begin + size]
+            if len(left) >= size:
+                yield left[:size]
+                del left[:size]
+    yield left
 
 
 def _merge(rows: Rows, more: Rows) -> None:
@@ -368,14 +432,3 @@ def _merge(rows: Rows, more: Rows) -> None:
             counts = counts.copy()
             add(counts, mine)
         rows[url] = counts
-
-
-def _subtract(rows: Rows, less: Rows) -> None:
-    """Take `less`, which are part of `rows`, out of them."""
-    for url, counts in less.items():
-        # Of a row that is all zeros there may be nothing left.
-        mine = rows.pop(url, None)
-        if mine is not None and mine is not counts:
-            left = {name: rest for name, n in mine.items() if (rest := n - counts.get(name, 0))}
-            if left:
-                rows[url] = left

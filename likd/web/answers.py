@@ -37,6 +37,15 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
+TO_LOGIN = Answer(303, b"", "text/html; charset=utf-8", {"Location": "/login"})
+"""Where a person goes who may not see a page yet."""
+
+
+def is_person(method: str, accept: str) -> bool:
+    """Whether a request comes from a person's browser that goes to a page."""
+    return method == "GET" and "text/html" in accept
+
+
 @attrs.frozen
 class EventHeaders:
     """What the headers of POST /v1/events say of its body."""
@@ -61,13 +70,20 @@ def answer_problem(problem: Problem) -> Answer:
     return Answer(problem.status, problem.body(), CONTENT_TYPE, problem.headers)
 
 
-def conditional(answer: Answer, if_none_match: str) -> Answer:
-    """A read as browsers and proxies may keep it: whoever has it already need not be sent it again."""
+def tagged(answer: Answer) -> Answer:
+    """A read as browsers and proxies may keep it, with the tag of what it says."""
     tag = f'"{hashlib.blake2b(answer.body, digest_size=8).hexdigest()}"'
     headers = {"Cache-Control": "no-cache", **answer.headers, "ETag": tag}
-    if tag in if_none_match or if_none_match == "*":
-        return Answer(304, b"", answer.content_type, headers)
-    return attrs.evolve(answer, headers=headers)
+    return Answer(answer.status, answer.body, answer.content_type, headers)
+
+
+def conditional(answer: Answer, if_none_match: str) -> Answer:
+    """A read, tagged: whoever has it already is not sent it again."""
+    if "ETag" not in answer.headers:
+        answer = tagged(answer)
+    if if_none_match and (answer.headers["ETag"] in if_none_match or if_none_match == "*"):
+        return Answer(304, b"", answer.content_type, answer.headers)
+    return answer
 
 
 class Responses:
@@ -78,24 +94,28 @@ class Responses:
         self._date = ""
         self._known: dict[tuple[int, str, bytes], bytes] = {}
 
-    def make(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None) -> bytes:
-        """The bytes of `answer`, with the headers that `extra` adds to its own."""
+    def make(
+        self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None, head_only: bool = False
+    ) -> bytes:
+        """The bytes of `answer`, with the headers that `extra` adds to its own; without its body if `head_only`."""
         now = int(time.time())
         if now != self._second:
             self._second = now
             self._date = formatdate(now, usegmt=True)
             self._known.clear()
+        if head_only:
+            return self._head(answer, keep_alive, extra or {})
         if extra or answer.headers or not keep_alive or len(answer.body) > RESPONSE_CACHE_BYTES_MAX:
-            return self._make(answer, keep_alive, extra or {})
+            return self._head(answer, keep_alive, extra or {}) + answer.body
         kind = answer.status, answer.content_type, answer.body
         response = self._known.get(kind)
         if response is None:
-            response = self._make(answer, keep_alive, {})
+            response = self._head(answer, keep_alive, {}) + answer.body
             if len(self._known) < RESPONSE_CACHE_MAX:
                 self._known[kind] = response
         return response
 
-    def _make(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
+    def _head(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
         headers = {
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),
@@ -111,4 +131,4 @@ class Responses:
             headers["connection"] = "close"
         lines = [f"HTTP/1.1 {answer.status} {phrase(answer.status)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")

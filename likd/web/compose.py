@@ -16,14 +16,17 @@ from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
+from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
+from likd.web.api.files import Files
 from likd.web.api.live_socket import LiveSessions
+from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.express.hot_reads import HotReads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
 from likd.web.full.pages import add_pages
-from likd.web.full.pictures import Sights, add_pixel
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
 from likd.web.server import WebServer
@@ -47,6 +50,7 @@ async def compose_web(
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
+    visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
     operations = Operations(
         intake=engine.intake,
         handlers=engine.handlers,
@@ -54,6 +58,7 @@ async def compose_web(
         actors=engine.actors,
         top=engine.top,
         gate=gate,
+        visitors=visitors,
         canonical=engine.rules,
         actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,
@@ -70,24 +75,25 @@ async def compose_web(
         watches_max=config.watches_max,
     )
     app = create_app(operations=operations, gate=gate, tls=tls is not None)
-    sights = Sights(operations, gate)
+    reads = Reads(operations, engine.totals, engine.store)
+    pictures = Pictures(operations, engine.totals, gate)
+    files = Files()
     add_api(
         app,
         operations=operations,
-        reads=Reads(operations, engine.totals, engine.store),
+        reads=reads,
+        pictures=pictures,
         admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
-        gate=gate,
         sessions=sessions,
-        sights=sights,
     )
-    add_pixel(app, sights)
-    add_pages(app, gate=gate, operations=operations, names=engine.handlers.counts)
+    add_pages(app, gate=gate, operations=operations, files=files, names=engine.handlers.counts)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     web = WebServer(
         operations=operations,
+        reads=HotReads(operations, reads, pictures, files),
         gate=gate,
         app=app,
         listeners=await open_listeners(config.bind),
@@ -100,5 +106,5 @@ async def compose_web(
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
     )
-    add_metrics(app, board, gate, web.seats, lambda: web.faults, watchdog)
+    add_metrics(app, board, gate, visitors, web.seats, lambda: web.faults, watchdog)
     return web

@@ -15,6 +15,7 @@ from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.api.events import Operations
 from likd.web.api.live_socket import LiveSessions
+from likd.web.express.hot_reads import HotReads
 from likd.web.express.server import ExpressLane
 from likd.web.full.server import FullLane
 from likd.web.listeners import address
@@ -32,6 +33,7 @@ class WebServer:
         self,
         *,
         operations: Operations,
+        reads: HotReads,
         gate: Gate,
         app: QuartTrio,
         listeners: list[socket.socket],
@@ -55,6 +57,7 @@ class WebServer:
         self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds)
         self._express = ExpressLane(
             operations=operations,
+            reads=reads,
             gate=gate,
             listeners=listeners,
             hand_over=self._hand_over,

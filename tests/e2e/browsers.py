@@ -56,6 +56,12 @@ def chromium(driver: Any) -> Iterator[Any]:
     browser.close()
 
 
+PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+"""Without a window Chromium says that it has none."""
+
+AS_A_PERSON = "Object.defineProperty(Navigator.prototype, 'webdriver', { configurable: true, get: () => false })"
+"""A script for pages that are to count views although a program drives their browser."""
+
 ENGINES = ["chromium", *(["firefox"] if os.environ.get("LIKD_TEST_FIREFOX") else [])]
 """Firefox takes several times as long, so it is asked for by hand."""
 
@@ -83,9 +89,10 @@ def browser(driver: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
-    """A visitor with an empty memory. No page of theirs may throw."""
-    options = {"reduced_motion": "reduce"} if browser.browser_type.name == "chromium" else {}
+    """A visitor with an empty memory, who is a person to all that is said. No page of theirs may throw."""
+    options = {"reduced_motion": "reduce", "user_agent": PERSON} if browser.browser_type.name == "chromium" else {}
     context = browser.new_context(**options)
+    context.add_init_script(AS_A_PERSON)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context
@@ -240,5 +247,5 @@ def like(daemon: Daemon, url: str, times: int = 1) -> None:
     """Others like `url`."""
     with Client(daemon.address) as client:
         for _ in range(times):
-            body = b'{"kind":"like","url":"%s"}' % url.encode()
+            body = b'{"kind":"like","url":"%s","actor":"%s"}' % (url.encode(), os.urandom(8).hex().encode())
             assert client.request("POST", "/v1/events", body).status == 202

@@ -225,6 +225,15 @@ def test_a_file_that_an_earlier_version_loaded_is_not_loaded_again(daemon: Daemo
     assert counts(daemon, OLD)["likes"] == 100
 
 
+def test_a_mark_before_the_text_is_no_part_of_what_is_loaded_or_merged(daemon: Daemon) -> None:
+    mark = b"\xef\xbb\xbf"
+    with Client(daemon.address) as client:
+        body = mark + b'{"url":"%s","likes":3}' % OLD.encode()
+        assert client.request("POST", "/v1/import", body, Idempotency_Key="marked").json["loaded"] == 1
+        merge = mark + b'{"old":"%s","new":"%s"}' % (OLD.encode(), NEW.encode())
+        assert client.request("POST", "/v1/merge", merge).json["likes"] == 3
+
+
 def test_starting_counts_with_a_time_are_in_the_history_where_they_belong(daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "counts.csv"
     now = int(time.time())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.daemon import Daemon, wait_until
 from tests.e2e.browsers import Site, counts, face, like, needs_browser, playwright, shows
@@ -143,3 +147,58 @@ def test_a_view_that_the_browser_does_not_take_is_sent_later(context: Any, publi
     """)
     page.goto(site.write(public.url, '<like-button url="https://example.com/later" impression></like-button>'))
     wait_until(lambda: counts(public, "https://example.com/later")["impressions"] == 1)
+
+
+LISTEN = """
+    window.beacons = 0;
+    const send = navigator.sendBeacon.bind(navigator);
+    navigator.sendBeacon = (...beacon) => { beacons++; return send(...beacon); };
+"""
+
+
+def test_a_browser_that_a_program_drives_views_nothing(context: Any, public: Daemon, site: Site) -> None:
+    page = context.new_page()
+    page.add_init_script(
+        LISTEN + "Object.defineProperty(Navigator.prototype, 'webdriver', { configurable: true, get: () => true });"
+    )
+    url = "https://example.com/driven"
+    page.goto(site.write(public.url, f'<like-button url="{url}" impression></like-button>'))
+    face(page).click()
+    wait_until(lambda: counts(public, url)["net"] == 1)
+    page.wait_for_timeout(1500)
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    assert page.evaluate("beacons") == 0
+    assert counts(public, url)["impressions"] == 0
+
+
+def test_a_page_that_is_prepared_is_viewed_when_it_is_shown(context: Any, public: Daemon, site: Site) -> None:
+    page = context.new_page()
+    page.add_init_script(
+        LISTEN + "Object.defineProperty(Document.prototype, 'prerendering', { get: () => !window.isShown });"
+    )
+    url = "https://example.com/prepared"
+    page.goto(site.write(public.url, f'<like-button url="{url}" impression></like-button>'))
+    shows(page, 0)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("beacons") == 0
+    page.evaluate("window.isShown = true")
+    wait_until(lambda: counts(public, url)["impressions"] == 1)
+    assert page.evaluate("beacons") == 1
+
+
+@pytest.mark.parametrize("setting", ["required", "address", "free"])
+def test_the_demo_is_liked_once_whatever_makes_a_visitor(context: Any, tmp_path: Path, setting: str) -> None:
+    environment = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
+    flags = ["--public-sites", "example.com", "--public-actors", setting, "--live-interval", "0.05"]
+    with Daemon(tmp_path / "data", *flags, environment=environment) as daemon:
+        page = context.new_page()
+        page.goto(daemon.url + "/demo")
+        shows(page, 0)
+        face(page).click()
+        shows(page, 1, liked=True)
+        wait_until(lambda: counts(daemon, "https://example.com/demo")["net"] == 1)
+        wait_until(lambda: counts(daemon, "https://example.com/demo")["impressions"] == 1)
+        page.reload()
+        shows(page, 1, liked=True)
+        face(page).click()
+        wait_until(lambda: counts(daemon, "https://example.com/demo")["net"] == 0)

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 class Heard:
     """What a client hears of what it sent."""
 
-    answers: list[tuple[int, str, bytes]]
-    """Status, content type and body of each."""
+    answers: list[tuple[int, dict[str, str], bytes]]
+    """Status, headers and body of each."""
     whole: bool
     """Whether the connection ended where an answer does."""
 
@@ -74,6 +75,33 @@ TARGETS = st.sampled_from(
         "/v1/counts?url=;url=",
         "/v1/counts",
         "/v1/counts#x",
+        f"/badge.svg?url={URL}&by=impressions",
+        f"/badge.svg?url={URL}&by=impressions&label=a%20%3Cb%3E&label=x",
+        f"/badge.svg?url={URL}&by=unlikes&impression=true",
+        f"/badge.svg?url={URL}&impression=perhaps",
+        f"/badge.svg?url={URL}&by=nothing",
+        f"/badge.svg?url={URL}&label=%00",
+        "/badge.svg",
+        "/badge.svg/",
+        f"/pixel.gif?url={URL}",
+        "/pixel.gif?url=mailto:a",
+        f"/v1/history?url={URL}&unit=day&until=86400&last=2",
+        f"/v1/history?url={URL}&unit=year",
+        f"/v1/history?url={URL}&last=0",
+        "/v1/history?url=%",
+        "/v1/top?by=net&limit=1",
+        "/v1/top?by=nothing",
+        "/v1/top?limit=0",
+        "/likd.js",
+        "/likd.js?x",
+        "/likd.0123456789abcdef.js",
+        "/likd.a.b.js",
+        "/likd..js",
+        "/openapi.json",
+        "/static/heart.svg",
+        "/static/none.js",
+        "/static/..",
+        "/static/",
         "/nothing",
         "*",
     ]
@@ -100,6 +128,14 @@ FIELDS = fields(
     ("Origin", "https://evil.example"),
     ("Origin", "http://localhost"),
     ("If-None-Match", "*"),
+    ("Accept", "text/html"),
+    ("Accept-Encoding", "gzip"),
+    ("Accept-Encoding", "br, *;q=0.1"),
+    ("Accept-Encoding", "gzip;q=0, *"),
+    ("Referer", "https://evil.example/"),
+    ("Referer", "http://localhost/"),
+    ("Referer", "http://[x"),
+    ("Sec-Fetch-Site", "cross-site"),
     ("Authorization", "Bearer none-that-is-known"),
     ("X-Odd", "\x01"),
     ("X-Odd", "a\x00b"),
@@ -110,6 +146,21 @@ FIELDS = fields(
     (" folded", "1"),
     ("Upgrade", "h2c"),
 )
+TOLD = {
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "allow",
+    "cache-control",
+    "content-encoding",
+    "content-security-policy",
+    "content-type",
+    "cross-origin-resource-policy",
+    "referrer-policy",
+    "retry-after",
+    "vary",
+    "x-content-type-options",
+}
+"""Headers that are the same from one moment to the next."""
 BODIES = st.sampled_from(
     [b"", LIKE, ACT, LIKE + b"\n" + LIKE, b"[%b]" % LIKE, b"{", b"\xff", gzip.compress(LIKE, mtime=0), b"x" * 20_000]
 )
@@ -130,6 +181,9 @@ def requests(draw: st.DrawFn) -> bytes:
     lines += [f"{name}:{draw(st.sampled_from([' ', '', '  ']))}{value}" for name, value in pairs]
     end = draw(st.sampled_from(["\r\n"] * 12 + ["\n"]))
     return draw(st.sampled_from([b""] * 8 + [b"\r\n"])) + end.join([*lines, "", ""]).encode("latin-1") + body
+
+
+_COUNTED = re.compile(rb"(?<=impressions): [0-9,]+|(?<=<b&gt;): [0-9,]+")
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
@@ -181,17 +235,18 @@ def _parse(received: bytes) -> Heard:
         said = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         code = int(status.split()[1])
         length = int(said.get("content-length", "0")) if code >= 200 and code != 304 else 0
-        answers.append((code, said.get("content-type", ""), _stable(rest[:length])))
+        answers.append((code, {name: said[name] for name in said.keys() & TOLD}, _stable(rest[:length])))
         received = rest[length:]
     return Heard(answers, not received)
 
 
 def _stable(body: bytes) -> bytes:
     """A body without what differs from one moment to the next."""
+    body = _COUNTED.sub(b": n", body)
     try:
         said = json.loads(body)
     except ValueError:
         return body
-    for row in said.get("counts", []) if isinstance(said, dict) else []:
-        row["likes"] = row["net"] = 0
+    for row in [*said.get("counts", []), *said.get("top", [])] if isinstance(said, dict) else []:
+        row["impressions"] = row["likes"] = row["net"] = 0
     return json.dumps(said).encode()

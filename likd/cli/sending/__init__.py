@@ -1,1 +1,1 @@
-"""The parts of `likd send`: from files to spans of lines, to batches, to the daemon, each line once."""
+"""The parts of `likd send`: from files to ranges of lines of lines, to batches, to the daemon, each line once."""

@@ -1,4 +1,4 @@
-"""Batches: the events of a span of lines, and what its other lines are."""
+"""Batches: the events of a range of lines, and what its other lines are."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import codecs
 
 import attrs
 
+from likd.cli.sending.line_ranges import FIELDS, LINE_BYTES_MAX, LineRange
+from likd.cli.sending.line_stats import LineStats
 from likd.cli.sending.lines import LineRefused, NotALogLine
-from likd.cli.sending.spans import FIELDS, LINE_BYTES_MAX, Span
-from likd.cli.sending.tally import Tally
 
 
 @attrs.frozen
 class Batch:
-    """The events of a span, and what its other lines are."""
+    """The events of a range of lines, and what its other lines are."""
 
-    span: Span
+    line_range: LineRange
     body: bytes = attrs.field(repr=False)
     """NDJSON, the events."""
     lines: list[int] = attrs.field(repr=False)
     """Of each line of the body, the number of its line in the source."""
     refused: list[tuple[int, str]]
     unparsable: list[tuple[int, str]]
-    tally: Tally
+    line_stats: LineStats
 
     @property
     def events(self) -> int:
@@ -30,22 +30,22 @@ class Batch:
         return len(self.lines)
 
 
-def read(span: Span) -> Batch:
-    """The batch of `span`. Raises ClientError if its source is of no format that is known."""
-    texts = span.data.split(b"\n")
+def read(line_range: LineRange) -> Batch:
+    """The batch of `line_range`. Raises ClientError if its source is of no format that is known."""
+    texts = line_range.data.split(b"\n")
     if not texts[-1]:
         texts.pop()
-    if span.extent.begin == 0 and texts:
+    if line_range.byte_range.begin == 0 and texts:
         texts[0] = texts[0].removeprefix(codecs.BOM_UTF8)
-    format, header = span.source.format, span.header
+    format, header = line_range.source.format, line_range.header
     events: list[bytes] = []
     lines: list[int] = []
     refused: list[tuple[int, str]] = []
     unparsable: list[tuple[int, str]] = []
-    tally = Tally(lines=span.extent.lines)
-    for number, text in enumerate(texts, span.extent.line):
+    line_stats = LineStats(lines=line_range.byte_range.lines)
+    for number, text in enumerate(texts, line_range.byte_range.line):
         if not text or text.isspace():
-            tally.blank += 1
+            line_stats.blank += 1
             continue
         try:
             if len(text) > LINE_BYTES_MAX:
@@ -60,8 +60,8 @@ def read(span: Span) -> Batch:
                 events.append(event)
                 lines.append(number)
             else:
-                tally.skip(event)
+                line_stats.skip(event)
                 if text.startswith(FIELDS):
                     header = text
-    tally.refused, tally.unparsable = len(refused), len(unparsable)
-    return Batch(span, b"\n".join(events), lines, refused, unparsable, tally)
+    line_stats.refused, line_stats.unparsable = len(refused), len(unparsable)
+    return Batch(line_range, b"\n".join(events), lines, refused, unparsable, line_stats)

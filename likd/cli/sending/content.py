@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from likd.cli.sending.spans import last_header
+from likd.cli.sending.line_ranges import last_header
 
 if sys.version_info >= (3, 14):
     from compression import zstd

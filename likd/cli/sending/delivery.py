@@ -1,4 +1,4 @@
-"""Delivery: brings spans of lines to the daemon, each once, whatever it answers and however often it fails."""
+"""Delivery: brings ranges of lines to the daemon, each once, whatever it answers and however often it fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import trio
 
 from likd.cli.client import ClientError, client_backoff
 from likd.cli.sending.batches import Batch, read
-from likd.cli.sending.ledger import Ledger
-from likd.cli.sending.spans import Source, Span
-from likd.cli.sending.tally import Tally
-from likd.cli.sending.verdict import NOTHING_COUNTED, RETRIED, Wrong, judge
+from likd.cli.sending.delivery_log import DeliveryLog
+from likd.cli.sending.line_ranges import LineRange, Source
+from likd.cli.sending.line_stats import LineStats
+from likd.cli.sending.response_status import NOTHING_COUNTED, RETRIED, Wrong, read_response
 
 GZIP_LEVEL = 6
 EVENTS_REFUSED_MAX = 100
@@ -28,8 +28,8 @@ REFUSED_SHOWN = 20
 class Observer(Protocol):
     """Is told how a delivery goes."""
 
-    def settled(self, span: Span, tally: Tally) -> None:
-        """Nothing is left to do for the lines of `span`; this is what became of them."""
+    def settled(self, line_range: LineRange, line_stats: LineStats) -> None:
+        """Nothing is left to do for the lines of `line_range`; this is what became of them."""
 
     def refused(self, source: Source, line: int, detail: str) -> None:
         """A line was refused."""
@@ -42,7 +42,7 @@ class Observer(Protocol):
 
 
 class Delivery:
-    """Sends spans. A line that is refused is set aside, and the others of its batch are sent without it.
+    """Sends ranges of lines. A line that is refused is set aside, and the others of its batch are sent without it.
 
     It stops by itself when more than `refused_max` lines were refused, when nothing at all was settled for
     `give_up_seconds` although there was something to send, or when the daemon gives an answer that concerns every
@@ -55,7 +55,7 @@ class Delivery:
         *,
         client: httpx.AsyncClient,
         url: str,
-        ledger: Ledger,
+        delivery_log: DeliveryLog,
         observer: Observer,
         compress: bool = False,
         give_up_seconds: float = 300.0,
@@ -63,7 +63,7 @@ class Delivery:
     ) -> None:
         self.client = client
         self._url = url
-        self.ledger = ledger
+        self.delivery_log = delivery_log
         self._observer = observer
         self._compress = compress
         self._give_up = give_up_seconds
@@ -72,7 +72,7 @@ class Delivery:
         self._doubtful: dict[str, int] = {}
         self._limited = 0
         self._shown = 0
-        self.tally = Tally()
+        self.line_stats = LineStats()
         self.fault: str | None = None
         self.stopped = trio.Event()
 
@@ -87,55 +87,57 @@ class Delivery:
             self.fault = fault
             self.stopped.set()
 
-    async def run(self, spans: trio.MemoryReceiveChannel[Span], connections: int) -> None:
-        """Deliver all of `spans`, with so many requests in flight, or stop."""
-        async with spans, trio.open_nursery() as nursery:
+    async def run(self, line_ranges: trio.MemoryReceiveChannel[LineRange], connections: int) -> None:
+        """Deliver all of `line_ranges`, with so many requests in flight, or stop."""
+        async with line_ranges, trio.open_nursery() as nursery:
             for _ in range(connections):
-                nursery.start_soon(self._work, spans.clone())
+                nursery.start_soon(self._work, line_ranges.clone())
 
-    async def _work(self, spans: trio.MemoryReceiveChannel[Span]) -> None:
-        async with spans:
-            async for span in spans:
+    async def _work(self, line_ranges: trio.MemoryReceiveChannel[LineRange]) -> None:
+        async with line_ranges:
+            async for line_range in line_ranges:
                 try:
-                    await self._deliver(span)
+                    await self._deliver(line_range)
                 except ClientError as error:
                     self.stop(str(error))
                 if self.stopped.is_set():
                     return
 
-    async def _deliver(self, span: Span) -> None:
-        pending = [span]
+    async def _deliver(self, line_range: LineRange) -> None:
+        pending = [line_range]
         while pending and not self.stopped.is_set():
             batch = read(pending.pop())
             if batch.events:
                 pending += reversed(await self._send(batch))
-            elif batch.tally.lines:
-                await self.ledger.set_aside(batch.span, batch.tally)
-                self._settle(batch.span, batch.tally, batch.refused, batch.unparsable)
+            elif batch.line_stats.lines:
+                await self.delivery_log.set_aside(batch.line_range, batch.line_stats)
+                self._settle(batch.line_range, batch.line_stats, batch.refused, batch.unparsable)
 
-    async def _send(self, batch: Batch) -> list[Span]:
+    async def _send(self, batch: Batch) -> list[LineRange]:
         """Send `batch`. What is left of it to be sent."""
-        span = batch.span
-        key = f"{self.ledger.run}-{span.source.id}-{span.extent.begin}-{span.extent.end}"
-        await self.ledger.sending(batch, key)
+        line_range = batch.line_range
+        key = (
+            f"{self.delivery_log.run}-{line_range.source.id}-{line_range.byte_range.begin}-{line_range.byte_range.end}"
+        )
+        await self.delivery_log.sending(batch, key)
         response = await self._post(batch, key)
         if response is None:
             return []
-        verdict = judge(response, batch)
+        response_status = read_response(response, batch)
         self._doubtful.pop(key, None)
-        if not isinstance(verdict, Wrong):
-            batch.tally.events = batch.events
-            await self.ledger.accepted(key, batch.tally)
-            self._settle(span, batch.tally, batch.refused, batch.unparsable)
+        if not isinstance(response_status, Wrong):
+            batch.line_stats.events = batch.events
+            await self.delivery_log.accepted(key, batch.line_stats)
+            self._settle(line_range, batch.line_stats, batch.refused, batch.unparsable)
             return []
-        await self.ledger.refused(key)
-        if verdict.line is None:
-            return list(span.split(batch.lines[batch.events // 2]))
-        before, rest = span.split(verdict.line)
-        wrong, after = rest.split(verdict.line + 1)
-        tally = Tally(lines=1, refused=1)
-        await self.ledger.set_aside(wrong, tally)
-        self._settle(wrong, tally, [(verdict.line, verdict.detail)], [])
+        await self.delivery_log.refused(key)
+        if response_status.line is None:
+            return list(line_range.split(batch.lines[batch.events // 2]))
+        before, rest = line_range.split(response_status.line)
+        wrong, after = rest.split(response_status.line + 1)
+        line_stats = LineStats(lines=1, refused=1)
+        await self.delivery_log.set_aside(wrong, line_stats)
+        self._settle(wrong, line_stats, [(response_status.line, response_status.detail)], [])
         return [before, after]
 
     async def _post(self, batch: Batch, key: str) -> httpx.Response | None:
@@ -180,24 +182,24 @@ class Delivery:
 
     def _settle(
         self,
-        span: Span,
-        tally: Tally,
+        line_range: LineRange,
+        line_stats: LineStats,
         refused: Sequence[tuple[int, str]],
         unparsable: Sequence[tuple[int, str]],
     ) -> None:
         self._progress_at = trio.current_time()
-        self.tally.add(tally)
-        self._observer.settled(span, tally)
+        self.line_stats.add(line_stats)
+        self._observer.settled(line_range, line_stats)
         limit = self._refused_max
-        if limit is None and not span.source.format.from_log:
+        if limit is None and not line_range.source.format.from_log:
             limit = EVENTS_REFUSED_MAX
         room = REFUSED_SHOWN if limit is None else limit + 1
         for line, detail in refused[: max(0, room - self._shown)]:
             self._shown += 1
-            self._observer.refused(span.source, line, detail)
+            self._observer.refused(line_range.source, line, detail)
         for line, detail in unparsable:
-            self._observer.unparsable(span.source, line, detail)
-        self._limited += tally.refused if limit is not None else 0
+            self._observer.unparsable(line_range.source, line, detail)
+        self._limited += line_stats.refused if limit is not None else 0
         if limit is not None and self._limited > limit:
             self.stop(f"more than {limit} lines were refused")
 

@@ -12,9 +12,9 @@ import attrs
 import msgspec
 
 from likd.cli.sending.accesslog import Request, request_of
+from likd.cli.sending.line_ranges import FIELDS
 from likd.cli.sending.lines import NotALogLine, Skip
 from likd.cli.sending.roles import role_of
-from likd.cli.sending.spans import FIELDS
 
 _HEX_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _DEPTH_MAX = 4

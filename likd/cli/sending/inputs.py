@@ -12,14 +12,14 @@ import attrs
 from likd.cli.client import ClientError
 from likd.cli.sending.batches import read
 from likd.cli.sending.content import CHUNK_BYTES, Content
+from likd.cli.sending.delivery_log import NoDeliveryLog
 from likd.cli.sending.formats import Looking, Ndjson
-from likd.cli.sending.ledger import NoLedger
+from likd.cli.sending.line_ranges import ByteRange, LineRange, Source
 from likd.cli.sending.lines import Format
 from likd.cli.sending.progress import Gap, Progress, gaps_between
 from likd.cli.sending.records import digest
 from likd.cli.sending.resume import StateError, StateFile
 from likd.cli.sending.rotation import at_rest, find, head_of, since
-from likd.cli.sending.spans import Extent, Source, Span
 
 KEYS_SECONDS = 86_400
 """How long a daemon remembers keys by default: after that, a batch can't be sent again and be counted once."""
@@ -36,7 +36,7 @@ class Input:
     source: Source
     content: Content | None = None
     done_bytes: int = 0
-    resend: Sequence[Extent] = ()
+    resend: Sequence[ByteRange] = ()
     gaps: Sequence[Gap] = (Gap(0, None, 1),)
     rotated: bool = False
     """Whether it was at its path before, and is not any more."""
@@ -44,9 +44,9 @@ class Input:
     """Whether a last line without its newline is left for later."""
 
 
-def open_input(path: Path, ledger: NoLedger, make_format: MakeFormat) -> Input:
+def open_input(path: Path, delivery_log: NoDeliveryLog, make_format: MakeFormat) -> Input:
     """The input at `path`, all of it. Raises ClientError."""
-    number = ledger.renew()
+    number = delivery_log.renew()
     if str(path) == "-":
         return Input(None, Source(number, "standard input", make_format("standard input")))
     content = _content(path)
@@ -92,10 +92,10 @@ def resume_inputs(path: Path, state: StateFile, make_format: MakeFormat, warn: C
     return inputs
 
 
-def read_span(content: Content, source: Source, extent: Extent) -> Span:
-    """The span at `extent`. Raises OSError."""
-    data = content.read(extent.end - extent.begin, extent.begin)
-    return Span(source, extent, data, content.header(extent.begin))
+def read_line_range(content: Content, source: Source, byte_range: ByteRange) -> LineRange:
+    """The range of lines at `byte_range`. Raises OSError."""
+    data = content.read(byte_range.end - byte_range.begin, byte_range.begin)
+    return LineRange(source, byte_range, data, content.header(byte_range.begin))
 
 
 def _content(path: Path) -> Content | None:
@@ -130,12 +130,12 @@ def _left(
     for sending in unanswered:
         if time.time() - sending.at > KEYS_SECONDS:
             raise ClientError(f"{path}: what was sent more than a day ago without an answer may be counted twice now")
-        if digest(read(read_span(content, source, sending.extent)).body) != sending.digest:
+        if digest(read(read_line_range(content, source, sending.byte_range)).body) != sending.digest:
             raise StateError(
-                f"{path}:{sending.extent.line}: changed since it was sent, and no answer came:"
+                f"{path}:{sending.byte_range.line}: changed since it was sent, and no answer came:"
                 " whether it was counted can't be found out"
             )
-    resend = [sending.extent for sending in unanswered]
+    resend = [sending.byte_range for sending in unanswered]
     return Input(
         path,
         source,

@@ -17,7 +17,7 @@ class NotALogLine(LikdError, ValueError):
 
 
 class Skip(Enum):
-    """Why a good line of a log is not counted. The values are the fields of a tally."""
+    """Why a good line of a log is not counted. The values are the fields of LineStats."""
 
     NO_DELIVERY = "skipped"
     OTHER_HOST = "other_hosts"

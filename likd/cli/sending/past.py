@@ -13,8 +13,8 @@ from likd.cli.loading import Loading
 from likd.cli.sending.batches import Batch, read
 from likd.cli.sending.content import CHUNK_BYTES
 from likd.cli.sending.inputs import Input
-from likd.cli.sending.spans import Cutter
-from likd.cli.sending.tally import Tally
+from likd.cli.sending.line_ranges import Cutter
+from likd.cli.sending.line_stats import LineStats
 from likd.cli.startingcounts import Row
 
 LINES_AT_ONCE = 10_000
@@ -27,7 +27,7 @@ class Past:
     daemon: Daemon
     told: Callable[[Batch], None]
     """Is told of each batch once."""
-    tally: Tally = attrs.field(factory=Tally)
+    line_stats: LineStats = attrs.field(factory=LineStats)
     loaded: int = 0
     known: int = 0
     """Rows that were loaded by an earlier run."""
@@ -39,9 +39,9 @@ class Past:
         # Two servers may have had the same visits in a minute, but not in the same lines.
         content = hashlib.sha256()
         for batch in _batches(one):
-            content.update(batch.span.data)
-            self.tally.add(batch.tally)
-            self.tally.events += batch.events
+            content.update(batch.line_range.data)
+            self.line_stats.add(batch.line_stats)
+            self.line_stats.events += batch.events
             self.told(batch)
         loading = Loading(self.daemon, one.source.name, lambda: _rows(one), content.digest())
         loading.check()
@@ -66,4 +66,6 @@ def _rows(one: Input) -> Iterator[Row]:
         if not one.source.format.from_log:
             raise ClientError(f"{one.source.name}: --past is for logs, and this file holds events")
         for line, n in sorted(Counter(batch.body.split(b"\n") if batch.body else []).items()):
-            yield Row(batch.span.extent.line, line.replace(b'"impressions":1', b'"impressions":%d' % n, 1) + b"\n")
+            yield Row(
+                batch.line_range.byte_range.line, line.replace(b'"impressions":1', b'"impressions":%d' % n, 1) + b"\n"
+            )

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from likd.cli.sending.line_ranges import ByteRange
+from likd.cli.sending.line_stats import LineStats
 from likd.cli.sending.records import Ended, File, Record, SetAside
 from likd.cli.sending.rotation import Head
-from likd.cli.sending.spans import Extent
-from likd.cli.sending.tally import Tally
 
 SETTLED_MAX = 256
-"""So many extents are kept before those that touch are made one."""
+"""So many byte ranges are kept before those that touch are made one."""
 
 
 @attrs.frozen
@@ -29,16 +29,16 @@ class Progress:
     """What the records say of a file."""
 
     file: File
-    settled: list[Extent] = attrs.field(factory=list)
-    tally: Tally = attrs.field(factory=Tally)
+    settled: list[ByteRange] = attrs.field(factory=list)
+    line_stats: LineStats = attrs.field(factory=LineStats)
     end: int | None = None
     """How long it is, if it was rotated away and grows no more."""
     _merge_at: int = SETTLED_MAX
 
-    def settle(self, extent: Extent, tally: Tally) -> None:
-        """Nothing is left to do for the lines at `extent`."""
-        self.settled.append(extent)
-        self.tally.add(tally)
+    def settle(self, byte_range: ByteRange, line_stats: LineStats) -> None:
+        """Nothing is left to do for the lines at `byte_range`."""
+        self.settled.append(byte_range)
+        self.line_stats.add(line_stats)
         if len(self.settled) >= self._merge_at:
             self.settled = _merged(self.settled)
             self._merge_at = 2 * len(self.settled) + SETTLED_MAX
@@ -57,37 +57,37 @@ class Progress:
     @property
     def bytes_settled(self) -> int:
         """How many bytes are done."""
-        return sum(extent.end - extent.begin for extent in self.settled)
+        return sum(byte_range.end - byte_range.begin for byte_range in self.settled)
 
     def records(self) -> Iterator[Record]:
         """Records that say the same."""
         yield self.file
-        tally = self.tally
-        for extent in _merged(self.settled):
-            yield SetAside(self.file.id, extent, tally)
-            tally = Tally()
+        line_stats = self.line_stats
+        for byte_range in _merged(self.settled):
+            yield SetAside(self.file.id, byte_range, line_stats)
+            line_stats = LineStats()
         if self.end is not None:
             yield Ended(self.file.id, self.end)
 
 
-def gaps_between(taken: Iterable[Extent]) -> list[Gap]:
+def gaps_between(taken: Iterable[ByteRange]) -> list[Gap]:
     """What is between and behind `taken`; the last gap is open."""
     gaps: list[Gap] = []
     begin, line = 0, 1
-    for extent in sorted(taken, key=lambda extent: extent.begin):
-        if extent.begin > begin:
-            gaps.append(Gap(begin, extent.begin, line))
-        begin, line = extent.end, extent.line + extent.lines
+    for byte_range in sorted(taken, key=lambda byte_range: byte_range.begin):
+        if byte_range.begin > begin:
+            gaps.append(Gap(begin, byte_range.begin, line))
+        begin, line = byte_range.end, byte_range.line + byte_range.lines
     return [*gaps, Gap(begin, None, line)]
 
 
-def _merged(extents: Iterable[Extent]) -> list[Extent]:
-    """`extents` in order, those that touch being one."""
-    merged: list[Extent] = []
-    for extent in sorted(extents, key=lambda extent: (extent.begin, extent.end)):
-        if merged and merged[-1].end == extent.begin:
+def _merged(byte_ranges: Iterable[ByteRange]) -> list[ByteRange]:
+    """`byte_ranges` in order, those that touch being one."""
+    merged: list[ByteRange] = []
+    for byte_range in sorted(byte_ranges, key=lambda byte_range: (byte_range.begin, byte_range.end)):
+        if merged and merged[-1].end == byte_range.begin:
             last = merged[-1]
-            merged[-1] = Extent(last.begin, extent.end, last.line, last.lines + extent.lines)
+            merged[-1] = ByteRange(last.begin, byte_range.end, last.line, last.lines + byte_range.lines)
         else:
-            merged.append(extent)
+            merged.append(byte_range)
     return merged

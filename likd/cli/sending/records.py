@@ -1,4 +1,7 @@
-"""The records of a state file: NDJSON."""
+"""The records of a state file: NDJSON.
+
+Some fields are called in it as they were in the first version.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from likd.cli.sending.spans import Extent
-from likd.cli.sending.tally import Tally
+from likd.cli.sending.line_ranges import ByteRange
+from likd.cli.sending.line_stats import LineStats
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ class Sending(msgspec.Struct, frozen=True, tag_field="op", tag="sending"):
 
     key: str
     file: int
-    extent: Extent
+    byte_range: ByteRange = msgspec.field(name="extent")
     digest: str
     at: float
 
@@ -64,7 +67,7 @@ class Accepted(msgspec.Struct, frozen=True, tag_field="op", tag="accepted"):
     """The batch under `key` was accepted."""
 
     key: str
-    tally: Tally
+    line_stats: LineStats = msgspec.field(name="tally")
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="op", tag="refused"):
@@ -74,11 +77,11 @@ class Refused(msgspec.Struct, frozen=True, tag_field="op", tag="refused"):
 
 
 class SetAside(msgspec.Struct, frozen=True, tag_field="op", tag="set-aside"):
-    """Nothing at `extent` is to be sent."""
+    """Nothing at `byte_range` is to be sent."""
 
     file: int
-    extent: Extent
-    tally: Tally
+    byte_range: ByteRange = msgspec.field(name="extent")
+    line_stats: LineStats = msgspec.field(name="tally")
 
 
 Record: TypeAlias = Begin | File | Ended | Sending | Accepted | Refused | SetAside

@@ -17,8 +17,8 @@ from rich.progress import (
 )
 
 from likd.cli.sending.batches import Batch
-from likd.cli.sending.spans import Source, Span
-from likd.cli.sending.tally import Tally
+from likd.cli.sending.line_ranges import LineRange, Source
+from likd.cli.sending.line_stats import LineStats
 
 UNPARSABLE_SHOWN = 5
 
@@ -33,7 +33,7 @@ class Report:
         self._quiet = quiet
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
-        self._tally = Tally()
+        self._tally = LineStats()
         self._unparsable = 0
         self._in_trouble = False
         if self._console.is_terminal and not quiet:
@@ -61,22 +61,22 @@ class Report:
         if self._progress:
             self._progress.stop()
 
-    def settled(self, span: Span, tally: Tally) -> None:
-        """Count the lines of `span` as done."""
-        self._tally.add(tally)
+    def settled(self, line_range: LineRange, line_stats: LineStats) -> None:
+        """Count the lines of `line_range` as done."""
+        self._tally.add(line_stats)
         self._in_trouble = False
         if self._progress:
             counts = f"{self._tally.events:,} events"
             if not self._tally.clean:
                 counts += f", {self._tally.refused + self._tally.unparsable:,} lines wrong"
-            size = span.extent.end - span.extent.begin
+            size = line_range.byte_range.end - line_range.byte_range.begin
             self._progress.update(self._task, advance=size, counts=counts, trouble="")
 
     def read(self, batch: Batch) -> None:
         """Say which lines of a log that is loaded are wrong."""
-        self.settled(batch.span, batch.tally)
+        self.settled(batch.line_range, batch.line_stats)
         for line, detail in [*batch.refused, *batch.unparsable]:
-            self.unparsable(batch.span.source, line, detail)
+            self.unparsable(batch.line_range.source, line, detail)
 
     def refused(self, source: Source, line: int, detail: str) -> None:
         """Say which line was refused and why."""

@@ -1,6 +1,6 @@
 """The state file of `likd send --resume`: what was sent and accepted, so that each line is counted once.
 
-It holds NDJSON records. Before a batch is sent, its key and extent are on disk. After a crash,
+It holds NDJSON records. Before a batch is sent, its key and byte range are on disk. After a crash,
 what was not answered is sent again, under the same key and with the same bytes, and the daemon answers as it
 did or would have done the first time.
 """
@@ -19,6 +19,8 @@ import trio
 from likd.cli.client import ClientError
 from likd.cli.sending.batches import Batch
 from likd.cli.sending.content import Content
+from likd.cli.sending.line_ranges import ByteRange, LineRange, Source
+from likd.cli.sending.line_stats import LineStats
 from likd.cli.sending.progress import Progress
 from likd.cli.sending.records import (
     Accepted,
@@ -35,8 +37,6 @@ from likd.cli.sending.records import (
     encode,
 )
 from likd.cli.sending.rotation import head_of
-from likd.cli.sending.spans import Extent, Source, Span
-from likd.cli.sending.tally import Tally
 
 VERSION = 1
 RECORD_BYTES_MAX = 64 << 10
@@ -49,7 +49,7 @@ class StateError(ClientError):
 
 
 class StateFile:
-    """A ledger on disk. Opening it takes a lock: one delivery at a time. Close it in the end.
+    """A delivery log on disk. Opening it takes a lock: one delivery at a time. Close it in the end.
 
     Raises StateError if the file is something else, damaged, in use, or of a delivery with other options.
     """
@@ -132,27 +132,27 @@ class StateFile:
 
     async def sending(self, batch: Batch, key: str) -> None:
         """Record, durably, that `batch` is about to be sent."""
-        span = batch.span
+        line_range = batch.line_range
         if self._bytes > self._compacted_bytes + RECORDS_BYTES:
             self._compact()
-        self._append(Sending(key, span.source.id, span.extent, digest(batch.body), time.time()))
+        self._append(Sending(key, line_range.source.id, line_range.byte_range, digest(batch.body), time.time()))
         try:
             await trio.to_thread.run_sync(os.fsync, self._fd)
         except OSError as error:
             self._broken = True
             raise StateError(f"{self.path}: {error.strerror}") from None
 
-    async def accepted(self, key: str, tally: Tally) -> None:
+    async def accepted(self, key: str, line_stats: LineStats) -> None:
         """Record it. Not durable at once: if it gets lost, the batch is sent again under its key."""
-        self._append(Accepted(key, tally))
+        self._append(Accepted(key, line_stats))
 
     async def refused(self, key: str) -> None:
         """Record it. Not durable at once: if it gets lost, the batch is refused again."""
         self._append(Refused(key))
 
-    async def set_aside(self, span: Span, tally: Tally) -> None:
+    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
         """Record it. Not durable at once: if it gets lost, the lines are looked at again."""
-        self._append(SetAside(span.source.id, span.extent, tally))
+        self._append(SetAside(line_range.source.id, line_range.byte_range, line_stats))
 
     def _lock(self) -> None:
         try:
@@ -254,12 +254,12 @@ class StateFile:
                 del self._unanswered[record.key]
             case Accepted():
                 sending = self._unanswered.pop(record.key)
-                self._settle(sending.file, sending.extent, record.tally)
+                self._settle(sending.file, sending.byte_range, record.line_stats)
             case SetAside():
-                self._settle(record.file, record.extent, record.tally)
+                self._settle(record.file, record.byte_range, record.line_stats)
 
-    def _settle(self, file: int, extent: Extent, tally: Tally) -> None:
-        self._files[file].settle(extent, tally)
+    def _settle(self, file: int, byte_range: ByteRange, line_stats: LineStats) -> None:
+        self._files[file].settle(byte_range, line_stats)
 
     def _append(self, record: Record) -> None:
         """Note `record` down, here and in the file."""

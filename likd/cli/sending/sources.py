@@ -1,4 +1,4 @@
-"""Reading spans from files, from files that grow, and from streams, the blocking parts in threads."""
+"""Reading ranges of lines from files, from files that grow, and from streams, the blocking parts in threads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import attrs
 import trio
 
 from likd.cli.sending.content import CHUNK_BYTES, Content
-from likd.cli.sending.inputs import Input, MakeFormat, read_span
-from likd.cli.sending.ledger import Ledger
+from likd.cli.sending.delivery_log import DeliveryLog
+from likd.cli.sending.inputs import Input, MakeFormat, read_line_range
+from likd.cli.sending.line_ranges import Cutter, LineRange, Source
 from likd.cli.sending.progress import Gap
 from likd.cli.sending.rotation import HEAD_BYTES, SETTLED_SECONDS, Head, find, head_of
-from likd.cli.sending.spans import Cutter, Source, Span
 
 STREAM_SECONDS = 1.0
 """A line of a stream waits at most so long for others to be sent with."""
@@ -26,27 +26,27 @@ FOLLOW_SECONDS = 0.5
 
 
 T = TypeVar("T")
-Spans = trio.MemorySendChannel[Span]
+Spans = trio.MemorySendChannel[LineRange]
 
 
 @attrs.frozen
 class Reader:
-    """Reads inputs and sends their spans, of at most `lines_max` lines."""
+    """Reads inputs and sends their ranges of lines, of at most `lines_max` lines."""
 
-    spans: Spans
-    ledger: Ledger
+    line_ranges: Spans
+    delivery_log: DeliveryLog
     lines_max: int
 
     async def read(self, one: Input) -> None:
         """Send what is left of an input. Raises OSError."""
         if one.content is None:
-            await read_stream(one.path, one.source, self.spans, lines_max=self.lines_max)
+            await read_stream(one.path, one.source, self.line_ranges, lines_max=self.lines_max)
             return
         end, cutter = await self._read_gaps(one)
-        for span in cutter.end(whole_lines=one.whole_lines):
-            await self.spans.send(span)
+        for line_range in cutter.end(whole_lines=one.whole_lines):
+            await self.line_ranges.send(line_range)
         if one.rotated and not one.whole_lines:
-            self.ledger.ended(one.source, end)
+            self.delivery_log.ended(one.source, end)
 
     async def follow(self, one: Input, make_format: MakeFormat) -> None:
         """Send what is left of a file, and then what comes to it, also after it is rotated, for ever. Raises OSError.
@@ -59,22 +59,22 @@ class Reader:
         begin, cutter = await self._read_gaps(one)
         while True:
             end = await self._grow(path, content, source, cutter, begin)
-            for span in cutter.end():
-                await self.spans.send(span)
-            self.ledger.ended(source, end)
+            for line_range in cutter.end():
+                await self.line_ranges.send(line_range)
+            self.delivery_log.ended(source, end)
             content = await _in_thread(Content, path)
-            source = Source(self.ledger.renew(path, content), str(path), make_format(str(path)))
+            source = Source(self.delivery_log.renew(path, content), str(path), make_format(str(path)))
             begin, cutter = 0, Cutter(source, self.lines_max)
 
     async def _read_gaps(self, one: Input) -> tuple[int, Cutter]:
-        """Send the spans that are to be sent again just as they are, then what is in the gaps, cut anew.
+        """Send the ranges of lines that are to be sent again just as they are, then what is in the gaps, cut anew.
 
         Where the end is, and the cutter with what is left there.
         """
         content = one.content
         assert content is not None
-        for extent in one.resend:
-            await self.spans.send(await _in_thread(read_span, content, one.source, extent))
+        for byte_range in one.resend:
+            await self.line_ranges.send(await _in_thread(read_line_range, content, one.source, byte_range))
         for gap in one.gaps:
             cutter = Cutter(
                 one.source,
@@ -85,8 +85,8 @@ class Reader:
             )
             begin = await self._read_gap(content, cutter, gap)
             if gap.end is not None:
-                for span in cutter.end():
-                    await self.spans.send(span)
+                for line_range in cutter.end():
+                    await self.line_ranges.send(line_range)
         return begin, cutter
 
     async def _read_gap(self, content: Content, cutter: Cutter, gap: Gap) -> int:
@@ -97,8 +97,8 @@ class Reader:
             if not data:
                 break
             begin += len(data)
-            for span in cutter.feed(data):
-                await self.spans.send(span)
+            for line_range in cutter.feed(data):
+                await self.line_ranges.send(line_range)
         return begin
 
     async def _grow(self, path: Path, content: Content, source: Source, cutter: Cutter, begin: int) -> int:
@@ -107,13 +107,13 @@ class Reader:
         quiet_since = trio.current_time()
         while True:
             came = await self._read_gap(content, cutter, Gap(begin, None, 0))
-            for span in cutter.rest():
-                await self.spans.send(span)
+            for line_range in cutter.rest():
+                await self.line_ranges.send(line_range)
             if came > begin:
                 begin, quiet_since = came, trio.current_time()
                 if head.size < min(HEAD_BYTES, begin) and await _in_thread(head.fits, content):
                     head = await _in_thread(head_of, content)
-                    self.ledger.know_again(source, content)
+                    self.delivery_log.know_again(source, content)
             if await _in_thread(_was_cut_back, content, head, begin):
                 return await self._finish_copy(path, content, cutter, head, begin)
             quiet = trio.current_time() - quiet_since > SETTLED_SECONDS
@@ -132,7 +132,7 @@ class Reader:
         return begin
 
 
-async def read_stream(path: Path | None, source: Source, spans: Spans, *, lines_max: int) -> None:
+async def read_stream(path: Path | None, source: Source, line_ranges: Spans, *, lines_max: int) -> None:
     """Send the lines of a pipe or terminal (standard input without `path`) soon after they come.
 
     It may never end, and can be cancelled while it waits. Raises OSError.
@@ -161,14 +161,14 @@ async def read_stream(path: Path | None, source: Source, spans: Spans, *, lines_
                     chunk = await chunks.receive()
                 except trio.EndOfChannel:
                     break
-            for span in cutter.feed(chunk) if chunk is not None else cutter.rest():
-                await spans.send(span)
+            for line_range in cutter.feed(chunk) if chunk is not None else cutter.rest():
+                await line_ranges.send(line_range)
             if not cutter.waiting:
                 due = math.inf
             elif due == math.inf:
                 due = trio.current_time() + STREAM_SECONDS
-    for span in cutter.end():
-        await spans.send(span)
+    for line_range in cutter.end():
+        await line_ranges.send(line_range)
     if fault is not None:
         raise fault
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from likd.model import LIKES, UNLIKES, Liking, Rows, add
+from likd.model import Counts, Liking, Rows, add, count_of, done_by, undo_of
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -48,8 +49,12 @@ def corrections(off: Mapping[bytes, int], urls: Iterable[str], url_key: Callable
     for key, n in off.items():
         url = names.get(key[:length])
         if url is not None:
-            add(rows.setdefault(url, {}), {LIKES: n} if n > 0 else {UNLIKES: -n})
+            add(rows.setdefault(url, {}), _made_up_by(done_by(key), n))
     return rows
+
+
+def _made_up_by(done: str, n: int) -> Counts:
+    return {count_of(done): n} if n > 0 else {count_of(undo_of(done)): -n}
 
 
 def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
@@ -61,31 +66,34 @@ def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
     return liking
 
 
-def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> int:
+def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> Counter[str]:
     """Let the keys that begin with `old` begin with `new`; of how many the like is lost: they were there already.
 
-    With `heed_unliked`, or their actors have unliked the new URL since.
+    With `heed_unliked`, or their actors have unliked the new URL since. Told by what was done (likes, and so on).
     """
     _move(connection, "unliked", old, new)
     if heed_unliked:
         unliked = connection.execute("SELECT key FROM unliked WHERE key >= ? AND key < ?", (new, after(new))).fetchall()
-        gone = connection.executemany(
-            "DELETE FROM actors WHERE key = ?", [(old + key[len(new) :],) for (key,) in unliked]
-        )
-        lost = max(0, gone.rowcount)
+        gone = read(connection, [old + key[len(new) :] for (key,) in unliked])
+        connection.executemany("DELETE FROM actors WHERE key = ?", [(key,) for key in gone])
+        lost = Counter(map(done_by, gone))
     else:
-        lost = 0
+        lost = Counter()
     return lost + _move(connection, "actors", old, new)
 
 
-def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) -> int:
-    """Rename keys; how many were there already."""
+def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) -> Counter[str]:
+    """Rename keys; how many were there already, by what was done."""
     keys = connection.execute(f"SELECT key FROM {table} WHERE key >= ? AND key < ?", (old, after(old))).fetchall()
-    moved = connection.executemany(
-        f"INSERT OR IGNORE INTO {table} VALUES (?)", [(new + key[len(old) :],) for (key,) in keys]
-    ).rowcount
+    by_done: dict[str, list[tuple[bytes]]] = {}
+    for (key,) in keys:
+        by_done.setdefault(done_by(key), []).append((new + key[len(old) :],))
+    there: Counter[str] = Counter()
+    for done, renamed in by_done.items():
+        moved = connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?)", renamed).rowcount
+        there[done] = len(renamed) - max(0, moved)
     connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
-    return len(keys) - max(0, moved)
+    return there
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -69,8 +69,8 @@ class History:
             connection.execute("ALTER TABLE history ADD COLUMN horizon INTEGER")
         self._names = names
 
-    def add(self, connection: sqlite3.Connection, minute: int, now: int) -> None:
-        """Add the rows that are staged, which came in `minute` and are in `counts` already; it is `now`.
+    def add(self, connection: sqlite3.Connection, grown: Sequence[str], minute: int, now: int) -> None:
+        """Add the counts `grown` of the rows that are staged, which came in `minute`; it is `now`.
 
         Both are minutes since 1970.
         """
@@ -81,17 +81,17 @@ class History:
             open_hour = min(hour, now // 60)
         elif open_hour > now // 60 + 1:
             open_hour = self._roll_back(connection, open_hour, now // 60)
-        self._upsert(connection, "minutes", "hour, url, minute", f"{hour}, id, {minute}")
+        self._upsert(connection, "minutes", grown, "hour, url, minute", f"{hour}, id, {minute}")
         if hour < open_hour:
-            self._upsert(connection, "hours", "day, url, hour", f"{day}, id, {hour}")
+            self._upsert(connection, "hours", grown, "day, url, hour", f"{day}, id, {hour}")
             if day < open_hour // 24:
-                self._upsert(connection, "days", "url, day", f"id, {day}")
+                self._upsert(connection, "days", grown, "url, day", f"id, {day}")
 
-    def add_past(self, connection: sqlite3.Connection, minute: int, now: int) -> None:
-        """Add the rows that are staged, which came in `minute` before there was anything here to count them."""
+    def add_past(self, connection: sqlite3.Connection, grown: Sequence[str], minute: int, now: int) -> None:
+        """The same for rows that came in `minute` before there was anything here to count them."""
         # Else the oldest of them would begin the history, and hours would be over one by one from there.
         self._open_hour(connection, now // 60)
-        self.add(connection, minute, now)
+        self.add(connection, grown, minute, now)
 
     def read(
         self, connection: sqlite3.Connection, url: str, unit: Unit, begin: int, end: int
@@ -170,12 +170,12 @@ class History:
             hour = row[0]
             yield hour
 
-    def _upsert(self, connection: sqlite3.Connection, table: str, keys: str, values: str) -> None:
-        counts = ", ".join(f'staged."{name}"' for name in self._names)
+    def _upsert(self, connection: sqlite3.Connection, table: str, grown: Sequence[str], keys: str, values: str) -> None:
+        columns = "".join(f', "{name}"' for name in grown)
+        update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
         connection.execute(
-            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {values}, {counts}"
-            f" FROM staged CROSS JOIN counts ON counts.url = staged.url WHERE true"
-            f" ON CONFLICT DO UPDATE SET {self._growth}"
+            f"INSERT INTO {table} ({keys}{columns}) SELECT {values}{columns}"
+            f" FROM staged WHERE true ORDER BY id ON CONFLICT DO {update}"
         )
 
     def _roll(self, connection: sqlite3.Connection, since: int, hour: int) -> None:

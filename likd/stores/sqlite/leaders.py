@@ -1,8 +1,9 @@
 """The top lists of the embedded store: for each count an index of the URLs that have the most of it.
 
 A row that grows moves in each index it is in, from one page to another of its own. In indexes of ten million URLs
-that took most of a transaction. So an index of many URLs is bounded: it has its *leaders* only, some of a
-hundred, which few rows of a transaction are among.
+that took most of a transaction. So an index of many URLs is bounded: it has its *leaders* only, one of some
+hundred, which few rows of a transaction are among. Who asks for more than it has lets the table be read, once: then it
+is made anew for as many.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-LEADERS = 50_000
-"""An index is made for so many, or for one URL of SHARE where that is more."""
-SHARE = 50
+LEADERS = 4000
+"""An index is made for so many, or for one URL of SHARE where that is more, or for twice the longest list asked for."""
+SHARE = 200
 SLACK = 4
-"""It is made anew when it has so many times as many, or only that part of them."""
+"""It is made anew when it has so many times as many, or only that part of them, or fewer than were asked for."""
 DRAWS = 20_000
 """Rows drawn at random to find the bound of an index: near enough, and no scan of the table."""
 
@@ -39,6 +40,8 @@ class Leaders:
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
         self._rows_left = 0
+        self._asked: dict[str, int] = {}
+        """The longest list that was asked for by each name, where an index had fewer."""
 
     def open(self, connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
         """Be ready for indexes of `names`, counts and "net"; which of them are not there and have to be made."""
@@ -60,14 +63,13 @@ class Leaders:
 
     def ill_sized(self, connection: sqlite3.Connection) -> list[str]:
         """The names of indexes with too many leaders or too few; it is due again when as many rows grew."""
-        wanted = self._wanted(connection)
-        self._rows_left = wanted
-        return [name for name in self._values if not self._is_well(connection, name, wanted)]
+        self._rows_left = SLACK * self._wanted(connection)
+        return [name for name in self._values if not self._is_well(connection, name)]
 
     def make(self, connection: sqlite3.Connection, name: str) -> None:
         """Make the index `name`, anew if it is there, for as many leaders as it ought to have now."""
         value = self._values[name]
-        bound = self._draw_bound(connection, value)
+        bound = self._draw_bound(connection, name)
         connection.execute(f'DROP INDEX IF EXISTS "top_{name}"')
         connection.execute("DELETE FROM leaders WHERE name = ?", (name,))
         if bound is not None:
@@ -81,27 +83,31 @@ class Leaders:
         bound = self._bound(connection, by)
         found = connection.execute(f"{select} WHERE {_among(value, bound)} {order}", (limit,)).fetchall()
         if len(found) < limit and bound is not None:
-            # More are asked for than the index has: rare, and the table is read for it.
+            # More are asked for than the index has: rare, and the table is read for it. The index follows.
+            self._asked[by] = max(limit, self._asked.get(by, 0))
+            self._rows_left = 0
             found = connection.execute(f"{select} WHERE {_among(value, None)} {order}", (limit,)).fetchall()
         return found
 
-    def _draw_bound(self, connection: sqlite3.Connection, value: str) -> Bound:
-        wanted, urls = self._wanted(connection), _urls(connection)
+    def _draw_bound(self, connection: sqlite3.Connection, name: str) -> Bound:
+        wanted, urls = self._wanted(connection, name), _urls(connection)
         if urls <= SLACK * wanted:
             return None
-        row = connection.execute(_DRAW.format(value=value), (urls, DRAWS, wanted)).fetchone()
+        query = _DRAW.format(value=self._values[name])
+        row = connection.execute(query, (urls, DRAWS, wanted)).fetchone()
         return None if row is None else (row[0], row[1])
 
-    def _is_well(self, connection: sqlite3.Connection, name: str, wanted: int) -> bool:
-        bound = self._bound(connection, name)
+    def _is_well(self, connection: sqlite3.Connection, name: str) -> bool:
+        bound, wanted = self._bound(connection, name), self._wanted(connection, name)
         among = f'FROM counts INDEXED BY "top_{name}" WHERE {_among(self._values[name], bound)}'
         (size,) = connection.execute(
             f"SELECT count(*) FROM (SELECT 1 {among} LIMIT ?)", (SLACK * wanted + 1,)
         ).fetchone()
-        return (wanted // SLACK <= size or bound is None) and size <= SLACK * wanted
+        least = max(wanted // SLACK, self._asked.get(name, 0))
+        return (size >= least or bound is None) and size <= SLACK * wanted
 
-    def _wanted(self, connection: sqlite3.Connection) -> int:
-        return max(LEADERS, _urls(connection) // SHARE)
+    def _wanted(self, connection: sqlite3.Connection, name: str = "") -> int:
+        return max(LEADERS, _urls(connection) // SHARE, 2 * self._asked.get(name, 0))
 
     def _bound(self, connection: sqlite3.Connection, name: str) -> Bound:
         row = connection.execute("SELECT value, url FROM leaders WHERE name = ?", (name,)).fetchone()

@@ -1,23 +1,34 @@
-"""The way of many rows into the embedded store: as one document, so that the interpreter stays free meanwhile.
+"""The way of many rows into the embedded store: as documents, so that the interpreter stays free meanwhile.
 
 SQLite gives up and takes back the interpreter's lock for each row that it is handed. Beside a busy event loop
-each time costs a switch interval, and a transaction takes a hundred times as long as on its own.
+each time costs a switch interval, and a transaction takes a hundred times as long as on its own. The encoder keeps the
+lock while it works, so a document is of a slice of the rows; it is of one count, which SQLite takes apart without
+parsing each row once more.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
 from likd.model import Rows
 from likd.stores.protocol import CountTooLarge
 
+SLICE_ROWS = 4000
+"""A slice is encoded in about a millisecond."""
+
+T = TypeVar("T")
+
 SCHEMA = """
 PRAGMA temp_store = MEMORY;
+DROP TABLE IF EXISTS temp.incoming;
 DROP TABLE IF EXISTS temp.staged;
-CREATE TEMPORARY TABLE staged (url TEXT NOT NULL{columns});
+CREATE TEMPORARY TABLE incoming (url TEXT NOT NULL{incoming});
+CREATE TEMPORARY TABLE staged (id INTEGER PRIMARY KEY, url TEXT NOT NULL{staged});
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -25,8 +36,9 @@ _encode = msgspec.json.Encoder().encode
 
 def open_stage(connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
     """Make the temporary table `staged`, with a column for each of the counts `names`."""
-    columns = "".join(f""", "{name}" INTEGER CHECK (typeof("{name}") = 'integer')""" for name in names)
-    connection.executescript(SCHEMA.format(columns=columns))
+    incoming = "".join(f', "{name}" INTEGER' for name in names)
+    staged = "".join(f', "{name}" INTEGER NOT NULL DEFAULT 0' for name in names)
+    connection.executescript(SCHEMA.format(incoming=incoming, staged=staged))
 
 
 def json_array(texts: Iterable[str]) -> str:
@@ -34,16 +46,65 @@ def json_array(texts: Iterable[str]) -> str:
     return _encode(list(texts)).decode()
 
 
-def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> None:
-    """Let `staged` hold just `rows`, sorted by URL: neighbours in an index are then written together.
+def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> tuple[str, ...]:
+    """Let `staged` hold just `rows`, by the ids of their URLs; those of `names` that any of them has.
 
-    Raises CountTooLarge.
+    A URL that is not in `counts` gets the id that it is to have there. Raises CountTooLarge.
     """
-    values = "".join(f""", coalesce(json_extract(value, '$."{name}"'), 0)""" for name in names)
+    connection.execute("DELETE FROM incoming")
     connection.execute("DELETE FROM staged")
     try:
-        connection.execute(
-            f"INSERT INTO staged SELECT key{values} FROM json_each(?) ORDER BY key", (_encode(rows).decode(),)
-        )
-    except (sqlite3.IntegrityError, OverflowError) as error:
-        raise CountTooLarge(f"sqlite: a count is beyond 63 bits: {error}") from error
+        grown, taken_in = _take_in(connection, names, rows)
+    except OverflowError as error:
+        raise CountTooLarge(f"sqlite: a count is beyond 64 bits: {error}") from error
+    for name in grown:
+        # SQLite makes a float of what is beyond 63 bits.
+        if connection.execute(f"""SELECT 1 FROM incoming WHERE typeof("{name}") = 'real'""").fetchone() is not None:
+            raise CountTooLarge(f"sqlite: a count is beyond 63 bits: {name}")
+    columns = "".join(f', "{name}"' for name in grown)
+    if taken_in == len(rows):
+        # Each has one count only: the common case, and nothing to add up.
+        given = f"SELECT rowid AS place, url{columns} FROM incoming ORDER BY url"
+    else:
+        sums = "".join(f', sum("{name}") AS "{name}"' for name in grown)
+        given = f"SELECT min(rowid) AS place, url{sums} FROM incoming GROUP BY url"
+    values = "".join(f', coalesce(given."{name}", 0)' for name in grown)
+    # In the order of URLs, and then of ids: neighbours in an index or a table are looked up and written together.
+    connection.execute(
+        f"INSERT INTO staged (id, url{columns}) SELECT coalesce(id, -place), given.url{values}"
+        f" FROM ({given}) AS given LEFT JOIN counts ON counts.url = given.url"
+    )
+    connection.execute(
+        f"INSERT INTO staged (id, url{columns})"
+        f" SELECT (SELECT coalesce(max(id), 0) FROM counts) + row_number() OVER (ORDER BY url), url{columns}"
+        f" FROM staged WHERE id < 0"
+    )
+    connection.execute("DELETE FROM staged WHERE id < 0")
+    return grown
+
+
+def _take_in(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> tuple[tuple[str, ...], int]:
+    """Let `incoming` hold `rows`, each count of a URL apart: which of `names` they have, and how many rows it took."""
+    grown: set[str] = set()
+    known = frozenset(names)
+    taken_in = 0
+    for some in slices(rows.items()):
+        for name in names:
+            column = {url: counts[name] for url, counts in some if name in counts}
+            if column:
+                grown.add(name)
+                taken_in += len(column)
+                query = f'INSERT INTO incoming (url, "{name}") SELECT key, atom FROM json_each(?)'
+                connection.execute(query, (_encode(column).decode(),))
+        without = [url for url, counts in some if known.isdisjoint(counts)]
+        if without:
+            taken_in += len(without)
+            connection.execute("INSERT INTO incoming (url) SELECT atom FROM json_each(?)", (json_array(without),))
+    return tuple(name for name in names if name in grown), taken_in
+
+
+def slices(items: Iterable[T]) -> Iterator[list[T]]:
+    """`items`, so many at once as may be encoded in one go."""
+    left = iter(items)
+    while some := list(islice(left, SLICE_ROWS)):
+        yield some

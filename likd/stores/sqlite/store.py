@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import trio
 
-from likd.model import UNLIKES, Counts, Fold, Rows, add, rename_likings, total
+from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.history import History, Retention
 from likd.stores.sqlite.leaders import Leaders
-from likd.stores.sqlite.staging import json_array, open_stage, stage
+from likd.stores.sqlite.staging import json_array, open_stage, slices, stage
 from likd.stores.sqlite.sums import check_staged, growth, open_sums
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -188,8 +188,8 @@ class SqliteStore:
             folding = connection.execute("SELECT 1 FROM folding").fetchone() is not None
             off = actors.apply(connection, changes, folding=folding)
             corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
-            self._add(connection, _sum(rows, corrections))
-            self._history.add(connection, increments.minute, now)
+            grown = self._add(connection, _sum(rows, corrections))
+            self._history.add(connection, grown, increments.minute, now)
             both = self._merge(connection, increments.merge) if increments.merge is not None else 0
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
@@ -197,21 +197,28 @@ class SqliteStore:
             )
         return Applied(corrections, both)
 
-    def _add(self, connection: sqlite3.Connection, rows: Rows) -> None:
-        stage(connection, self._names, rows)
+    def _add(self, connection: sqlite3.Connection, rows: Rows) -> tuple[str, ...]:
+        """Add `rows`, which are staged then; the names of the counts that they have."""
+        grown = stage(connection, self._names, rows)
         self._leaders.wrote(len(rows))
-        columns = ", ".join(f'"{name}"' for name in self._names)
+        columns = "".join(f', "{name}"' for name in grown)
+        # Only what grows is named: an index of another count is not looked at.
+        update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
         connection.execute(
-            f"INSERT INTO counts (url, {columns}) SELECT url, {columns} FROM staged WHERE true"
-            f" ON CONFLICT (url) DO UPDATE SET {', '.join(map(growth, self._names))}"
+            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE true ORDER BY id"
+            f" ON CONFLICT (id) DO {update}"
         )
+        return grown
 
     def _aliases_of(self, connection: sqlite3.Connection, urls: Iterable[str]) -> dict[str, str]:
         """What those of `urls` count for that were merged: costs their number, not that of the aliases."""
         if connection.execute("SELECT 1 FROM aliases").fetchone() is None:
             return {}
         query = "SELECT old, new FROM json_each(?) CROSS JOIN aliases ON old = value"
-        return dict(connection.execute(query, (json_array(urls),)))
+        found: dict[str, str] = {}
+        for some in slices(urls):
+            found.update(connection.execute(query, (json_array(some),)))
+        return found
 
     def _alias_keys_of(self, connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The same for the beginnings of actors' keys."""
@@ -235,8 +242,8 @@ class SqliteStore:
                 self._add(connection, _renamed(rows, aliases))
                 check_staged(connection, self._names)
                 for minute, some in past.items():
-                    stage(connection, self._names, _renamed(some, aliases))
-                    self._history.add_past(connection, minute, now)
+                    grown = stage(connection, self._names, _renamed(some, aliases))
+                    self._history.add_past(connection, grown, minute, now)
         return fresh
 
     def _merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
@@ -264,21 +271,21 @@ class SqliteStore:
 
     def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
         """Make each old URL a part of its new one; how many likes of actors were one too many."""
-        all_both = 0
+        liked_both = 0
         ids: list[tuple[int, int]] = []
         for old, new, old_key, new_key in folds:
             both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
             rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
             self._add(connection, {new: rows.get(old, {})})
             if both:
-                self._add(connection, {new: {UNLIKES: both}})
+                self._add(connection, {new: {count_of(undo_of(done)): n for done, n in both.items()}})
             found = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
             if old in found:
                 ids.append((found[old], found[new]))
-            all_both += both
+            liked_both += both[LIKE]
         self._history.merge(connection, ids)
         connection.executemany("DELETE FROM counts WHERE id = ?", [(old,) for old, _ in ids])
-        return all_both
+        return liked_both
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

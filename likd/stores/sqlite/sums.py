@@ -30,7 +30,7 @@ def growth(name: str) -> str:
 def check_staged(connection: sqlite3.Connection, names: Sequence[str]) -> None:
     """Raises TotalTooLarge if a total of those URLs that are staged is beyond what events may be added to."""
     for name in names:
-        query = f'SELECT url FROM staged JOIN counts USING (url) WHERE counts."{name}" > {TOTAL_MAX} LIMIT 1'
+        query = f'SELECT counts.url FROM staged JOIN counts USING (id) WHERE counts."{name}" > {TOTAL_MAX} LIMIT 1'
         row = connection.execute(query).fetchone()
         if row is not None:
             raise TotalTooLarge(row[0], name)

@@ -10,12 +10,14 @@ from functools import lru_cache
 import attrs
 
 from likd.config.settings import Config
+from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import Act, Events
 from likd.web.access.addresses import Hosts, Proxies, caller_of, is_loopback
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Role, Tokens
+from likd.web.access.visitors import Visitor
 from likd.web.problems import Problem
 
 PUBLIC_EVENTS_MAX = 100
@@ -50,6 +52,10 @@ class Credentials:
     host: str = ""
     forwarded_for: str = ""
     cookie: str = attrs.field(default="", repr=False)
+    agent: str = ""
+    """User-Agent."""
+    purpose: str = ""
+    """Why it is asked for, where that is told: Sec-Purpose and its older names."""
 
 
 NO_CREDENTIALS = Credentials()
@@ -62,6 +68,8 @@ class Caller:
     role: Role
     name: str = ""
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    visitor: Visitor | None = None
+    """Of the public only."""
 
 
 EVERYONE = Caller(Role.ADMIN)
@@ -98,7 +106,7 @@ class Gate:
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
         self._attempts = RateLimit(LOGIN_RATE, LOGIN_BURST)
         self._known_origin = lru_cache(maxsize=1024)(self._knows_origin)
-        self.refused = {"401": 0, "403": 0, "429": 0}
+        self.refused = {"401": 0, "403": 0, "422": 0, "429": 0}
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
         """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""
@@ -106,7 +114,7 @@ class Gate:
         limit = self._token_limit if caller.name else self._address_limit
         if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
             return caller
-        name = caller.name or caller_of(self._client(peer, credentials))
+        name = caller.name or (caller.visitor or self._visitor(peer, credentials)).address
         left = limit.take(name)
         headers = {
             **caller.headers,
@@ -117,7 +125,7 @@ class Gate:
             self._tell_limit(caller, name, peer, credentials)
             headers["Retry-After"] = str(max(1, left.reset_seconds))
             raise Problem(429, "too many requests from this caller", headers=headers)
-        return Caller(caller.role, name, headers)
+        return Caller(caller.role, name, headers, caller.visitor)
 
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
@@ -134,7 +142,7 @@ class Gate:
             raise Problem(
                 403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
             )
-        return Caller(role, name, headers)
+        return Caller(role, name, headers, self._visitor(peer, credentials) if role is Role.PUBLIC else None)
 
     def charge(self, caller: Caller) -> bool:
         """One message more of a caller that was let in; whether it had it left."""
@@ -217,6 +225,14 @@ class Gate:
         scheme, _, rest = referer.partition("://")
         return "cross-origin" if self._known_origin(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
 
+    def tell_event(self, caller: Caller, refused: IngestError) -> None:
+        """An event of this caller is refused; told if one of a caller with a token would not be."""
+        name = caller.visitor.address if caller.visitor is not None else caller.name
+        if isinstance(refused, ActorMissing):
+            self._tell("422", "a like without an actor", name, "--public-actors")
+        elif isinstance(refused, CountRefused):
+            self._tell("422", "a count without a token", name, _TOKENS)
+
     @property
     def wants_login(self) -> bool:
         """Whether the dashboard is only for those who know the admin token."""
@@ -224,6 +240,10 @@ class Gate:
 
     def _client(self, peer: str, credentials: Credentials) -> str:
         return self._proxies.client(peer, credentials.forwarded_for)
+
+    def _visitor(self, peer: str, credentials: Credentials) -> Visitor:
+        address = caller_of(self._client(peer, credentials))
+        return Visitor(address, credentials.agent, credentials.purpose)
 
     def _identify(self, credentials: Credentials, headers: Mapping[str, str], peer: str) -> tuple[Role, str]:
         """The role, and the token's name for its limits. Raises Problem for a token that there is not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -52,8 +53,8 @@ def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
         found = [(variable, token) for token in environment.get(variable, "").split(",") if token.strip()]
         if path:
             try:
-                with Path(path).open(encoding="ascii") as file:
-                    found += [(path, line) for line in file if line.strip() and not line.startswith("#")]
+                text = Path(path).read_bytes().removeprefix(BOM_UTF8).decode("ascii")
+                found += [(path, line) for line in text.splitlines() if line.strip() and not line.startswith("#")]
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path}: can't read the tokens: {error}") from None
         if not found and (path or variable in environment):

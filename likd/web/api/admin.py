@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from likd.durability.idempotency import KEY
+from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
 from likd.model import Rows, add
@@ -48,7 +49,7 @@ class Admin:
     async def merge(self, body: bytes) -> Answer:
         """Merge one URL into another."""
         try:
-            asked = msgspec.json.decode(body, type=_Merge)
+            asked = msgspec.json.decode(without_bom(body), type=_Merge)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             wrong = explain(error)
             raise Problem(422, wrong.detail, members={**wrong.place, "expected": "fields old and new"}) from None
@@ -79,6 +80,7 @@ class Admin:
             members = {"field": "Idempotency-Key", "expected": "1 to 128 printable ASCII characters without spaces"}
             raise Problem(400, "starting counts come with an Idempotency-Key", members=members)
         past: dict[int, Rows] = {}
+        body = without_bom(body)
         rows = await finish_in_turns(self._rows(body, past))
         try:
             if dry_run:

@@ -12,7 +12,7 @@ from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
-from likd.ingest.bodies import BadGzip, TooLarge, inflate
+from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
@@ -24,13 +24,16 @@ from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem
+from likd.web.access.visitors import Visitors
+from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem, tagged
 from likd.web.problems import Problem
 
 COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
 ACTS_MAX = 100_000
 """Events of actors in one request."""
+
+FORM = "application/x-www-form-urlencoded"
 
 _HEALTH = Answer(200, b'{"status":"ok"}')
 
@@ -47,6 +50,7 @@ class Operations:
         actors: Actors,
         top: TopLists,
         gate: Gate,
+        visitors: Visitors,
         canonical: UrlRules,
         actor_key: ActorKey,
         body_bytes_max: int,
@@ -54,9 +58,10 @@ class Operations:
         urls_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds, canonical, actor_key)
+        self._ingest = Ingest(handlers.kinds, canonical, actor_key, handlers.done)
         self._actors = actors
         self._gate = gate
+        self._visitors = visitors
         self.canonical = canonical
         self._totals = totals
         self._top = top
@@ -88,18 +93,19 @@ class Operations:
         """The same, if that needs no look into the store."""
         return self._offer(submission) if self._actors.hold(submission) else None
 
-    async def see(self, url: str, caller: Caller) -> Outcome:
-        """Count an impression of `url`, as an event that was posted."""
-        body = msgspec.json.encode({"kind": IMPRESSION, "url": url})
-        return await (await self.submit(self.read(body, EventHeaders(), caller))).settled()
+    def see(self, url: str, caller: Caller) -> Submission:
+        """Offer an impression of `url`, as an event that was posted."""
+        (href,) = self.readable([url], caller)
+        looks = self._visitors.looks(caller.visitor)
+        seen = self.submit_nowait(
+            Submission({IMPRESSION: {href: 1}}, 1) if looks else Submission({}, 1, ignored=1),
+        )
+        assert seen is not None, "events without actors need no look into the store"
+        return seen
 
     def _read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
         if headers.media_type not in MEDIA_TYPES:
-            raise Problem(
-                415,
-                f"content type {short(headers.content_type)} is not understood",
-                members={"expected": "application/json, application/x-ndjson or text/plain"},
-            )
+            raise _media_type(headers)
         if len(body) > self.body_limit(caller):
             raise self.too_large(caller)
         if headers.idempotency_key is not None and not KEY.fullmatch(headers.idempotency_key):
@@ -112,6 +118,7 @@ class Operations:
                 },
             )
         encoding = headers.content_encoding.strip().lower()
+        encoding = "gzip" if encoding == "x-gzip" else encoding
         inflated = 0
 
         def grow(size: int) -> None:
@@ -122,30 +129,35 @@ class Operations:
                 raise Problem(503, "too many request bodies are being inflated", headers={"Retry-After": "1"})
 
         try:
-            if encoding == "gzip":
-                body = yield from inflate(body, self.body_limit(caller), grow)
+            if encoding in ENCODINGS:
+                body = yield from inflate(body, self.body_limit(caller), grow, encoding)
             elif encoding not in ("", "identity"):
                 raise Problem(
                     415,
                     f"content encoding {short(encoding)} is not understood",
-                    members={"expected": "gzip or identity"},
+                    headers={"Accept-Encoding": ", ".join(ENCODINGS)},
+                    members={"expected": f"{', '.join(ENCODINGS)} or identity"},
                 )
             key = None
             if headers.idempotency_key is not None:
                 # Of what the body says: the same may come compressed anew.
                 key = yield from _key(headers.idempotency_key, body, caller)
-            events, size, acts = yield from self._ingest.read(body)
+            events, size, acts = yield from self._ingest.read(body, self._visitors.terms(caller.visitor))
         except TooLarge:
             raise self.too_large(caller) from None
-        except BadGzip as error:
+        except BadEncoding as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
+            self._gate.tell_event(caller, error)
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         finally:
             self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
-        submission = Submission(events, size, key, acts=acts)
+        ignored = 0
+        if IMPRESSION in events and not self._visitors.looks(caller.visitor):
+            ignored = sum(events.pop(IMPRESSION).values())
+        submission = Submission(events, size, key, acts=acts, ignored=ignored)
         if submission.urls > self._urls_max or len(acts) > ACTS_MAX:
             what, limit = ("events of actors", ACTS_MAX) if len(acts) > ACTS_MAX else ("URLs", self._urls_max)
             raise Problem(
@@ -163,6 +175,8 @@ class Operations:
                 "this Idempotency-Key came with another body before",
                 members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
             ) from None
+        if submission.ignored:
+            answering.on_settled(lambda outcome: self._visitors.ignore(submission.ignored, outcome))
         if submission.acts:
             self._actors.release_when_settled(submission, answering)
         return answering
@@ -179,9 +193,11 @@ class Operations:
         """The problem of a body over the limit."""
         return Problem(413, f"the body is larger than {self.body_limit(caller)} bytes")
 
-    def answer(self, outcome: Outcome) -> Answer:
-        """The answer to a settled submission."""
+    def answer(self, outcome: Outcome, ignored: int = 0) -> Answer:
+        """The answer to a submission that is settled, of whose events so many are `ignored`."""
         if isinstance(outcome, Accepted):
+            if ignored:
+                return Answer(202, b'{"accepted":%d,"ignored":%d}' % (outcome.events, ignored))
             return Answer(202, b'{"accepted":%d}' % outcome.events)
         retry = {"Retry-After": str(outcome.retry_after)}
         if outcome.certain:
@@ -228,7 +244,8 @@ class Operations:
             ranked = await self._top(by, self.check_limit(limit))
         except StoreError as error:
             raise store_away(error) from None
-        return Answer(200, msgspec.json.encode({"by": by, "top": [self.row(url, counts) for url, counts in ranked]}))
+        rows = [self.row(url, counts) for url, counts in ranked]
+        return tagged(Answer(200, msgspec.json.encode({"by": by, "top": rows})))
 
     def row(self, url: str, counts: Counts) -> dict[str, Any]:
         """The counts of one URL as the API shows them."""
@@ -300,6 +317,18 @@ class Operations:
         return hrefs
 
 
+def _media_type(headers: EventHeaders) -> Problem:
+    hint = ""
+    if headers.media_type == FORM:
+        # What curl -d says of whatever it sends.
+        hint = ": with curl add -H 'Content-Type: application/json', or use --json in place of -d"
+    return Problem(
+        415,
+        f"content type {short(headers.content_type)} is not understood{hint}",
+        members={"expected": "application/json, application/x-ndjson or text/plain"},
+    )
+
+
 def refused(url: str, problem: Problem) -> dict[str, object]:
     """What is told of a URL in the place of its counts."""
     return {"url": url, "problem": problem.about()}
@@ -318,6 +347,11 @@ def _owner(caller: Caller) -> str:
     if caller.role is Role.PUBLIC:
         return PUBLIC
     return caller.name if caller.name.startswith(TOKEN) else "local"
+
+
+def wrong(field: str, value: str, expected: str) -> Problem:
+    """The problem of a parameter."""
+    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
 
 
 def store_away(error: StoreError) -> Problem:

@@ -1,13 +1,12 @@
-"""Reads beyond the counts of a few URLs: history, export, badge."""
+"""Reads beyond the counts of a few URLs: history, top list, export."""
 
 from __future__ import annotations
 
-import re
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from heapq import merge
-from html import escape
 from typing import Any, cast
 
 import attrs
@@ -18,64 +17,105 @@ from likd.model import Counts
 from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
 from likd.web.access.gate import Caller
-from likd.web.answers import Answer
-from likd.web.api.events import Operations, store_away
-from likd.web.problems import Problem
+from likd.web.answers import Answer, conditional, tagged
+from likd.web.api.events import Operations, store_away, wrong
+from likd.web.api.kept import Kept
+from likd.web.query_string import query_value
 
 HISTORY_MAX = 2000
 HISTORY_DEFAULT: Mapping[Unit, int] = {"minute": 60, "hour": 48, "day": 30}
 EXPORT_AT_ONCE = 500
-LABEL_CHARACTERS_MAX = 40
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Control characters, and what XML has no place for (XML 1.0, 2.2)."""
 
-BADGE_CACHE = "public, max-age=30"
+
+@attrs.frozen
+class HistoryRequest:
+    """What a request for a history says."""
+
+    url: str
+    unit: str
+    last: str
+    until: str
+    if_none_match: str
+
+    @classmethod
+    def of(cls, query: bytes, if_none_match: str) -> HistoryRequest:
+        """Read it off a query."""
+        return cls(
+            query_value(query, "url"),
+            query_value(query, "unit", "hour"),
+            query_value(query, "last"),
+            query_value(query, "until"),
+            if_none_match,
+        )
+
+
+@attrs.frozen
+class TopRequest:
+    """What a request for a top list says."""
+
+    by: str
+    limit: str
+    if_none_match: str
+
+    @classmethod
+    def of(cls, query: bytes, if_none_match: str) -> TopRequest:
+        """Read it off a query."""
+        return cls(query_value(query, "by", "likes"), query_value(query, "limit", "10"), if_none_match)
+
+
+@attrs.frozen
+class _Span:
+    """The history of one URL, in so many units of time."""
+
+    href: str
+    name: str
+    """What the store has it under."""
+    unit: Unit
+    begin: int
+    end: int
 
 
 @attrs.frozen
 class Reads:
-    """Answers reads that look into the store. They raise Problem for everything a client can do wrong."""
+    """Answers reads that look into the store. They raise Problem for everything a client can do wrong.
+
+    Histories and top lists are told again out of memory for as long as nothing moves.
+    """
 
     operations: Operations
     totals: Totals
     store: Store
     clock: Callable[[], float] = time.time
+    _histories: Kept = attrs.field(init=False)
+    _tops: Kept = attrs.field(init=False)
 
-    async def history(self, caller: Caller, url: str, unit: str, last: str, until: str) -> Answer:
+    @_histories.default
+    def _no_histories(self) -> Kept:
+        return Kept(lambda: self.totals.stored)
+
+    @_tops.default
+    def _no_tops(self) -> Kept:
+        return Kept(lambda: self.totals.position)
+
+    def history_nowait(self, asked: HistoryRequest, caller: Caller) -> Answer | None:
+        """The same as `history`, if it is known."""
+        kept = self._histories.get(self._span(asked, caller))
+        return None if kept is None else conditional(kept, asked.if_none_match)
+
+    async def history(self, asked: HistoryRequest, caller: Caller) -> Answer:
         """What one URL got in each of the `last` units of time until `until`."""
-        if unit not in UNIT_SECONDS:
-            raise _wrong("unit", unit, "minute, hour or day")
-        known = cast(Unit, unit)
-        units = _number("last", last or str(HISTORY_DEFAULT[known]), 1, HISTORY_MAX)
-        seconds = UNIT_SECONDS[known]
-        now = _number("until", until, 0, 1 << 40) if until else int(self.clock())
-        end = (now // seconds + 1) * seconds
-        begin = max(0, end - units * seconds)
-        (href,) = self.operations.readable([url], caller)
-        try:
-            with in_time():
-                found = dict(await self.store.history(self.totals.settled_name(href), known, begin, end))
-        except StoreError as error:
-            raise store_away(error) from None
-        rows = [{"time": at, **self._row(found.get(at, {}))} for at in range(begin, end, seconds)]
-        body = {"url": href, "unit": unit, "begin": begin, "end": end, "history": rows}
-        return Answer(200, msgspec.json.encode(body))
+        span = self._span(asked, caller)
+        return conditional(await self._histories.ask(span, partial(self._history, span)), asked.if_none_match)
 
-    async def badge(self, caller: Caller, url: str, by: str, label: str) -> Answer:
-        """A picture of one count, for pages where a picture is all that can be had."""
-        by = self.operations.check_by(by)
-        if len(label) > LABEL_CHARACTERS_MAX:
-            raise _wrong("label", label[:LABEL_CHARACTERS_MAX], f"at most {LABEL_CHARACTERS_MAX} characters")
-        if _CONTROL.search(label):
-            raise _wrong("label", label, "no control characters")
-        (href,) = self.operations.readable([url], caller)
-        try:
-            counts = (await self.totals.counts([href], self.operations.old_names([url], [href])))[href]
-        except StoreError as error:
-            raise store_away(error) from None
-        number = self.operations.row(href, counts)[by]
-        body = _badge(label or by, f"{number:,}")
-        return Answer(200, body, "image/svg+xml", {"Cache-Control": BADGE_CACHE})
+    def top_nowait(self, asked: TopRequest, caller: Caller) -> Answer | None:
+        """The same as `top`, if it is known."""
+        kept = self._tops.get((asked.by, asked.limit))
+        return None if kept is None else conditional(kept, asked.if_none_match)
+
+    async def top(self, asked: TopRequest, caller: Caller) -> Answer:
+        """The top list."""
+        look = partial(self.operations.top, asked.by, asked.limit)
+        return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
         """All counts as NDJSON, by URL: each as exact as a read of it would be at that moment. Raises StoreError.
@@ -118,6 +158,28 @@ class Reads:
         ]
         return b"\n".join([*rows, b""]) if rows else b""
 
+    async def _history(self, span: _Span) -> Answer:
+        try:
+            with in_time():
+                found = dict(await self.store.history(span.name, span.unit, span.begin, span.end))
+        except StoreError as error:
+            raise store_away(error) from None
+        times = range(span.begin, span.end, UNIT_SECONDS[span.unit])
+        rows = [{"time": at, **self._row(found.get(at, {}))} for at in times]
+        body = {"url": span.href, "unit": span.unit, "begin": span.begin, "end": span.end, "history": rows}
+        return tagged(Answer(200, msgspec.json.encode(body)))
+
+    def _span(self, asked: HistoryRequest, caller: Caller) -> _Span:
+        if asked.unit not in UNIT_SECONDS:
+            raise wrong("unit", asked.unit, "minute, hour or day")
+        unit = cast(Unit, asked.unit)
+        units = _number("last", asked.last or str(HISTORY_DEFAULT[unit]), 1, HISTORY_MAX)
+        seconds = UNIT_SECONDS[unit]
+        now = _number("until", asked.until, 0, 1 << 40) if asked.until else int(self.clock())
+        end = (now // seconds + 1) * seconds
+        (href,) = self.operations.readable([asked.url], caller)
+        return _Span(href, self.totals.settled_name(href), unit, max(0, end - units * seconds), end)
+
     def _row(self, counts: Counts) -> dict[str, Any]:
         row = self.operations.row("", counts)
         del row["url"]
@@ -145,26 +207,5 @@ class _Sorted:
 
 def _number(field: str, text: str, low: int, high: int) -> int:
     if not (text.isdecimal() and text.isascii() and len(text) <= 18 and low <= int(text) <= high):
-        raise _wrong(field, text, f"a whole number from {low} to {high}")
+        raise wrong(field, text, f"a whole number from {low} to {high}")
     return int(text)
-
-
-def _wrong(field: str, value: str, expected: str) -> Problem:
-    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
-
-
-def _badge(label: str, number: str) -> bytes:
-    """Two boxes, 20 pixels high, as badges are."""
-    left, right = (round(len(text) * 6.6) + 12 for text in (label, number))
-    width = left + right
-    name, figure = escape(label), escape(number)
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img"
-aria-label="{name}: {figure}">
-<title>{name}: {figure}</title>
-<clipPath id="r"><rect width="{width}" height="20" rx="4"/></clipPath>
-<g clip-path="url(#r)"><rect width="{left}" height="20" fill="#3b3f46"/>
-<rect x="{left}" width="{right}" height="20" fill="#c2255c"/></g>
-<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
-<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{figure}</text></g>
-</svg>
-""".encode()

@@ -53,7 +53,7 @@ NEXT: Mapping[State, frozenset[State]] = {
 }
 """What may follow each state. A connection that is in a final one takes nothing and says nothing any more."""
 
-FINAL = frozenset(state for state, following in NEXT.items() if not following)
+FINAL = tuple(state for state, following in NEXT.items() if not following)
 
 
 class Exchange:
@@ -137,7 +137,7 @@ class Connection:
     @property
     def resting(self) -> bool:
         """Whether it waits for its next request, and nobody waits for it."""
-        return self.quiet and not self._owed
+        return not self._owed and not self._data and not self._ended and self.state is State.HEADS
 
     @property
     def wants_input(self) -> bool:
@@ -167,6 +167,11 @@ class Connection:
     def admitted(self) -> int:
         """Bytes of a body that is being received."""
         return self._announced.admitted if self._announced is not None else 0
+
+    def begin(self, head: Head, body: bytes, now: float) -> Exchange:
+        """A connection that rests received this request whole, and nothing behind it. It is not the last one."""
+        self.deadline = now + self._timeouts.head_seconds
+        return self._begin(Exchange(head, body))
 
     def receive(self, data: bytes, now: float) -> None:
         """The client sent `data`."""

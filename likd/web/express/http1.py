@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import TypeAlias
 
 import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
-from likd.web.answers import EventHeaders
+from likd.web.access.visitors import PURPOSES
+from likd.web.answers import EventHeaders, is_person
+from likd.web.api.files import takes_gzip
+from likd.web.api.pictures import PictureRequest
+from likd.web.api.reads import HistoryRequest, TopRequest
 from likd.web.query_string import query_values
 
 HEAD_CACHE_MAX = 2048
@@ -20,7 +25,11 @@ KEEP_ALIVE: Mapping[str, str] = {"connection": "keep-alive"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_HOT = re.compile(rb"(POST /v1/events|GET /healthz|GET /v1/counts\?([\x21\x22\x24-\x7e]*)) HTTP/1\.([01])\r\n")
+_HOT = re.compile(
+    rb"(POST /v1/events|(?:GET|HEAD) (/healthz|/v1/counts|/badge\.svg|/pixel\.gif|/v1/history|/v1/top"
+    rb"|/likd(?:\.[0-9A-Za-z]+)?\.js|/openapi\.json|/static/[\w.-]+)(?:\?([\x21\x22\x24-\x7e]*))?)"
+    rb" HTTP/1\.([01])\r\n"
+)
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _FIELD = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -32,8 +41,46 @@ class Operation(Enum):
 
     EVENTS = auto()
     COUNTS = auto()
+    BADGE = auto()
+    PIXEL = auto()
+    HISTORY = auto()
+    TOP = auto()
+    FILE = auto()
     HEALTH = auto()
     COLD = auto()
+
+
+_OPERATIONS = {
+    b"/healthz": Operation.HEALTH,
+    b"/v1/counts": Operation.COUNTS,
+    b"/badge.svg": Operation.BADGE,
+    b"/pixel.gif": Operation.PIXEL,
+    b"/v1/history": Operation.HISTORY,
+    b"/v1/top": Operation.TOP,
+}
+"""By path. All others are files."""
+
+
+@attrs.frozen
+class CountsRequest:
+    """What a request for the counts of a few URLs says."""
+
+    urls: tuple[str, ...]
+    partial: bool
+    """Whether each of the URLs is to be answered by itself."""
+    if_none_match: str
+
+
+@attrs.frozen
+class FileRequest:
+    """What a request for a file says."""
+
+    path: str
+    compressed: bool
+    if_none_match: str
+
+
+Asked: TypeAlias = CountsRequest | PictureRequest | HistoryRequest | TopRequest | FileRequest
 
 
 @attrs.frozen
@@ -45,19 +92,27 @@ class Head:
     keep_alive: bool = True
     expects_continue: bool = False
     events: EventHeaders = EventHeaders()
-    urls: tuple[str, ...] = ()
-    partial: bool = False
-    """Whether each of the URLs is to be answered by itself."""
+    asked: Asked | None = None
+    """What a read asks for."""
+    head_only: bool = False
+    """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
-    if_none_match: str = ""
+    by_person: bool = False
+    """Whether it is a person's browser that goes there, and may have to log in."""
     says_keep_alive: bool = False
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
     """Whether the body of POST /v1/events is events and nothing else."""
+    frequent: bool = attrs.field(init=False)
+    """Whether it is plain, its answer the same for all who ask so, and the next request may follow."""
 
     @plain.default
     def _plain(self) -> bool:
         return self.operation is Operation.EVENTS and self.events.plain
+
+    @frequent.default
+    def _frequent(self) -> bool:
+        return self.plain and self.keep_alive and not self.says_keep_alive
 
 
 COLD = Head(Operation.COLD)
@@ -71,6 +126,10 @@ class Heads:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
+
+    def recall(self, data: bytes) -> Head | None:
+        """The head that `data` is, if it came before and is remembered."""
+        return self._known.get(data)
 
     def read(self, data: bytes) -> Head:
         """The head that `data` is, up to and with its empty line."""
@@ -95,7 +154,7 @@ def _parse(data: bytes) -> Head:
         return COLD
     fields = _FIELD.findall(data, hot.end())
     headers = {name.lower(): value.rstrip(b" \t") for name, value in fields}
-    old = hot[3] == b"0"
+    old = hot[4] == b"0"
     connection = headers.get(b"connection", b"").lower()
     host = headers.get(b"host")
     length = headers.get(b"content-length", b"0")
@@ -111,10 +170,24 @@ def _parse(data: bytes) -> Head:
         or expect not in (b"", b"100-continue")
     ):
         return COLD
-    operation, urls, partial = _operation(hot)
+
+    def header(name: str) -> str:
+        value: bytes = headers.get(name.lower().encode(), b"")
+        return value.decode("latin-1")
+
+    credentials = Credentials(
+        header("Authorization"),
+        header("Origin"),
+        header("Host"),
+        header("X-Forwarded-For"),
+        header("Cookie"),
+        header("User-Agent"),
+        " ".join([header(name) for name in PURPOSES]),
+    )
+    method = hot[1].partition(b" ")[0].decode()
+    operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
-    key = headers.get(b"idempotency-key")
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(
         operation,
@@ -122,30 +195,39 @@ def _parse(data: bytes) -> Head:
         keep_alive,
         expect == b"100-continue" and not old,
         EventHeaders(
-            headers.get(b"content-type", b"").decode("latin-1"),
-            headers.get(b"content-encoding", b"").decode("latin-1"),
-            None if key is None else key.decode("latin-1"),
+            header("Content-Type"),
+            header("Content-Encoding"),
+            header("Idempotency-Key") if b"idempotency-key" in headers else None,
         ),
-        urls,
-        partial,
-        Credentials(
-            headers.get(b"authorization", b"").decode("latin-1"),
-            headers.get(b"origin", b"").decode("latin-1"),
-            headers.get(b"host", b"").decode("latin-1"),
-            headers.get(b"x-forwarded-for", b"").decode("latin-1"),
-            headers.get(b"cookie", b"").decode("latin-1"),
-        ),
-        headers.get(b"if-none-match", b"").decode("latin-1"),
+        asked,
+        method == "HEAD",
+        credentials,
+        is_person(method, header("Accept")),
         says_keep_alive=old and keep_alive,
     )
 
 
-def _operation(hot: re.Match[bytes]) -> tuple[Operation, tuple[str, ...], bool]:
-    if hot[1].startswith(b"POST"):
-        return Operation.EVENTS, (), False
-    if hot[2] is None:
-        return Operation.HEALTH, (), False
-    urls = tuple(query_values(hot[2], "url"))
-    partial = query_values(hot[2], "partial")
-    hot_read = 1 <= len(urls) <= COUNT_URLS_HOT_MAX and partial in ([], ["true"])
-    return (Operation.COUNTS if hot_read else Operation.COLD), urls, bool(partial)
+def _operation(
+    hot: re.Match[bytes], method: str, header: Callable[[str], str], credentials: Credentials
+) -> tuple[Operation, Asked | None]:
+    path, query = hot[2], hot[3] or b""
+    if path is None:
+        return Operation.EVENTS, None
+    operation = _OPERATIONS.get(path, Operation.FILE)
+    if_none_match = header("If-None-Match")
+    match operation:
+        case Operation.HEALTH:
+            return operation, None
+        case Operation.FILE:
+            return operation, FileRequest(path.decode(), takes_gzip(header("Accept-Encoding")), if_none_match)
+        case Operation.COUNTS:
+            urls = tuple(query_values(query, "url"))
+            partial = query_values(query, "partial")
+            if 1 <= len(urls) <= COUNT_URLS_HOT_MAX and partial in ([], ["true"]):
+                return operation, CountsRequest(urls, bool(partial), if_none_match)
+            return Operation.COLD, None
+        case Operation.HISTORY:
+            return operation, HistoryRequest.of(query, if_none_match)
+        case Operation.TOP:
+            return operation, TopRequest.of(query, if_none_match)
+    return operation, PictureRequest.of(method, query, header, credentials)

@@ -13,25 +13,33 @@ from likd.model import Outcome, Submission
 from likd.web.access.body_budget import Room
 from likd.web.access.gate import EVERYONE, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import Answer, Responses, answer_problem, conditional
+from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
 from likd.web.api.events import Operations
+from likd.web.api.pictures import PictureRequest
 from likd.web.express.coalescer import Gathering
 from likd.web.express.connection import Exchange
+from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
 
 INLINE_BYTES_MAX = 1 << 16
-"""Bodies over this size are read in a task of their own, which lets others in between."""
+"""Bodies over this size are read in a task of their own, which lets others in between.
+
+So are those in an encoding, of which it is not known how much they hold.
+"""
 
 Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
 """What answers a request, or takes its events."""
 
+_NEEDS = {Operation.HEALTH: Role.NOBODY, Operation.TOP: Role.WRITER}
+"""What role an operation needs, where that is not the public's. Files are for the pages of all origins."""
+
 log = structlog.get_logger(__name__)
 
 
 class HotRequests:
-    """Answers POST /v1/events, GET /v1/counts for few URLs and GET /healthz by calling `send` with the bytes.
+    """Answers the hot requests by calling `send` with the bytes.
 
     At most `long_requests_max` are answered by tasks of their own at a time. `drop` is called with one that
     will have no answer.
@@ -41,6 +49,7 @@ class HotRequests:
         self,
         *,
         operations: Operations,
+        reads: HotReads,
         gate: Gate,
         room: Room,
         long_requests_max: int,
@@ -48,6 +57,7 @@ class HotRequests:
         drop: Callable[[Exchange], None],
     ) -> None:
         self._operations = operations
+        self._reads = reads
         self._gate = gate
         self._room = room
         self._responses = Responses()
@@ -57,6 +67,8 @@ class HotRequests:
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
+        self.gather = self._gathering.add
+        """Let a request that is one event go with the others."""
         self.submit = self._gathering.submit
         """Submit the single events that were gathered since the last time."""
         self.faults = 0
@@ -78,10 +90,12 @@ class HotRequests:
         try:
             if exchange.problem is not None:
                 raise exchange.problem
+            if head.operation is Operation.FILE:
+                self._fill(exchange, self._reads.file(head))
+                return False
             caller = EVERYONE
             if not self._gate.lets_everyone(head.credentials):
-                need = Role.NOBODY if head.operation is Operation.HEALTH else Role.PUBLIC
-                caller = self._gate.admit(address, head.credentials, need)
+                caller = self._gate.admit(address, head.credentials, _NEEDS.get(head.operation, Role.PUBLIC))
                 _add_headers(exchange, caller)
             if head.plain and caller.role is not Role.PUBLIC:
                 event = self._operations.recall(body)
@@ -90,7 +104,7 @@ class HotRequests:
                     return False
             return self._answer(exchange, head, body, caller)
         except Problem as problem:
-            self._fill(exchange, answer_problem(problem))
+            self._fill(exchange, TO_LOGIN if problem.status == 401 and head.by_person else answer_problem(problem))
         except Exception as error:
             self._fail(exchange, error)
         return False
@@ -112,28 +126,35 @@ class HotRequests:
 
     def _answer(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         """Answer, or raise Problem; whether a task does it."""
+        if head.operation is Operation.EVENTS:
+            if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
+                return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
+            return self._read(exchange, head, body, caller)
         if head.operation is Operation.HEALTH:
             self._fill(exchange, self._operations.health())
             return False
-        if head.operation is Operation.COUNTS:
-            answer = self._operations.counts_nowait(head.urls, caller, partial=head.partial)
-            if answer is None:
-                return self._do_later(exchange, partial(self._counts, head, caller))
-            self._fill(exchange, conditional(answer, head.if_none_match))
+        if head.operation is Operation.PIXEL:
+            self._show_pixel(exchange, head, caller)
             return False
-        if len(body) > INLINE_BYTES_MAX:
-            return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
-        return self._read(exchange, head, body, caller)
+        answer = self._reads.nowait(head, caller)
+        if answer is None:
+            return self._do_later(exchange, partial(self._reads.later, head, caller))
+        self._fill(exchange, answer)
+        return False
 
-    async def _counts(self, head: Head, caller: Caller) -> Answer:
-        answer = await self._operations.counts(head.urls, caller, partial=head.partial)
-        return conditional(answer, head.if_none_match)
+    def _show_pixel(self, exchange: Exchange, head: Head, caller: Caller) -> None:
+        pictures = self._reads.pictures
+        assert isinstance(head.asked, PictureRequest)
+        seen = pictures.see(head.asked, caller)
+        if seen is None:
+            self._fill(exchange, pictures.pixel(None))
+        else:
+            seen.on_settled(lambda outcome: self._fill(exchange, pictures.pixel(outcome)))
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._operations.read(body, head.events, caller)
-        if head.plain and submission.size == 1 and not submission.acts:
-            ((kind, (url,)),) = submission.events.items()
-            self._gathering.add(exchange, (kind, url))
+        if head.plain and (event := submission.single) is not None:
+            self._gathering.add(exchange, event)
             return False
         answering = self._operations.submit_nowait(submission)
         if answering is None:
@@ -169,12 +190,15 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._operations.answer(outcome))
+            self._fill(exchange, self._operations.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 
     def _fill(self, exchange: Exchange, answer: Answer) -> None:
-        self._send(exchange, self._responses.make(answer, keep_alive=exchange.keep_alive, extra=exchange.headers))
+        response = self._responses.make(
+            answer, keep_alive=exchange.keep_alive, extra=exchange.headers, head_only=exchange.head.head_only
+        )
+        self._send(exchange, response)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
         """One request's fault must reach nobody else."""

@@ -17,6 +17,8 @@ from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.api.events import Operations
 from likd.web.express.connection import FINAL, Connection, Exchange, State, Timeouts
+from likd.web.express.fast_path import FastPath
+from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import CONTINUE, Heads
 from likd.web.express.requests import HotRequests
 
@@ -53,7 +55,7 @@ class Client:
 
 
 class ExpressLane:
-    """Accepts connections and serves POST /v1/events, GET /v1/counts for few URLs and GET /healthz on them.
+    """Accepts connections and serves the hot requests on them.
 
     A task for each connection would be woken for each request. Here one task is woken for all sockets that are
     ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
@@ -66,6 +68,7 @@ class ExpressLane:
         self,
         *,
         operations: Operations,
+        reads: HotReads,
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
@@ -87,14 +90,17 @@ class ExpressLane:
         self._clients: dict[int, Client] = {}
         self._queue: list[Client] = []
         self._queued = trio.Event()
-        self._requests = HotRequests(
+        requests = HotRequests(
             operations=operations,
+            reads=reads,
             gate=gate,
             room=room,
             long_requests_max=seats.connections_max,
             send=self._send,
             drop=self._drop,
         )
+        self._requests = requests
+        self._fast_path = FastPath(self._heads, gate, operations.recall, requests.gather)
         self._said_tls = False
         self._stopped = trio.Event()
         self._faults = 0
@@ -166,26 +172,33 @@ class ExpressLane:
         if events & _OUT:
             self._flush(client)
         if events & _IN:
-            self._receive(client)
+            if self._receive(client):
+                return
         elif events & (select.EPOLLERR | select.EPOLLHUP):
             self._close(client)
         self._proceed(client)
 
-    def _receive(self, client: Client) -> None:
+    def _receive(self, client: Client) -> bool:
+        """Read what the client sent; whether that was all begun by the fast path."""
         http = client.http
-        if not http.wants_input:
-            return
+        rests = http.resting and not client.output and client.interest == _IN
+        if not rests and not http.wants_input:
+            return False
+        size = 0 if rests else http.input_size
         try:
-            data = client.socket.recv(max(RECEIVE_BYTES, min(http.input_size, RECEIVE_BODY_BYTES)))
+            data = client.socket.recv(RECEIVE_BYTES if size <= RECEIVE_BYTES else min(size, RECEIVE_BODY_BYTES))
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self._close(client)
-            return
-        if data:
-            http.receive(data, self._now)
-        else:
+            return False
+        if not data:
             http.receive_end()
+            return False
+        if rests and self._fast_path.begin(client, http, data, self._now):
+            return True
+        http.receive(data, self._now)
+        return False
 
     def _proceed(self, client: Client) -> None:
         """Begin the requests that can be begun; end the connection if it is over; else wait for what it needs."""

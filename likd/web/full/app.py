@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from quart import Response
+from quart import Response, has_request_context, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from likd.web.access.gate import Gate
-from likd.web.answers import answer_problem
+from likd.web.answers import TO_LOGIN, answer_problem, is_person
 from likd.web.api.events import Operations
 from likd.web.full.auth import add_door
-from likd.web.full.pages import redirect_to_login, wants_page
-from likd.web.full.routes import respond
+from likd.web.full.routes import header, respond
 from likd.web.problems import Problem
 
 
@@ -30,8 +29,8 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
 
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:
-        if problem.status == 401 and wants_page():
-            return redirect_to_login()
+        if problem.status == 401 and has_request_context() and is_person(request.method, header("Accept")):
+            return respond(TO_LOGIN)
         return respond(answer_problem(problem))
 
     @app.errorhandler(HTTPException)

@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Caller, Credentials, Gate
 from likd.web.access.tokens import Role
+from likd.web.access.visitors import PURPOSES
 from likd.web.answers import HEAD_BYTES_MAX, SECURITY
 from likd.web.full.bodies import limit_body
 from likd.web.problems import Problem
@@ -120,4 +121,6 @@ def credentials(asked: BaseRequestWebsocket) -> Credentials:
         headers.get("Host", ""),
         ",".join(headers.getlist("X-Forwarded-For")),
         headers.get("Cookie", ""),
+        headers.get("User-Agent", ""),
+        " ".join([headers.get(name, "") for name in PURPOSES]),
     )

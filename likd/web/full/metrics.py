@@ -11,11 +11,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from likd.model import IMPRESSION
 from likd.runtime.histogram import Histogram
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusBoard
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
+from likd.web.access.visitors import Visitors
 
 
 @attrs.define(eq=False)
@@ -24,6 +26,7 @@ class Metrics:
 
     board: StatusBoard
     gate: Gate
+    visitors: Visitors
     connections: Seats
     request_faults: Callable[[], int]
     watchdog: Watchdog
@@ -53,6 +56,7 @@ class Metrics:
         for result, by_kind in (("accepted", manager.accepted), ("refused", manager.refused)):
             for kind in engine.handlers.kinds:
                 events.add_metric([kind, result], by_kind.get(kind, 0))
+        events.add_metric([IMPRESSION, "ignored"], self.visitors.ignored)
         yield events
         yield _counter(
             "likd_events_unchanged", "Accepted likes and unlikes that changed nothing.", engine.actors.unchanged

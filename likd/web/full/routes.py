@@ -20,14 +20,15 @@ from likd.stores.protocol import StoreError
 from likd.web.access.connection_limit import Seats
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import EMBEDDED_VARY, Answer, EventHeaders, conditional
+from likd.web.access.visitors import Visitors
+from likd.web.answers import Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
 from likd.web.api.live_socket import LiveSessions
-from likd.web.api.reads import Reads
-from likd.web.full.auth import caller, needs
+from likd.web.api.pictures import PictureRequest, Pictures
+from likd.web.api.reads import HistoryRequest, Reads, TopRequest
+from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
-from likd.web.full.pictures import Sights
 from likd.web.full.stream import stream_of
 from likd.web.problems import Problem
 from likd.web.query_string import query_value, query_values
@@ -48,6 +49,11 @@ def asked(name: str, default: str = "") -> str:
     return query_value(request.query_string, name, default)
 
 
+def header(name: str) -> str:
+    """A header of the request, "" if there is none."""
+    return request.headers.get(name, "")
+
+
 def flag(name: str) -> bool:
     """A parameter of the query that is true or false, and false if it is not there. Raises Problem."""
     value = asked(name, "false")
@@ -61,14 +67,13 @@ def add_api(
     *,
     operations: Operations,
     reads: Reads,
+    pictures: Pictures,
     admin: Admin,
     status: StatusBoard,
     bounds: Bounds,
-    gate: Gate,
     sessions: LiveSessions,
-    sights: Sights,
 ) -> None:
-    """Add everything under /v1, /healthz and /readyz, and the badge."""
+    """Add everything under /v1, /healthz and /readyz, and the pictures."""
 
     @app.post("/v1/events")
     @needs(Role.PUBLIC)
@@ -79,47 +84,38 @@ def add_api(
             request.headers.get("Idempotency-Key"),
         )
         submission = await operations.submit_long(await read_body(), headers, caller())
-        return respond(operations.answer(await submission.settled()))
+        return respond(operations.answer(await submission.settled(), submission.ignored))
 
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
         partial = flag("partial")
         answer = await operations.counts(query_values(request.query_string, "url"), caller(), partial=partial)
-        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+        return respond(conditional(answer, header("If-None-Match")))
 
     @app.get("/v1/history")
     @needs(Role.PUBLIC)
     async def get_history() -> Response:
-        answer = await reads.history(caller(), asked("url"), asked("unit", "hour"), asked("last"), asked("until"))
-        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+        return respond(await reads.history(HistoryRequest.of(request.query_string, header("If-None-Match")), caller()))
 
-    async def badge() -> Answer:
-        return await reads.badge(caller(), asked("url"), asked("by", "likes"), asked("label"))
+    def picture() -> PictureRequest:
+        return PictureRequest.of(request.method, request.query_string, header, credentials(request))
 
     @app.get("/badge.svg")
     @needs(Role.PUBLIC)
     async def get_badge() -> Response:
-        impression = flag("impression")
-        answer = await badge()
-        if impression:
-            failed = await sights.count(request)
-            if failed is not None:
-                return respond(failed)
-            answer = await badge()
-            # A copy would be seen without being counted.
-            answer.headers["Cache-Control"] = "no-store"
-        policy = gate.resource_policy(request.headers.get("Referer", ""), request.headers.get("Host", ""))
-        answer.headers["Cross-Origin-Resource-Policy"] = policy
-        answer.headers["Vary"] = EMBEDDED_VARY
-        answer.headers["Content-Security-Policy"] = "default-src 'none'"
-        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+        return respond(await pictures.badge(picture(), caller()))
+
+    @app.get("/pixel.gif")
+    @needs(Role.PUBLIC)
+    async def get_pixel() -> Response:
+        seen = pictures.see(picture(), caller())
+        return respond(pictures.pixel(await seen.settled() if seen is not None else None))
 
     @app.get("/v1/top")
     @needs(Role.WRITER)
     async def get_top() -> Response:
-        answer = await operations.top(asked("by", "likes"), asked("limit", "10"))
-        return respond(conditional(answer, request.headers.get("If-None-Match", "")))
+        return respond(await reads.top(TopRequest.of(request.query_string, header("If-None-Match")), caller()))
 
     @app.get("/v1/export")
     @needs(Role.WRITER)
@@ -179,6 +175,7 @@ def add_metrics(
     app: QuartTrio,
     board: StatusBoard,
     gate: Gate,
+    visitors: Visitors,
     connections: Seats,
     request_faults: Callable[[], int],
     watchdog: Watchdog,
@@ -190,7 +187,7 @@ def add_metrics(
         # Imported when somebody asks: a start need not wait for it.
         from likd.web.full.metrics import Metrics
 
-        return Metrics(board, gate, connections, request_faults, watchdog)
+        return Metrics(board, gate, visitors, connections, request_faults, watchdog)
 
     @app.get("/metrics")
     @needs(Role.ADMIN)

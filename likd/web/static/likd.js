@@ -22,6 +22,8 @@
   const SYNC_MS = 50;
   const FOLLOW_MS = 500;
 
+  const LIKE = "like";
+  const PRESSES_MAX = 50;
   const ITEMS_MAX = 200;
   const LIKES_AT_ONCE = 4;
   const READ_URLS_MAX = 16;
@@ -167,16 +169,21 @@
       return this.visitor;
     }
 
-    liked(url) {
-      return Boolean(this.read("liked")?.[url]);
+    /* How often the visitor gave a kind of event to a URL. */
+    given(kind, url) {
+      return Number(this.read("liked")?.[place(kind, url)] ?? 0);
     }
 
-    remember(url, liked) {
+    remember(kind, url, given) {
       const all = { ...this.read("liked") };
-      if (liked) all[url] = 1;
-      else delete all[url];
+      if (given) all[place(kind, url)] = given;
+      else delete all[place(kind, url)];
       this.write("liked", all);
     }
+  }
+
+  function place(kind, url) {
+    return kind === LIKE ? url : `${kind} ${url}`;
   }
 
   const memory = new Memory();
@@ -208,13 +215,16 @@
       memory.remove(name);
     }
 
-    push(kind, url) {
+    /* Send `event`, which does what is `done`, or takes it back. */
+    push(done, event) {
       this.adopt();
       // What nobody has tried to send need not be sent: this comes in its place.
-      for (const item of this.of(url)) if (!item.tried) this.forget(item);
+      for (const item of this.of(event.url, done)) {
+        if (!item.tried && item.event.actor === event.actor) this.forget(item);
+      }
       for (const item of this.items.slice(0, -ITEMS_MAX)) this.forget(item);
       const at = Math.max(Date.now(), (this.items.at(-1)?.at ?? 0) + 1);
-      const item = { key: random(), event: { kind, url, actor: memory.actor }, at, tried: false };
+      const item = { key: random(), done, event, at, tried: false };
       memory.write(this.prefix + item.key, item);
       this.items.push(item);
       this.send();
@@ -225,8 +235,9 @@
       this.items = this.items.filter((item) => item.key !== key);
     }
 
-    of(url) {
-      return this.items.filter((item) => item.event.url === url);
+    of(url, done) {
+      // Earlier versions did nothing but like, and did not say so.
+      return this.items.filter((item) => item.event.url === url && (!done || done === (item.done ?? LIKE)));
     }
 
     /* Each URL's likes go out in their order; one that gets no answer holds up no other URL's. */
@@ -275,14 +286,14 @@
       }
       this.failures = 0;
       this.forget(item);
-      if (!response.ok) this.server.refuseLike(item.event, await problemOf(response));
+      if (!response.ok) this.server.refuseLike(item, await problemOf(response));
       return true;
     }
   }
 
   async function problemOf(response) {
-    const { detail, expected } = parsed(await response.text().catch(() => "")) ?? {};
-    return { status: response.status, detail: detail ?? `the server answers ${response.status}`, expected };
+    const { detail, expected, field } = parsed(await response.text().catch(() => "")) ?? {};
+    return { status: response.status, detail: detail ?? `the server answers ${response.status}`, expected, field };
   }
 
   /* One websocket after another. A handshake that is not answered and a silence that a ping does not break end one
@@ -371,6 +382,8 @@
     }
 
     add(topic) {
+      // A browser that is driven by a program has nobody who looks.
+      if (navigator.webdriver) return;
       this.seen.push(topic);
       this.later();
     }
@@ -387,8 +400,8 @@
       if (document.prerendering || (this.server.away && !last)) return this.seen.length ? this.later() : undefined;
       const views = this.seen.filter((topic) => !topic.problem);
       this.seen = [];
-      const unknown = views.filter((topic) => !topic.row);
-      const portions = this.portions(views.filter((topic) => topic.row));
+      const unknown = views.filter((topic) => !topic.counts);
+      const portions = this.portions(views.filter((topic) => topic.counts));
       if (last) portions.push(...unknown.map((topic) => [topic]));
       else this.seen.push(...unknown);
       for (const portion of portions) {
@@ -417,6 +430,99 @@
     }
   }
 
+  /* How often one kind of event was given to a URL, by all and by this visitor. */
+  class Tally {
+    constructor(topic, kind) {
+      this.topic = topic;
+      this.kind = kind;
+      this.row = null;
+      this.held = null;
+      this.problem = null;
+    }
+
+    /* By this visitor. */
+    get given() {
+      return memory.given(this.kind, this.topic.url);
+    }
+
+    set given(given) {
+      memory.remember(this.kind, this.topic.url, given);
+    }
+
+    /* The count as it will be once the server has what was pressed; null while nothing is known. */
+    get count() {
+      if (!this.held) return this.row?.net ?? null;
+      return Math.max(0, (this.held.base ?? 0) + this.given - this.held.before);
+    }
+
+    /* What waits to be sent or answered. */
+    get items() {
+      return this.topic.server.outbox.of(this.topic.url, this.kind);
+    }
+
+    /* One more, or when that were too many, none: the kinds of event that this takes. */
+    press(most) {
+      const given = Math.max(0, this.given);
+      const more = given < most;
+      this.hold(given);
+      this.given = more ? given + 1 : 0;
+      const kind = more ? this.kind : `un${this.kind}`;
+      for (const nth of more ? [given + 1] : Array.from({ length: given }, (_, n) => given - n)) {
+        this.topic.server.outbox.push(this.kind, { kind, url: this.topic.url, actor: actor(nth) });
+      }
+      this.topic.draw();
+      return kind;
+    }
+
+    /* While a like is on its way, what the server says may have it or not: the count of before is held. */
+    hold(before) {
+      this.held ??= { base: this.row?.net ?? null, before, settled: false };
+    }
+
+    /* The same for what an earlier page or another tab has pressed. */
+    holdItems() {
+      const { items } = this;
+      if (items.length) this.hold(this.given - items.reduce((sum, item) => sum + change(item), 0));
+    }
+
+    take(counts, fresh) {
+      const given = counts[`${this.kind}s`];
+      const takenBack = counts[`un${this.kind}s`] ?? 0;
+      if (given === undefined) return this.refuse();
+      this.problem = null;
+      const [version, net] = [given + takenBack, given - takenBack];
+      // An answer may have been overtaken by newer news.
+      if (fresh && version < this.row?.version) return;
+      this.row = { net, version };
+      if (!this.held) return;
+      if (this.held.settled) this.held = null;
+      else if (!this.items.some((item) => item.tried)) this.held.base = net;
+      else this.held.base ??= net;
+    }
+
+    refuse() {
+      const reason = `kind is ${JSON.stringify(this.kind.slice(0, 80))}; expected a kind that the server counts`;
+      if (!this.problem) console.warn(`<like-button> ${reason}`);
+      this.problem = { reason };
+    }
+
+    /* The server has all that was pressed; `known` if what it said last has it, too. */
+    release(known) {
+      if (known) this.held = null;
+      else if (this.held) this.held.settled = true;
+    }
+  }
+
+  /* What an item adds to what its visitor has given. */
+  function change({ done, event }) {
+    return event.kind === (done ?? LIKE) ? 1 : -1;
+  }
+
+  /* To the server each of several claps is another's: so none is counted twice, however often it is sent. */
+  function actor(nth) {
+    return nth === 1 ? memory.actor : `${memory.actor} ${nth}`;
+  }
+
   /* A URL on a server, shared by all its buttons: what the server says of it, and what was pressed since. */
   class Topic {
     constructor(server, url) {
@@ -424,63 +530,41 @@
       this.url = url;
       this.buttons = new Set();
       this.inSight = new Set();
-      this.row = null;
+      this.tallies = new Map();
+      this.counts = null;
       this.fresh = false;
       this.problem = null;
-      this.held = null;
       this.view = JSON.stringify({ kind: "impression", url });
     }
 
-    get liked() {
-      return memory.liked(this.url);
-    }
-
-    /* The count as it will be once the server has what was pressed; null while nothing is known. */
-    get count() {
-      if (!this.held) return this.row?.net ?? null;
-      return Math.max(0, (this.held.base ?? 0) + Number(this.liked) - Number(this.held.likedBefore));
-    }
-
-    get state() {
-      if (this.problem) return "refused";
-      if (this.server.away) return "offline";
-      return this.count === null ? "loading" : "ready";
-    }
-
-    press() {
-      const liked = !this.liked;
-      this.hold(!liked);
-      memory.remember(this.url, liked);
-      this.server.outbox.push(liked ? "like" : "unlike", this.url);
-      this.draw();
-      return liked;
-    }
-
-    /* While a like is on its way, what the server says may have it or not: the count of before is held. */
-    hold(likedBefore) {
-      this.held ??= { base: this.row?.net ?? null, likedBefore, settled: false };
-    }
-
-    take({ likes, unlikes, net }) {
-      const version = likes + unlikes;
-      this.problem = null;
-      // An answer may have been overtaken by newer news.
-      if (!this.fresh || !(version < this.row?.version)) {
-        this.row = { net, version };
-        if (this.held) {
-          if (this.held.settled) this.held = null;
-          else if (!this.server.outbox.of(this.url).some((item) => item.tried)) this.held.base = net;
-          else this.held.base ??= net;
-        }
+    tally(kind) {
+      if (!this.tallies.has(kind)) {
+        const tally = new Tally(this, kind);
+        this.tallies.set(kind, tally);
+        tally.holdItems();
+        if (this.counts) tally.take(this.counts, false);
       }
+      return this.tallies.get(kind);
+    }
+
+    hold() {
+      for (const tally of this.tallies.values()) tally.holdItems();
+    }
+
+    get held() {
+      return Array.from(this.tallies.values()).some((tally) => tally.held);
+    }
+
+    take(counts) {
+      this.problem = null;
+      this.counts = counts;
+      for (const tally of this.tallies.values()) tally.take(counts, this.fresh);
       this.fresh = true;
       this.draw();
     }
 
-    /* The server has all that was pressed; `known` if what it said last has it, too. */
     release(known) {
-      if (known) this.held = null;
-      else if (this.held) this.held.settled = true;
+      for (const tally of this.tallies.values()) tally.release(known);
       this.draw();
     }
 
@@ -531,7 +615,6 @@
       const topic = this.topics.get(url) ?? new Topic(this, url);
       this.topics.set(url, topic);
       topic.buttons.add(button);
-      this.hold(topic);
       return topic;
     }
 
@@ -618,15 +701,10 @@
     remind() {
       this.outbox.adopt();
       for (const topic of this.topics.values()) {
-        this.hold(topic);
+        topic.hold();
         if (topic.held && !this.outbox.of(topic.url).length) this.settle(topic.url);
         topic.draw();
       }
-    }
-
-    hold(topic) {
-      const [first] = this.outbox.of(topic.url);
-      if (first) topic.hold(first.event.kind !== "like");
     }
 
     /* Read what is in sight and not fresh, and again in a while: a websocket may take long, or never come. */
@@ -704,12 +782,18 @@
     }
 
     /* The server will never take it: what was before is true. */
-    refuseLike({ kind, url }, problem) {
-      if (!this.outbox.of(url).length) memory.remember(url, kind !== "like");
+    refuseLike(item, problem) {
+      const [done, url] = [item.done ?? LIKE, item.event.url];
+      memory.remember(done, url, memory.given(done, url) - change(item));
       const topic = this.topics.get(url);
       if (!topic) return;
-      topic.refuse(problem);
-      for (const button of topic.buttons) button.tell("refused", { url, detail: topic.problem.reason });
+      const tally = topic.tallies.get(done);
+      // What the server does not count at all is no fault of the URL.
+      const refused = tally && problem.field === "kind" ? tally : topic;
+      refused.refuse(problem);
+      topic.draw();
+      const buttons = Array.from(topic.buttons).filter((button) => button.kind === done);
+      for (const button of buttons) button.tell("refused", { url, detail: refused.problem.reason });
     }
   }
 
@@ -855,10 +939,11 @@
   });
 
   class LikeButton extends HTMLElement {
-    static observedAttributes = ["url", "server", "label", "lang", "impression"];
+    static observedAttributes = ["url", "server", "kind", "max", "label", "lang", "impression"];
     static all = new Set();
 
     #topic = null;
+    #tally = null;
     #wrong = "";
     #shown = null;
     #frame = 0;
@@ -878,7 +963,7 @@
 
     connectedCallback() {
       // Properties that were set before this script was there hide the element's own.
-      for (const name of ["url", "server", "label", "theme", "impression", "words"]) {
+      for (const name of ["url", "server", "kind", "max", "label", "theme", "impression", "words"]) {
         if (!Object.hasOwn(this, name)) continue;
         const value = this[name];
         delete this[name];
@@ -895,7 +980,7 @@
 
     attributeChangedCallback(name, before, now) {
       if (!LikeButton.all.has(this) || before === now) return;
-      if (name === "url" || name === "server") this.#join();
+      if (["url", "server", "kind"].includes(name)) this.#join();
       else if (name === "impression") this.#watchViews();
       this.draw();
     }
@@ -917,8 +1002,27 @@
       this.#reflect("server", value);
     }
 
+    get kind() {
+      return this.getAttribute("kind") || LIKE;
+    }
+
+    set kind(value) {
+      this.#reflect("kind", value);
+    }
+
+    /* How often one visitor may press before it is all taken back. */
+    get max() {
+      const max = Number(this.getAttribute("max"));
+      return Number.isInteger(max) && max >= 1 ? Math.min(max, PRESSES_MAX) : 1;
+    }
+
+    set max(value) {
+      this.#reflect("max", value);
+    }
+
     get label() {
-      return this.getAttribute("label") ?? Language.of(this).label;
+      const own = this.kind === LIKE ? Language.of(this).label : this.kind[0].toUpperCase() + this.kind.slice(1);
+      return this.getAttribute("label") ?? own;
     }
 
     set label(value) {
@@ -954,12 +1058,17 @@
       return this.#state;
     }
 
+    /* How often this visitor pressed. */
+    get given() {
+      return Math.max(0, this.#tally?.given ?? 0);
+    }
+
     get liked() {
-      return Boolean(this.#topic?.liked);
+      return this.given > 0;
     }
 
     get count() {
-      return this.#topic?.count ?? null;
+      return this.#tally?.count ?? null;
     }
 
     #reflect(name, value) {
@@ -988,6 +1097,10 @@
         near.observe(this);
         this.#watchViews();
       }
+      if (this.#topic && this.#tally !== this.#topic.tally(this.kind)) {
+        this.#tally = this.#topic.tally(this.kind);
+        this.#shown = null;
+      }
       this.draw();
     }
 
@@ -995,7 +1108,7 @@
       near.unobserve(this);
       seen.unobserve(this);
       this.#topic?.server.remove(this, this.#topic);
-      this.#topic = this.#shown = null;
+      this.#topic = this.#tally = this.#shown = null;
     }
 
     #watchViews() {
@@ -1019,9 +1132,9 @@
     }
 
     #press() {
-      const liked = this.#topic.press();
+      const kind = this.#tally.press(this.max);
       this.#face.classList.add("now");
-      this.tell(liked ? "like" : "unlike", { url: this.url, count: this.count });
+      this.tell(kind, { url: this.url, count: this.count });
     }
 
     tell(type, detail) {
@@ -1030,17 +1143,24 @@
 
     draw() {
       const language = Language.of(this);
-      const reason = this.#wrong || this.#topic?.problem?.reason;
+      const reason = this.#wrong || (this.#topic?.problem ?? this.#tally?.problem)?.reason;
       const count = this.count;
       const label = this.label;
-      this.#enter(this.#wrong ? "refused" : (this.#topic?.state ?? "loading"));
+      this.#enter(this.#reached(reason));
       this.#label.textContent = label;
       this.#face.disabled = this.#state === "refused";
       this.#face.setAttribute("aria-pressed", String(this.liked));
       // What is seen is part of what is said.
-      this.#face.setAttribute("aria-label", count === null ? label : `${label}, ${language.short(count)}`);
+      const part = this.max > 1 ? ` (${language.exact.format(this.given)}/${language.exact.format(this.max)})` : "";
+      this.#face.setAttribute("aria-label", count === null ? label : `${label}, ${language.short(count)}${part}`);
       this.#face.title = reason || (count === null ? "" : language.exact.format(count));
       this.#roll(count, language);
+    }
+
+    #reached(reason) {
+      if (reason) return "refused";
+      if (this.#topic?.server.away) return "offline";
+      return this.count === null ? "loading" : "ready";
     }
 
     #enter(state) {

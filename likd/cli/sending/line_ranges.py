@@ -1,4 +1,4 @@
-"""Spans: whole lines cut out of files and streams, a batch at a time."""
+"""Ranges of lines: whole lines cut out of files and streams, a batch at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from likd.cli.sending.lines import Format
 LINE_BYTES_MAX = 64 << 10
 """A line that is longer can be no event: its URL would be too long. It is refused, and never held in memory."""
 
-SPAN_BYTES_MAX = 4 << 20
+LINE_RANGE_BYTES_MAX = 4 << 20
 FIELDS = b"#Fields:"
 """So begins a line that names the fields of those behind it, up to the next such line."""
 
@@ -26,8 +26,8 @@ class Source:
 
 
 @attrs.frozen
-class Extent:
-    """Where a span is: its bytes, from `begin` to before `end`, and its lines, the first being number `line`."""
+class ByteRange:
+    """Where lines are: from byte `begin` to before `end`, `lines` of them, the first being number `line`."""
 
     begin: int
     end: int
@@ -36,30 +36,30 @@ class Extent:
 
 
 @attrs.frozen
-class Span:
+class LineRange:
     """Consecutive whole lines of a source.
 
-    `data` are the bytes of the extent; of a line over LINE_BYTES_MAX, which may be a span of its own, it is the
-    beginning, just long enough to be too long. `header` is the last line before it that names the fields.
+    `data` are their bytes; of a line over LINE_BYTES_MAX, which may be a range of its own, it is the beginning,
+    just long enough to be too long. `header` is the last line before it that names the fields.
     """
 
     source: Source
-    extent: Extent
+    byte_range: ByteRange
     data: bytes = attrs.field(repr=False)
     header: bytes = b""
 
-    def split(self, line: int) -> tuple[Span, Span]:
-        """The span up to before `line`, and from there on. Either may be empty."""
-        before = line - self.extent.line
+    def split(self, line: int) -> tuple[LineRange, LineRange]:
+        """The range of lines up to before `line`, and from there on. Either may be empty."""
+        before = line - self.byte_range.line
         pieces = self.data.split(b"\n", before)
         # The last line of a source may lack its newline: behind it there is nothing.
         at = len(self.data) - len(pieces[before]) if len(pieces) > before else len(self.data)
-        begin, middle, end = self.extent.begin, self.extent.begin + at, self.extent.end
+        begin, middle, end = self.byte_range.begin, self.byte_range.begin + at, self.byte_range.end
         return (
-            Span(self.source, Extent(begin, middle, self.extent.line, before), self.data[:at], self.header),
-            Span(
+            LineRange(self.source, ByteRange(begin, middle, self.byte_range.line, before), self.data[:at], self.header),
+            LineRange(
                 self.source,
-                Extent(middle, end, line, self.extent.lines - before),
+                ByteRange(middle, end, line, self.byte_range.lines - before),
                 self.data[at:],
                 last_header(self.data[:at], self.header),
             ),
@@ -76,7 +76,7 @@ def last_header(data: bytes, before: bytes) -> bytes:
 
 
 class Cutter:
-    """Cuts the bytes of a source, fed piece by piece, into spans of at most `lines_max` lines.
+    """Cuts the bytes of a source, fed piece by piece, into ranges of lines of at most `lines_max` lines.
 
     `begin` and `line` say where in the source the first byte is, `header` which names of fields hold there.
     """
@@ -98,7 +98,7 @@ class Cutter:
         """Whether there are whole lines that `rest` would cut."""
         return self._newlines > 0
 
-    def feed(self, data: bytes) -> Iterator[Span]:
+    def feed(self, data: bytes) -> Iterator[LineRange]:
         """Take `data`, the next bytes of the source, and cut what is full."""
         if self._overlong:
             newline = data.find(b"\n")
@@ -112,8 +112,8 @@ class Cutter:
         while self._newlines >= self._lines_max:
             tail = self._data.split(b"\n", self._lines_max)[self._lines_max]
             yield self._cut(len(self._data) - len(tail), self._lines_max)
-        while len(self._data) > SPAN_BYTES_MAX and self._newlines:
-            at = self._data.rfind(b"\n", 0, SPAN_BYTES_MAX) + 1 or self._data.index(b"\n") + 1
+        while len(self._data) > LINE_RANGE_BYTES_MAX and self._newlines:
+            at = self._data.rfind(b"\n", 0, LINE_RANGE_BYTES_MAX) + 1 or self._data.index(b"\n") + 1
             yield self._cut(at, self._data.count(b"\n", 0, at))
         if len(self._data) - (self._data.rfind(b"\n") + 1) > LINE_BYTES_MAX:
             yield from self.rest()
@@ -121,12 +121,12 @@ class Cutter:
             self._dropped = len(self._data) - LINE_BYTES_MAX - 1
             self._data = self._data[: LINE_BYTES_MAX + 1]
 
-    def rest(self) -> Iterator[Span]:
+    def rest(self) -> Iterator[LineRange]:
         """Cut the whole lines that wait."""
         if self._newlines:
             yield self._cut(self._data.rfind(b"\n") + 1, self._newlines)
 
-    def end(self, *, whole_lines: bool = False) -> Iterator[Span]:
+    def end(self, *, whole_lines: bool = False) -> Iterator[LineRange]:
         """Cut all that is left: the source is at its end, and its last line may lack the newline.
 
         With `whole_lines` such a line is not cut: who wrote it may not have done with it.
@@ -135,11 +135,11 @@ class Cutter:
         if self._data and not whole_lines:
             yield self._cut(len(self._data), 1)
 
-    def _cut(self, at: int, lines: int) -> Span:
+    def _cut(self, at: int, lines: int) -> LineRange:
         data, self._data = self._data[:at], self._data[at:]
         self._newlines -= data.count(b"\n")
-        extent = Extent(self._begin, self._begin + at + self._dropped, self._line, lines)
-        self._begin, self._line = extent.end, extent.line + lines
+        byte_range = ByteRange(self._begin, self._begin + at + self._dropped, self._line, lines)
+        self._begin, self._line = byte_range.end, byte_range.line + lines
         self._overlong, self._dropped = False, 0
         header, self._header = self._header, last_header(data, self._header)
-        return Span(self._source, extent, data, header)
+        return LineRange(self._source, byte_range, data, header)

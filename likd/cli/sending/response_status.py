@@ -30,11 +30,12 @@ class Wrong:
     detail: str
 
 
-Verdict: TypeAlias = Counted | Wrong
+ResponseStatus: TypeAlias = Counted | Wrong
 
 
 class _Accepted(msgspec.Struct):
     accepted: int
+    ignored: int = 0
 
 
 class _Problem(msgspec.Struct):
@@ -49,24 +50,27 @@ class _Problem(msgspec.Struct):
         return printable(f"{text} (expected {self.expected})" if self.expected else text)
 
 
-def judge(response: httpx.Response, batch: Batch) -> Verdict:
+def read_response(response: httpx.Response, batch: Batch) -> ResponseStatus:
     """What `response` says of `batch`. Raises ClientError if it concerns every batch: then go on with none."""
     problem = _problem(response)
     status = response.status_code
     if status == 202:
         try:
-            accepted = msgspec.json.decode(response.content, type=_Accepted).accepted
+            answer = msgspec.json.decode(response.content, type=_Accepted)
         except msgspec.DecodeError:
             raise ClientError(f"answer 202, but not as likd does: {_excerpt(response)}") from None
-        if accepted != batch.events:
-            raise ClientError(f"{accepted} events were accepted out of a batch of {batch.events}")
+        if answer.accepted != batch.events:
+            raise ClientError(f"{answer.accepted} events were accepted out of a batch of {batch.events}")
+        if answer.ignored:
+            # To a daemon with public sites, whoever comes without a token is a bot by its User-Agent.
+            raise ClientError("impressions that a program sends do not count there without a token: --token has it")
         return Counted()
     # A proxy may refuse a large body, too, and says so in its own words.
     if status in _REFUSED and (problem or status == 413):
         detail = str(problem) if problem else f"answer {status}"
         if problem and problem.field == "Idempotency-Key":
             raise ClientError(f"answer {status}: {detail}")
-        if problem and problem.field == "kind" and batch.span.source.format.from_log:
+        if problem and problem.field == "kind" and batch.line_range.source.format.from_log:
             # All lines of a log are of one kind: none of them will ever be taken.
             raise ClientError(detail)
         if batch.events == 1:

@@ -1,4 +1,4 @@
-"""The ledger of a delivery: what is to be remembered of each span."""
+"""The log of a delivery: what is to be remembered of each range of lines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Protocol
 
 from likd.cli.sending.batches import Batch
 from likd.cli.sending.content import Content
-from likd.cli.sending.spans import Source, Span
-from likd.cli.sending.tally import Tally
+from likd.cli.sending.line_ranges import LineRange, Source
+from likd.cli.sending.line_stats import LineStats
 
 
-class Ledger(Protocol):
-    """Is told what becomes of each span. Every method may raise ClientError: then nothing more can be sent."""
+class DeliveryLog(Protocol):
+    """Is told what becomes of each range of lines.
+
+    Every method may raise ClientError: then nothing more can be sent.
+    """
 
     @property
     def run(self) -> str:
@@ -23,14 +26,14 @@ class Ledger(Protocol):
     async def sending(self, batch: Batch, key: str) -> None:
         """`batch` is about to be sent under `key`: once this returns, that is not forgotten."""
 
-    async def accepted(self, key: str, tally: Tally) -> None:
+    async def accepted(self, key: str, line_stats: LineStats) -> None:
         """The batch was accepted."""
 
     async def refused(self, key: str) -> None:
         """Nothing of the batch was counted: its lines will be sent otherwise."""
 
-    async def set_aside(self, span: Span, tally: Tally) -> None:
-        """Nothing of `span` is to be sent."""
+    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
+        """Nothing of `line_range` is to be sent."""
 
     def renew(self, path: Path, content: Content) -> int:
         """The id of a source that begins now: `content`, which came to be at `path`."""
@@ -42,7 +45,7 @@ class Ledger(Protocol):
         """The source was rotated away: its `end` is known."""
 
 
-class NoLedger:
+class NoDeliveryLog:
     """Remembers nothing: for input that is sent in one go."""
 
     def __init__(self) -> None:
@@ -62,11 +65,11 @@ class NoLedger:
     async def sending(self, batch: Batch, key: str) -> None:
         """Nothing."""
 
-    async def accepted(self, key: str, tally: Tally) -> None:
+    async def accepted(self, key: str, line_stats: LineStats) -> None:
         """Nothing."""
 
     async def refused(self, key: str) -> None:
         """Nothing."""
 
-    async def set_aside(self, span: Span, tally: Tally) -> None:
+    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
         """Nothing."""

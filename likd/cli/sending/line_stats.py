@@ -7,7 +7,7 @@ import msgspec
 from likd.cli.sending.lines import Skip
 
 
-class Tally(msgspec.Struct, omit_defaults=True):
+class LineStats(msgspec.Struct, omit_defaults=True):
     """Of `lines` lines, `events` were accepted; the others are counted by the reason why they were not."""
 
     lines: int = 0
@@ -28,7 +28,7 @@ class Tally(msgspec.Struct, omit_defaults=True):
     other_hosts: int = 0
     """Asked of a host that is not the site."""
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: LineStats) -> None:
         """Add `other` to this one."""
         for field in self.__struct_fields__:
             setattr(self, field, getattr(self, field) + getattr(other, field))

@@ -1,0 +1,73 @@
+"""Bases: what the store has of some URLs, kept in memory, as of the last table that is applied."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from likd.model import Counts, Rows, add
+from likd.runtime.cooperative import Steps, finish
+
+SETTLED_AT_ONCE = 2000
+"""Rows that a step of settling looks at: well under a millisecond."""
+
+
+class Bases:
+    """Keeps the store's counts of up to `urls_max` URLs, those that were asked for last.
+
+    What is applied is added to them in steps, or when one of them is asked for before its turn: so each is always
+    what the store has by now, and no step looks at a whole transaction.
+    """
+
+    def __init__(self, urls_max: int) -> None:
+        self._urls_max = urls_max
+        self._kept: OrderedDict[str, Counts] = OrderedDict()
+        self._unsettled: Rows = {}
+
+    def __contains__(self, url: str) -> bool:
+        return url in self._kept
+
+    def get(self, url: str) -> Counts | None:
+        """The counts of `url`, if they are kept. They are changed in place by what is applied later."""
+        base = self._kept.get(url)
+        if base is not None:
+            self._kept.move_to_end(url)
+            news = self._unsettled.pop(url, None)
+            if news:
+                add(base, news)
+        return base
+
+    def keep(self, bases: Mapping[str, Counts]) -> None:
+        """These are the store's counts now; they belong to this object."""
+        for url, base in bases.items():
+            self._unsettled.pop(url, None)
+            self._kept[url] = base
+            self._kept.move_to_end(url)
+        while len(self._kept) > self._urls_max:
+            self._kept.popitem(last=False)
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """What the store has of `urls` is not known any more."""
+        for url in urls:
+            self._kept.pop(url, None)
+
+    def add(self, rows: Mapping[str, Counts]) -> None:
+        """The store has `rows` more, which are few."""
+        for url in self._kept.keys() & rows.keys():
+            add(self._kept[url], rows[url])
+
+    def applied(self, rows: Rows) -> None:
+        """The store has `rows` more; the dict belongs to this object, its counts do not. `settle` comes after it."""
+        finish(self.settle())
+        self._unsettled = rows
+
+    def settle(self) -> Steps[None]:
+        """Add what was applied to what is kept."""
+        rows = self._unsettled
+        while rows:
+            for _ in range(min(SETTLED_AT_ONCE, len(rows))):
+                url, news = rows.popitem()
+                base = self._kept.get(url)
+                if base is not None:
+                    add(base, news)
+            yield

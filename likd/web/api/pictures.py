@@ -1,0 +1,168 @@
+"""Pictures: badges that show a count, and a pixel that counts that it was seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from html import escape
+from urllib.parse import urlsplit
+
+import attrs
+
+from likd.ingest.schema import short
+from likd.model import Accepted, Counts, Outcome, Submission
+from likd.queries.totals import Totals
+from likd.stores.protocol import StoreError
+from likd.web.access.gate import Caller, Credentials, Gate
+from likd.web.access.tokens import Role
+from likd.web.answers import EMBEDDED_VARY, Answer, conditional, tagged
+from likd.web.api.events import Operations, store_away, wrong
+from likd.web.problems import Problem
+from likd.web.query_string import query_value
+
+PIXEL = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
+"""A transparent GIF of one pixel."""
+LABEL_CHARACTERS_MAX = 40
+BADGES_MAX = 4096
+"""Badges that are kept as they were drawn, of about a kilobyte each."""
+BADGE_CACHE = "public, max-age=30"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, and what XML has no place for (XML 1.0, 2.2)."""
+
+
+@attrs.frozen
+class PictureRequest:
+    """What a request for a badge or a pixel says. Without a sight, nobody looks at the picture: it is a HEAD."""
+
+    sight: bool
+    url: str
+    by: str
+    label: str
+    impression: str
+    credentials: Credentials
+    referer: str
+    fetch_site: str
+    if_none_match: str
+
+    @classmethod
+    def of(cls, method: str, query: bytes, header: Callable[[str], str], credentials: Credentials) -> PictureRequest:
+        """Read it off a request, whose `header` of a name is "" if it has none."""
+        return cls(
+            method == "GET",
+            query_value(query, "url"),
+            query_value(query, "by", "likes"),
+            query_value(query, "label"),
+            query_value(query, "impression", "false"),
+            credentials,
+            header("Referer"),
+            header("Sec-Fetch-Site"),
+            header("If-None-Match"),
+        )
+
+
+@attrs.frozen
+class Pictures:
+    """Draws pictures, and counts that they were seen. Raises Problem for everything that a client can do wrong."""
+
+    operations: Operations
+    totals: Totals
+    gate: Gate
+
+    def badge_nowait(self, asked: PictureRequest, caller: Caller) -> Answer | None:
+        """The badge, if that neither needs a look into the store nor counts an impression."""
+        href = self._check_badge(asked, caller)
+        if asked.impression == "true":
+            return None
+        counts = self.totals.counts_nowait(href, self.operations.old_names([asked.url], [href]))
+        return None if counts is None else self._draw(asked, href, counts)
+
+    async def badge(self, asked: PictureRequest, caller: Caller) -> Answer:
+        """A picture of one count, for pages where a picture is all that can be had."""
+        href = self._check_badge(asked, caller)
+        if asked.impression == "true":
+            # Nothing is counted if there is no badge to be seen.
+            await self._counts(asked, href)
+            if (submission := self.see(asked, caller)) is not None:
+                outcome = await submission.settled()
+                if not isinstance(outcome, Accepted):
+                    return self.operations.answer(outcome)
+        return self._draw(asked, href, await self._counts(asked, href))
+
+    def see(self, asked: PictureRequest, caller: Caller) -> Submission | None:
+        """Count that the picture was seen; the impression will be settled. None if there was nobody to see it."""
+        if not asked.sight:
+            return None
+        # Pictures come without an Origin, so it is the Referer that says what page shows it.
+        origin = _origin(asked.referer)
+        self.gate.cross_origin(attrs.evolve(asked.credentials, origin=origin))
+        if not origin and caller.role is not Role.PUBLIC and asked.fetch_site == "cross-site":
+            raise Problem(403, "a page that does not say who it is is not let in", members={"field": "Referer"})
+        return self.operations.see(asked.url, caller)
+
+    def pixel(self, outcome: Outcome | None) -> Answer:
+        """The pixel, once its impression is settled, or without one."""
+        policy = {"Cross-Origin-Resource-Policy": "cross-origin"}
+        if outcome is None or isinstance(outcome, Accepted):
+            return Answer(200, PIXEL, "image/gif", {"Cache-Control": "no-store", **policy})
+        failed = self.operations.answer(outcome)
+        return attrs.evolve(failed, headers={**failed.headers, **policy})
+
+    def _check_badge(self, asked: PictureRequest, caller: Caller) -> str:
+        """The URL that is counted."""
+        if asked.impression not in ("true", "false"):
+            members = {"field": "impression", "expected": "true or false"}
+            raise Problem(422, f"impression is {short(asked.impression)}", members=members)
+        self.operations.check_by(asked.by)
+        if len(asked.label) > LABEL_CHARACTERS_MAX:
+            raise wrong("label", asked.label[:LABEL_CHARACTERS_MAX], f"at most {LABEL_CHARACTERS_MAX} characters")
+        if _CONTROL.search(asked.label):
+            raise wrong("label", asked.label, "no control characters")
+        (href,) = self.operations.readable([asked.url], caller)
+        return href
+
+    async def _counts(self, asked: PictureRequest, href: str) -> Counts:
+        try:
+            return (await self.totals.counts([href], self.operations.old_names([asked.url], [href])))[href]
+        except StoreError as error:
+            raise store_away(error) from None
+
+    def _draw(self, asked: PictureRequest, href: str, counts: Counts) -> Answer:
+        drawn = _badge(asked.label or asked.by, self.operations.row(href, counts)[asked.by])
+        headers = {
+            **drawn.headers,
+            "Cross-Origin-Resource-Policy": self.gate.resource_policy(asked.referer, asked.credentials.host),
+        }
+        if asked.impression == "true":
+            # A copy would be seen without being counted.
+            headers["Cache-Control"] = "no-store"
+        return conditional(Answer(200, drawn.body, drawn.content_type, headers), asked.if_none_match)
+
+
+@lru_cache(maxsize=BADGES_MAX)
+def _badge(label: str, number: int) -> Answer:
+    """Two boxes, 20 pixels high, as badges are."""
+    shown = f"{number:,}"
+    left, right = (round(len(text) * 6.6) + 12 for text in (label, shown))
+    width = left + right
+    name, figure = escape(label), escape(shown)
+    body = f"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img"
+aria-label="{name}: {figure}">
+<title>{name}: {figure}</title>
+<clipPath id="r"><rect width="{width}" height="20" rx="4"/></clipPath>
+<g clip-path="url(#r)"><rect width="{left}" height="20" fill="#3b3f46"/>
+<rect x="{left}" width="{right}" height="20" fill="#c2255c"/></g>
+<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
+<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{figure}</text></g>
+</svg>
+"""
+    headers = {"Cache-Control": BADGE_CACHE, "Vary": EMBEDDED_VARY, "Content-Security-Policy": "default-src 'none'"}
+    return tagged(Answer(200, body.encode(), "image/svg+xml", headers))
+
+
+def _origin(referer: str) -> str:
+    try:
+        page = urlsplit(referer)
+    except ValueError:
+        return "null"
+    return f"{page.scheme}://{page.netloc}" if page.netloc else ""

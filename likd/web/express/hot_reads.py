@@ -1,0 +1,60 @@
+"""The reads of the express lane: each is answered out of memory, or else by a task that looks into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from likd.web.access.gate import Caller
+from likd.web.answers import Answer, conditional
+from likd.web.api.events import Operations
+from likd.web.api.files import Files
+from likd.web.api.pictures import Pictures
+from likd.web.api.reads import Reads
+from likd.web.express.http1 import Head, Operation
+
+
+@attrs.frozen
+class HotReads:
+    """Does the operations that read. They raise Problem, as their counterparts in the full lane do."""
+
+    operations: Operations
+    reads: Reads
+    pictures: Pictures
+    files: Files
+
+    def nowait(self, head: Head, caller: Caller) -> Answer | None:
+        """The answer to `head` if that needs no look into the store."""
+        asked: Any = head.asked
+        match head.operation:
+            case Operation.COUNTS:
+                counts = self.operations.counts_nowait(asked.urls, caller, partial=asked.partial)
+                return None if counts is None else conditional(counts, asked.if_none_match)
+            case Operation.BADGE:
+                return self.pictures.badge_nowait(asked, caller)
+            case Operation.HISTORY:
+                return self.reads.history_nowait(asked, caller)
+            case Operation.TOP:
+                return self.reads.top_nowait(asked, caller)
+        raise AssertionError(f"{head.operation.name} is no read")
+
+    async def later(self, head: Head, caller: Caller) -> Answer:
+        """The answer to `head`, whatever it needs."""
+        asked: Any = head.asked
+        match head.operation:
+            case Operation.COUNTS:
+                counts = await self.operations.counts(asked.urls, caller, partial=asked.partial)
+                return conditional(counts, asked.if_none_match)
+            case Operation.BADGE:
+                return await self.pictures.badge(asked, caller)
+            case Operation.HISTORY:
+                return await self.reads.history(asked, caller)
+            case Operation.TOP:
+                return await self.reads.top(asked, caller)
+        raise AssertionError(f"{head.operation.name} is no read")
+
+    def file(self, head: Head) -> Answer:
+        """The file that `head` asks for."""
+        asked: Any = head.asked
+        return self.files.answer(asked.path, compressed=asked.compressed, if_none_match=asked.if_none_match)
