@@ -88,6 +88,17 @@ async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypa
     assert await top("net", 5) == [(urls[299], {"likes": 2})], "the others rose, and fell again"
 
 
+async def test_one_that_waited_among_many_can_rise_to_the_top_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "RISEN_MIN", 2)
+    urls = [f"https://example.com/{n:03}" for n in range(300)]
+    totals = Totals(store := FakeStore(), applied=0, cache_urls_max=1000)
+    totals.batched(batch(1, {url: {"likes": 3} for url in urls} | {urls[7]: {"likes": 5}}))
+    top = TopLists(store, totals)
+    assert await top("likes", 1) == [(urls[7], {"likes": 5})]
+    totals.batched(batch(2, {urls[299]: {"likes": 3}}))
+    assert await top("likes", 1) == [(urls[299], {"likes": 6})]
+
+
 @attrs.define
 class World:
     """Everything that can happen to counts, next to the plain sum of them, and top lists that live all the while."""
