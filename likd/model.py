@@ -182,13 +182,16 @@ class Submission:
     requests: int = 1
     acts: Sequence[Act] = ()
     merge: Fold | None = None
+    act_urls: int | None = None
+    """How many URLs its acts have, where that was counted before."""
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
     @property
     def urls(self) -> int:
         """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
-        return sum(map(len, self.events.values())) + len({act.url for act in self.acts})
+        acts = len({act.url for act in self.acts}) if self.act_urls is None else self.act_urls
+        return sum(map(len, self.events.values())) + acts
 
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
         """Call `listener` with the outcome: when it is known, or now if it already is.

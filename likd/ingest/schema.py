@@ -35,6 +35,10 @@ class IngestError(Exception):
         self.place = {"line": line, "index": index, "field": field, "expected": expected}
 
 
+class TooManyUrls(Exception):
+    """A body has events of more URLs than one may have."""
+
+
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     """One event as it is sent."""
 
@@ -70,6 +74,11 @@ class Checker:
         if not self._kinds.issuperset(kinds):
             raise ValueError("some kind is unknown")
         return self._canonical.all(urls)
+
+
+def too_long(bytes_max: int, line: int | None = None) -> IngestError:
+    """What is wrong with a line that is too long for an event."""
+    return IngestError(f"an event is larger than {bytes_max} bytes", malformed=True, line=line)
 
 
 def check_actor(actor: str) -> str:

@@ -14,9 +14,20 @@ from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
-from likd.ingest.schema import IngestError, short
+from likd.ingest.schema import IngestError, TooManyUrls, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
-from likd.model import IMPRESSION, IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
+from likd.model import (
+    IMPRESSION,
+    IMPRESSIONS,
+    LIKES,
+    UNLIKES,
+    Accepted,
+    Act,
+    Counts,
+    IdempotencyKey,
+    Outcome,
+    Submission,
+)
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
@@ -31,6 +42,8 @@ COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
 ACTS_MAX = 100_000
 """Events of actors in one request."""
+SLICE_ACTS = 5000
+"""Acts whose URLs are counted in one step."""
 
 _HEALTH = Answer(200, b'{"status":"ok"}')
 
@@ -54,7 +67,7 @@ class Operations:
         urls_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds, canonical, actor_key)
+        self._ingest = Ingest(handlers.kinds, canonical, actor_key, urls_max)
         self._actors = actors
         self._gate = gate
         self.canonical = canonical
@@ -137,6 +150,8 @@ class Operations:
             events, size, acts = yield from self._ingest.read(body)
         except TooLarge:
             raise self.too_large(caller) from None
+        except TooManyUrls:
+            raise _too_many("URLs", self._urls_max) from None
         except BadGzip as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
@@ -145,12 +160,11 @@ class Operations:
             self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
-        submission = Submission(events, size, key, acts=acts)
-        if submission.urls > self._urls_max or len(acts) > ACTS_MAX:
-            what, limit = ("events of actors", ACTS_MAX) if len(acts) > ACTS_MAX else ("URLs", self._urls_max)
-            raise Problem(
-                413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"}
-            )
+        if len(acts) > ACTS_MAX:
+            raise _too_many("events of actors", ACTS_MAX)
+        submission = Submission(events, size, key, acts=acts, act_urls=(yield from _count_urls(acts)))
+        if submission.urls > self._urls_max:
+            raise _too_many("URLs", self._urls_max)
         return submission
 
     def _offer(self, submission: Submission) -> Submission:
@@ -303,6 +317,19 @@ class Operations:
 def refused(url: str, problem: Problem) -> dict[str, object]:
     """What is told of a URL in the place of its counts."""
     return {"url": url, "problem": problem.about()}
+
+
+def _too_many(what: str, limit: int) -> Problem:
+    return Problem(413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"})
+
+
+def _count_urls(acts: Sequence[Act]) -> Steps[int]:
+    urls: set[str] = set()
+    for begin in range(0, len(acts), SLICE_ACTS):
+        if begin:
+            yield
+        urls.update([act.url for act in acts[begin : begin + SLICE_ACTS]])
+    return len(urls)
 
 
 def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:

@@ -121,7 +121,8 @@ class HotRequests:
                 return self._do_later(exchange, partial(self._counts, head, caller))
             self._fill(exchange, conditional(answer, head.if_none_match))
             return False
-        if len(body) > INLINE_BYTES_MAX:
+        if len(body) > INLINE_BYTES_MAX or head.events.content_encoding:
+            # How long a compressed one is shows when it is inflated.
             return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
         return self._read(exchange, head, body, caller)
 
