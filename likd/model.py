@@ -203,13 +203,16 @@ class Submission:
     merge: Fold | None = None
     ignored: int = 0
     """Of `size` so many events are in neither `events` nor `acts`: they are not to count."""
+    act_urls: int | None = None
+    """How many URLs its acts have, where that was counted before."""
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
     @property
     def urls(self) -> int:
         """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
-        return sum(map(len, self.events.values())) + len({act.url for act in self.acts})
+        acts = len({act.url for act in self.acts}) if self.act_urls is None else self.act_urls
+        return sum(map(len, self.events.values())) + acts
 
     @property
     def single(self) -> tuple[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from likd.config.settings import Config
-from likd.counting.actors import ActorKeys, Actors
+from likd.counting.actors import SLICE_KEYS, ActorKeys, Actors
 from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
@@ -278,3 +278,58 @@ async def test_after_a_merge_nothing_is_known_any_more_that_is_not_held() -> Non
     events: Events = {}
     actors.decide([act("passing", UNLIKE), act("held", UNLIKE)], events, {})
     assert events == {"unlike": {new: 2}}
+
+
+async def test_many_acts_are_held_looked_up_and_let_go_of_in_steps() -> None:
+    store = FakeStore()
+    actors = Actors(store, applied=0, cached_max=10)
+    many = submission(*(act(f"{n}") for n in range(4 * SLICE_KEYS + 1)))
+    asked: list[int] = []
+    read = store.read_actors
+
+    async def read_actors(keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        asked.append(len(keys))
+        return await read(keys)
+
+    store.read_actors = read_actors  # type: ignore[method-assign]
+    await actors.load(many)
+    assert (len(asked), max(asked), sum(asked)) == (5, SLICE_KEYS, len(many.acts))
+    actors.decide(many.acts, {}, {})
+    actors.release(many)
+    assert actors._held, "what is left is let go of with those that come"
+    for n in range(3):
+        passing = submission(act(f"passing {n}"))
+        await actors.load(passing)
+        actors.release(passing)
+    assert not actors._held
+    assert len(actors._cached) <= 11
+
+
+async def test_many_acts_that_are_loaded_while_their_url_is_merged_know_of_both() -> None:
+    store = FakeStore(slow=True)
+    actors = Actors(store, applied=0, cached_max=10)
+    old, new = URL + "old", URL
+    many = submission(*(act(f"{n}", url=new) for n in range(SLICE_KEYS + 1)))
+    store.liking = {KEYS(f"{n}", old) for n in range(SLICE_KEYS + 1)}
+    fold = Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actors.load, many)
+        await wait_all_tasks_blocked()
+        actors.begin_merge(fold)
+        store.slow = False
+        for gate in store.gates:
+            gate.set()
+    actors.place_merge(1)
+    events: Events = {}
+    actors.decide(many.acts, events, {})
+    assert events == {}
+
+
+async def test_a_load_that_is_cut_off_holds_nothing() -> None:
+    actors = Actors(FakeStore(slow=True), applied=0, cached_max=10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actors.load, submission(act("a"), act("b")))
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert not actors._held
+    assert not actors._holding

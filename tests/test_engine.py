@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import pytest
@@ -541,3 +542,26 @@ async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock)
         outcomes = [engine.intake.offer(Submission({}, len(acts), acts=acts)) for _ in range(2)]
         assert await outcomes[0].settled() == Accepted(len(acts))
         assert outcomes[1].outcome == Refused("too many events of actors wait to be counted")
+
+
+async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away() -> None:
+    world = Handmade()
+    async with open_engine(
+        attrs.evolve(CONFIG, table_limit=10), disk=world.disk, store=world.store, handlers=Handlers(world.handlers)
+    ) as engine:
+        submission = engine.intake.offer(Submission(likes(*range(95)), 95))
+        groups = []
+        with trio.CancelScope() as scope, patch.object(engine.totals, "opened", lambda _: scope.cancel()):
+            groups.append(await engine.manager._next_group())
+        assert [group.submissions for group in groups] == [[submission]]
+        assert len(groups[0].parts) == 10
+
+
+async def test_others_have_their_turns_while_a_group_is_assembled() -> None:
+    world = Handmade()
+    async with open_engine(
+        attrs.evolve(CONFIG, table_limit=10), disk=world.disk, store=world.store, handlers=Handlers(world.handlers)
+    ) as engine:
+        submission = Submission(likes(*range(95)), 95)
+        assert sum(1 for _ in engine.manager._assemble(submission)) == 9
+        assert sum(1 for _ in engine.manager._assemble(Submission(likes(1), 1))) == 0

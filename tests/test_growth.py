@@ -162,6 +162,25 @@ async def test_the_hottest_are_those_that_grew_most_since_somebody_looks() -> No
     assert tables.totals.followers == []
 
 
+async def test_the_hottest_are_told_by_the_names_that_they_count_for() -> None:
+    tables = Tables()
+    hot = Hot(tables.totals)
+    await hot.start()
+    post(tables.open, URLS[1], 50)
+    post(tables.open, URLS[2], 60)
+    post(tables.open, URLS[3], 100)
+    await hot.sample(1.0)
+    before = dict(hot.hottest(5))
+    tables.totals.aliases.add(URLS[1], URLS[2])
+    assert hot.hottest(5) == [
+        (URLS[2], pytest.approx(before[URLS[1]] + before[URLS[2]])),
+        (URLS[3], before[URLS[3]]),
+    ]
+    post(tables.open, URLS[1], 500)
+    await hot.sample(1.0)
+    assert [url for url, _ in hot.hottest(5)] == [URLS[2], URLS[3]]
+
+
 async def test_others_get_their_turns_while_the_hottest_are_found_among_many_and_memory_is_bounded() -> None:
     tables = Tables()
     hot = Hot(tables.totals)

@@ -44,6 +44,18 @@ async def test_minutes_add_up_to_hours_and_hours_to_days_also_while_they_last(st
     assert await history(store, "day") == {DAY: 4, DAY + 1: 1}
 
 
+@pytest.mark.parametrize(
+    ("counts", "total"),
+    [([2**62, 2**62 - 1], 2**63 - 1), ([2**62] * 3, 2**63 - 1), ([2**62, 2**31, 2**32 + 7], 2**62 + 2**31 + 2**32 + 7)],
+)
+async def test_hours_and_days_add_up_to_63_bits_at_most(store: SqliteStore, counts: list[int], total: int) -> None:
+    for minute, likes in enumerate(counts):
+        await store.apply(Increments(minute + 1, minute + 1, MINUTE + minute, {A: {"likes": likes}}))
+    await store.apply(Increments(9, 9, MINUTE + 1440, {B: {"likes": 1}}))
+    assert (await history(store, "hour"))[DAY * 24] == total
+    assert (await history(store, "day"))[DAY] == total
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4 * 1440), st.integers(1, 9)), min_size=1, max_size=25))
 def test_each_unit_is_exact_in_whatever_order_minutes_come(came: list[tuple[int, int]]) -> None:

@@ -6,16 +6,19 @@ So it is with each kind of event that an actor does once: what is said of likes 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 
 import attrs
+import trio
 
 from likd.counting.aliases import Aliases
 from likd.model import Act, Events, Fold, Liking, Likings, Submission, add_likings, done_by
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.stores.protocol import Increments, Store, in_time
 
+SLICE_KEYS = 500
+"""Keys that are held, looked up or let go of in one step of a millisecond."""
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12
 
@@ -65,6 +68,7 @@ class Actors:
         self._cached_max = cached_max
         self._held: dict[bytes, int] = {}
         self._holding: dict[Submission, list[bytes]] = {}
+        self._released: deque[list[bytes]] = deque()
         self._changed: dict[bytes, tuple[bool, int]] = {}
         self._epoch = 0
         self.unchanged = 0
@@ -75,34 +79,39 @@ class Actors:
     def hold(self, submission: Submission) -> bool:
         """Hold what the acts of `submission` need to know, if all of it is in memory."""
         keys = self._needed(submission.acts)
-        if not all(key in self._changed or key in self._cached for key in keys):
+        if not self._knows(keys):
             return False
-        if keys:
-            self._holding[submission] = keys
-        for key in keys:
-            self._held[key] = self._held.get(key, 0) + 1
+        self._hold(submission, keys)
         return True
 
     async def load(self, submission: Submission) -> None:
-        """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError."""
-        with in_time():
-            while not self.hold(submission):
-                keys = set(self._needed(submission.acts))
-                epoch = self._epoch
-                applied, liking = await self._store.read_actors(sorted(keys))
-                # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
-                if applied >= self._applied and epoch == self._epoch:
-                    for key in keys:
-                        self._cached[key] = key in liking
-                        self._cached.move_to_end(key)
+        """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError.
+
+        Many acts are held and looked up in steps, and anew if a merge began or ended meanwhile.
+        """
+        if len(submission.acts) <= SLICE_KEYS and self.hold(submission):
+            return
+        again = False
+        try:
+            with in_time():
+                while True:
+                    merge = self._merge
+                    keys = await finish_in_turns(self._hold_all(submission))
+                    await self._look_up(keys, again)
+                    if merge is self._merge:
+                        return
+                    self.release(submission)
+                    again = True
+        except BaseException:
+            self.release(submission)
+            raise
 
     def release(self, submission: Submission) -> None:
-        """Let go of what was held."""
-        for key in self._holding.pop(submission, ()):
-            self._held[key] -= 1
-            if not self._held[key]:
-                del self._held[key]
-        self._evict()
+        """Let go of what was held: of much of it soon, a part with each that is held or released then."""
+        keys = self._holding.pop(submission, None)
+        if keys:
+            self._released.append(keys)
+        self._let_go()
 
     def release_when_settled(self, submission: Submission, answering: Submission) -> None:
         """Let go of what was held for `submission` when the one that answers for it is settled."""
@@ -189,6 +198,55 @@ class Actors:
             return self._known(key) or self._known(_sibling(key, self._merge))
         return self._known(key)
 
+    def _hold(self, submission: Submission, keys: list[bytes]) -> None:
+        if keys:
+            self._holding.setdefault(submission, []).extend(keys)
+        for key in keys:
+            self._held[key] = self._held.get(key, 0) + 1
+
+    def _hold_all(self, submission: Submission) -> Steps[list[bytes]]:
+        """Hold what the acts of `submission` need to know, whether it is known or not."""
+        for begin in range(0, len(submission.acts), SLICE_KEYS):
+            self._hold(submission, self._needed(submission.acts[begin : begin + SLICE_KEYS]))
+            self._let_go()
+            yield
+        return self._holding[submission]
+
+    async def _look_up(self, keys: Sequence[bytes], again: bool) -> None:
+        """Get those of `keys` into memory that are not, or all of them `again`."""
+        for begin in range(0, len(keys), SLICE_KEYS):
+            some = keys[begin : begin + SLICE_KEYS]
+            asked = False
+            while not self._knows(some) or (again and not asked):
+                epoch = self._epoch
+                applied, liking = await self._store.read_actors(sorted(set(some)))
+                # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
+                if applied >= self._applied and epoch == self._epoch:
+                    asked = True
+                    for key in some:
+                        self._cached[key] = key in liking
+                        self._cached.move_to_end(key)
+            self._evict()
+            await trio.lowlevel.checkpoint()
+
+    def _knows(self, keys: Sequence[bytes]) -> bool:
+        return all(key in self._changed or key in self._cached for key in keys)
+
+    def _let_go(self) -> None:
+        left = 2 * SLICE_KEYS
+        while self._released and left:
+            keys = self._released[0]
+            some = keys[-left:]
+            del keys[-left:]
+            left -= len(some)
+            for key in some:
+                self._held[key] -= 1
+                if not self._held[key]:
+                    del self._held[key]
+            if not keys:
+                self._released.popleft()
+        self._evict()
+
     def _known(self, key: bytes) -> bool:
         changed = self._changed.get(key)
         return changed[0] if changed is not None else self._cached[key]
@@ -210,9 +268,14 @@ class Actors:
         self.give_up_merge()
 
     def _evict(self) -> None:
-        excess = len(self._cached) - self._cached_max
-        if excess > 0:
-            for key in list(islice((key for key in self._cached if key not in self._held), excess)):
+        """Forget the oldest of what is too much, some at once; what is held is younger than it was."""
+        for _ in range(min(2 * SLICE_KEYS, len(self._cached))):
+            if len(self._cached) <= self._cached_max:
+                return
+            key = next(iter(self._cached))
+            if key in self._held:
+                self._cached.move_to_end(key)
+            else:
                 del self._cached[key]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import inf
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from likd.model import (
     add_likings,
 )
 from likd.plugins.handlers import Handlers
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.runtime.histogram import Histogram
 
 GROUP_SUBMISSIONS_MAX = 1024
@@ -43,6 +45,8 @@ GATHERING_TURNS = 6
 Without them the last group's clients miss the next group, and the groups are twice as many and half as large. Small
 requests are there after one turn; those of some ten thousand bytes arrive in pieces.
 """
+SLICE_ACTS = 1000
+"""Acts that are decided in one step."""
 TABLE_ACTORS_MAX = 20_000
 """A table is swapped at so many, too: one hot URL may have any number of actors."""
 
@@ -183,10 +187,12 @@ class EventManager:
             except trio.EndOfChannel:
                 # A table may hold nothing but idempotency keys: it ends as any other does, and with it its id.
                 return self._flush() if self._flush_at < inf else _Group(last=True)
-            return self._assemble(first)
+            # What was received is nobody else's: no cancellation comes in between.
+            with trio.CancelScope(shield=True):
+                return await finish_in_turns(self._assemble(first))
         return self._flush()
 
-    def _assemble(self, first: Submission) -> _Group:
+    def _assemble(self, first: Submission) -> Steps[_Group]:
         submissions = [first]
         urls = len(first.acts) + sum(map(len, first.events.values()))
         while submissions[-1].merge is None and len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
@@ -198,18 +204,22 @@ class EventManager:
             urls += len(submission.acts) + sum(map(len, submission.events.values()))
         aliases = self._aliases
         if len(submissions) == 1 and not first.acts and first.merge is None:
-            return _Group(submissions, self._allot(aliases.events(first.events)), taken_at=time.monotonic())
+            return _Group(
+                submissions, (yield from self._allot(aliases.events(first.events))), taken_at=time.monotonic()
+            )
         events: Events = {}
         actors: Likings = {}
         acts: list[Act] = []
         for submission in submissions:
             add_events(events, aliases.events(submission.events))
-            if submission.acts:
-                mapped = aliases.acts(submission.acts)
+            for begin in range(0, len(submission.acts), SLICE_ACTS):
+                if begin:
+                    yield
+                mapped = aliases.acts(submission.acts[begin : begin + SLICE_ACTS])
                 self._actors.decide(mapped, events, actors)
                 acts += mapped
-        parts = self._allot(events)
-        before = self._allot_actors(actors, acts, parts)
+        parts = yield from self._allot(events)
+        before = yield from self._allot_actors(actors, acts, parts)
         last = parts[-1]
         if not last.closes and (last.table.actors_allotted >= TABLE_ACTORS_MAX or submissions[-1].merge is not None):
             last.closes = True
@@ -218,22 +228,28 @@ class EventManager:
 
     def _allot_actors(
         self, actors: Likings, acts: Sequence[Act], parts: Sequence[_Part]
-    ) -> dict[bytes, tuple[bool, int] | None]:
+    ) -> Steps[dict[bytes, tuple[bool, int] | None]]:
         """Let what became of each actor be where the last events of its URL are. Returns what can undo it."""
         if len(parts) == 1:
             parts[0].actors = actors
         else:
             part_of = {url: part for part in parts for urls in part.events.values() for url in urls}
-            for act in acts:
+            for number, act in enumerate(acts, start=1):
                 if act.key in actors:
                     part_of[act.url].actors[act.key] = actors[act.key]
+                if number % SLICE_ACTS == 0:
+                    yield
         before: dict[bytes, tuple[bool, int] | None] = {}
         for part in parts:
-            before |= self._actors.change(part.table.id, part.actors)
+            left = iter(part.actors.items())
+            while some := dict(islice(left, SLICE_ACTS)):
+                before |= self._actors.change(part.table.id, some)
+                if len(some) == SLICE_ACTS:
+                    yield
             part.table.actors_allotted += len(part.actors)
         return before
 
-    def _allot(self, events: Events) -> deque[_Part]:
+    def _allot(self, events: Events) -> Steps[deque[_Part]]:
         now = self._wall_clock()
         old: deque[_Part] = deque()
         if self._flush_at < inf and self.open_table.closed_at // 60 != now // 60:
@@ -245,6 +261,7 @@ class EventManager:
         for kind, urls in events.items():
             for taken in self._portions(urls):
                 if parts[-1].closes:
+                    yield
                     parts.append(_Part(self.open_table, {}))
                 parts[-1].events[kind] = taken
                 if len(self.open_table.urls) >= self._urls_max:
@@ -348,7 +365,10 @@ class EventManager:
         table = part.table
         if not part.counted:
             self._count(table, part.events)
-            add_likings(table.actors, part.actors)
+            if table.actors:
+                add_likings(table.actors, part.actors)
+            else:
+                table.actors = part.actors
             part.counted = True
             if len(group.parts) == 1 and group.refused is None:
                 table.keys += [(s.key, s.size) for s in group.submissions if s.key is not None]

@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from likd.ingest.arrays import read_array
-from likd.ingest.bodies import strip
+from likd.ingest.bodies import OBJECT_BYTES_MAX, PIECE_BYTES_MAX, strip
 from likd.ingest.schema import (
     ActorMissing,
     Checker,
@@ -19,11 +19,13 @@ from likd.ingest.schema import (
     check_count,
     decode_event,
     explain,
+    too_long,
 )
 from likd.model import LIKE, UNLIKE, Act, Events
-from likd.runtime.cooperative import Steps
+from likd.runtime.cooperative import SLICE_BYTES, Steps
 
-SLICE_EVENTS = 200
+EVENT_WORK_BYTES = SLICE_BYTES // 200
+"""An event is as much work as so many bytes, however short it is."""
 
 LIKED: Mapping[str, str] = {LIKE: LIKE, UNLIKE: LIKE}
 
@@ -67,8 +69,11 @@ def read_in_order(
         items: Iterable[tuple[dict[str, int], bytes | Event]] = _elements((yield from read_array(text)))
     else:
         items = _lines(body, text)
-    for number, (place, item) in enumerate(items, start=1):
-        if number % SLICE_EVENTS == 0:
+    work = 0
+    for place, item in items:
+        work += EVENT_WORK_BYTES + (len(item) if isinstance(item, bytes) else 0)
+        if work >= SLICE_BYTES:
+            work = 0
             yield
         if isinstance(item, bytes) and not item.strip():
             continue
@@ -91,17 +96,20 @@ def _elements(decoded: list[Event]) -> Iterator[tuple[dict[str, int], Event]]:
 
 
 def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | Event]]:
-    try:
-        # An object may be laid out over several lines.
-        yield {}, decode_event(text)
-        return
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
+    if len(text) <= OBJECT_BYTES_MAX:
+        try:
+            # An object may be laid out over several lines.
+            yield {}, decode_event(text)
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
     begin, number = 0, 1
     while begin <= len(body):
-        end = body.find(b"\n", begin)
+        end = body.find(b"\n", begin, begin + PIECE_BYTES_MAX + 1)
         if end == -1:
             end = len(body)
+            if end - begin > PIECE_BYTES_MAX:
+                raise too_long(PIECE_BYTES_MAX, number)
         yield {} if end - begin == len(body) else {"line": number}, body[begin:end]
         begin, number = end + 1, number + 1
 

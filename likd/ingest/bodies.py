@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import zlib
 from codecs import BOM_UTF8
@@ -20,6 +21,16 @@ else:
 BLANKS = b" \t\r\n"
 ZSTD_WINDOW_BITS = 23
 """Every frame may have a window so large (RFC 9659), and none need have a larger one."""
+PIECES_MAX = 1 << 15
+"""So many different pieces are counted before they are read: a larger index would be made anew in too long a step."""
+PIECE_BYTES_MAX = 1 << 20
+"""A longer line is no event, whatever blanks it has."""
+OBJECT_BYTES_MAX = 1 << 16
+"""One object that is laid out over several lines is decoded whole."""
+MEMBER_BYTES = 1024
+"""The first slice of each member of a gzip body."""
+SLICE_PIECES = 8192
+"""A step cuts a body into so many pieces at most."""
 
 
 class TooLarge(LikdError):
@@ -39,19 +50,38 @@ def without_bom(body: bytes) -> bytes:
     return body.removeprefix(BOM_UTF8)
 
 
-def count_pieces(body: bytes, separator: bytes) -> Steps[Counter[bytes]]:
-    """How often each piece between separators occurs."""
+class LongPiece(Exception):
+    """A piece of a body is longer than any event; `begin` is where it begins."""
+
+    def __init__(self, begin: int) -> None:
+        super().__init__(f"a piece is longer than {PIECE_BYTES_MAX} bytes")
+        self.begin = begin
+
+
+def count_pieces(
+    body: bytes, separator: bytes, begin: int = 0, end: int | None = None
+) -> Steps[tuple[Counter[bytes], int]]:
+    """How often each piece between separators occurs in `body` from `begin` until `end`, and where the next one begins.
+
+    That is behind `end` when all are counted: it stops after some PIECES_MAX different ones. Raises LongPiece.
+    """
+    end = len(body) if end is None else end
     counted: Counter[bytes] = Counter()
-    begin = 0
-    while len(body) - begin > SLICE_BYTES:
-        end = body.find(separator, begin + SLICE_BYTES)
-        if end == -1:
-            break
-        _count(counted, body[begin:end], separator)
-        begin = end + len(separator)
-        yield
-    _count(counted, body[begin:], separator)
-    return counted
+    while begin <= end and len(counted) < PIECES_MAX:
+        stop = end
+        if end - begin > SLICE_BYTES:
+            reach = begin + SLICE_BYTES + PIECE_BYTES_MAX
+            stop = body.find(separator, begin + SLICE_BYTES, min(reach, end))
+            if stop == -1:
+                if reach < end:
+                    found = body.rfind(separator, begin, begin + SLICE_BYTES + len(separator) - 1)
+                    raise LongPiece(begin if found == -1 else found + len(separator))
+                stop = end
+        yield from _count(counted, body[begin:stop], separator)
+        begin = stop + len(separator)
+        if begin <= end:
+            yield
+    return counted, begin
 
 
 def strip(body: bytes) -> Steps[bytes]:
@@ -66,6 +96,15 @@ def strip(body: bytes) -> Steps[bytes]:
         end -= len(window) - len(window.rstrip(BLANKS))
         yield
     return body[begin:end]
+
+
+def lines_until(body: bytes, end: int) -> Steps[int]:
+    """How many lines end before `end`."""
+    lines = 0
+    for begin in range(0, end, 4 * SLICE_BYTES):
+        lines += body.count(b"\n", begin, min(end, begin + 4 * SLICE_BYTES))
+        yield
+    return lines
 
 
 def line_of(body: bytes, line: bytes) -> Steps[int]:
@@ -86,7 +125,7 @@ def line_of(body: bytes, line: bytes) -> Steps[int]:
     return number
 
 
-def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> None:
+def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> Steps[None]:
     """Add the pieces of `body`. If they are all the same, as while one URL goes viral, it is not cut up for that."""
     first = body[: max(0, body.find(separator))]
     unit = first + separator
@@ -97,7 +136,11 @@ def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> None:
             counted[first] += times
             counted[rest] += 1
             return
-    counted.update(body.split(separator))
+    while len(pieces := body.split(separator, SLICE_PIECES)) > SLICE_PIECES:
+        body = pieces.pop()
+        counted.update(pieces)
+        yield
+    counted.update(pieces)
 
 
 def inflate(
@@ -107,29 +150,40 @@ def inflate(
 
     `grow` is told of each piece by its size, and may raise to stop it.
     """
-    pieces: list[bytes] = []
+    # Grows as it is written, and its value is not copied: to join 32 MiB would take 20 ms.
+    inflated = io.BytesIO()
     room = limit + 1
-    read = 0
+    read = work = 0
     bad = BadGzip if encoding == "gzip" else BadEncoding
     try:
         while read < len(body):
             inflater = ENCODINGS[encoding](limit)
+            slice_bytes = MEMBER_BYTES
             while not inflater.eof:
-                # Handed over in slices, too: what is left of the input may be copied each time.
-                waiting = body[read : read + SLICE_BYTES] if inflater.needs_input else b""
-                read += len(waiting)
-                if not waiting and inflater.needs_input:
-                    raise bad(f"the {encoding} data is cut short")
-                pieces.append(inflater.decompress(waiting, min(room, SLICE_BYTES)))
-                room -= len(pieces[-1])
-                grow(len(pieces[-1]))
+                waiting = b""
+                if inflater.needs_input:
+                    # Handed over in slices, too: what is left of the input may be copied each time. Small ones first,
+                    # for there may be any number of small members.
+                    waiting = body[read : read + slice_bytes]
+                    read += len(waiting)
+                    work += slice_bytes
+                    slice_bytes = min(2 * slice_bytes, SLICE_BYTES)
+                    if not waiting:
+                        raise bad(f"the {encoding} data is cut short")
+                piece = inflater.decompress(waiting, min(room, SLICE_BYTES))
+                inflated.write(piece)
+                room -= len(piece)
+                grow(len(piece))
                 if room <= 0:
                     raise TooLarge
-                yield
+                work += len(piece)
+                if work >= SLICE_BYTES:
+                    work = 0
+                    yield
             read -= len(inflater.unused_data)
     except (zlib.error, zstd.ZstdError) as error:
         raise bad(f"the body is not {encoding} data: {error}") from None
-    return b"".join(pieces)
+    return inflated.getvalue()
 
 
 class _Inflater(Protocol):

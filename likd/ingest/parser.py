@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice
@@ -11,12 +12,21 @@ from typing import cast
 import msgspec
 
 from likd.ingest.actor_events import LIKED, OPEN_TERMS, ActorKey, Terms, read_in_order
-from likd.ingest.arrays import read_array
-from likd.ingest.bodies import count_pieces, line_of, strip, without_bom
-from likd.ingest.schema import Checker, Event, IngestError, decode_event, decode_events, explain
+from likd.ingest.arrays import WINDOW_BYTES, read_array
+from likd.ingest.bodies import (
+    OBJECT_BYTES_MAX,
+    PIECE_BYTES_MAX,
+    LongPiece,
+    count_pieces,
+    line_of,
+    lines_until,
+    strip,
+    without_bom,
+)
+from likd.ingest.schema import Checker, Event, IngestError, TooManyUrls, decode_event, decode_events, explain, too_long
 from likd.ingest.urls import UrlRules
 from likd.model import Act, Events
-from likd.runtime.cooperative import Steps
+from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 CACHED_MAX = 65_536
 CACHED_BYTES_MAX = 512
@@ -51,7 +61,6 @@ class _Memory:
     def __init__(self, kinds: Iterable[str], braces: tuple[bytes, bytes]) -> None:
         self.kinds: dict[str, dict[bytes, str]] = {kind: {} for kind in kinds}
         self.braces = braces
-        self._size = 0
 
     def get(self, piece: bytes) -> tuple[str, str] | None:
         """The kind and URL of `piece`, if they are remembered."""
@@ -67,11 +76,12 @@ class _Memory:
 
     def remember(self, kind: str, pieces: list[bytes], urls: list[str]) -> None:
         """Remember what `pieces` were."""
-        if self._size + len(pieces) > CACHED_MAX:
-            self._size = 0
-            for known in self.kinds.values():
-                known.clear()
-        self._size += len(pieces)
+        excess = sum(map(len, self.kinds.values())) + len(pieces) - CACHED_MAX
+        if excess > 0:
+            # Some of the oldest: to let go of all at once would take 20 ms, and of each by itself a search for it.
+            largest = max(self.kinds.values(), key=len)
+            for piece in list(islice(largest, max(excess, CACHED_MAX // 16))):
+                del largest[piece]
         if max(map(len, pieces)) <= CACHED_BYTES_MAX:
             self.kinds[kind].update(zip(pieces, urls, strict=True))
         else:
@@ -110,8 +120,10 @@ class Ingest:
         canonical: UrlRules | None = None,
         actor_key: ActorKey | None = None,
         done: Mapping[str, str] = LIKED,
+        urls_max: int = sys.maxsize,
     ) -> None:
         self._kinds = frozenset(kinds)
+        self._urls_max = urls_max
         self._checker = Checker(self._kinds, canonical or UrlRules(), done)
         self._actor_key = actor_key or _no_key
         self._lines = _Memory(self._kinds, (b"", b""))
@@ -122,7 +134,7 @@ class Ingest:
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
     def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[Act]]]:
-        """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError.
+        """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError, and soon TooManyUrls.
 
         Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
         """
@@ -144,6 +156,8 @@ class Ingest:
         elif body.find(b"\n") not in (-1, len(body) - 1):
             result = yield from self._read_lines(body)
         else:
+            if len(start) > PIECE_BYTES_MAX:
+                raise too_long(PIECE_BYTES_MAX)
             kind, url = self._read_line(start)
             self._lines.remember(kind, [body], [url])
             result = {kind: {url: 1}}, 1
@@ -152,12 +166,13 @@ class Ingest:
     def _read_lines(self, body: bytes) -> Steps[tuple[Events, int]]:
         if len(body) <= SMALL_BYTES_MAX and (known := self._recall_lines(body)) is not None:
             return known
-        counted = yield from count_pieces(body, b"\n")
-        counted.pop(b"", None)
         try:
-            return (yield from self._add_up(counted, self._lines))
+            return (yield from self._add_up(body, b"\n", 0, len(body), self._lines))
+        except LongPiece as long:
+            line = 1 + (yield from lines_until(body, long.begin))
+            raise too_long(PIECE_BYTES_MAX, line) from None
         except _BadPiece as bad:
-            whole = self._read_one_object(body) if len(body) <= SMALL_BYTES_MAX else None
+            whole = self._read_one_object(body) if len(body) <= OBJECT_BYTES_MAX else None
             if whole is None:
                 bad.error.place["line"] = yield from line_of(body, bad.piece)
                 raise bad.error from None
@@ -182,17 +197,26 @@ class Ingest:
         # Cut between the objects, as a well-known writer puts them, the array is counted as lines are. A cut
         # inside a string leaves a piece that is no JSON, and then the array is read the slow and exact way.
         for separator in (b"},{", b"}, {"):
-            if body.startswith(b"[{") and body.endswith(b"}]") and separator in body:
-                counted = yield from count_pieces(body[2:-2], separator)
+            if body.startswith(b"[{") and body.endswith(b"}]") and body.find(separator, 0, WINDOW_BYTES) != -1:
                 try:
-                    return (yield from self._add_up(counted, self._elements))
-                except _BadPiece:
+                    return (yield from self._add_up(body, separator, 2, len(body) - 2, self._elements))
+                except (_BadPiece, LongPiece):
                     break
         return (yield from self._read_whole_array(body))
 
-    def _add_up(self, counted: Mapping[bytes, int], known: _Memory) -> Steps[tuple[Events, int]]:
-        """The events of pieces, by how often each occurs. Raises _BadPiece."""
+    def _add_up(self, body: bytes, separator: bytes, begin: int, end: int, known: _Memory) -> Steps[tuple[Events, int]]:
+        """The events of the pieces of `body` from `begin` until `end`. Raises _BadPiece, LongPiece."""
         events: Events = {}
+        size = 0
+        while begin <= end:
+            counted, begin = yield from count_pieces(body, separator, begin, end)
+            size += yield from self._add_counted(events, counted, known)
+            if sum(map(len, events.values())) > self._urls_max:
+                raise TooManyUrls
+        return events, size
+
+    def _add_counted(self, events: Events, counted: Mapping[bytes, int], known: _Memory) -> Steps[int]:
+        """Add the events of pieces to `events`, by how often each occurs; how many they are. Raises _BadPiece."""
         size = 0
         left = iter(counted.items())
         while chunk := list(islice(left, SLICE_EVENTS)):
@@ -209,9 +233,12 @@ class Ingest:
                 pieces = [piece for piece, url in zip(pieces, found, strict=True) if url is None]
                 times = [n for n, url in zip(times, found, strict=True) if url is None]
             else:
-                size -= self._add_unknown(events, pieces, times, known)
+                if sum(map(len, pieces)) <= 2 * SLICE_BYTES:
+                    size -= self._add_unknown(events, pieces, times, known)
+                else:
+                    size -= yield from self._add_long(events, pieces, times, known)
             yield
-        return events, size
+        return size
 
     def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
         """Add the events of pieces that are read for the first time; how many pieces were blank."""
@@ -225,6 +252,14 @@ class Ingest:
             known.remember(kind, list(compress(pieces, wanted)), mine)
             _add(events, kind, mine, list(compress(times, wanted)), 0)
         return 0
+
+    def _add_long(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> Steps[int]:
+        """The same, each in a step of its own."""
+        blank = 0
+        for piece, n in zip(pieces, times, strict=True):
+            blank += self._add_unknown(events, [piece], [n], known)
+            yield
+        return blank
 
     def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> tuple[list[str], list[str]] | None:
         """The kinds and URLs of `pieces`, decoded in one go; None if one of them is in any way unusual.

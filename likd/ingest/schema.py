@@ -55,6 +55,10 @@ class CountRefused(IngestError):
         super().__init__("a count needs a write token", field="count", expected="no count, or a write token")
 
 
+class TooManyUrls(LikdError):
+    """A body has events of more URLs than one may have."""
+
+
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     """One event as it is sent."""
 
@@ -93,6 +97,11 @@ class Checker:
         if not self._kinds.issuperset(kinds):
             raise ValueError("some kind is unknown")
         return self._canonical.all(urls)
+
+
+def too_long(bytes_max: int, line: int | None = None) -> IngestError:
+    """What is wrong with a line that is too long for an event."""
+    return IngestError(f"an event is larger than {bytes_max} bytes", malformed=True, line=line)
 
 
 def check_actor(actor: str) -> str:

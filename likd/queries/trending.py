@@ -72,11 +72,23 @@ class Hot:
                 url, counts = grown.popitem()
                 _put(hottest, sum(counts.values()) / elapsed * (1 - keep), url)
         if self._growth is growth:
-            self._hottest = sorted(hottest, reverse=True)
+            self._hottest = self._named(hottest)
 
     def hottest(self, limit: int) -> list[tuple[str, float]]:
-        """The URLs with the highest rates."""
+        """The URLs with the highest rates, by the names that they count for."""
+        aliases = self._totals.aliases
+        if any(url in aliases for _, url in self._hottest):
+            self._hottest = self._named(self._hottest)
         return [(url, rate) for rate, url in self._hottest[:limit]]
+
+    def _named(self, hottest: list[tuple[float, str]]) -> list[tuple[float, str]]:
+        """Highest first, what was counted under the name of a URL that was merged as the URL that it counts for."""
+        aliases = self._totals.aliases
+        rates: dict[str, float] = {}
+        for rate, url in hottest:
+            name = aliases(url)
+            rates[name] = rates.get(name, 0.0) + rate
+        return sorted(((rate, url) for url, rate in rates.items()), reverse=True)
 
 
 def _put(hottest: list[tuple[float, str]], rate: float, url: str) -> None:

@@ -18,7 +18,7 @@ import attrs
 
 from likd.model import Counts
 from likd.stores.protocol import Unit
-from likd.stores.sqlite.sums import growth
+from likd.stores.sqlite.sums import growth, summed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS minutes (hour INTEGER, url INTEGER, minute INTEGER, PRIMARY KEY (hour, url, minute))
@@ -153,7 +153,7 @@ class History:
 
     @property
     def _sums(self) -> str:
-        return ", ".join(f'sum("{name}")' for name in self._names)
+        return ", ".join(map(summed, self._names))
 
     def _open_hour(self, connection: sqlite3.Connection, default: int) -> int:
         row = connection.execute("SELECT hour FROM history").fetchone()

@@ -10,6 +10,7 @@ import structlog
 from likd.stores.protocol import TOTAL_MAX, TotalTooLarge
 
 SUM_MAX = 2**63 - 1
+_LOW = 2**32 - 1
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,12 @@ def growth(name: str) -> str:
         f'"{name}" = CASE WHEN "{name}" <= {SUM_MAX} - excluded."{name}" THEN "{name}" + excluded."{name}"'
         f" ELSE saturated(url, '{name}') END"
     )
+
+
+def summed(name: str) -> str:
+    """The sum of a group's counts: SUM_MAX at most, and then the log has an error. SQLite's own would fail for ever."""
+    high, low = f'(sum("{name}" >> 32) + (sum("{name}" & {_LOW}) >> 32))', f'(sum("{name}" & {_LOW}) & {_LOW})'
+    return f"CASE WHEN {high} <= {SUM_MAX >> 32} THEN ({high} << 32) | {low} ELSE saturated(url, '{name}') END"
 
 
 def check_staged(connection: sqlite3.Connection, names: Sequence[str]) -> None:

@@ -14,9 +14,20 @@ from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
-from likd.ingest.schema import IngestError, short
+from likd.ingest.schema import IngestError, TooManyUrls, short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
-from likd.model import IMPRESSION, IMPRESSIONS, LIKES, UNLIKES, Accepted, Counts, IdempotencyKey, Outcome, Submission
+from likd.model import (
+    IMPRESSION,
+    IMPRESSIONS,
+    LIKES,
+    UNLIKES,
+    Accepted,
+    Act,
+    Counts,
+    IdempotencyKey,
+    Outcome,
+    Submission,
+)
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
@@ -32,6 +43,8 @@ COUNT_URLS_MAX = 1000
 TOP_LIMIT_MAX = 1000
 ACTS_MAX = 100_000
 """Events of actors in one request."""
+SLICE_ACTS = 5000
+"""Acts whose URLs are counted in one step."""
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -58,7 +71,7 @@ class Operations:
         urls_max: int,
     ) -> None:
         self._intake = intake
-        self._ingest = Ingest(handlers.kinds, canonical, actor_key, handlers.done)
+        self._ingest = Ingest(handlers.kinds, canonical, actor_key, handlers.done, urls_max)
         self._actors = actors
         self._gate = gate
         self._visitors = visitors
@@ -145,6 +158,8 @@ class Operations:
             events, size, acts = yield from self._ingest.read(body, self._visitors.terms(caller.visitor))
         except TooLarge:
             raise self.too_large(caller) from None
+        except TooManyUrls:
+            raise _too_many("URLs", self._urls_max) from None
         except BadEncoding as error:
             raise Problem(400, str(error)) from None
         except IngestError as error:
@@ -154,15 +169,15 @@ class Operations:
             self._inflated -= inflated
         if caller is not EVERYONE:
             self._gate.check_events(caller, events, acts, size)
+        if len(acts) > ACTS_MAX:
+            raise _too_many("events of actors", ACTS_MAX)
         ignored = 0
         if IMPRESSION in events and not self._visitors.looks(caller.visitor):
             ignored = sum(events.pop(IMPRESSION).values())
-        submission = Submission(events, size, key, acts=acts, ignored=ignored)
-        if submission.urls > self._urls_max or len(acts) > ACTS_MAX:
-            what, limit = ("events of actors", ACTS_MAX) if len(acts) > ACTS_MAX else ("URLs", self._urls_max)
-            raise Problem(
-                413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"}
-            )
+        act_urls = yield from _count_urls(acts)
+        submission = Submission(events, size, key, acts=acts, ignored=ignored, act_urls=act_urls)
+        if submission.urls > self._urls_max:
+            raise _too_many("URLs", self._urls_max)
         return submission
 
     def _offer(self, submission: Submission) -> Submission:
@@ -332,6 +347,19 @@ def _media_type(headers: EventHeaders) -> Problem:
 def refused(url: str, problem: Problem) -> dict[str, object]:
     """What is told of a URL in the place of its counts."""
     return {"url": url, "problem": problem.about()}
+
+
+def _too_many(what: str, limit: int) -> Problem:
+    return Problem(413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"})
+
+
+def _count_urls(acts: Sequence[Act]) -> Steps[int]:
+    urls: set[str] = set()
+    for begin in range(0, len(acts), SLICE_ACTS):
+        if begin:
+            yield
+        urls.update([act.url for act in acts[begin : begin + SLICE_ACTS]])
+    return len(urls)
 
 
 def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:

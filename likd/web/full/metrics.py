@@ -49,7 +49,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """All metrics of likd."""
         engine = self.board.engine
-        manager, pool, totals = engine.manager, engine.pool.status, engine.totals
+        manager, pool, totals, folder = engine.manager, engine.pool.status, engine.totals, engine.folder
         events = CounterMetricFamily(
             "likd_events", "Events by kind and by what became of them.", labels=["kind", "result"]
         )
@@ -132,6 +132,9 @@ class Metrics:
         yield _gauge(
             "likd_damaged_files", "Files set aside as damaged that are still there.", engine.monitor.damaged_files
         )
+        yield _gauge("likd_folding", "1 while URLs that were counted by other rules are folded.", int(not folder.done))
+        yield _counter("likd_urls_folded", "URLs that became part of those that count now.", folder.folded)
+        yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
         yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock_doubtful()))
         yield _gauge(
             "likd_aside_bytes", "Disk space of events that a handler could not count.", engine.batcher.aside_bytes
