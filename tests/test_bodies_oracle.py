@@ -105,7 +105,7 @@ MUTATIONS = st.lists(
 @example(b'{\n"kind":"like",\n"url":"http://a/"}', [])
 @example(b'{"kind":"like","kind":"unlike","url":"http://a/"}', [])
 @example(b'{"kind":"like","url":"http://a/\\ud800"}', [])
-@settings(max_examples=600)
+@settings(max_examples=300)
 def test_any_body_is_counted_as_the_plain_way_counts_it_or_refused(
     body: bytes, mutations: list[tuple[float, int, bytes]]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd.cli.client import ClientError, Daemon, open_client, proxy_for
@@ -79,6 +79,7 @@ def test_a_proxy_is_chosen_by_the_scheme(monkeypatch: pytest.MonkeyPatch) -> Non
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=30)
 
 
+@settings(max_examples=40)
 @given(TEXT, TEXT)
 def test_any_environment_is_a_client_or_one_line_that_says_why_not(proxy: str, exempt: str) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -101,7 +101,7 @@ def test_crash_after_crash_is_mended(ruins: Path, crashes: list[tuple[int, bool]
 
 
 @given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4), data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int], data: st.DataObject) -> None:
     """Groups over several segments, one of which is damaged; a later table says that all were acknowledged."""
 
@@ -131,7 +131,7 @@ def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int]
 
 
 @given(numbers=st.lists(st.integers(1, 1 << 30), min_size=1, max_size=6), data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_any_damage_costs_only_the_frames_it_touches(numbers: list[int], data: st.DataObject) -> None:
     """Each frame has a URL of its own, so that every count can be traced to its frame."""
     urls = {f"http://{n}/": likes for n, likes in enumerate(numbers)}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.daemon import Client, Daemon
 
-EXAMPLES = int(os.environ.get("LIKD_ALIKE_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("LIKD_ALIKE_EXAMPLES", "250"))
 URL = "https://example.com/alike"
 LIKE = json.dumps({"kind": "like", "url": URL}).encode()
 LAST = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -173,7 +173,8 @@ def requests(draw: st.DrawFn) -> bytes:
     version = draw(st.sampled_from(["HTTP/1.1"] * 5 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]))
     body = draw(BODIES) if method in ("POST", "PUT", "post") else b""
     lines = [f"{method} {draw(TARGETS)} {version}"]
-    pairs = draw(FIELDS)
+    # Whether the connection of an HTTP/1.0 client stays open is no promise: the full lane closes it.
+    pairs = [pair for pair in draw(FIELDS) if version != "HTTP/1.0" or "keep-alive" not in pair[1]]
     if draw(st.integers(0, 9)) and not any(name == "Host" for name, _ in pairs):
         lines.append("Host: a")
     if body and draw(st.integers(0, 9)) and not any(name == "Transfer-Encoding" for name, _ in pairs):
