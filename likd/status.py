@@ -11,7 +11,7 @@ from likd.runtime.supervisor import Child
 
 
 @attrs.frozen
-class StatusBoard:
+class StatusReport:
     """Reads the state objects of the engine's parts; changes none."""
 
     engine: Engine

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from likd.counting.counter import Counter
+from likd.counting.counter import UrlCounter
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Fold, Rows
@@ -110,7 +110,7 @@ def post(table: Table, url: str, n: int, name: str = "likes") -> None:
     """Count, as the event manager and the pool do."""
     counter = table.counters.get(url)
     if counter is None:
-        counter = table.counters[url] = Counter(0, url=url)
+        counter = table.counters[url] = UrlCounter(0, url=url)
         table.urls.add(url)
     delta = counter.delta or {}
     counter.delta = {**delta, name: n + delta.get(name, 0)}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from likd.config.parsers import Bind
 from likd.config.settings import Config, ConfigError, load
 from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
-from likd.web.access.connection_limit import Seats
-from likd.web.access.gate import COOKIE, EVERYONE, Credentials, Gate
+from likd.web.access.connection_limit import ConnectionLimit
+from likd.web.access.gate import COOKIE, UNRESTRICTED, Credentials, Gate
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.sessions import LOGINS_MAX, SESSION_SECONDS, Logins
 from likd.web.access.tokens import Role, Tokens, load_tokens, refuse_unsafe
@@ -44,7 +44,7 @@ def status(gate: Gate, credentials: Credentials, need: Role, peer: str = PEER) -
 
 
 def test_without_tokens_and_public_sites_all_is_open() -> None:
-    assert gate(Tokens()).admit(PEER, Credentials(), Role.ADMIN) is EVERYONE
+    assert gate(Tokens()).admit(PEER, Credentials(), Role.ADMIN) is UNRESTRICTED
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_other_machines_are_not_let_in_by_accident(host: str, safe: bool) -> Non
 
 
 def test_one_address_gets_some_of_the_seats_and_a_proxy_all() -> None:
-    seats = Seats(6, 2, Proxies(["10.0.0.1"]))
+    seats = ConnectionLimit(6, 2, Proxies(["10.0.0.1"]))
     first = seats.take(PEER)
     assert first is not None
     assert [seats.take(address) is not None for address in (PEER, PEER, "2001:db8::1")] == [True, False, True]

@@ -12,7 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from trio.testing import MockClock
 
-from likd.web.access.body_budget import Room
+from likd.web.access.body_budget import BodyBudget
 from likd.web.full.server import FullLane
 
 IDLE_SECONDS = 60.0
@@ -62,7 +62,12 @@ async def connect(nursery: trio.Nursery, autojump_clock: MockClock) -> Connect:
     # Real sockets take a moment, in which the virtual clock has to stand still.
     autojump_clock.autojump_threshold = 0.02
     lane = FullLane(
-        application(), tls=None, room=Room(1 << 20), connections_max=10, head_seconds=10.0, idle_seconds=IDLE_SECONDS
+        application(),
+        tls=None,
+        room=BodyBudget(1 << 20),
+        connections_max=10,
+        head_seconds=10.0,
+        idle_seconds=IDLE_SECONDS,
     )
     await nursery.start(lane.run)
 

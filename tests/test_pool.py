@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd.counting.counter import Counter, Observer
+from likd.counting.counter import Observer, UrlCounter
 from likd.counting.pool import SLICE_COUNTERS, WAKES_PER_TURN_MAX, PoolManager
 
 URL = "https://example.com/"
@@ -40,7 +40,7 @@ async def test_ten_percent_more_than_the_size_is_kept_warm(autojump_clock: MockC
 
 async def test_counters_are_leased_posted_to_committed_and_donated(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {URL: 2, "https://b.example/": 1})
         pool.post(counters, "likes", {URL: 3})
         pool.post(counters, "impressions", {URL: 4})
@@ -55,7 +55,7 @@ async def test_counters_are_leased_posted_to_committed_and_donated(autojump_cloc
 
 async def test_it_grows_on_demand_and_shrinks_when_idle(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
         assert pool.status.counters == 500
         for counter in counters.values():
@@ -77,7 +77,7 @@ async def test_counters_that_owe_an_observer_its_news_are_not_free(autojump_cloc
         await trio.sleep(0.9)
 
     async with running(new_pool(observe, size=1, counters_max=20)) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(20)})
         for counter in counters.values():
             counter.commit()
@@ -91,7 +91,7 @@ async def test_worn_counters_are_replaced(autojump_clock: MockClock) -> None:
     async with running(new_pool(size=1, max_leases=3)) as pool:
         numbers = set()
         for _ in range(9):
-            counters: dict[str, Counter] = {}
+            counters: dict[str, UrlCounter] = {}
             pool.post(counters, "likes", {URL: 1})
             numbers.add(counters[URL].number)
             assert counters[URL].commit() == {"likes": 1}
@@ -108,7 +108,7 @@ async def test_observers_are_told_coalesced_and_in_full(autojump_clock: MockCloc
         await trio.sleep(0.2)
 
     async with running(new_pool(observe)) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         for _ in range(100):
             pool.post(counters, "likes", {URL: 1})
             await trio.sleep(0.01)
@@ -128,7 +128,7 @@ async def test_a_hung_counter_is_restarted_with_its_mailbox_and_counts(autojump_
             await trio.sleep_forever()
 
     async with running(new_pool(hang_once)) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {URL: 1})
         await trio.sleep(0.5)
         pool.post(counters, "likes", {URL: 10})
@@ -147,7 +147,7 @@ async def test_a_hung_counter_holds_up_neither_commit_nor_the_others(autojump_cl
         await trio.sleep_forever()
 
     async with running(new_pool(hang)) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {URL: 1, "https://b.example/": 1})
         await trio.sleep(0.2)
         pool.post(counters, "likes", {URL: 1})
@@ -166,7 +166,7 @@ async def test_counters_whose_observers_are_told_after_the_commit_come_back(auto
 
     async with running(new_pool(observe)) as pool:
         for _ in range(10):
-            counters: dict[str, Counter] = {}
+            counters: dict[str, UrlCounter] = {}
             pool.post(counters, "likes", {URL: 1, "https://b.example/": 2})
             for counter in counters.values():
                 counter.commit()
@@ -190,7 +190,7 @@ async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: Mo
         raise RuntimeError
 
     async with running(new_pool(fail)) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         for _ in range(2):
             pool.post(counters, "likes", {URL: 1})
             await trio.sleep(1)
@@ -201,7 +201,7 @@ async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: Mo
 
 async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump_clock: MockClock) -> None:
     pool = new_pool()
-    counters: dict[str, Counter] = {}
+    counters: dict[str, UrlCounter] = {}
     for round in range(3):
         async with running(pool):
             pool.post(counters, "likes", {URL: 1})
@@ -215,7 +215,7 @@ async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump
 async def test_a_delta_that_is_committed_before_its_turn_needs_no_task(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
         before = trio.lowlevel.current_statistics().tasks_living
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
         for counter in counters.values():
             assert counter.commit() == {"likes": 1}
@@ -236,7 +236,7 @@ async def test_tasks_are_started_a_few_in_each_turn(autojump_clock: MockClock) -
 
 async def test_when_nothing_is_posted_any_more_counters_are_dismissed_in_steps(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
-        counters: dict[str, Counter] = {}
+        counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(3 * SLICE_COUNTERS)})
         await trio.sleep(10)
         for counter in counters.values():

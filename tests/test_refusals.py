@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from likd.config.parsers import Bind
 from likd.config.settings import Config
 from likd.web.access.addresses import Proxies
-from likd.web.access.connection_limit import Seats
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Credentials, Gate
 from likd.web.access.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
 from likd.web.access.tokens import Role, Tokens
@@ -109,7 +109,7 @@ def test_no_token_is_told() -> None:
 
 
 def test_a_connection_without_a_seat_is_told_of() -> None:
-    seats = Seats(3, 1, Proxies([]), Refusals())
+    seats = ConnectionLimit(3, 1, Proxies([]), Refusals())
     with capture_logs() as logs:
         for address in (PEER, PEER, "192.0.2.1", "192.0.2.2", "192.0.2.3"):
             seats.take(address)

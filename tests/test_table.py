@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from likd.counting.counter import Counter
+from likd.counting.counter import UrlCounter
 from likd.counting.table import SLICE_COUNTERS, Table
 from likd.runtime.cooperative import finish
 
@@ -25,7 +25,7 @@ def test_taking_in_what_a_table_has_does_not_copy_again_and_again() -> None:
 
 
 def test_a_table_is_committed_in_steps_and_has_each_count_all_the_while() -> None:
-    counters = {str(n): Counter(n, url=str(n), delta={"likes": n + 1}) for n in range(2 * SLICE_COUNTERS + 1)}
+    counters = {str(n): UrlCounter(n, url=str(n), delta={"likes": n + 1}) for n in range(2 * SLICE_COUNTERS + 1)}
     table = Table(1, 0.0, counters=counters.copy())
     given_back: list[int] = []
     steps = table.commit(lambda free: given_back.append(len(free)))
@@ -38,7 +38,7 @@ def test_a_table_is_committed_in_steps_and_has_each_count_all_the_while() -> Non
 
 
 def test_a_commit_that_was_cut_off_goes_on_where_it_was() -> None:
-    counters = {str(n): Counter(n, url=str(n), delta={"likes": n + 1}) for n in range(SLICE_COUNTERS + 1)}
+    counters = {str(n): UrlCounter(n, url=str(n), delta={"likes": n + 1}) for n in range(SLICE_COUNTERS + 1)}
     table = Table(1, 0.0, counters=counters)
     next(table.commit(lambda _: None))
     assert len(finish(table.commit(lambda _: None))) == SLICE_COUNTERS + 1

@@ -18,7 +18,7 @@ Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
 
 
 @attrs.define(eq=False)
-class Counter:
+class UrlCounter:
     """The state of one counter, which outlives the task that works on it.
 
     Deltas are posted to it at the price of an addition; its task is woken through its memory channel only
@@ -39,7 +39,7 @@ class Counter:
     scope: trio.CancelScope | None = None
     delta: Counts | None = None
     """What was posted and not counted yet. Only the pool adds to it."""
-    on_quiet: Callable[[Counter], object] | None = None
+    on_quiet: Callable[[UrlCounter], object] | None = None
     """Is called once, when the counter is quiet after its observers were told the last news."""
     _news: Counts | None = None
     _news_url: str = ""

@@ -10,7 +10,7 @@ import attrs
 import structlog
 import trio
 
-from likd.counting.counter import Counter, Observer
+from likd.counting.counter import Observer, UrlCounter
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +63,13 @@ class PoolManager:
         self._idle_seconds = idle_seconds
         self._observers = tuple(observers)
         self._numbers = 0
-        self._counters: dict[int, Counter] = {}
-        self._idle: deque[Counter] = deque()
+        self._counters: dict[int, UrlCounter] = {}
+        self._idle: deque[UrlCounter] = deque()
         self._leased = 0
-        self._due: deque[Counter] = deque()
+        self._due: deque[UrlCounter] = deque()
         self._hung = self._crashed = self._worn = 0
         self._work = trio.Event()
-        self._tended: dict[int, Counter] = {}
+        self._tended: dict[int, UrlCounter] = {}
         for _ in range(self._warm):
             self._idle.append(self._new())
 
@@ -99,7 +99,7 @@ class PoolManager:
             worn=self._worn,
         )
 
-    def post(self, counters: dict[str, Counter], name: str, increments: Mapping[str, int]) -> None:
+    def post(self, counters: dict[str, UrlCounter], name: str, increments: Mapping[str, int]) -> None:
         """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and see that they get a turn.
 
         Counters that are missing are leased; if none is idle a new one is made. Never waits: of
@@ -125,7 +125,7 @@ class PoolManager:
                 due.append(counter)
         self._leased += len(counters) - before
 
-    def donate(self, counters: Iterable[Counter]) -> None:
+    def donate(self, counters: Iterable[UrlCounter]) -> None:
         """Take committed counters back. Those that still have news for observers become idle after that."""
         for counter in counters:
             self._leased -= 1
@@ -165,12 +165,12 @@ class PoolManager:
                 self._let_go(self._idle.popleft())
             await trio.lowlevel.checkpoint()
 
-    def _new(self) -> Counter:
+    def _new(self) -> UrlCounter:
         self._numbers += 1
-        counter = self._counters[self._numbers] = Counter(self._numbers, self._observers)
+        counter = self._counters[self._numbers] = UrlCounter(self._numbers, self._observers)
         return counter
 
-    def _enlist(self, counter: Counter) -> None:
+    def _enlist(self, counter: UrlCounter) -> None:
         counter.due = True
         if not self._due:
             self._work.set()
@@ -188,7 +188,7 @@ class PoolManager:
                 counter.due = True
                 self._due.append(counter)
 
-    def _take_in(self, counter: Counter) -> None:
+    def _take_in(self, counter: UrlCounter) -> None:
         if counter.leases >= self._max_leases:
             self._worn += 1
             self._let_go(counter)
@@ -197,12 +197,12 @@ class PoolManager:
         else:
             self._idle.append(counter)
 
-    def _let_go(self, counter: Counter) -> None:
+    def _let_go(self, counter: UrlCounter) -> None:
         del self._counters[counter.number]
         self._tended.pop(counter.number, None)
         counter.close()
 
-    async def _tend(self, counter: Counter) -> None:
+    async def _tend(self, counter: UrlCounter) -> None:
         while counter.number in self._counters:
             with trio.CancelScope() as counter.scope:
                 try:
@@ -238,7 +238,7 @@ class PoolManager:
                 self._let_go(self._idle.popleft())
             await trio.lowlevel.checkpoint()
 
-    def _restart_hung(self, counter: Counter) -> None:
+    def _restart_hung(self, counter: UrlCounter) -> None:
         self._hung += 1
         log.error("counter hung, restarting it", counter=counter.number, url=counter.url)
         if counter.scope is not None:

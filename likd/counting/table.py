@@ -7,7 +7,7 @@ from itertools import islice
 
 import attrs
 
-from likd.counting.counter import Counter
+from likd.counting.counter import UrlCounter
 from likd.durability.dead_letters import AsideEvents
 from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
 from likd.runtime.cooperative import Steps
@@ -28,7 +28,7 @@ class Table:
     opened_at: float
     closed_at: float = 0.0
     urls: set[str] = attrs.field(factory=set, repr=False)
-    counters: dict[str, Counter] = attrs.field(factory=dict, repr=False)
+    counters: dict[str, UrlCounter] = attrs.field(factory=dict, repr=False)
     journaled: Counts = attrs.field(factory=dict)
     posts: int = 0
     """How often something was counted."""
@@ -68,14 +68,14 @@ class Table:
             return counter.settle()
         return self.rows.get(url) if self.rows is not None else None
 
-    def commit(self, give_back: Callable[[Sequence[Counter]], object]) -> Steps[Rows]:
+    def commit(self, give_back: Callable[[Sequence[UrlCounter]], object]) -> Steps[Rows]:
         """Take over the counts of all counters into `rows`, and give the counters back, free again.
 
         In steps: each count is with its counter or in `rows`, and `committed` when all are there.
         """
         rows = self.rows = self.rows or {}
         while self.counters:
-            free: list[Counter] = []
+            free: list[UrlCounter] = []
             for _ in range(min(len(self.counters), SLICE_COUNTERS)):
                 url, counter = self.counters.popitem()
                 counts = counter.commit()

@@ -6,11 +6,11 @@ from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
 from likd.runtime.watchdog import Watchdog
-from likd.status import StatusBoard
+from likd.status import StatusReport
 from likd.testing.faults import Faults
 from likd.web.access.addresses import Proxies
-from likd.web.access.body_budget import Room
-from likd.web.access.connection_limit import Seats
+from likd.web.access.body_budget import BodyBudget
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
@@ -65,7 +65,7 @@ async def compose_web(
         bodies_bytes_max=config.bodies_bytes_max,
         urls_max=config.counters_max,
     )
-    board = StatusBoard(engine, __version__)
+    board = StatusReport(engine, __version__)
     sessions = LiveSessions(
         hub=engine.hub,
         operations=operations,
@@ -100,8 +100,10 @@ async def compose_web(
         tls=tls,
         hub=engine.hub,
         sessions=sessions,
-        seats=Seats(connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals),
-        room=Room(config.bodies_bytes_max),
+        seats=ConnectionLimit(
+            connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals
+        ),
+        room=BodyBudget(config.bodies_bytes_max),
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,

@@ -10,8 +10,8 @@ import trio
 from quart_trio import QuartTrio
 
 from likd.queries.live_hub import LiveHub
-from likd.web.access.body_budget import Room
-from likd.web.access.connection_limit import Seats
+from likd.web.access.body_budget import BodyBudget
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.api.events import Operations
 from likd.web.api.live_socket import LiveSessions
@@ -40,8 +40,8 @@ class WebServer:
         tls: ssl.SSLContext | None,
         hub: LiveHub,
         sessions: LiveSessions,
-        seats: Seats,
-        room: Room,
+        seats: ConnectionLimit,
+        room: BodyBudget,
         head_seconds: float,
         idle_seconds: float,
         grace_seconds: float,

@@ -1,4 +1,4 @@
-"""Room for request bodies: how many bytes of them may be in memory at once, whichever lane they come by."""
+"""BodyBudget for request bodies: how many bytes of them may be in memory at once, whichever lane they come by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BODY_BYTES_PER_SECOND = 16_384
 
 
 @attrs.define
-class Room:
+class BodyBudget:
     """At most `bytes_max` bytes."""
 
     bytes_max: int

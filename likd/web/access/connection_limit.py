@@ -1,4 +1,4 @@
-"""Seats: how many connections there may be, of all and of one address, in both lanes together."""
+"""ConnectionLimit: how many connections there may be, of all and of one address, in both lanes together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from likd.web.access.addresses import Proxies, caller_of, is_loopback
 from likd.web.access.refusals import Refusals
 
 
-class Seats:
+class ConnectionLimit:
     """Has `connections_max` seats, of which one address gets `per_address_max`.
 
     This machine and trusted proxies, which speak for many, may have them all.

@@ -72,7 +72,7 @@ class Caller:
     """Of the public only."""
 
 
-EVERYONE = Caller(Role.ADMIN)
+UNRESTRICTED = Caller(Role.ADMIN)
 """The caller where all is open to all."""
 
 
@@ -130,7 +130,7 @@ class Gate:
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
         if self.lets_everyone(credentials):
-            return EVERYONE
+            return UNRESTRICTED
         headers = self.cross_origin(credentials)
         if need is Role.NOBODY:
             return Caller(Role.NOBODY, headers=headers)

@@ -33,7 +33,7 @@ from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
-from likd.web.access.gate import EVERYONE, PUBLIC_BODY_BYTES_MAX, TOKEN, Caller, Gate
+from likd.web.access.gate import PUBLIC_BODY_BYTES_MAX, TOKEN, UNRESTRICTED, Caller, Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
 from likd.web.answers import MEDIA_TYPES, Answer, EventHeaders, answer_problem, tagged
@@ -167,7 +167,7 @@ class Operations:
             raise Problem(400 if error.malformed else 422, error.detail, members=error.place) from None
         finally:
             self._inflated -= inflated
-        if caller is not EVERYONE:
+        if caller is not UNRESTRICTED:
             self._gate.check_events(caller, events, acts, size)
         if len(acts) > ACTS_MAX:
             raise _too_many("events of actors", ACTS_MAX)

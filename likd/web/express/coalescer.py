@@ -1,4 +1,4 @@
-"""Gathering: single events that are ready at the same moment become one submission."""
+"""Coalescer: single events that are ready at the same moment become one submission."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from likd.web.api.events import Operations
 from likd.web.express.connection import Exchange
 
 
-class Gathering:
+class Coalescer:
     """Requests that are one event each, on their way to be submitted together and answered together.
 
     `send` is called with each of them and its answer.

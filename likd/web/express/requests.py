@@ -10,13 +10,13 @@ import structlog
 import trio
 
 from likd.model import Outcome, Submission
-from likd.web.access.body_budget import Room
-from likd.web.access.gate import EVERYONE, Caller, Gate
+from likd.web.access.body_budget import BodyBudget
+from likd.web.access.gate import UNRESTRICTED, Caller, Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
 from likd.web.api.events import Operations
 from likd.web.api.pictures import PictureRequest
-from likd.web.express.coalescer import Gathering
+from likd.web.express.coalescer import Coalescer
 from likd.web.express.connection import Exchange
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
@@ -51,7 +51,7 @@ class HotRequests:
         operations: Operations,
         reads: HotReads,
         gate: Gate,
-        room: Room,
+        room: BodyBudget,
         long_requests_max: int,
         send: Send,
         drop: Callable[[Exchange], None],
@@ -63,7 +63,7 @@ class HotRequests:
         self._responses = Responses()
         self._send = send
         self._drop = drop
-        self._gathering = Gathering(operations, self._responses, send)
+        self._gathering = Coalescer(operations, self._responses, send)
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
@@ -93,7 +93,7 @@ class HotRequests:
             if head.operation is Operation.FILE:
                 self._fill(exchange, self._reads.file(head))
                 return False
-            caller = EVERYONE
+            caller = UNRESTRICTED
             if not self._gate.lets_everyone(head.credentials):
                 caller = self._gate.admit(address, head.credentials, _NEEDS.get(head.operation, Role.PUBLIC))
                 _add_headers(exchange, caller)
@@ -112,7 +112,7 @@ class HotRequests:
     def admit(self, announced: Exchange, address: str) -> Problem | None:
         """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
         head = announced.head
-        caller = EVERYONE
+        caller = UNRESTRICTED
         try:
             caller = self._gate.recognize(head.credentials, Role.PUBLIC, address)
             if head.length > self._operations.body_limit(caller):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.web.access.body_budget import Room
-from likd.web.access.connection_limit import Seats
+from likd.web.access.body_budget import BodyBudget
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.api.events import Operations
@@ -73,8 +73,8 @@ class ExpressLane:
         listeners: list[socket.socket],
         hand_over: HandOver,
         encrypted: bool,
-        seats: Seats,
-        room: Room,
+        seats: ConnectionLimit,
+        room: BodyBudget,
         head_seconds: float,
         idle_seconds: float,
     ) -> None:

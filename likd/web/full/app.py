@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from likd.web.access.gate import Gate
 from likd.web.answers import TO_LOGIN, answer_problem, is_person
 from likd.web.api.events import Operations
-from likd.web.full.auth import add_door
+from likd.web.full.auth import add_auth
 from likd.web.full.routes import header, respond
 from likd.web.problems import Problem
 
@@ -25,7 +25,7 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     # So is their time; and an answer is taken at the pace of its reader, as long as that takes any of it.
     app.config["BODY_TIMEOUT"] = None
     app.config["RESPONSE_TIMEOUT"] = None
-    add_door(app, gate, body_limit=operations.body_limit, tls=tls)
+    add_auth(app, gate, body_limit=operations.body_limit, tls=tls)
 
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:

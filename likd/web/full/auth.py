@@ -47,7 +47,7 @@ def caller() -> Caller:
     return who
 
 
-def add_door(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
+def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
     """Put `gate` before all views of `app`."""
 
     def check(asked: BaseRequestWebsocket) -> None:

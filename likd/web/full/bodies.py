@@ -13,7 +13,7 @@ import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 from quart import request
 
-from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS, Room
+from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS, BodyBudget
 from likd.web.problems import Problem
 
 _KEY = "likd.body"
@@ -33,7 +33,7 @@ class _Incoming:
 class BoundedBodies:
     """An ASGI application that hands its requests to `app`, with bodies for which `room` was taken."""
 
-    def __init__(self, app: ASGIFramework, room: Room) -> None:
+    def __init__(self, app: ASGIFramework, room: BodyBudget) -> None:
         self._app = app
         self._room = room
 

@@ -14,8 +14,8 @@ from prometheus_client.process_collector import ProcessCollector
 from likd.model import IMPRESSION
 from likd.runtime.histogram import Histogram
 from likd.runtime.watchdog import Watchdog
-from likd.status import StatusBoard
-from likd.web.access.connection_limit import Seats
+from likd.status import StatusReport
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.visitors import Visitors
 
@@ -24,10 +24,10 @@ from likd.web.access.visitors import Visitors
 class Metrics:
     """Reads the same state objects as the status does, at the moment it is asked."""
 
-    board: StatusBoard
+    board: StatusReport
     gate: Gate
     visitors: Visitors
-    connections: Seats
+    connections: ConnectionLimit
     request_faults: Callable[[], int]
     watchdog: Watchdog
     _registry: CollectorRegistry = attrs.field(init=False)

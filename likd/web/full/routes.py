@@ -15,9 +15,9 @@ from quart_trio import QuartTrio
 from likd.counting.backpressure import Bounds
 from likd.ingest.schema import short
 from likd.runtime.watchdog import Watchdog
-from likd.status import StatusBoard
+from likd.status import StatusReport
 from likd.stores.protocol import StoreError
-from likd.web.access.connection_limit import Seats
+from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
@@ -69,7 +69,7 @@ def add_api(
     reads: Reads,
     pictures: Pictures,
     admin: Admin,
-    status: StatusBoard,
+    status: StatusReport,
     bounds: Bounds,
     sessions: LiveSessions,
 ) -> None:
@@ -173,10 +173,10 @@ def add_api(
 
 def add_metrics(
     app: QuartTrio,
-    board: StatusBoard,
+    board: StatusReport,
     gate: Gate,
     visitors: Visitors,
-    connections: Seats,
+    connections: ConnectionLimit,
     request_faults: Callable[[], int],
     watchdog: Watchdog,
 ) -> None:

@@ -24,7 +24,7 @@ from hypercorn.typing import (
 )
 from quart_trio import QuartTrio
 
-from likd.web.access.body_budget import Room
+from likd.web.access.body_budget import BodyBudget
 from likd.web.full.bodies import BoundedBodies
 from likd.web.full.stream import STREAM, Stream, Wire, stream_of
 from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX
@@ -47,7 +47,7 @@ class FullLane:
         app: QuartTrio,
         *,
         tls: ssl.SSLContext | None,
-        room: Room,
+        room: BodyBudget,
         connections_max: int,
         head_seconds: float,
         idle_seconds: float,
