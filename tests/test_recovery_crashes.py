@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from likd.durability import batch_file, dead_letters, journal
@@ -119,6 +119,8 @@ def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int]
             struck = data.draw(st.sampled_from(sorted(tables)))
             path = disk.path / journal.name(struck)
             stroke = data.draw(strokes(path.stat().st_size))
+            # A segment that lacks bytes from its first frame on may be one whose first append failed.
+            assume(stroke.begin >= edges[struck][0] or len(stroke.patch) >= stroke.end - stroke.begin)
             path.write_bytes(stroke.on(path.read_bytes()))
             counted = by_table(await recover(disk))
             for table, entries in tables.items():
