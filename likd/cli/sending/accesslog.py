@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,9 +11,7 @@ from likd.cli.sending.lines import LineRefused, NotALogLine, Skip
 from likd.cli.sending.times import seconds_of
 from likd.ingest.schema import short
 from likd.ingest.urls import EXPECTED, canonical
-
-if TYPE_CHECKING:
-    from crawlerdetect import CrawlerDetect
+from likd.web.access.crawlers import is_crawler
 
 ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+/?", re.ASCII)
 AGENT_CHARACTERS_MAX = 500
@@ -137,20 +133,7 @@ class Impressions:
 
 def is_bot(agent: bytes) -> bool:
     """Whether a program that is no browser calls itself so."""
-    return _is_bot(agent.decode("latin-1")[:AGENT_CHARACTERS_MAX])
-
-
-@lru_cache(4096)
-def _is_bot(agent: str) -> bool:
-    return bool(_crawlers().is_crawler(agent))
-
-
-@cache
-def _crawlers() -> CrawlerDetect:
-    # It takes some milliseconds to import, which other commands need not.
-    from crawlerdetect import CrawlerDetect
-
-    return CrawlerDetect()
+    return is_crawler(agent.decode("latin-1")[:AGENT_CHARACTERS_MAX].strip(), AGENT_CHARACTERS_MAX)
 
 
 def _uncounted(request: Request) -> Skip | None:

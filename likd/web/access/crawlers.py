@@ -16,9 +16,9 @@ _ESCAPED = re.compile(r"\\([^\w])")
 _SPECIAL = re.compile(r"[.^$*+?{}\[\]()|\\]")
 
 
-def is_crawler(agent: str) -> bool:
-    """Whether `agent` is the User-Agent of a program that nobody sits at."""
-    return _is_crawler(agent[:AGENT_CHARACTERS_MAX])
+def is_crawler(agent: str, characters_max: int = AGENT_CHARACTERS_MAX) -> bool:
+    """Whether `agent`, of which so much is looked at, is the User-Agent of a program that nobody sits at."""
+    return _is_crawler(agent[:characters_max])
 
 
 @lru_cache(AGENTS_MAX)
