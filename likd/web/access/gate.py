@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 import attrs
@@ -17,7 +17,7 @@ from likd.web.access.rate_limit import RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Role, Tokens
-from likd.web.access.visitors import Visitor
+from likd.web.access.visitors import PURPOSES, Visitor
 from likd.web.problems import Problem
 
 PUBLIC_EVENTS_MAX = 100
@@ -56,6 +56,19 @@ class Credentials:
     """User-Agent."""
     purpose: str = ""
     """Why it is asked for, where that is told: Sec-Purpose and its older names."""
+
+    @classmethod
+    def of(cls, header: Callable[[str], str]) -> Credentials:
+        """Read them off a request, whose `header` of a name is "" if it has none."""
+        return cls(
+            header("Authorization"),
+            header("Origin"),
+            header("Host"),
+            header("X-Forwarded-For"),
+            header("Cookie"),
+            header("User-Agent"),
+            " ".join([header(name) for name in PURPOSES]),
+        )
 
 
 NO_CREDENTIALS = Credentials()

@@ -11,7 +11,6 @@ import attrs
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Credentials
-from likd.web.access.visitors import PURPOSES
 from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
 from likd.web.api.pictures import PictureRequest
@@ -175,15 +174,7 @@ def _parse(data: bytes) -> Head:
         value: bytes = headers.get(name.lower().encode(), b"")
         return value.decode("latin-1")
 
-    credentials = Credentials(
-        header("Authorization"),
-        header("Origin"),
-        header("Host"),
-        header("X-Forwarded-For"),
-        header("Cookie"),
-        header("User-Agent"),
-        " ".join([header(name) for name in PURPOSES]),
-    )
+    credentials = Credentials.of(header)
     method = hot[1].partition(b" ")[0].decode()
     operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):

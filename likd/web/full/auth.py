@@ -13,7 +13,6 @@ from quart_trio import QuartTrio
 from likd.web.access.addresses import valid_host
 from likd.web.access.gate import Caller, Credentials, Gate
 from likd.web.access.tokens import Role
-from likd.web.access.visitors import PURPOSES
 from likd.web.answers import HEAD_BYTES_MAX, SECURITY
 from likd.web.full.bodies import limit_body
 from likd.web.problems import Problem
@@ -115,12 +114,9 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 def credentials(asked: BaseRequestWebsocket) -> Credentials:
     """What the headers say of the caller."""
     headers = asked.headers
-    return Credentials(
-        headers.get("Authorization", ""),
-        headers.get("Origin", ""),
-        headers.get("Host", ""),
-        ",".join(headers.getlist("X-Forwarded-For")),
-        headers.get("Cookie", ""),
-        headers.get("User-Agent", ""),
-        " ".join([headers.get(name, "") for name in PURPOSES]),
-    )
+
+    def header(name: str) -> str:
+        # Each proxy may have added a header of its own.
+        return ",".join(headers.getlist(name)) if name == "X-Forwarded-For" else headers.get(name, "")
+
+    return Credentials.of(header)

@@ -39,13 +39,10 @@ def read_handshake(data: bytes) -> Handshake | None:
     if target.partition(b"?")[0] != PATH or not valid_host(host) or size > HEAD_BYTES_MAX:
         return None
 
-    def field(name: bytes) -> str:
-        return fields.get(name, b"").decode("latin-1")
+    def header(name: str) -> str:
+        return fields.get(name.lower().encode(), b"").decode("latin-1")
 
-    credentials = Credentials(
-        field(b"authorization"), field(b"origin"), host, field(b"x-forwarded-for"), field(b"cookie")
-    )
-    return Handshake(credentials, _accept(fields[b"sec-websocket-key"]), inbound.upgrade())
+    return Handshake(Credentials.of(header), _accept(fields[b"sec-websocket-key"]), inbound.upgrade())
 
 
 def _accept(key: bytes) -> bytes:
