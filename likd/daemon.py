@@ -52,7 +52,7 @@ DESCRIPTORS_RESERVED = 64
 """File descriptors that connections leave to the journal, the batch files and the store."""
 
 GC_ALLOCATIONS = 50_000
-"""Counting makes many objects and no cycles: the cyclic collector need not look often."""
+"""Counting and recovery make many objects and no cycles: the cyclic collector need not look often."""
 
 T = TypeVar("T")
 
@@ -118,12 +118,12 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
 
 async def _run(config: Config, ready: Callable[[Daemon], None], notifier: Notifier, obedience: _Obedience) -> None:
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
     async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
         obedience.daemon = daemon
         await nursery.start(daemon.run)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_ALLOCATIONS, 20, 20)
         ready(daemon)
         notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
         nursery.start_soon(notifier.feed_watchdog)
