@@ -56,9 +56,10 @@ async def test_it_is_enough_to_count_and_what_it_lacks_is_said_before_anything_i
     database = OnlyCounts()
     store = ThreadedStore(database)
     assert store.parts == frozenset()
-    async with open_engine(
-        Config(), disk=RealDisk(tmp_path), store=store, handlers=Handlers({"likes": Likes()})
-    ) as engine, trio.open_nursery() as nursery:
+    async with (
+        open_engine(Config(), disk=RealDisk(tmp_path), store=store, handlers=Handlers({"likes": Likes()})) as engine,
+        trio.open_nursery() as nursery,
+    ):
         await nursery.start(engine.root.run)
         submission = Submission({"like": {A: 3}}, 3)
         assert await engine.intake.offer(submission).settled() == Accepted(3)
