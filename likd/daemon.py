@@ -32,9 +32,10 @@ from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier
 from likd.runtime.watchdog import Watchdog
-from likd.stores.protocol import Store
-from likd.stores.sqlite.history import Retention
-from likd.stores.sqlite.store import SqliteStore, read_applied
+from likd.stores.database import Database
+from likd.stores.protocol import Retention, Store
+from likd.stores.registry import Place, open_url
+from likd.stores.threaded import ThreadedStore
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
 from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
@@ -42,8 +43,6 @@ from likd.web.compose import compose_web
 from likd.web.listeners import check_free
 from likd.web.server import WebServer
 from likd.web.tls import server_context
-
-DATABASE = "likd.db"
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 """A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
@@ -163,12 +162,13 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
-    store: Store = _sqlite(config, clock, actor_keys)
+    database = _database(config, actor_keys)
+    store: Store = ThreadedStore(database, wall_clock=clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
     if faults is not None:
-        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(store, faults)
+        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(database, faults, wall_clock=clock.settled)
         observers.append(faults.observe)
     async with open_engine(
         config,
@@ -195,17 +195,15 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _sqlite(config: Config, clock: Clock, actor_keys: ActorKeys) -> SqliteStore:
-    retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
-    source = _identity(data_dir.source, config)
-    return SqliteStore(
-        config.data_dir / DATABASE,
-        source,
-        retention,
+def _database(config: Config, actor_keys: ActorKeys) -> Database:
+    place = Place(
+        data_dir=config.data_dir,
+        source=_identity(data_dir.source, config),
+        retention=Retention(config.keep_minutes, config.keep_hours, config.keep_days),
         cache_mib=config.store_cache,
-        wall_clock=clock.settled,
         url_key=actor_keys.of_url,
     )
+    return open_url(config.store, place)
 
 
 def _identity(read: Callable[[Path], T], config: Config) -> T:
@@ -230,13 +228,13 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     clock = Clock(newest=newest_write(config.data_dir))
     handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
-    database = config.data_dir / DATABASE
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
+    database = _database(config, ActorKeys(_identity(data_dir.secret, config)))
     if dry_run:
         disk = DryRunDisk(disk)
-        applied = await trio.to_thread.run_sync(read_applied, database)
+        applied = await trio.to_thread.run_sync(database.peek)
     else:
-        store = _sqlite(config, clock, ActorKeys(_identity(data_dir.secret, config)))
+        store = ThreadedStore(database, wall_clock=clock.settled)
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(

@@ -41,6 +41,7 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
+from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
@@ -50,7 +51,7 @@ from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
 from likd.runtime.supervisor import Supervisor
-from likd.stores.protocol import Store, StoreError
+from likd.stores.protocol import Folding, Store
 
 NO_SECRET = ActorKeys(b"")
 """For engines whose data directory has no secret of its own."""
@@ -130,7 +131,8 @@ async def open_engine(
         )
         recovered = await recovery.run()
         rules = UrlRules(config.same_schemes, config.drop_parameters)
-        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items())
+        merges = "merging" in store.parts
+        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items() if merges else ())
         names = Names(rules, aliases, actor_keys)
 
         submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
@@ -170,7 +172,8 @@ async def open_engine(
             intake=intake,
             names=names,
             tolerance=tolerance,
-            folding=await store.folding(),
+            # What can't be folded counts as it is.
+            folding=await store.folding() if merges else Folding(rules.text),
         )
         with suppress(StoreError):
             # Else it is done before the first batch is applied.
@@ -268,7 +271,7 @@ async def open_engine(
             clock_doubtful=clock_doubtful,
             rules=rules,
             actor_keys=actor_keys,
-            merger=Merger(intake, totals, actors, actor_keys),
+            merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
         )
     finally:

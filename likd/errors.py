@@ -12,3 +12,24 @@ class LikdError(Exception):
 
 class StartError(LikdError):
     """The daemon can't start as it is configured, here and now."""
+
+
+class StoreError(LikdError):
+    """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
+
+
+class Unsupported(StoreError):
+    """The store has no such part; the message says which. Asking again is useless."""
+
+
+class CountTooLarge(StoreError):
+    """What was to be added is more than the store can hold; asking again is as useless as safe."""
+
+
+class TotalTooLarge(LikdError):
+    """Starting counts would bring the total of a URL past TOTAL_MAX; none of them are added."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(f"the total of {name} would be past 2^62")
+        self.url = url
+        self.name = name

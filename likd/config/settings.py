@@ -73,6 +73,12 @@ class Config:
         parsers.bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
     )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
+    store: str = _setting(
+        parsers.store_url,
+        "sqlite:///likd.db",
+        "URL",
+        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash.",
+    )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
         "fsync",
@@ -332,7 +338,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("max_leases", "cache_actors_max"),
         ),
         "The store": (
-            *("write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
+            *("store", "write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
             "cache_urls_max",
         ),
         "Connections": (

@@ -15,7 +15,7 @@ import trio
 from likd.counting.aliases import Aliases
 from likd.model import Act, Events, Fold, Liking, Likings, Submission, add_likings, done_by
 from likd.runtime.cooperative import Steps, finish_in_turns
-from likd.stores.protocol import Increments, Store, in_time
+from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
 """Keys that are held, looked up or let go of in one step of a millisecond."""
@@ -58,7 +58,7 @@ class Actors:
     actor likes the new URL if the newest change since says so, or if he liked either of them before.
     """
 
-    def __init__(self, store: Store, *, applied: int, cached_max: int, aliases: Aliases | None = None) -> None:
+    def __init__(self, store: ActorStore, *, applied: int, cached_max: int, aliases: Aliases | None = None) -> None:
         self._store = store
         self._aliases = aliases or Aliases(_no_key)
         self._merge: Fold | None = None

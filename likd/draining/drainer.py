@@ -13,10 +13,11 @@ from likd.draining.write_rate import WriteTolerance
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
+from likd.errors import CountTooLarge, StoreError
 from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
-from likd.stores.protocol import CountTooLarge, Store, StoreError
+from likd.stores.protocol import CountStore
 
 BACKOFF_SECONDS = 0.2
 BACKOFF_SECONDS_MAX = 10.0
@@ -36,7 +37,7 @@ class Drainer:
         self,
         *,
         batches: trio.MemoryReceiveChannel[Batch],
-        store: Store,
+        store: CountStore,
         totals: Totals,
         disk: Disk,
         tolerance: WriteTolerance,

@@ -13,10 +13,11 @@ from likd.counting.aliases import Aliases
 from likd.counting.intake import Intake
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
-from likd.stores.protocol import Folding, Store, StoreError
+from likd.stores.protocol import Folding, MergingStore
 
 PAGE_URLS = 1000
 FOLDS_AT_ONCE = 100
@@ -105,7 +106,7 @@ class Folder:
     def __init__(
         self,
         *,
-        store: Store,
+        store: MergingStore,
         totals: Totals,
         actors: Actors,
         intake: Intake,

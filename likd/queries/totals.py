@@ -18,7 +18,7 @@ from likd.model import Counts, Fold, Rows, add, add_likings
 from likd.queries.bases import Bases
 from likd.queries.pending import Pending
 from likd.runtime.cooperative import Steps, finish
-from likd.stores.protocol import Applied, Increments, Store, in_time
+from likd.stores.protocol import ActorStore, Applied, CountStore, Increments, in_time
 
 TRANSACTION_ROWS_MAX = 65_536
 """Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
@@ -63,6 +63,10 @@ class Follower(Protocol):
         ...
 
 
+class TotalsStore(CountStore, ActorStore, Protocol):
+    """Whom totals and actors are read from."""
+
+
 class Totals:
     """Follows every table from its opening until the store has it, so that any total can be told at any time.
 
@@ -79,7 +83,7 @@ class Totals:
 
     def __init__(
         self,
-        store: Store,
+        store: TotalsStore,
         *,
         applied: int,
         cache_urls_max: int,

@@ -14,11 +14,12 @@ from trio.testing import MockClock
 from likd.draining.drainer import Drainer
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.urls import UrlRules
 from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.queries.totals import Totals
-from likd.stores.protocol import TOTAL_MAX, Increments, StoreError, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, Increments
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem

@@ -182,14 +182,14 @@ class World:
         await faults.observe(self)
 
     def _check_all(self) -> None:
-        by = self.classes(self.store.merged, UrlRules(self.same_schemes))
+        by = self.classes(self.store.database.merged, UrlRules(self.same_schemes))
         rows = self.store.rows
-        self.acts.check(by, rows, self.store.liking, KEYS, ACTORS, ACTED)
+        self.acts.check(by, rows, self.store.database.liking, KEYS, ACTORS, ACTED)
         for url in rows:
             if by[url] != url:
                 raise Broken(f"{url} still has counts of its own, and is part of {by[url]}")
         counted = flat({url: counts for url, counts in rows.items() if url not in ACTED})
-        history = flat({url: self.store.history_of(url) for url in rows if url not in ACTED})
+        history = flat({url: self.store.database.history_of(url) for url in rows if url not in ACTED})
         acknowledged, doubtful = summed(self.ledger.acknowledged, by), summed(self.ledger.doubtful, by)
         loaded = summed(self.ledger.loaded, by)
         for place in {*counted, *acknowledged, *summed(self.ledger.sent, by)}:
@@ -200,7 +200,7 @@ class World:
                 raise Broken(f"{place}: {counted[place]} counted, {history[place]} in the history")
         if self.disk.damaged:
             raise Broken(f"set aside as damaged: {self.disk.damaged}")
-        if self.store.corrections and not self.same_schemes:
+        if self.store.database.corrections and not self.same_schemes:
             raise Broken("what is known of actors was wrong")
         self.note("end", sorted(counted.items()))
 

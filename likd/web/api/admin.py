@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from likd.durability.idempotency import KEY
+from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
@@ -16,7 +17,7 @@ from likd.model import Rows, add
 from likd.queries.merging import MergeBusy, MergeError, Merger, MergeRefused
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
-from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, ImportStore
 from likd.web.answers import Answer
 from likd.web.api.events import Operations, store_away
 from likd.web.problems import Problem
@@ -41,7 +42,7 @@ class Admin:
     operations: Operations
     merger: Merger
     totals: Totals
-    store: Store
+    store: ImportStore
     canonical: UrlRules
     names: tuple[str, ...]
     """The counts that can be loaded."""

@@ -11,6 +11,7 @@ import msgspec
 from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
+from likd.errors import StoreError, Unsupported
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
@@ -32,7 +33,6 @@ from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
 from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
-from likd.stores.protocol import StoreError
 from likd.web.access.gate import PUBLIC_BODY_BYTES_MAX, TOKEN, UNRESTRICTED, Caller, Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
@@ -383,5 +383,7 @@ def wrong(field: str, value: str, expected: str) -> Problem:
 
 
 def store_away(error: StoreError) -> Problem:
-    """The problem of a store that does not answer a read."""
+    """The problem of a store that does not answer a read, or has no answer to such."""
+    if isinstance(error, Unsupported):
+        return Problem(501, str(error))
     return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

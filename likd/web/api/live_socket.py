@@ -13,10 +13,10 @@ import structlog
 import trio
 from quart import Websocket
 
+from likd.errors import StoreError, Unsupported
 from likd.ingest.urls import EXPECTED
 from likd.queries.live_hub import LiveHub
 from likd.runtime.notice import Notice
-from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
 from likd.web.access.tokens import Role
 from likd.web.api.events import Operations, refused
@@ -241,6 +241,8 @@ class LiveSessions:
                     session.status_at = -1.0
                 case _UnwatchStatus():
                     session.status_at = None
+        except Unsupported as error:
+            raise Close(POLICY_VIOLATION, str(error)) from None
         except StoreError:
             raise Close(TRY_AGAIN_LATER, "the store does not answer") from None
         session.more = True

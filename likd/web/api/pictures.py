@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import Accepted, Counts, Outcome, Submission
 from likd.queries.totals import Totals
-from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Credentials, Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, conditional, tagged

@@ -13,17 +13,17 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from likd.counting.backpressure import Bounds
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
-from likd.stores.protocol import StoreError
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
 from likd.web.answers import Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
+from likd.web.api.events import Operations, store_away
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
 from likd.web.api.reads import HistoryRequest, Reads, TopRequest
@@ -120,9 +120,17 @@ def add_api(
     @app.get("/v1/export")
     @needs(Role.WRITER)
     async def get_export() -> Response:
+        exported = reads.export()
+        try:
+            # What keeps it from beginning is told by the status.
+            first = await anext(exported, b"")
+        except StoreError as error:
+            raise store_away(error) from None
+
         async def lines() -> AsyncIterator[bytes]:
             try:
-                async for some in reads.export():
+                yield first
+                async for some in exported:
                     yield some
             except StoreError as error:
                 # The answer has begun: all that is left is not to end it as if it were whole.
