@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,7 +22,8 @@ from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
-from likd.stores.protocol import Folding, Increments
+from likd.queries import merging
+from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
 from tests.test_merging import KEYS, World
 
@@ -194,6 +197,47 @@ async def test_an_old_name_shows_no_less_while_folding_is_under_way(world: World
         assert await net(engine, new) == 5
 
 
+@pytest.mark.parametrize("merged", [False, True])
+async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_stored_by_another_name(
+    world: World, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    new = f"{HTTPS}new" if merged else HTTPS
+    async with world.life(same_schemes=False) as engine:
+        for actor in "ab":
+            await send(engine, act(actor, HTTP))
+        await engine.drain()
+    may_fold, may_apply = trio.Event(), trio.Event()
+
+    async def fold(store: SqliteStore, folds: Sequence[Fold], state: Folding, fold: Any = SqliteStore.fold) -> None:
+        if folds:
+            await may_fold.wait()
+        await fold(store, folds, state)
+
+    async def apply(store: SqliteStore, increments: Increments, apply: Any = SqliteStore.apply) -> Applied | None:
+        await may_apply.wait()
+        result: Applied | None = await apply(store, increments)
+        return result
+
+    monkeypatch.setattr(SqliteStore, "fold", fold)
+    monkeypatch.setattr(SqliteStore, "apply", apply)
+    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.0)
+    async with world.life(same_schemes=False) as engine:
+        if merged:
+            assert (await engine.merger.merge(HTTP, new)).pending
+        await send(engine, act("a", new if merged else HTTP, UNLIKE))
+    async with world.life(same_schemes=True) as engine:
+        assert await net(engine, new) == 1
+        may_fold.set()
+        with trio.fail_after(5):
+            while engine.folder.folded == 0:
+                await trio.lowlevel.checkpoint()
+        assert await net(engine, new) == 1
+        may_apply.set()
+        await folded(engine)
+        await engine.drain()
+        assert await engine.store.read([HTTP, HTTPS, new]) == (engine.totals.applied, {new: {"likes": 2, "unlikes": 1}})
+
+
 urls = st.sampled_from([f"{scheme}://example.com/{n}" for scheme in ("http", "https") for n in range(2)])
 batches = st.builds(
     Batch,
@@ -212,7 +256,7 @@ batches = st.builds(
 @given(batches)
 def test_a_batch_by_new_rules_has_the_same_sums(batch: Batch) -> None:
     names = Names(ONE, Aliases(KEYS.of_url), KEYS)
-    mapped = names.batch(batch)
+    mapped = names.batch(batch, names.by_rules(batch))
     assert {name: n for name, n in mapped.sums.items() if n} == {name: n for name, n in batch.sums.items() if n}
     assert not any(url.startswith("http:") for url in mapped.rows)
     assert _net(mapped) == _net(batch)
@@ -234,7 +278,8 @@ def test_a_merge_that_waits_is_by_the_rules_that_hold_now() -> None:
     names = Names(ONE, Aliases(KEYS.of_url), KEYS)
 
     def merge(old: str, new: str) -> Fold | None:
-        return names.batch(Batch(1, 0.0, 0.0, NAMES, {}, merge=Fold(old, new, b"o" * 8, b"n" * 8))).merge
+        batch = Batch(1, 0.0, 0.0, NAMES, {}, merge=Fold(old, new, b"o" * 8, b"n" * 8))
+        return names.batch(batch, names.by_rules(batch)).merge
 
     old, new = f"{HTTPS}old", f"{HTTPS}new"
     assert merge(f"{HTTP}old", f"{HTTP}new") == Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
