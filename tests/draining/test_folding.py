@@ -25,7 +25,7 @@ from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submiss
 from likd.queries import merging
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
-from tests.test_merging import KEYS, World
+from tests.queries.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
 ONE = UrlRules(unify_schemes=True)
