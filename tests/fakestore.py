@@ -73,7 +73,7 @@ class FakeStore:
         await self._gate()
         return sorted((url, counts.copy()) for url, counts in self.rows.items() if url > after)[:limit]
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
         raise NotImplementedError
 
     async def folding(self) -> Folding:

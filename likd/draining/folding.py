@@ -18,7 +18,7 @@ from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
-from likd.runtime.cooperative import Steps
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.stores.protocol import Folding, Store, StoreError
 
 PAGE_URLS = 1000
@@ -156,6 +156,9 @@ class Folder:
         self.done = folding.to is None and folding.rules == self._rules
         self._begun = self.done
         self._first = deque(() if self.done else first)
+        if self._first:
+            # What waits for the store stands on what they are folded for, and who acts on them must know of both.
+            actors.begin_folds({names.keys.of_url(url) for _, new in first for url in (new, names.aliases(new))})
         self._prepared = trio.Event()
         self.folded = 0
         self.fault: str | None = None
@@ -172,8 +175,8 @@ class Folder:
         if self._begun:
             return
         if not found:
-            self._first.clear()
             await self._note_done()
+            self._first_done()
         elif self._noted.to != self._rules:
             await self._store.fold([], self._state)
         self._begun = True
@@ -186,10 +189,16 @@ class Folder:
         await self.begin()
         while self._first:
             folds = [self._to(old, self._totals.settled_name(new)) for old, new in islice(self._first, FOLDS_AT_ONCE)]
-            await self._fold(folds)
+            await self._fold(folds, [])
             for _ in folds:
                 self._first.popleft()
+            if not self._first:
+                self._first_done()
+
+    def _first_done(self) -> None:
+        self._first.clear()
         self._totals.nothing_is_stored_otherwise()
+        self._actors.end_folds()
         self._prepared.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -220,7 +229,7 @@ class Folder:
         while rows := await self._store.page(self.after, PAGE_URLS):
             folds = await self._folds([url for url, _ in rows])
             for begin in range(0, len(folds), FOLDS_AT_ONCE):
-                await self._fold(folds[begin : begin + FOLDS_AT_ONCE])
+                await self._fold_while_acts_wait(folds[begin : begin + FOLDS_AT_ONCE])
             self.after = rows[-1][0]
             pages += 1
             if pages % PAGES_NOTED == 0:
@@ -248,12 +257,22 @@ class Folder:
     def _to(self, old: str, new: str) -> Fold:
         return Fold(old, new, self._names.keys.of_url(old), self._names.keys.of_url(new))
 
-    async def _fold(self, folds: list[Fold]) -> None:
+    async def _fold_while_acts_wait(self, folds: list[Fold]) -> None:
+        """Fold, and let nobody decide meanwhile whether somebody likes one of the new URLs."""
+        key_of = self._names.keys.of_url
+        self._actors.begin_folds({key for fold in folds for key in (fold.new_key, key_of(self._names(fold.new)))})
+        try:
+            await self._intake.barrier()
+            await self._fold(folds, await finish_in_turns(self._actors.changing()))
+        finally:
+            self._actors.end_folds()
+
+    async def _fold(self, folds: list[Fold], changing: Sequence[bytes]) -> None:
         await self._tolerance.take(len(folds))
         urls = [url for fold in folds for url in (fold.old, fold.new, self._names(fold.new))]
         try:
             # All that comes before them is looked through, and none of the folded is there any more.
-            await self._store.fold(folds, self._state)
+            await self._store.fold(folds, self._state, changing)
         finally:
             # An answer that got lost may have been a yes.
             self._totals.forget(urls)

@@ -125,9 +125,9 @@ class FaultyStore:
     async def aliases(self) -> dict[str, str]:
         return await self._store.aliases()
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
         self._faults.check_store()
-        await self._store.fold(folds, folding)
+        await self._store.fold(folds, folding, changing)
 
     async def folding(self) -> Folding:
         return await self._store.folding()

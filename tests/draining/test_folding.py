@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import trio
@@ -23,7 +24,7 @@ from likd.engine import Engine
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
 from likd.queries import merging
-from likd.stores.protocol import Applied, Folding, Increments
+from likd.stores.protocol import Applied, Folding, Increments, StoreError
 from likd.stores.sqlite.store import SqliteStore
 from tests.queries.test_merging import KEYS, World
 
@@ -197,6 +198,20 @@ async def test_an_old_name_shows_no_less_while_folding_is_under_way(world: World
         assert await net(engine, new) == 5
 
 
+def held_fold(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Nothing is folded before this is set."""
+    may_fold = trio.Event()
+    fold: Any = SqliteStore.fold
+
+    async def wait_and_fold(store: SqliteStore, folds: Sequence[Fold], *args: object) -> None:
+        if folds:
+            await may_fold.wait()
+        await fold(store, folds, *args)
+
+    monkeypatch.setattr(SqliteStore, "fold", wait_and_fold)
+    return may_fold
+
+
 @pytest.mark.parametrize("merged", [False, True])
 async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_stored_by_another_name(
     world: World, monkeypatch: pytest.MonkeyPatch, merged: bool
@@ -206,19 +221,13 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         for actor in "ab":
             await send(engine, act(actor, HTTP))
         await engine.drain()
-    may_fold, may_apply = trio.Event(), trio.Event()
-
-    async def fold(store: SqliteStore, folds: Sequence[Fold], state: Folding, fold: Any = SqliteStore.fold) -> None:
-        if folds:
-            await may_fold.wait()
-        await fold(store, folds, state)
+    may_fold, may_apply = held_fold(monkeypatch), trio.Event()
 
     async def apply(store: SqliteStore, increments: Increments, apply: Any = SqliteStore.apply) -> Applied | None:
         await may_apply.wait()
         result: Applied | None = await apply(store, increments)
         return result
 
-    monkeypatch.setattr(SqliteStore, "fold", fold)
     monkeypatch.setattr(SqliteStore, "apply", apply)
     monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.0)
     async with world.life(same_schemes=False) as engine:
@@ -236,6 +245,42 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         await folded(engine)
         await engine.drain()
         assert await engine.store.read([HTTP, HTTPS, new]) == (engine.totals.applied, {new: {"likes": 2, "unlikes": 1}})
+
+
+@pytest.mark.parametrize("kinds", [[LIKE], [LIKE, UNLIKE]])
+@pytest.mark.parametrize("merged", [False, True])
+async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, kinds: list[str], merged: bool
+) -> None:
+    new = f"{HTTPS}new" if merged else HTTPS
+    async with world.life(same_schemes=False) as engine:
+        await send(engine, act("a", HTTP))
+        await engine.drain()
+    may_look = trio.Event()
+
+    async def page(store: SqliteStore, after: str, limit: int, page: Any = SqliteStore.page) -> Any:
+        if limit > 1:
+            await may_look.wait()
+        return await page(store, after, limit)
+
+    monkeypatch.setattr(SqliteStore, "page", page)
+    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.0)
+    async with world.life(same_schemes=True) as engine:
+        if merged:
+            monkeypatch.setattr(SqliteStore, "apply", AsyncMock(side_effect=StoreError))
+            assert (await engine.merger.merge(HTTPS, new)).pending
+        for kind in kinds:
+            await send(engine, act("a", new, kind))
+        likes = int(kinds[-1] == LIKE)
+        assert await net(engine, new) == likes
+        may_look.set()
+        await folded(engine)
+        assert await net(engine, new) == likes
+        monkeypatch.undo()
+        await engine.drain()
+        found = (await engine.store.read([HTTP, HTTPS, new]))[1]
+        assert found.keys() == {new}
+        assert found[new]["likes"] - found[new].get("unlikes", 0) == likes
 
 
 urls = st.sampled_from([f"{scheme}://example.com/{n}" for scheme in ("http", "https") for n in range(2)])

@@ -103,8 +103,8 @@ class SqliteStore:
     async def aliases(self) -> dict[str, str]:
         return await self._in_thread(self._aliases, limiter=self._writing)
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        await self._in_thread(self._fold_by_rules, folds, folding, limiter=self._writing)
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
+        await self._in_thread(self._fold_by_rules, folds, folding, changing, limiter=self._writing)
 
     async def folding(self) -> Folding:
         return await self._in_thread(self._folding, limiter=self._writing)
@@ -254,8 +254,9 @@ class SqliteStore:
         connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
         return both
 
-    def _fold_by_rules(self, folds: Sequence[Fold], folding: Folding) -> None:
+    def _fold_by_rules(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         with self._transaction() as connection:
+            actors.note_unliked(connection, changing)
             # What was merged a moment ago is not there any more to be folded into.
             query = "SELECT new, new_key FROM aliases WHERE old = ?"
             merged = [(fold, connection.execute(query, (fold.new,)).fetchone()) for fold in folds]
