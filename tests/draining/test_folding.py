@@ -23,7 +23,6 @@ from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
-from likd.queries import merging
 from likd.stores.protocol import Applied, Folding, Increments, StoreError
 from likd.stores.sqlite.store import SqliteStore
 from tests.queries.test_merging import KEYS, World
@@ -229,10 +228,9 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         return result
 
     monkeypatch.setattr(SqliteStore, "apply", apply)
-    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.0)
     async with world.life(same_schemes=False) as engine:
         if merged:
-            assert (await engine.merger.merge(HTTP, new)).pending
+            assert (await engine.merger.merge(HTTP, new, store_seconds=0.05)).pending
         await send(engine, act("a", new if merged else HTTP, UNLIKE))
     async with world.life(same_schemes=True) as engine:
         assert await net(engine, new) == 1
@@ -264,11 +262,10 @@ async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
         return await page(store, after, limit)
 
     monkeypatch.setattr(SqliteStore, "page", page)
-    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.0)
     async with world.life(same_schemes=True) as engine:
         if merged:
             monkeypatch.setattr(SqliteStore, "apply", AsyncMock(side_effect=StoreError))
-            assert (await engine.merger.merge(HTTPS, new)).pending
+            assert (await engine.merger.merge(HTTPS, new, store_seconds=0.05)).pending
         for kind in kinds:
             await send(engine, act("a", new, kind))
         likes = int(kinds[-1] == LIKE)
