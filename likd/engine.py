@@ -35,7 +35,7 @@ from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
-from likd.draining.folding import Folder, Names, known_aliases
+from likd.draining.folding import Folder, Names, known_aliases, take_over
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -50,6 +50,7 @@ from likd.queries.merging import Merger
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
+from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Folding, Store
 
@@ -149,12 +150,7 @@ async def open_engine(
             actors=actors,
             aliases=aliases,
         )
-        for batch in map(names.batch, recovered.batches):
-            if batch.merge is not None:
-                actors.begin_merge(batch.merge)
-                totals.placed(batch.table, batch.merge)
-            totals.batched(batch)
-            await trio.lowlevel.checkpoint()
+        renamed = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -174,6 +170,7 @@ async def open_engine(
             tolerance=tolerance,
             # What can't be folded counts as it is.
             folding=await store.folding() if merges else Folding(rules.text),
+            first=renamed,
         )
         with suppress(StoreError):
             # Else it is done before the first batch is applied.
@@ -212,7 +209,7 @@ async def open_engine(
             tolerance=tolerance,
             keep_batches=config.keep_batches,
             jitter=jitter,
-            prepare=folder.begin,
+            prepare=folder.prepare,
         )
         monitor = Monitor(
             disk=disk,

@@ -119,10 +119,10 @@ def _run_at(data: bytes, begin: int, run_bytes: int) -> Run:
         end = start + length
         if magic != MAGIC or length > PAYLOAD_BYTES_MAX or end > size:
             break
+        payload = data[start:end]
         seed = seeds.get(length)
         if seed is None:
             seed = seeds[length] = crc32(data[begin + 4 : begin + 8])
-        payload = data[start:end]
         if crc32(payload, seed) != checksum:
             break
         begins.append(begin)

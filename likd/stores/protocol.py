@@ -177,11 +177,12 @@ class MergingStore(PageStore, Protocol):
         """The URLs that were merged into others. Raises StoreError."""
         ...
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
         """Fold as a merge does, without aliases, and note `folding`, in one durable transaction.
 
         An actor who unliked the new URL since the first `folding` with a `to` does not like it for having liked the
-        old one. Raises StoreError.
+        old one. Nor does one of the keys that are `changing`: increments that are to come have what becomes of it, and
+        were made without knowing of the old one. Raises StoreError.
         """
         ...
 

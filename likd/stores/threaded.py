@@ -65,8 +65,8 @@ class ThreadedStore:
     async def aliases(self) -> dict[str, str]:
         return await self._call(self._writing, self._database.aliases)
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        await self._call(self._writing, self._database.fold, folds, folding)
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
+        await self._call(self._writing, self._database.fold, folds, folding, changing)
 
     async def folding(self) -> Folding:
         return await self._call(self._writing, self._database.folding)
