@@ -88,7 +88,7 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
     A signal during a long start ends that, and the next one goes on.
 
-    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded later.
+    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded, Fenced later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     # Whatever is wrong with the settings is told before anything is made.
@@ -251,6 +251,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         keys=keys,
         window=window,
         keep_batches=config.keep_batches,
+        keep_applied=config.replay_window > 0,
         wall_clock=clock.now,
     )
     return await recovery.run()

@@ -13,10 +13,11 @@ from likd.counting.aliases import Aliases
 from likd.counting.intake import Intake
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
-from likd.errors import StoreError
+from likd.errors import Behind, StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
+from likd.runtime.notice import Notice
 from likd.stores.protocol import Folding, MergingStore
 
 PAGE_URLS = 1000
@@ -113,8 +114,10 @@ class Folder:
         names: Names,
         tolerance: WriteTolerance,
         folding: Folding,
+        behind: Notice | None = None,
     ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._totals = totals
         self._actors = actors
         self._intake = intake
@@ -160,6 +163,8 @@ class Folder:
                 return
             except StoreError as error:
                 self.fault = str(error)
+                if isinstance(error, Behind):
+                    self._behind.give()
                 log.warning("folding waits for the store", fault=self.fault)
                 await trio.sleep(RETRY_SECONDS)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
+
+import trio
 
 from likd.counting.actors import ActorKeys
-from likd.stores.protocol import CountStore
+from likd.stores.protocol import CountStore, Store
 from likd.stores.sqlite.store import SqliteStore
 from tests.fakestore import FakeStore
 from tests.sim.store import SimStore
@@ -20,6 +24,80 @@ NOW = 29_000_000 * 60.0
 
 Reopen: TypeAlias = Callable[[], CountStore]
 """A store on what the last one held, yet to be opened."""
+
+
+class Chained(Protocol):
+    """A store that can be made to go back in time, and its clients."""
+
+    is_noticed_as_such: bool
+    """Whether an old client sees the store as it is now, and not that it is another."""
+
+    def client(self) -> Store:
+        """Another client, for the same data directory."""
+        ...
+
+    def keep(self) -> None:
+        """Keep what there is now."""
+        ...
+
+    async def go_back(self) -> None:
+        """Be what was kept."""
+        ...
+
+    def set_mark(self, mark: int) -> None:
+        """Move the mark behind everybody's back."""
+        ...
+
+
+class ChainedSqlite:
+    """A file that is replaced by an older copy."""
+
+    is_noticed_as_such = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "likd.db"
+
+    def client(self) -> Store:
+        return SqliteStore(self.path, "here", url_key=KEYS.of_url, wall_clock=lambda: NOW)
+
+    def keep(self) -> None:
+        with closing(sqlite3.connect(self.path)) as there, closing(sqlite3.connect(f"{self.path}.copy")) as copy:
+            there.backup(copy)
+
+    async def go_back(self) -> None:
+        await trio.to_thread.run_sync(self._bring_back)
+
+    def _bring_back(self) -> None:
+        Path(f"{self.path}.copy").replace(self.path)
+        for end in ("-wal", "-shm"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+
+    def set_mark(self, mark: int) -> None:
+        with closing(sqlite3.connect(self.path)) as there:
+            there.execute("UPDATE applied SET table_id = ?", (mark,))
+            there.commit()
+
+
+class ChainedSimulated:
+    """A database in memory that is made what it was."""
+
+    is_noticed_as_such = True
+
+    def __init__(self, path: Path) -> None:
+        self._anchor = SimStore(random.Random(1), KEYS.of_url)
+
+    def client(self) -> Store:
+        uri = self._anchor.database.uri
+        return SimStore(random.Random(2), KEYS.of_url, wall_clock=lambda: NOW, uri=uri)
+
+    def keep(self) -> None:
+        self._anchor.database.keep_copy()
+
+    async def go_back(self) -> None:
+        assert self._anchor.database.go_back(random.Random(1))
+
+    def set_mark(self, mark: int) -> None:
+        self._anchor.database._sight.execute("UPDATE applied SET table_id = ?", (mark,))
 
 
 def _sqlite(path: Path) -> Reopen:
@@ -37,3 +115,6 @@ def _fake(path: Path) -> Reopen:
 
 
 KINDS: Mapping[str, Callable[[Path], Reopen]] = {"sqlite": _sqlite, "simulated": _simulated, "fake": _fake}
+
+CHAINED: Mapping[str, Callable[[Path], Chained]] = {"sqlite": ChainedSqlite, "simulated": ChainedSimulated}
+"""Those that know lives and epochs: the fake one is for what lies between."""
