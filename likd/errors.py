@@ -18,6 +18,10 @@ class StoreError(LikdError):
     """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
 
 
+class StoreAway(StoreError):
+    """The store can't be reached, or is not ready: it may be back soon, and the daemon can begin without it."""
+
+
 class Unsupported(StoreError):
     """The store has no such part; the message says which. Asking again is useless."""
 

@@ -154,6 +154,7 @@ async def test_what_is_not_kept_is_named_and_counting_goes_on(world: World) -> N
         world.keep()
         await like(engine, A, 10)
         await like(engine, B, 5)
+        assert await likes(engine, A) == 11
         lost = engine.totals.applied
         world.bring_back()
         await like(engine, A, 100)

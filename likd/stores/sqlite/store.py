@@ -9,14 +9,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from likd.errors import Behind, StoreError
-from likd.model import Counts, Fold, Rows, rename_likings, total
+from likd.model import Counts, Fold, Rows, rename_likings
+from likd.stores import rows as rows_of
 from likd.stores.chain import Chain
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
 from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History
-from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of, renamed
+from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
 from likd.stores.sqlite.staging import stage
 from likd.stores.sqlite.sums import check_staged
 from likd.stores.threaded import ThreadedStore
@@ -101,11 +102,11 @@ class SqliteDatabase(Database):
         with self._transaction() as connection:
             if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
                 return None
-            rows = renamed(increments.rows, aliases_of(connection, increments.rows))
+            rows = rows_of.renamed(increments.rows, aliases_of(connection, increments.rows))
             changes = rename_likings(increments.actors, alias_keys_of(connection, increments.actors))
             off = actors.apply(connection, changes, folding=merges.is_folding(connection))
-            corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
-            grown = self._counts.add(connection, _sum(rows, corrections))
+            corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
+            grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
             both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
             marks.move(connection, self.chain.source, increments.last)
@@ -149,10 +150,10 @@ class SqliteDatabase(Database):
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
                 aliases = aliases_of(connection, rows)
-                self._counts.add(connection, renamed(rows, aliases))
+                self._counts.add(connection, rows_of.renamed(rows, aliases))
                 check_staged(connection, self._counts.names)
                 for minute, some in past.items():
-                    grown = stage(connection, self._counts.names, renamed(some, aliases))
+                    grown = stage(connection, self._counts.names, rows_of.renamed(some, aliases))
                     self._history.add_past(connection, grown, minute, now)
         return fresh
 
@@ -244,11 +245,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _sum(rows: Rows, more: Rows) -> Rows:
-    """Both together; neither is changed."""
-    return {**rows, **{url: total([rows.get(url, {}), counts]) for url, counts in more.items()}} if more else rows
 
 
 def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:

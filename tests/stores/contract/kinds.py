@@ -14,11 +14,14 @@ import trio
 from likd.counting.actors import ActorKeys
 from likd.stores.protocol import CountStore, Store
 from likd.stores.sqlite.store import SqliteStore
+from likd.stores.threaded import ThreadedStore
+from tests import postgres
 from tests.fakestore import FakeStore
 from tests.sim.store import SimStore
 
 KEYS = ActorKeys(b"secret")
 NAMES = ("likes", "unlikes", "impressions")
+TABLES = ("likd_nodes", "likd_counts", "likd_minutes", "likd_hours", "likd_days", "likd_actors")
 NOW = 29_000_000 * 60.0
 """The time by which old history is removed, in seconds since 1970."""
 
@@ -109,12 +112,58 @@ def _simulated(path: Path) -> Reopen:
     return lambda: store
 
 
+class ChainedPostgres:
+    """A database whose rows are made what they were."""
+
+    is_noticed_as_such = True
+
+    def __init__(self, path: Path) -> None:
+        self._url = postgres.server().database()
+
+    def client(self) -> Store:
+        from likd.stores.postgres.connection import conninfo
+        from likd.stores.postgres.store import PostgresDatabase
+
+        database = PostgresDatabase(conninfo(self._url), "here", url_key=KEYS.of_url)
+        return ThreadedStore(database, wall_clock=lambda: NOW)
+
+    def keep(self) -> None:
+        self._do(*(f"CREATE TABLE kept_{table} AS TABLE {table}" for table in TABLES))
+
+    async def go_back(self) -> None:
+        for table in TABLES:
+            self._do(f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM kept_{table}")
+
+    def set_mark(self, mark: int) -> None:
+        self._do(f"UPDATE likd_nodes SET mark = {mark}")
+
+    def _do(self, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+def _postgres(path: Path) -> Reopen:
+    return ChainedPostgres(path).client
+
+
 def _fake(path: Path) -> Reopen:
     store = FakeStore()
     return lambda: store
 
 
-KINDS: Mapping[str, Callable[[Path], Reopen]] = {"sqlite": _sqlite, "simulated": _simulated, "fake": _fake}
+KINDS: Mapping[str, Callable[[Path], Reopen]] = {
+    "sqlite": _sqlite,
+    "simulated": _simulated,
+    "fake": _fake,
+    "postgresql": _postgres,
+}
 
-CHAINED: Mapping[str, Callable[[Path], Chained]] = {"sqlite": ChainedSqlite, "simulated": ChainedSimulated}
+CHAINED: Mapping[str, Callable[[Path], Chained]] = {
+    "sqlite": ChainedSqlite,
+    "simulated": ChainedSimulated,
+    "postgresql": ChainedPostgres,
+}
 """Those that know lives and epochs: the fake one is for what lies between."""
