@@ -88,7 +88,7 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
     A signal during a long start ends that, and the next one goes on.
 
-    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded later.
+    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded, Fenced later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     # Whatever is wrong with the settings is told before anything is made.
@@ -162,7 +162,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
-    database = _database(config, actor_keys)
+    database = _database(config, actor_keys, _identity(data_dir.source, config))
     store: Store = ThreadedStore(database, wall_clock=clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
@@ -195,10 +195,10 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _database(config: Config, actor_keys: ActorKeys) -> Database:
+def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database:
     place = Place(
         data_dir=config.data_dir,
-        source=_identity(data_dir.source, config),
+        source=source,
         retention=Retention(config.keep_minutes, config.keep_hours, config.keep_days),
         cache_mib=config.store_cache,
         url_key=actor_keys.of_url,
@@ -229,11 +229,15 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
-    database = _database(config, ActorKeys(_identity(data_dir.secret, config)))
     if dry_run:
         disk = DryRunDisk(disk)
+        # Nothing is made, not even an identity.
+        known = (config.data_dir / "source").exists()
+        database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
         applied = await trio.to_thread.run_sync(database.peek)
     else:
+        actor_keys = ActorKeys(_identity(data_dir.secret, config))
+        database = _database(config, actor_keys, _identity(data_dir.source, config))
         store = ThreadedStore(database, wall_clock=clock.settled)
         applied = await store.open(handlers.counts)
         await store.aclose()
@@ -251,6 +255,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         keys=keys,
         window=window,
         keep_batches=config.keep_batches,
+        keep_applied=config.replay_window > 0,
         wall_clock=clock.now,
     )
     return await recovery.run()

@@ -21,6 +21,7 @@ class FakeStore:
     """A store in memory. With `slow`, a read waits at its gates: before it looks, and before it says what it saw."""
 
     kind = "fake"
+    node = epoch = 1
     parts: frozenset[Part] = frozenset(("actors", "top lists", "pages"))
 
     def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:

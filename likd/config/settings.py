@@ -120,6 +120,16 @@ class Config:
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
     )
+    replay_window: float = _setting(
+        parsers.seconds(0, 31_536_000),
+        0,
+        "SECONDS",
+        "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
+        " failover) and is given them again.",
+    )
+    replay_bytes_max: int = _setting(
+        parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
+    )
     live_interval: float = _setting(
         parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
     )
@@ -339,7 +349,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "The store": (
             *("store", "write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
-            "cache_urls_max",
+            *("replay_window", "replay_bytes_max", "cache_urls_max"),
         ),
         "Connections": (
             *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),

@@ -13,8 +13,10 @@ import attrs
 import trio
 
 from likd.counting.aliases import Aliases
+from likd.errors import StoreError
 from likd.model import Act, Events, Fold, Liking, Likings, Submission, add_likings, done_by
 from likd.runtime.cooperative import Steps, finish_in_turns
+from likd.runtime.notice import Notice
 from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
@@ -68,8 +70,17 @@ class Actors:
     actor likes the new URL if the newest change since says so, or if he liked either of them before.
     """
 
-    def __init__(self, store: ActorStore, *, applied: int, cached_max: int, aliases: Aliases | None = None) -> None:
+    def __init__(
+        self,
+        store: ActorStore,
+        *,
+        applied: int,
+        cached_max: int,
+        aliases: Aliases | None = None,
+        behind: Notice | None = None,
+    ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._aliases = aliases or Aliases(_no_key)
         self._merge: Fold | None = None
         self._merged_in: int | None = None
@@ -235,6 +246,11 @@ class Actors:
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
+    def store_went_back(self, applied: int) -> None:
+        """The store has what is up to table `applied`: what it had more comes again as batches."""
+        self._applied = applied
+        self.forget()
+
     def _likes(self, key: bytes, changes: Likings) -> bool:
         liking = changes.get(key)
         if liking is not None:
@@ -271,8 +287,11 @@ class Actors:
             some = keys[begin : begin + SLICE_KEYS]
             asked = False
             while not self._knows(some) or (again and not asked):
-                epoch = self._epoch
+                epoch, before = self._epoch, self._applied
                 applied, liking = await self._store.read_actors(sorted(set(some)))
+                if epoch == self._epoch and applied < before:
+                    self._behind.give()
+                    raise StoreError("the store went back in time, and is given again what it lacks")
                 # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
                 if applied >= self._applied and epoch == self._epoch:
                     asked = True

@@ -15,11 +15,12 @@ from likd.counting.aliases import Aliases
 from likd.counting.intake import Intake
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
-from likd.errors import StoreError
+from likd.errors import Behind, StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish_in_turns
+from likd.runtime.notice import Notice
 from likd.stores.protocol import Folding, MergingStore
 
 PAGE_URLS = 1000
@@ -49,6 +50,10 @@ class Names:
         """The URLs of `batch` and its merge that are others by the rules that hold now, and what they are."""
         urls = [*batch.rows, *([batch.merge.old, batch.merge.new] if batch.merge is not None else [])]
         return {url: new for url, new in zip(urls, all_by_rules(self.rules, urls), strict=True) if new != url}
+
+    def by_now(self, batch: Batch) -> Batch:
+        """`batch` by the URLs that count now."""
+        return self.batch(batch, self.by_rules(batch))
 
     def batch(self, batch: Batch, by_rules: Mapping[str, str]) -> Batch:
         """`batch` by the URLs that count now. What two of them had becomes the sum, and an actor's two likings one."""
@@ -143,8 +148,10 @@ class Folder:
         tolerance: WriteTolerance,
         folding: Folding,
         first: Sequence[tuple[str, str]] = (),
+        behind: Notice | None = None,
     ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._totals = totals
         self._actors = actors
         self._intake = intake
@@ -216,6 +223,8 @@ class Folder:
                 return
             except StoreError as error:
                 self.fault = str(error)
+                if isinstance(error, Behind):
+                    self._behind.give()
                 log.warning("folding waits for the store", fault=self.fault)
                 await trio.sleep(RETRY_SECONDS)
 

@@ -84,6 +84,12 @@ class TopLists:
     def forgotten(self, urls: Collection[str]) -> None:
         """The rankings are told themselves."""
 
+    def store_went_back(self) -> None:
+        """Begin anew; a look that is under way is the last of the old."""
+        for by, asked in self._asked.items():
+            asked.ranking.close()
+            asked.ranking = Ranking(self._store, self._totals, by)
+
     async def _look(self, asked: _Asked) -> None:
         this = asked.rounds.popleft()
         asked.ended = trio.Event()

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
+from likd.stores.chain import Chain
 from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
 
 PART_METHODS: Mapping[Part, str] = {
@@ -31,6 +32,8 @@ class Database(ABC):
     kind: ClassVar[str]
     faults: ClassVar[tuple[type[Exception], ...]]
     """What its driver raises."""
+
+    chain: Chain
 
     @classmethod
     def parts(cls) -> frozenset[Part]:

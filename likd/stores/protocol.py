@@ -100,6 +100,16 @@ class CountStore(Protocol):
         ...
 
     @property
+    def node(self) -> int:
+        """The small number of this data directory in the store, once it is open."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Which of its lives in the store this is, once it is open."""
+        ...
+
+    @property
     def parts(self) -> frozenset[Part]:
         """The parts that it has."""
         ...
@@ -107,7 +117,8 @@ class CountStore(Protocol):
     async def open(self, names: Sequence[str]) -> int:
         """Get ready for counts of these names, made new or brought up to date; return the applied mark.
 
-        Raises StoreError.
+        From now on this is the newest life of its data directory, and others are fenced. Opened again, the store may
+        be another than before. Raises StoreError, TooNew.
         """
         ...
 
@@ -119,7 +130,8 @@ class CountStore(Protocol):
         URL into the new one and notes the alias; whoever liked both likes once, which counts as an unlike.
 
         Does nothing and returns None if the mark is there already, so that an apply whose outcome was lost can be
-        repeated. Raises StoreError, CountTooLarge for a count that it can't hold.
+        repeated. Raises StoreError, CountTooLarge for a count that it can't hold; Behind if the mark is behind what
+        this life knew, Fenced if there is a newer one.
         """
         ...
 

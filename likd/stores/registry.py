@@ -43,7 +43,20 @@ def _sqlite(rest: str, place: Place) -> Database:
     return SqliteDatabase(path, place.source, place.retention, cache_mib=place.cache_mib, url_key=place.url_key)
 
 
-OPENERS: Mapping[str, Opener] = MappingProxyType({"sqlite": _sqlite})
+def _postgresql(rest: str, place: Place) -> Database:
+    try:
+        from likd.stores.postgres.connection import conninfo
+        from likd.stores.postgres.store import PostgresDatabase
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("psycopg", "psycopg_binary"):
+            raise
+        raise StartError("a store in PostgreSQL needs psycopg: pip install 'likd[postgresql]'") from None
+    return PostgresDatabase(conninfo(f"postgresql://{rest}"), place.source, place.retention, url_key=place.url_key)
+
+
+OPENERS: Mapping[str, Opener] = MappingProxyType(
+    {"sqlite": _sqlite, "postgresql": _postgresql, "postgres": _postgresql}
+)
 """What there is, by the scheme of its URLs. What a kind needs is imported when one is opened."""
 
 

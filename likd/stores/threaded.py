@@ -34,12 +34,22 @@ class ThreadedStore:
         return self._database.kind
 
     @property
+    def node(self) -> int:
+        return self._database.chain.node
+
+    @property
+    def epoch(self) -> int:
+        return self._database.chain.epoch
+
+    @property
     def parts(self) -> frozenset[Part]:
         return self._database.parts()
 
     async def open(self, names: Sequence[str]) -> int:
         try:
-            return await self._call(self._writing, self._database.open, tuple(names), abandon=True)
+            # Opened again, it may be another database than before: nobody reads meanwhile.
+            async with self._reading:
+                return await self._call(self._writing, self._database.open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
             raise

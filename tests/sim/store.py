@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from likd.errors import StoreError
-from likd.model import Counts, Rows
+from likd.model import Counts, Fold, Rows
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite import merges
 from likd.stores.sqlite.store import SqliteDatabase
@@ -22,15 +22,26 @@ T = TypeVar("T")
 _numbers = count()
 
 
-class SimDatabase(SqliteDatabase):
-    """An SqliteDatabase in memory: what is committed outlives every crash."""
+COPIES_MAX = 3
 
-    def __init__(self, url_key: Callable[[str], bytes] | None = None) -> None:
+
+class SimDatabase(SqliteDatabase):
+    """An SqliteDatabase in memory: what is committed outlives every crash. With `keeps_copies` it can go back in time.
+
+    It does not go back behind what no table brings again: starting counts, and folding by other rules. One that is
+    made with the `uri` of another is a second client of the same database.
+    """
+
+    def __init__(self, url_key: Callable[[str], bytes] | None = None, *, uri: str = "") -> None:
         super().__init__(Path("simulated"), "simulated", url_key=url_key)
-        self._uri = f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
+        self.uri = uri or f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
+        self.keeps_copies = False
+        self.went_back = 0
+        self._copies: list[sqlite3.Connection] = []
         # There is something to be seen before it is opened, and as long as this is open.
         self._sight = self._connect()
-        self.open(())
+        if not uri:
+            self.open(())
         self.transactions: list[tuple[int, int]] = []
         self.corrections = 0
 
@@ -65,10 +76,40 @@ class SimDatabase(SqliteDatabase):
         if applied is not None:
             self.transactions.append((increments.first, increments.last))
             self.corrections += len(applied.corrections)
+            if self.keeps_copies:
+                self.keep_copy()
         return applied
 
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
+        super().fold(folds, folding, changing)
+        self._copies.clear()
+
+    def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
+        loaded = super().load(name, rows, past, now)
+        self._copies.clear()
+        return loaded
+
+    def keep_copy(self) -> None:
+        """Keep what is there now, to go back to."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._sight.backup(copy)
+        self._copies = [*self._copies[1 - COPIES_MAX :], copy]
+
+    def go_back(self, rng: random.Random) -> bool:
+        """Be what it was at an earlier time, if a copy is kept: whether one was."""
+        if not self._copies:
+            return False
+        at = rng.randrange(len(self._copies))
+        self._copies[at].backup(self._sight)
+        del self._copies[at + 1 :]
+        self.went_back += 1
+        return True
+
+    def _identity(self) -> None:
+        """It is in memory."""
+
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._uri, uri=True, isolation_level=None)
+        return sqlite3.connect(self.uri, uri=True, isolation_level=None)
 
 
 class SimStore(ThreadedStore):
@@ -83,8 +124,9 @@ class SimStore(ThreadedStore):
         url_key: Callable[[str], bytes] | None = None,
         *,
         wall_clock: Callable[[], float] = lambda: 1_790_000_000.0,
+        uri: str = "",
     ) -> None:
-        self.database = SimDatabase(url_key)
+        self.database = SimDatabase(url_key, uri=uri)
         super().__init__(self.database, wall_clock=wall_clock)
         self._rng = rng
         self.faults = 0.0

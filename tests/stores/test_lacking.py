@@ -14,6 +14,7 @@ from likd.engine import open_engine
 from likd.errors import Unsupported
 from likd.model import Accepted, Rows, Submission
 from likd.plugins.handlers import Handlers, Likes
+from likd.stores.chain import Chain
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Increments
 from likd.stores.threaded import ThreadedStore
@@ -30,6 +31,7 @@ class OnlyCounts(Database):
     faults = ()
 
     def __init__(self) -> None:
+        self.chain = Chain("here")
         self.applied = 0
         self.rows: Rows = {}
 

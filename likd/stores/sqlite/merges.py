@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from likd.model import LIKE, Fold, Rows, add, count_of, undo_of
+from likd.model import LIKE, Fold, count_of, undo_of
 from likd.stores.protocol import Folding
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.counts import CountsTable
@@ -109,13 +109,3 @@ def alias_keys_of(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict
             query = f"SELECT old_key, new_key FROM aliases WHERE old_key IN (?{', ?' * (len(chunk) - 1)})"
             found.update(connection.execute(query, chunk))
     return found
-
-
-def renamed(rows: Rows, names: Mapping[str, str]) -> Rows:
-    """`rows` with the counts of some URLs under new `names`."""
-    if not names:
-        return rows
-    by_now: Rows = {}
-    for url, counts in rows.items():
-        add(by_now.setdefault(names.get(url, url), {}), counts)
-    return by_now

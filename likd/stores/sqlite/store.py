@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from likd.errors import StoreError
-from likd.model import Counts, Fold, Rows, rename_likings, total
+from likd.errors import Behind, StoreError
+from likd.model import Counts, Fold, Rows, rename_likings
+from likd.stores import rows as rows_of
+from likd.stores.chain import Chain
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
-from likd.stores.sqlite import actors, counts, merges
+from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History
-from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of, renamed
+from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
 from likd.stores.sqlite.staging import stage
 from likd.stores.sqlite.sums import check_staged
 from likd.stores.threaded import ThreadedStore
@@ -26,10 +28,7 @@ WAL_BYTES = 64 << 20
 """So much is written to the log before it is brought into the database: a page that changes again meanwhile is brought
 there once. A log that an outside reader made longer is cut back to this when the reader has gone."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
+_LOADS = "CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;"
 
 
 class SqliteDatabase(Database):
@@ -53,7 +52,7 @@ class SqliteDatabase(Database):
         url_key: Callable[[str], bytes] | None = None,
     ) -> None:
         self._path = path
-        self._source = source
+        self.chain = Chain(source)
         self._cache_mib = cache_mib
         self._url_key = url_key
         self._counts = CountsTable()
@@ -61,21 +60,30 @@ class SqliteDatabase(Database):
         self._merges = Merges(self._counts, self._history)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
 
     def open(self, names: tuple[str, ...]) -> int:
+        if self._is_replaced():
+            self._let_go_of_replaced()
         if self._writer is None:
             self._writer = self._connect()
+            self._file = self._identity()
             (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
             self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
             self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        self._writer.executescript(_SCHEMA + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
+        marks.check_version(self._writer, str(self._path))
+        self._writer.executescript(marks.SCHEMA + _LOADS + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
         self._make(self._counts.open(self._writer, names))
         self._history.open(self._writer, names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
-        return self._applied(self._writer)
+        with self._transaction() as connection:
+            mark = marks.begin(connection, self.chain)
+        self._log = _identity(self._log_path)
+        return mark
 
     def peek(self) -> int:
         return read_applied(self._path)
@@ -84,25 +92,25 @@ class SqliteDatabase(Database):
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._file = self._log = None
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
+        if self._is_replaced():
+            raise Behind(0)
         if self._counts.leaders.due:
             self._make(self._counts.leaders.ill_sized(_open_or_raise(self._writer)))
         with self._transaction() as connection:
-            if self._applied(connection) >= increments.last:
+            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
                 return None
-            rows = renamed(increments.rows, aliases_of(connection, increments.rows))
+            rows = rows_of.renamed(increments.rows, aliases_of(connection, increments.rows))
             changes = rename_likings(increments.actors, alias_keys_of(connection, increments.actors))
             off = actors.apply(connection, changes, folding=merges.is_folding(connection))
-            corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
-            grown = self._counts.add(connection, _sum(rows, corrections))
+            corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
+            grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
             both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
-            connection.execute(
-                "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
-                (self._source, increments.last),
-            )
+            marks.move(connection, self.chain.source, increments.last)
+        self.chain.known = increments.last
         return Applied(corrections, both)
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
@@ -130,6 +138,7 @@ class SqliteDatabase(Database):
 
     def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
             self._merges.fold_by_rules(connection, folds, folding, changing)
 
     def folding(self) -> Folding:
@@ -137,13 +146,14 @@ class SqliteDatabase(Database):
 
     def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
         with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
                 aliases = aliases_of(connection, rows)
-                self._counts.add(connection, renamed(rows, aliases))
+                self._counts.add(connection, rows_of.renamed(rows, aliases))
                 check_staged(connection, self._counts.names)
                 for minute, some in past.items():
-                    grown = stage(connection, self._counts.names, renamed(some, aliases))
+                    grown = stage(connection, self._counts.names, rows_of.renamed(some, aliases))
                     self._history.add_past(connection, grown, minute, now)
         return fresh
 
@@ -162,8 +172,26 @@ class SqliteDatabase(Database):
         return connection
 
     def _applied(self, connection: sqlite3.Connection) -> int:
-        row = connection.execute("SELECT table_id FROM applied WHERE source = ?", (self._source,)).fetchone()
-        return row[0] if row else 0
+        return marks.applied(connection, self.chain.source)
+
+    def _is_replaced(self) -> bool:
+        """Whether the file is another than the one that is open: somebody brought a copy back, or removed it."""
+        return self._file is not None and self._identity() != self._file
+
+    def _identity(self) -> tuple[int, int] | None:
+        return _identity(self._path)
+
+    @property
+    def _log_path(self) -> Path:
+        return self._path.with_name(self._path.name + "-wal")
+
+    def _let_go_of_replaced(self) -> None:
+        log = self._log
+        self.close()
+        if log is not None and _identity(self._log_path) == log:
+            # It is of the database that was there: SQLite would write its pages into the one that is there now.
+            self._log_path.unlink()
+            self._path.with_name(self._path.name + "-shm").unlink(missing_ok=True)
 
     def _make(self, leaders: Iterable[str]) -> None:
         for name in leaders:
@@ -210,9 +238,13 @@ class SqliteStore(ThreadedStore):
         )
 
 
-def _sum(rows: Rows, more: Rows) -> Rows:
-    """Both together; neither is changed."""
-    return {**rows, **{url: total([rows.get(url, {}), counts]) for url, counts in more.items()}} if more else rows
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from every other, None if there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
