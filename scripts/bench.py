@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1.0)")
     it.add_argument("--quick", action="store_true", help="one turn of little work in few cases: no figures to quote")
     it.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name begins so")
+    it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this in it")
     it.add_argument("--against", metavar="REV", help="another version, by turns with this one")
     it.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
     it.add_argument("--markdown", type=Path, metavar="FILE", help="replace the figures in FILE")
@@ -43,14 +45,15 @@ def parser() -> argparse.ArgumentParser:
     return it
 
 
-def run(bench: Bench, only: list[str]) -> None:
-    """Measure all workloads, or those whose name begins with one of `only`."""
+def run(bench: Bench, only: list[str], text: str) -> None:
+    """Measure the cases whose name has `text`, of all workloads or of those whose name begins with one of `only`."""
     print(machine(), flush=True)
     for workload in WORKLOADS:
         name = workload.__name__
         if not only or any(name.startswith(some) for some in only):
             for case in workload(bench):
-                bench.measure(name, case)
+                if text in case.name:
+                    bench.measure(name, case)
     for case_name, who, figure, mine, other in ratios(bench.outcomes):
         ratio = f"{mine / other:.2f}" if other else "?"
         print(f"{case_name}: {figure}: likd {number(mine)}, {who} {number(other)}: {ratio}")
@@ -58,10 +61,13 @@ def run(bench: Bench, only: list[str]) -> None:
 
 def write(bench: Bench, arguments: argparse.Namespace) -> None:
     """What is asked for of the figures."""
+    plot = svg(bench.outcomes) if arguments.plot is not None else ""
+    if plot:
+        arguments.plot.write_text(plot)
     if arguments.markdown is not None:
-        replace(arguments.markdown, markdown(bench, shlex.join(["scripts/bench", *sys.argv[1:]])))
-    if arguments.plot is not None:
-        arguments.plot.write_text(svg(bench.outcomes))
+        how = shlex.join(["scripts/bench", *sys.argv[1:]])
+        place = os.path.relpath(arguments.plot, arguments.markdown.parent) if plot else ""
+        replace(arguments.markdown, markdown(bench, how, place))
     if arguments.json is not None:
         outcomes = [
             {"workload": each.workload, "case": each.case.name, "contender": each.contender, "turns": each.turns}
@@ -86,7 +92,7 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="likd-bench-", dir=arguments.directory) as scratch,
         ):
             bench = Bench(those, Path(scratch), runs, scale, arguments.quick, arguments.soak)
-            run(bench, arguments.only)
+            run(bench, arguments.only, arguments.case)
             write(bench, arguments)
     except NoSuchVersion as error:
         parser().error(f"--against {arguments.against}: {error}")

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import accumulate
 
 from benchmarks.contest import Wrong
@@ -62,6 +62,7 @@ def zipf_numbers(n: int, urls: int, seed: int = 1) -> list[int]:
     return random.Random(seed).choices(range(urls), cum_weights=weights, k=n)
 
 
+@lru_cache(100_000)
 def line(number: int) -> bytes:
     return b'{"kind":"like","url":"%s%d"}\n' % (SITE.encode(), number)
 

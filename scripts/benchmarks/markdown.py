@@ -31,10 +31,11 @@ def number(value: float) -> str:
 
 
 def _cell(outcome: Outcome, figure: str) -> str:
-    runs = outcome.of(figure)
-    if not runs:
+    turns = outcome.of(figure)
+    if not turns:
         return ""
-    return f"{number(outcome.median(figure))} ({number(min(runs))} to {number(max(runs))})"
+    low, median, high = number(min(turns)), number(outcome.median(figure)), number(max(turns))
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def _table(outcomes: list[Outcome]) -> Iterator[str]:
@@ -68,12 +69,12 @@ def _ratio_table(outcomes: list[Outcome]) -> Iterator[str]:
         yield f"| {case} | {who} | {figure} | {number(mine)} | {number(other)} | {ratio} |"
 
 
-def markdown(bench: Bench, how: str) -> str:
-    """All figures; `how` is the command that made them."""
-    lines = [
-        f"`{how}` on {machine()}; client and server on the same machine. Medians of {bench.runs} turns each (lowest to"
-    ]
-    lines += ["highest), all that stand in a case by turns."]
+def markdown(bench: Bench, how: str, plot: str = "") -> str:
+    """All figures; `how` is the command that made them, `plot` the place of its plot."""
+    lines = [f"`{how}`", "", f"on {machine()}; client and server on the same machine. Medians of {bench.runs} turns"]
+    lines += ["(lowest to highest); all that stand in a case took turns."]
+    if plot:
+        lines += ["", f"![Processor time against what it depends on]({plot})"]
     headings = {workload.__name__: workload.__doc__ or "" for workload in WORKLOADS}
     for workload, some in groupby(bench.outcomes, lambda outcome: outcome.workload):
         outcomes = list(some)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from html import escape
 
 from benchmarks.contest import PROCESSOR, Outcome
@@ -59,6 +60,13 @@ def ticks(most: float) -> list[float]:
     return [step * n for n in range(math.ceil(most / step) + 1)]
 
 
+def styles(series: Iterable[str]) -> dict[str, int]:
+    """Who is drawn how: this version, another one, and peers from the third style on, alike in all panels."""
+    peers = [who for who in series if not who.startswith("likd")]
+    found = {who: int(who != "likd") for who in series if who.startswith("likd")}
+    return found | {who: 2 + number % 3 for number, who in enumerate(peers)}
+
+
 def _text(x: float, y: float, what: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escape(what)}</text>'
 
@@ -83,7 +91,8 @@ def _panel(curve: str, series: dict[str, Points]) -> list[str]:
         parts.append(f'<path class="grid" d="M{LEFT} {y(tick):.1f}h{width}"/>')
         parts.append(_text(LEFT - 6, y(tick) + 4, f"{tick:g}", ' text-anchor="end"'))
     parts += [_text(x(place), TOP + height + 16, short(place), ' text-anchor="middle"') for place in places]
-    for number, (who, points) in enumerate(series.items()):
+    for number, (who, style) in enumerate(styles(series).items()):
+        points = series[who]
         drawn = " ".join(f"{x(place):.1f},{y(cost):.1f}" for place, cost in points)
         dots = "".join(
             f'<circle cx="{x(place):.1f}" cy="{y(cost):.1f}" r="3"><title>{escape(who)}, {short(place)}: {cost:.3g} µs'
@@ -93,7 +102,7 @@ def _panel(curve: str, series: dict[str, Points]) -> list[str]:
         row, column = divmod(number, 2)
         at, line = LEFT + column * width / 2, TOP + height + 34 + row * LEGEND_LINE
         key = f'<polyline points="{at:.1f},{line - 4:.1f} {at + 20:.1f},{line - 4:.1f}"/>' + _text(at + 26, line, who)
-        parts.append(f'<g class="s{number % 5}"><polyline points="{drawn}"/>{dots}{key}</g>')
+        parts.append(f'<g class="s{style}"><polyline points="{drawn}"/>{dots}{key}</g>')
     return parts
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from benchmarks.contest import ACKNOWLEDGED, P99, PROCESSOR, Bench, Case, Outcome, Version
 from benchmarks.markdown import BEGIN, END, has_place, markdown, number, ratios, replace
-from benchmarks.plot import curves, svg, ticks
+from benchmarks.plot import curves, styles, svg, ticks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,10 +33,11 @@ def test_each_figure_of_likd_stands_beside_that_of_its_peer() -> None:
 def test_a_table_has_medians_with_the_lowest_and_the_highest(tmp_path: Path) -> None:
     bench = Bench([Version("likd", tmp_path)], tmp_path, outcomes=OUTCOMES, missing=["nchan: no figures"])
 
-    text = markdown(bench, "scripts/bench --only single")
+    text = markdown(bench, "scripts/bench --only single", "images/plot.svg")
 
-    assert "| likd | 3,000 (3,000 to 3,000) | 2 (2 to 2) | 3 (1 to 9) |" in text
+    assert "| likd | 3,000 | 2 | 3 (1 to 9) |" in text
     assert f"| 64 connections | Redis INCR, unpipelined | {ACKNOWLEDGED} | 3,000 | 6,000 | 0.5 |" in text
+    assert "(images/plot.svg)" in text
     assert "- missing: nchan: no figures" in text
 
 
@@ -67,6 +68,11 @@ def test_a_plot_is_an_image_with_a_panel_for_each_curve_on_light_and_dark_ground
     assert {"connections", "likd", "Redis INCR", "64", "µs of processor time, a single like"} <= set(texts)
     assert "prefers-color-scheme: dark" in image
     assert curves(OUTCOMES)["connections"]["likd"] == [(1, 3.0), (64, 3.0)]
+
+
+def test_peers_look_alike_in_all_panels_and_unlike_each_version_of_likd() -> None:
+    assert styles(["likd", "likd v1", "nchan"]) == {"likd": 0, "likd v1": 1, "nchan": 2}
+    assert styles(["likd", "Redis INCR", "Redis MULTI"]) == {"likd": 0, "Redis INCR": 2, "Redis MULTI": 3}
 
 
 def test_nothing_measured_is_no_plot() -> None:
