@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.web.access.gate import Credentials, Gate
-from likd.web.express.connection import Connection, Exchange, Timeouts
+from likd.web.express.connection import Connection
+from likd.web.express.exchange import Exchange
 from likd.web.express.fast_path import FastPath
 from likd.web.express.http1 import Heads
+from likd.web.express.states import Timeouts
 from tests.test_connection import COLD, GET, post
 
 EVENT = ("like", "https://a.example/")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from likd.model import Accepted, Events, Outcome, Submission
 from likd.web.answers import Responses
 from likd.web.api.events import Operations
-from likd.web.express.connection import Exchange
+from likd.web.express.exchange import Exchange
 
 
 class Coalescer:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import attrs
 
 from likd.web.access.gate import Gate
-from likd.web.express.connection import Connection, Exchange
+from likd.web.express.connection import Connection
+from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
 
 

@@ -17,7 +17,7 @@ from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
 from likd.web.api.events import Operations
 from likd.web.api.pictures import PictureRequest
 from likd.web.express.coalescer import Coalescer
-from likd.web.express.connection import Exchange
+from likd.web.express.exchange import Exchange
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
