@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from likd.config.parsers import Bind
 from likd.config.settings import Config, ConfigError, load
 from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
+from likd.web.access.caller import UNRESTRICTED
 from likd.web.access.connection_limit import ConnectionLimit
-from likd.web.access.gate import COOKIE, UNRESTRICTED, Credentials, Gate
+from likd.web.access.credentials import COOKIE, Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.sessions import LOGINS_MAX, SESSION_SECONDS, Logins
 from likd.web.access.tokens import Role, Tokens, load_tokens, refuse_unsafe

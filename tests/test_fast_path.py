@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.web.access.gate import Credentials, Gate
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
 from likd.web.express.connection import Connection
 from likd.web.express.exchange import Exchange
 from likd.web.express.fast_path import FastPath

@@ -17,7 +17,7 @@ LAYERS = """
     web.live
     web.express web.full
     web.api
-    web.access web.answers web.listeners web.tls
+    web.access web.answers web.clients web.listeners web.tls
     web.problems web.query_string
     status
     engine

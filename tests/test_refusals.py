@@ -12,7 +12,8 @@ from likd.config.parsers import Bind
 from likd.config.settings import Config
 from likd.web.access.addresses import Proxies
 from likd.web.access.connection_limit import ConnectionLimit
-from likd.web.access.gate import Credentials, Gate
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
 from likd.web.access.tokens import Role, Tokens
 from likd.web.problems import Problem

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from likd.counting.counter import Observer, UrlCounter
+from likd.runtime.notice import Notice
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ class PoolManager:
         self._leased = 0
         self._due: deque[UrlCounter] = deque()
         self._hung = self._crashed = self._worn = 0
-        self._work = trio.Event()
+        self._work = Notice()
         self._tended: dict[int, UrlCounter] = {}
         for _ in range(self._warm):
             self._idle.append(self._new())
@@ -108,7 +109,7 @@ class PoolManager:
         before = len(counters)
         idle, due = self._idle, self._due
         if not due:
-            self._work.set()
+            self._work.give()
         for url, n in increments.items():
             counter = counters.get(url)
             if counter is None:
@@ -138,7 +139,7 @@ class PoolManager:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
-        self._work.set()
+        self._work.give()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._patrol)
             for number, counter in enumerate(list(self._tended.values()), start=1):
@@ -148,11 +149,10 @@ class PoolManager:
             task_status.started()
             while True:
                 await self._work.wait()
-                self._work = trio.Event()
                 if self._due:
                     self._give_turns(nursery)
                     if self._due:
-                        self._work.set()
+                        self._work.give()
                     await trio.sleep(TURN_INTERVAL_SECONDS)
 
     async def dismiss(self) -> None:
@@ -173,7 +173,7 @@ class PoolManager:
     def _enlist(self, counter: UrlCounter) -> None:
         counter.due = True
         if not self._due:
-            self._work.set()
+            self._work.give()
         self._due.append(counter)
 
     def _give_turns(self, nursery: trio.Nursery) -> None:

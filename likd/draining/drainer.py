@@ -16,6 +16,7 @@ from likd.durability.disk import Disk
 from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
+from likd.runtime.notice import Notice
 from likd.stores.protocol import CountTooLarge, Store, StoreError
 
 BACKOFF_SECONDS = 0.2
@@ -54,7 +55,7 @@ class Drainer:
         self._prepare = prepare
         self._paid_for: Waiting | None = None
         self._applied_files: deque[int] = deque()
-        self._news = trio.Event()
+        self._news = Notice()
         self._end = trio.Event()
         self.fault: str | None = None
         self.rows_written = 0
@@ -65,7 +66,6 @@ class Drainer:
             nursery.start_soon(self._collect)
             task_status.started()
             while True:
-                news = self._news
                 if self._totals.waiting:
                     if not await self._apply(self._totals.waiting[0]):
                         return
@@ -73,20 +73,16 @@ class Drainer:
                 elif self._end.is_set():
                     return
                 else:
-                    await news.wait()
+                    await self._news.wait()
 
     async def _collect(self) -> None:
         async for batch in self._batches:
             self._totals.batched(batch)
-            self._tell()
+            self._news.give()
         self._end.set()
         # What fails is tried once more, and not after its pause.
         self._totals.store_ahead.set()
-        self._tell()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
+        self._news.give()
 
     async def _apply(self, waiting: Waiting) -> bool:
         """Apply until it works. False if it did not and there will be no more batches: the next start goes on."""

@@ -37,6 +37,8 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
+HEALTHY = Answer(200, b'{"status":"ok"}')
+"""The process serves."""
 TO_LOGIN = Answer(303, b"", "text/html; charset=utf-8", {"Location": "/login"})
 """Where a person goes who may not see a page yet."""
 

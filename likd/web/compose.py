@@ -5,6 +5,7 @@ from __future__ import annotations
 from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
+from likd.ingest.parser import Ingest
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
 from likd.testing.faults import Faults
@@ -18,11 +19,14 @@ from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.api.files import Files
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
@@ -51,49 +55,51 @@ async def compose_web(
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
     visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
-    operations = Operations(
-        intake=engine.intake,
-        handlers=engine.handlers,
-        totals=engine.totals,
-        actors=engine.actors,
-        top=engine.top,
+    urls = Urls(engine.rules, gate, engine.actors)
+    bodies = EventBodies(
+        ingest=Ingest(
+            engine.handlers.kinds, engine.rules, engine.actor_keys, engine.handlers.done, config.counters_max
+        ),
         gate=gate,
         visitors=visitors,
-        canonical=engine.rules,
-        actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,
         bodies_bytes_max=config.bodies_bytes_max,
         urls_max=config.counters_max,
     )
+    posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
+    counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
     board = StatusReport(engine, __version__)
     sessions = LiveSessions(
         hub=engine.hub,
-        operations=operations,
+        urls=urls,
+        counts=counts,
         gate=gate,
         status=lambda: {"status": board.status(), "tree": board.tree()},
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(operations=operations, gate=gate, tls=tls is not None)
-    reads = Reads(operations, engine.totals, engine.store)
-    pictures = Pictures(operations, engine.totals, gate)
+    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None)
+    reads = Reads(urls, counts, engine.totals, engine.store)
+    pictures = Pictures(posting, urls, counts, engine.totals, gate)
     files = Files()
     add_api(
         app,
-        operations=operations,
+        posting=posting,
+        counts=counts,
         reads=reads,
         pictures=pictures,
-        admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        admin=Admin(counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, operations=operations, files=files, names=engine.handlers.counts)
+    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     web = WebServer(
-        operations=operations,
-        reads=HotReads(operations, reads, pictures, files),
+        posting=posting,
+        bodies=bodies,
+        reads=HotReads(counts, reads, pictures, files),
         gate=gate,
         app=app,
         listeners=await open_listeners(config.bind),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from likd.errors import LikdError
+from likd.stores.protocol import StoreError
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -45,3 +46,13 @@ class Problem(LikdError):
     def about(self) -> dict[str, object]:
         """What is said of it where it is one part of an answer."""
         return {"status": self.status, "detail": self.detail, **self.members}
+
+
+def wrong(field: str, value: str, expected: str) -> Problem:
+    """The problem of a parameter."""
+    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
+
+
+def store_away(error: StoreError) -> Problem:
+    """The problem of a store that does not answer a read."""
+    return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

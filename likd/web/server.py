@@ -13,7 +13,8 @@ from likd.queries.live_hub import LiveHub
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
-from likd.web.api.events import Operations
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.api.live_socket import LiveSessions
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.server import ExpressLane
@@ -32,7 +33,8 @@ class WebServer:
     def __init__(
         self,
         *,
-        operations: Operations,
+        posting: Posting,
+        bodies: EventBodies,
         reads: HotReads,
         gate: Gate,
         app: QuartTrio,
@@ -56,7 +58,8 @@ class WebServer:
         )
         self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds)
         self._express = ExpressLane(
-            operations=operations,
+            posting=posting,
+            bodies=bodies,
             reads=reads,
             gate=gate,
             listeners=listeners,

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import attrs
 
 from likd.web.access.addresses import valid_host
-from likd.web.access.gate import Credentials
+from likd.web.access.credentials import Credentials
 from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
 from likd.web.api.pictures import PictureRequest

@@ -11,10 +11,12 @@ import trio
 
 from likd.model import Outcome, Submission
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.gate import UNRESTRICTED, Caller, Gate
+from likd.web.access.caller import UNRESTRICTED, Caller
+from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
-from likd.web.api.events import Operations
+from likd.web.answers import HEALTHY, TO_LOGIN, Answer, Responses, answer_problem
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.api.pictures import PictureRequest
 from likd.web.express.coalescer import Coalescer
 from likd.web.express.exchange import Exchange
@@ -48,7 +50,8 @@ class HotRequests:
     def __init__(
         self,
         *,
-        operations: Operations,
+        posting: Posting,
+        bodies: EventBodies,
         reads: HotReads,
         gate: Gate,
         room: BodyBudget,
@@ -56,14 +59,15 @@ class HotRequests:
         send: Send,
         drop: Callable[[Exchange], None],
     ) -> None:
-        self._operations = operations
+        self._posting = posting
+        self._bodies = bodies
         self._reads = reads
         self._gate = gate
         self._room = room
         self._responses = Responses()
         self._send = send
         self._drop = drop
-        self._gathering = Coalescer(operations, self._responses, send)
+        self._gathering = Coalescer(posting, self._responses, send)
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
@@ -98,7 +102,7 @@ class HotRequests:
                 caller = self._gate.admit(address, head.credentials, _NEEDS.get(head.operation, Role.PUBLIC))
                 _add_headers(exchange, caller)
             if head.plain and caller.role is not Role.PUBLIC:
-                event = self._operations.recall(body)
+                event = self._bodies.recall(body)
                 if event is not None:
                     self._gathering.add(exchange, event)
                     return False
@@ -115,8 +119,8 @@ class HotRequests:
         caller = UNRESTRICTED
         try:
             caller = self._gate.recognize(head.credentials, Role.PUBLIC, address)
-            if head.length > self._operations.body_limit(caller):
-                raise self._operations.too_large(caller)
+            if head.length > self._bodies.limit(caller):
+                raise self._bodies.too_large(caller)
             if not self._room.take(head.length):
                 raise Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
         except Problem as problem:
@@ -128,10 +132,10 @@ class HotRequests:
         """Answer, or raise Problem; whether a task does it."""
         if head.operation is Operation.EVENTS:
             if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
-                return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
+                return self._do_later(exchange, partial(self._posting.submit_long, body, head.events, caller))
             return self._read(exchange, head, body, caller)
         if head.operation is Operation.HEALTH:
-            self._fill(exchange, self._operations.health())
+            self._fill(exchange, HEALTHY)
             return False
         if head.operation is Operation.PIXEL:
             self._show_pixel(exchange, head, caller)
@@ -152,13 +156,13 @@ class HotRequests:
             seen.on_settled(lambda outcome: self._fill(exchange, pictures.pixel(outcome)))
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
-        submission = self._operations.read(body, head.events, caller)
+        submission = self._posting.read(body, head.events, caller)
         if head.plain and (event := submission.single) is not None:
             self._gathering.add(exchange, event)
             return False
-        answering = self._operations.submit_nowait(submission)
+        answering = self._posting.submit_nowait(submission)
         if answering is None:
-            return self._do_later(exchange, partial(self._operations.submit, submission))
+            return self._do_later(exchange, partial(self._posting.submit, submission))
         self._fill_when_settled(exchange, answering)
         return False
 
@@ -190,7 +194,7 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._operations.answer(outcome, submission.ignored))
+            self._fill(exchange, self._posting.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 

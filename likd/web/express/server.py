@@ -14,7 +14,8 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
-from likd.web.api.events import Operations
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.clients import Clients
 from likd.web.express.acceptor import Acceptor
 from likd.web.express.client import Client
@@ -54,7 +55,8 @@ class ExpressLane:
     def __init__(
         self,
         *,
-        operations: Operations,
+        posting: Posting,
+        bodies: EventBodies,
         reads: HotReads,
         gate: Gate,
         listeners: list[socket.socket],
@@ -77,7 +79,8 @@ class ExpressLane:
         self._line = Line()
         self._enlist = self._line.add
         requests = HotRequests(
-            operations=operations,
+            posting=posting,
+            bodies=bodies,
             reads=reads,
             gate=gate,
             room=room,
@@ -86,7 +89,7 @@ class ExpressLane:
             drop=lambda exchange: self._close(exchange.client),
         )
         self._requests = requests
-        self._fast_path = FastPath(self._heads, gate, operations.recall, requests.gather)
+        self._fast_path = FastPath(self._heads, gate, bodies.recall, requests.gather)
         self._said_tls = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -7,11 +7,12 @@ from quart import Response, render_template, request
 from quart_trio import QuartTrio
 
 from likd import __version__
-from likd.web.access.gate import COOKIE, Gate
+from likd.web.access.credentials import COOKIE
+from likd.web.access.gate import Gate
 from likd.web.access.sessions import SESSION_SECONDS
 from likd.web.access.tokens import Role
-from likd.web.api.events import Operations
 from likd.web.api.files import Files, takes_gzip
+from likd.web.api.urls import Urls
 from likd.web.full.auth import caller, credentials, for_any_page, needs
 from likd.web.full.bodies import read_body
 from likd.web.problems import Problem
@@ -25,7 +26,7 @@ _CSP = (
 log = structlog.get_logger(__name__)
 
 
-def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: Files, names: tuple[str, ...]) -> None:
+def add_pages(app: QuartTrio, *, gate: Gate, urls: Urls, files: Files, names: tuple[str, ...]) -> None:
     """Add the dashboard, the page of a URL, login, demo, API description, and what they are made of."""
 
     async def page(template: str, **context: object) -> Response:
@@ -49,7 +50,7 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: File
     @app.get("/url")
     @needs(Role.ADMIN)
     async def url_page() -> Response:
-        (href,) = operations.readable([query_value(request.query_string, "url")], caller())
+        (href,) = urls.readable([query_value(request.query_string, "url")], caller())
         return await page("url.html", url=href, names=names)
 
     @app.get("/demo")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-from likd.web.api.live_socket import Session
+from likd.web.api.live_news import Session
 from likd.web.live.connection import Connection
 
 

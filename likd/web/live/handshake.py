@@ -8,7 +8,7 @@ import attrs
 from wsproto.utilities import generate_accept_token
 
 from likd.web.access.addresses import valid_host
-from likd.web.access.gate import Credentials
+from likd.web.access.credentials import Credentials
 from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.full.inbound import Inbound
 

@@ -12,7 +12,8 @@ from likd.queries.live_hub import LiveHub
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import Responses, answer_problem
-from likd.web.api.live_socket import Close, LiveSessions, going_away
+from likd.web.api.live_ops import Close, going_away
+from likd.web.api.live_socket import LiveSessions
 from likd.web.clients import CLIENTS_AT_ONCE, Clients
 from likd.web.full.server import PING_SECONDS
 from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, SILENCE_SECONDS_MIN
