@@ -15,7 +15,7 @@ from likd.web.express.exchange import Exchange
 from likd.web.express.fast_path import FastPath
 from likd.web.express.http1 import Heads
 from likd.web.express.states import Timeouts
-from tests.test_connection import COLD, GET, post
+from tests.web.express.test_connection import COLD, GET, post
 
 EVENT = ("like", "https://a.example/")
 KNOWN = b'{"kind":"like"}'
