@@ -39,8 +39,11 @@ class Answer:
 
 HEALTHY = Answer(200, b'{"status":"ok"}')
 """The process serves."""
-TO_LOGIN = Answer(303, b"", "text/html; charset=utf-8", {"Location": "/login"})
-"""Where a person goes who may not see a page yet."""
+
+
+def to_login(base: str) -> Answer:
+    """Where a person goes who may not see a page yet, of those below the path `base`."""
+    return Answer(303, b"", "text/html; charset=utf-8", {"Location": f"{base}/login"})
 
 
 def is_person(method: str, accept: str) -> bool:

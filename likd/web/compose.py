@@ -78,10 +78,10 @@ async def compose_web(
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None)
+    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
     reads = Reads(urls, counts, engine.totals, engine.store)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
-    files = Files()
+    files = Files(config.base_path)
     add_api(
         app,
         posting=posting,
@@ -93,7 +93,7 @@ async def compose_web(
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts)
+    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts, base=config.base_path)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     web = WebServer(
@@ -102,7 +102,7 @@ async def compose_web(
         reads=HotReads(counts, reads, pictures, files),
         gate=gate,
         app=app,
-        listeners=await open_listeners(config.bind),
+        listeners=await open_listeners(config.bind, socket_mode=config.socket_mode),
         tls=tls,
         hub=engine.hub,
         sessions=sessions,
@@ -113,6 +113,7 @@ async def compose_web(
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
+        base=config.base_path,
     )
     add_metrics(app, board, gate, visitors, web.seats, lambda: web.faults, watchdog)
     return web

@@ -19,7 +19,7 @@ from likd.web.api.live_socket import LiveSessions
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.server import ExpressLane
 from likd.web.full.server import FullLane
-from likd.web.listeners import address
+from likd.web.listeners import Listeners, address
 from likd.web.live.server import LiveLane
 
 
@@ -38,7 +38,7 @@ class WebServer:
         reads: HotReads,
         gate: Gate,
         app: QuartTrio,
-        listeners: list[socket.socket],
+        listeners: Listeners,
         tls: ssl.SSLContext | None,
         hub: LiveHub,
         sessions: LiveSessions,
@@ -47,6 +47,7 @@ class WebServer:
         head_seconds: float,
         idle_seconds: float,
         grace_seconds: float,
+        base: str = "",
     ) -> None:
         self._full = FullLane(
             app,
@@ -55,26 +56,30 @@ class WebServer:
             connections_max=seats.connections_max,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
+            base=base,
         )
-        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds)
+        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds, base=base)
         self._express = ExpressLane(
             posting=posting,
             bodies=bodies,
             reads=reads,
             gate=gate,
-            listeners=listeners,
+            listeners=listeners.sockets,
             hand_over=self._hand_over,
             encrypted=tls is not None,
             seats=seats,
             room=room,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
+            base=base,
         )
         self.seats = seats
         self._hub = hub
         self._grace = grace_seconds
         self._stopping = trio.Event()
-        self.addresses = [address(listener, "http" if tls is None else "https") for listener in listeners]
+        self._listeners = listeners
+        scheme = "http" if tls is None else "https"
+        self.addresses = [address(listener, scheme, base) for listener in listeners.sockets]
         """The URLs that are listened on."""
 
     @property
@@ -95,6 +100,7 @@ class WebServer:
                 await bare.start(self._express.run)
                 task_status.started()
                 await self._stopping.wait()
+                self._listeners.remove_files()
                 self._express.stop()
                 self._hub.closing.set()
                 await self._live.stop()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from likd.config.settings import Config
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import Act, Events
-from likd.web.access.addresses import Hosts, Proxies, caller_of, is_loopback
+from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
 from likd.web.access.origins import Origins, demo_host, headers_for, host_of, is_own_page
@@ -46,7 +46,7 @@ class Gate:
         self.logins = logins or Logins(secrets.token_bytes())
         self._refusals = refusals or Refusals()
         self._sites = Hosts(config.public_sites)
-        self._local = is_loopback(config.bind.host)
+        self._local = is_local(config.bind)
         self._origins = Origins(self._sites, config.origins, local=self._local)
         self._knows_host = self._origins.knows_host
         self._proxies = Proxies(config.trusted_proxies)

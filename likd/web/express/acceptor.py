@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import structlog
 
+from likd.web.access.addresses import peer_of
 from likd.web.access.connection_limit import ConnectionLimit
 
 ACCEPTS_AT_ONCE = 64
@@ -47,13 +48,15 @@ class Acceptor:
                 log.error("can't accept a connection", fault=error.strerror)
                 self._epoll.modify(listener.fileno(), 0)
                 return
-            leave = self._seats.take(peer[0])
+            address = peer_of(peer)
+            leave = self._seats.take(address)
             if leave is None:
                 sock.close()
                 continue
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._accept(sock, peer[0], leave)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._accept(sock, address, leave)
 
     def resume(self) -> None:
         """Try again on listeners that had to pause."""

@@ -24,8 +24,8 @@ KEEP_ALIVE: Mapping[str, str] = {"connection": "keep-alive"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_HOT = re.compile(
-    rb"(POST /v1/events|(?:GET|HEAD) (/healthz|/v1/counts|/badge\.svg|/pixel\.gif|/v1/history|/v1/top"
+_HOT = (
+    rb"(POST %(base)b/v1/events|(?:GET|HEAD) %(base)b(/healthz|/v1/counts|/badge\.svg|/pixel\.gif|/v1/history|/v1/top"
     rb"|/likd(?:\.[0-9A-Za-z]+)?\.js|/openapi\.json|/static/[\w.-]+)(?:\?([\x21\x22\x24-\x7e]*))?)"
     rb" HTTP/1\.([01])\r\n"
 )
@@ -118,12 +118,15 @@ COLD = Head(Operation.COLD)
 
 
 class Heads:
-    """Reads heads. Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
+    """Reads heads of requests for what is below the path `base`.
+
+    Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
 
     A head that breaks HTTP is COLD, too: what is said of it is for a whole parser to decide.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base: str = "") -> None:
+        self._hot = re.compile(_HOT % {b"base": re.escape(base.encode())})
         self._known: dict[bytes, Head] = {}
 
     def recall(self, data: bytes) -> Head | None:
@@ -134,7 +137,7 @@ class Heads:
         """The head that `data` is, up to and with its empty line."""
         head = self._known.get(data)
         if head is None:
-            head = _parse(data)
+            head = _parse(data, self._hot)
             if head.events.idempotency_key is None and len(data) <= HEAD_CACHE_BYTES_MAX:
                 if len(self._known) >= HEAD_CACHE_MAX:
                     self._known.clear()
@@ -146,9 +149,9 @@ class Heads:
         return COLD if _BARE_LINE_FEED.search(data) else None
 
 
-def _parse(data: bytes) -> Head:
+def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
     """A hot head, of the plainest form that HTTP allows. Everything else is COLD: a whole parser looks at it."""
-    hot = _HOT.match(data)
+    hot = hot_head.match(data)
     if hot is None or not _FIELDS.fullmatch(data, hot.end()):
         return COLD
     fields = _FIELD.findall(data, hot.end())

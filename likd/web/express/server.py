@@ -66,9 +66,10 @@ class ExpressLane:
         room: BodyBudget,
         head_seconds: float,
         idle_seconds: float,
+        base: str = "",
     ) -> None:
         self._timeouts = Timeouts(head_seconds, idle_seconds)
-        self._heads = Heads()
+        self._heads = Heads(base)
         self._now = time.monotonic()
         self._give = hand_over
         self._encrypted = encrypted
@@ -86,6 +87,7 @@ class ExpressLane:
             room=room,
             long_requests_max=seats.connections_max,
             send=self._send,
+            base=base,
             drop=lambda exchange: self._close(exchange.client),
         )
         self._requests = requests

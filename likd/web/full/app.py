@@ -10,13 +10,13 @@ from werkzeug.exceptions import HTTPException
 
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
-from likd.web.answers import TO_LOGIN, answer_problem, is_person
+from likd.web.answers import answer_problem, is_person, to_login
 from likd.web.full.auth import add_auth
 from likd.web.full.routes import header, respond
 from likd.web.problems import Problem
 
 
-def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool) -> QuartTrio:
+def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool, base: str) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
     # The package that has the templates.
     app = QuartTrio("likd.web", static_folder=None)
@@ -32,7 +32,7 @@ def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool) ->
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:
         if problem.status == 401 and has_request_context() and is_person(request.method, header("Accept")):
-            return respond(TO_LOGIN)
+            return respond(to_login(base))
         return respond(answer_problem(problem))
 
     @app.errorhandler(HTTPException)

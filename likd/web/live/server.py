@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from likd.queries.live_hub import LiveHub
+from likd.web.access.addresses import peer_of
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import Responses, answer_problem
@@ -37,7 +38,10 @@ class LiveLane:
     and told what is newest then when it does. What a client asks for is done by a task that ends with it.
     """
 
-    def __init__(self, *, sessions: LiveSessions, hub: LiveHub, gate: Gate, idle_seconds: float) -> None:
+    def __init__(
+        self, *, sessions: LiveSessions, hub: LiveHub, gate: Gate, idle_seconds: float, base: str = ""
+    ) -> None:
+        self._path = f"{base}/v1/live".encode()
         self._sessions = sessions
         self._hub = hub
         self._gate = gate
@@ -62,7 +66,7 @@ class LiveLane:
 
         `leave` is called to give its seat back.
         """
-        handshake = None if self._clients.stopping else read_handshake(data)
+        handshake = None if self._clients.stopping else read_handshake(data, self._path)
         if handshake is None:
             return False
         client = Client(sock, leave, None)
@@ -106,7 +110,7 @@ class LiveLane:
         client.heard_until = now + self._silence_seconds
         client.ping_at = now + PING_SECONDS
         try:
-            address = client.socket.getpeername()[0]
+            address = peer_of(client.socket.getpeername())
             caller = self._gate.admit(address, handshake.credentials, Role.PUBLIC)
         except OSError:
             self._close(client)
