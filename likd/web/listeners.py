@@ -102,7 +102,7 @@ async def _open_tcp(bind: Bind) -> list[socket.socket]:
         raise _refused(bind, error.errno, reason) from error
     sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
     for sock in sockets:
-        sock.setblocking(False)
+        sock.settimeout(0)
     return sockets
 
 
