@@ -120,6 +120,19 @@ SOCKET_PATH_BYTES_MAX = 107
 """What fits into an address of the system."""
 
 
+def processes(value: object) -> int:
+    """A number of front processes; `auto` is one less than the processors that this process may use."""
+    if value == "auto":
+        return max(1, len(os.sched_getaffinity(0)) - 1)
+    try:
+        return int(number(int, 1, PROCESSES_MAX)(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
+PROCESSES_MAX = 256
+
+
 def flag(value: object) -> bool:
     """True or false, in one of the usual words."""
     if isinstance(value, bool):

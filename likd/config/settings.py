@@ -81,6 +81,13 @@ class Config:
     base_path: str = _setting(
         parsers.base_path, "", "PATH", "The path below which everything is served, for example /likes."
     )
+    processes: int = _setting(
+        parsers.processes,
+        1,
+        "N|auto",
+        "Front processes that speak HTTP before the one that counts; 1 is none but that one, auto one less than there"
+        " are processors.",
+    )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
@@ -322,7 +329,7 @@ class Config:
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Where": ("bind", "socket_mode", "base_path", "data_dir", "tls_cert", "tls_key", "log_format"),
+        "Where": ("bind", "socket_mode", "base_path", "processes", "data_dir", "tls_cert", "tls_key", "log_format"),
         "Who may do what": (
             *(
                 "public_sites",

@@ -28,6 +28,11 @@ from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
 from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
+from likd.web.express.requests import Drop, HotRequests, Send
+from likd.web.fronts.desk import Desk
+from likd.web.fronts.fronts import Fronts, Shares
+from likd.web.fronts.messages import VERSION, Welcome
+from likd.web.fronts.process import FrontProcess
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
 from likd.web.full.pages import add_pages
@@ -54,6 +59,9 @@ async def compose_web(
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
+    fronts = config.processes if config.processes > 1 else 0
+    shares = Shares.of(config.bodies_bytes_max, config.body_bytes_max, fronts)
+    room = BodyBudget(shares.engine)
     visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
     urls = Urls(engine.rules, gate, engine.actors)
     bodies = EventBodies(
@@ -63,12 +71,12 @@ async def compose_web(
         gate=gate,
         visitors=visitors,
         body_bytes_max=config.body_bytes_max,
-        bodies_bytes_max=config.bodies_bytes_max,
+        bodies_bytes_max=shares.engine,
         urls_max=config.counters_max,
     )
     posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
     counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
-    board = StatusReport(engine, __version__)
+    board = StatusReport(engine, __version__, lambda: () if web.fronts is None else web.fronts.statistics())
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
@@ -96,24 +104,80 @@ async def compose_web(
     add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts, base=config.base_path)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
+    hot_reads = HotReads(counts, reads, pictures, files)
+
+    def make_requests(send: Send, drop: Drop) -> HotRequests:
+        return HotRequests(
+            posting=posting,
+            bodies=bodies,
+            reads=hot_reads,
+            gate=gate,
+            room=room,
+            long_requests_max=connections_max,
+            send=send,
+            drop=drop,
+            base=config.base_path,
+        )
+
+    listeners = await open_listeners(config.bind, socket_mode=config.socket_mode, processes=config.processes)
     web = WebServer(
-        posting=posting,
-        bodies=bodies,
-        reads=HotReads(counts, reads, pictures, files),
+        make_requests=make_requests,
+        recall=bodies.recall,
         gate=gate,
         app=app,
-        listeners=await open_listeners(config.bind, socket_mode=config.socket_mode),
+        listeners=listeners,
         tls=tls,
         hub=engine.hub,
         sessions=sessions,
         seats=ConnectionLimit(
             connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals
         ),
-        room=BodyBudget(config.bodies_bytes_max),
+        room=room,
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
         base=config.base_path,
+        fronts=fronts,
     )
+    if fronts:
+        desk = Desk(
+            posting=posting,
+            make_requests=make_requests,
+            seats=web.seats,
+            take_connection=web.take,
+            base=config.base_path,
+        )
+        welcome = _welcome(config, engine, gate, connections_max, shares.front)
+        web.stand_behind(
+            desk,
+            Fronts(
+                [
+                    FrontProcess(desk, sockets, welcome, config.log_format, config.hung_timeout)
+                    for sockets in (listeners.sockets, *listeners.copies)
+                ]
+            ),
+        )
     add_metrics(app, board, gate, visitors, web.seats, lambda: web.faults, watchdog)
     return web
+
+
+def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, bodies_bytes_max: int) -> Welcome:
+    return Welcome(
+        version=VERSION,
+        base=config.base_path,
+        encrypted=bool(config.tls_cert),
+        open=gate.open,
+        binds=tuple(map(str, config.bind)),
+        origins=config.origins,
+        connections_max=connections_max,
+        head_seconds=config.head_timeout,
+        idle_seconds=config.idle_timeout,
+        body_bytes_max=config.body_bytes_max,
+        bodies_bytes_max=bodies_bytes_max,
+        urls_max=config.counters_max,
+        kinds=tuple(engine.handlers.kinds),
+        done=dict(engine.handlers.done),
+        same_schemes=config.same_schemes,
+        drop_parameters=config.drop_parameters,
+        secret=engine.actor_keys.secret,
+    )

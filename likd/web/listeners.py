@@ -9,6 +9,7 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import attrs
@@ -45,6 +46,8 @@ class Listeners:
     """Sockets that listen, without blocking, and the files that are to go with them."""
 
     sockets: list[socket.socket] = attrs.field(factory=list)
+    copies: list[list[socket.socket]] = attrs.field(factory=list)
+    """What the others than the first who accept have in the place of `sockets`, one after the other."""
     files: list[SocketFile] = attrs.field(factory=list)
 
     def remove_files(self) -> None:
@@ -56,23 +59,29 @@ class Listeners:
     def close(self) -> None:
         """Listen no longer."""
         self.remove_files()
-        for sock in self.sockets:
+        for sock in {*self.sockets, *chain.from_iterable(self.copies)}:
             sock.close()
 
 
-async def open_listeners(binds: Iterable[Bind | UnixBind], *, socket_mode: int = 0o660) -> Listeners:
+async def open_listeners(
+    binds: Iterable[Bind | UnixBind], *, socket_mode: int = 0o660, processes: int = 1
+) -> Listeners:
     """Listen on every address that `binds` mean. Raises BindError, and listens on none of them then.
+
+    Each of several `processes` has listeners of its own, among which the system shares connections out; a Unix socket
+    is the same for all.
 
     A Unix socket has the permissions `socket_mode`. A file that is left of one on which nobody listens any more is
     replaced; one on which somebody does, or that is no socket, is not touched.
     """
-    listeners = Listeners()
+    listeners = Listeners(copies=[[] for _ in range(1, processes)])
     try:
         for bind in binds:
             if isinstance(bind, UnixBind):
                 _open_unix(bind, socket_mode, listeners)
             else:
-                listeners.sockets.extend(await _open_tcp(bind))
+                for sock in await _open_tcp(bind):
+                    _share(sock, listeners)
     except BaseException:
         listeners.close()
         raise
@@ -106,6 +115,26 @@ async def _open_tcp(bind: Bind) -> list[socket.socket]:
     return sockets
 
 
+def _share(sock: socket.socket, listeners: Listeners) -> None:
+    """Listen as `sock` does, for each of those who accept."""
+    if not listeners.copies:
+        listeners.sockets.append(sock)
+        return
+    # It alone was told if somebody else listens there: those who share an address do so with anybody of their user.
+    family, name = sock.family, sock.getsockname()
+    sock.close()
+    for those in (listeners.sockets, *listeners.copies):
+        copy = socket.socket(family, socket.SOCK_STREAM)
+        those.append(copy)
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            copy.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        copy.bind(name)
+        copy.listen(BACKLOG)
+        copy.setblocking(False)
+
+
 def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -125,7 +154,8 @@ def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
     except BaseException:
         sock.close()
         raise
-    listeners.sockets.append(sock)
+    for those in (listeners.sockets, *listeners.copies):
+        those.append(sock)
 
 
 def _remove_stale(bind: UnixBind) -> None:

@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def written(directory: Path, base: str, upstream: str, port: int) -> Path:
-    """nginx's configuration: the shipped file, changed as it says, with other ports and paths."""
+    """Nginx's configuration: the shipped file, changed as it says, with other ports and paths."""
     shipped = (ROOT / "docs" / "deploy" / "nginx.conf").read_text()
     begin = shipped.index(DASHBOARD)
     end = shipped.index("#}\n", begin) + 3

@@ -14,42 +14,50 @@ BAD_MESSAGE = 4400
 
 
 class Watch(msgspec.Struct, tag_field="op", tag="watch", forbid_unknown_fields=True):
+    """Watch URLs."""
+
     urls: list[str]
     partial: bool = False
     """Whether each URL is answered by itself; else one that can't be watched ends the session."""
 
 
 class Unwatch(msgspec.Struct, tag_field="op", tag="unwatch", forbid_unknown_fields=True):
+    """Watch them no longer."""
+
     urls: list[str]
 
 
 class WatchTop(msgspec.Struct, tag_field="op", tag="watch_top", forbid_unknown_fields=True):
+    """Watch a top list."""
+
     by: str = "likes"
     limit: int = 10
 
 
 class UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unknown_fields=True):
-    pass
+    """Watch none."""
 
 
 class WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_fields=True):
+    """Watch what is hottest now."""
+
     limit: int = 10
 
 
 class UnwatchHot(msgspec.Struct, tag_field="op", tag="unwatch_hot", forbid_unknown_fields=True):
-    pass
+    """Watch it no longer."""
 
 
 class WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unknown_fields=True):
-    pass
+    """Watch the daemon itself."""
 
 
 class UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbid_unknown_fields=True):
-    pass
+    """Watch it no longer."""
 
 
 class Ping(msgspec.Struct, tag_field="op", tag="ping", forbid_unknown_fields=True):
-    pass
+    """Say that you are there."""
 
 
 Op = Watch | Unwatch | WatchTop | UnwatchTop | WatchHot | UnwatchHot | WatchStatus | UnwatchStatus | Ping

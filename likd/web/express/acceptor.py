@@ -6,12 +6,11 @@ import errno
 import select
 import socket
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 
 from likd.web.access.addresses import peer_of
-from likd.web.access.connection_limit import ConnectionLimit
 
 ACCEPTS_AT_ONCE = 64
 
@@ -21,12 +20,17 @@ Accept: TypeAlias = Callable[[socket.socket, str, Callable[[], None]], object]
 log = structlog.get_logger(__name__)
 
 
+class Seats(Protocol):
+    """Has a seat for each connection that may be."""
+
+    def take(self, address: str) -> Callable[[], None] | None:
+        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+
+
 class Acceptor:
     """Accepts on `listeners`, which are watched on `epoll`, as long as there are `seats`."""
 
-    def __init__(
-        self, listeners: list[socket.socket], epoll: select.epoll, seats: ConnectionLimit, accept: Accept
-    ) -> None:
+    def __init__(self, listeners: list[socket.socket], epoll: select.epoll, seats: Seats, accept: Accept) -> None:
         self.listeners = {listener.fileno(): listener for listener in listeners}
         self._epoll = epoll
         self._seats = seats

@@ -154,6 +154,11 @@ class Connection:
         self._take_body(data)
         return announced.head.expects_continue and not data
 
+    def hand_over(self) -> None:
+        """Somebody else takes the request that was announced, and all that follows."""
+        self._announced = None
+        self._become(State.HANDED_OVER)
+
     def refuse(self, problem: Problem) -> Exchange:
         """Answer with `problem` what can't be read on from, after the answers that are owed before it."""
         exchange, self._announced = self._announced or Exchange(_UNREADABLE, b""), None

@@ -98,6 +98,8 @@ class Head:
     credentials: Credentials = Credentials()
     by_person: bool = False
     """Whether it is a person's browser that goes there, and may have to log in."""
+    data: bytes = attrs.field(default=b"", repr=False)
+    """As it came."""
     says_keep_alive: bool = False
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
@@ -197,6 +199,7 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
         method == "HEAD",
         credentials,
         is_person(method, header("Accept")),
+        data,
         says_keep_alive=old and keep_alive,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 import trio
@@ -34,6 +34,38 @@ Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
 """What answers a request, or takes its events."""
 
+Drop: TypeAlias = Callable[[Exchange], None]
+
+
+class Requests(Protocol):
+    """What answers the requests of an express lane: here, or by asking elsewhere."""
+
+    def gather(self, exchange: Exchange, event: tuple[str, str], /) -> None:
+        """Let a request that is one event go with the others."""
+
+    @property
+    def faults(self) -> int:
+        """Requests that could not be answered because of a fault of likd's own."""
+
+    def submit(self) -> None:
+        """Submit the single events that were gathered since the last time."""
+
+    def takes(self, announced: Exchange) -> bool:
+        """Whether a request whose large body is announced is for this lane; else its connection is handed over."""
+
+    def admit(self, announced: Exchange, address: str) -> Problem | None:
+        """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
+
+    def begin(self, exchange: Exchange, address: str) -> bool:
+        """Answer a request from `address`, now or later; whether nothing may begin behind it before."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Answer the requests that take longer, until cancelled."""
+
+
+MakeRequests: TypeAlias = Callable[[Send, Drop], Requests]
+"""Makes them, from what sends an answer, and what ends the connection of a request that will have none."""
+
 _NEEDS = {Operation.HEALTH: Role.NOBODY, Operation.TOP: Role.WRITER}
 """What role an operation needs, where that is not the public's. Files are for the pages of all origins."""
 
@@ -57,7 +89,7 @@ class HotRequests:
         room: BodyBudget,
         long_requests_max: int,
         send: Send,
-        drop: Callable[[Exchange], None],
+        drop: Drop,
         base: str = "",
     ) -> None:
         self._to_login = to_login(base)
@@ -116,6 +148,10 @@ class HotRequests:
         except Exception as error:
             self._fail(exchange, error)
         return False
+
+    def takes(self, announced: Exchange) -> bool:
+        """All of them."""
+        return True
 
     def admit(self, announced: Exchange, address: str) -> Problem | None:
         """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""

@@ -10,22 +10,19 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
-from likd.web.api.event_bodies import EventBodies
-from likd.web.api.events import Posting
 from likd.web.clients import Clients
-from likd.web.express.acceptor import Acceptor
+from likd.web.express.acceptor import Acceptor, Seats
 from likd.web.express.client import Client
 from likd.web.express.connection import Connection
 from likd.web.express.exchange import Exchange
-from likd.web.express.fast_path import FastPath
-from likd.web.express.hot_reads import HotReads
+from likd.web.express.fast_path import FastPath, Recall
 from likd.web.express.http1 import CONTINUE, Heads
 from likd.web.express.line import Line
-from likd.web.express.requests import HotRequests
+from likd.web.express.requests import MakeRequests
 from likd.web.express.states import FINAL, State, Timeouts
 
 EVENTS_AT_ONCE = 128
@@ -55,14 +52,13 @@ class ExpressLane:
     def __init__(
         self,
         *,
-        posting: Posting,
-        bodies: EventBodies,
-        reads: HotReads,
+        make_requests: MakeRequests,
+        recall: Recall,
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
         encrypted: bool,
-        seats: ConnectionLimit,
+        seats: Seats,
         room: BodyBudget,
         head_seconds: float,
         idle_seconds: float,
@@ -79,19 +75,8 @@ class ExpressLane:
         self._acceptor = Acceptor(listeners, self._clients.epoll, seats, self._accept)
         self._line = Line()
         self._enlist = self._line.add
-        requests = HotRequests(
-            posting=posting,
-            bodies=bodies,
-            reads=reads,
-            gate=gate,
-            room=room,
-            long_requests_max=seats.connections_max,
-            send=self._send,
-            base=base,
-            drop=lambda exchange: self._close(exchange.client),
-        )
-        self._requests = requests
-        self._fast_path = FastPath(self._heads, gate, bodies.recall, requests.gather)
+        self._requests = make_requests(self._send, lambda exchange: self._close(exchange.client))
+        self._fast_path = FastPath(self._heads, gate, recall, self._requests.gather)
         self._said_tls = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -115,6 +100,31 @@ class ExpressLane:
             else:
                 client.http.finish()
                 self._enlist(client)
+
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+        """Serve a connection that was accepted elsewhere, of which `data` was read, and `leave` its seat then."""
+        sock.setblocking(False)
+        try:
+            address = peer_of(sock.getpeername())
+        except OSError:
+            sock.close()
+            leave()
+            return
+        if self._encrypted:
+            self._give(sock, data, leave)
+            return
+        client = Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now))
+        self._clients.add(client)
+        client.http.receive(data, self._now)
+        if self._clients.stopping:
+            client.http.finish()
+        self._enlist(client)
+
+    def expel(self, leave: Callable[[], None]) -> None:
+        """Close the connection that has this seat, if there is one."""
+        for client in self._clients:
+            if client.leave is leave:
+                self._close(client)
 
     async def wait_stopped(self) -> None:
         """Wait until the last connection has ended after `stop`."""
@@ -197,6 +207,9 @@ class ExpressLane:
 
     def _begin(self, client: Client, exchange: Exchange) -> None:
         if exchange.body is None:
+            if not self._requests.takes(exchange):
+                client.http.hand_over()
+                return
             refused = self._requests.admit(exchange, client.address)
             if refused is None:
                 if client.http.admit(self._now):
