@@ -191,6 +191,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             faults=faults,
         )
         engine.root.add("web", web.run)
+        if web.fronts is not None:
+            engine.root.add("fronts", web.fronts.run, below=web.fronts.supervisor)
         engine.root.add("watchdog", watchdog.run)
         yield Daemon(engine, web)
 

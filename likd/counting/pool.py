@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from likd.counting.counter import Observer, UrlCounter
+from likd.runtime.notice import Notice
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +70,7 @@ class PoolManager:
         self._leased = 0
         self._due: deque[UrlCounter] = deque()
         self._hung = self._crashed = self._worn = 0
-        self._work = trio.Event()
+        self._work = Notice()
         self._tended: dict[int, UrlCounter] = {}
         for _ in range(self._warm):
             self._idle.append(self._new())
@@ -126,7 +127,7 @@ class PoolManager:
                 counter.due = True
                 due.append(counter)
         if rested and due:
-            self._work.set()
+            self._work.give()
         self._leased += len(counters) - before
 
     def donate(self, counters: Iterable[UrlCounter]) -> None:
@@ -142,7 +143,7 @@ class PoolManager:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
-        self._work.set()
+        self._work.give()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._patrol)
             for number, counter in enumerate(list(self._tended.values()), start=1):
@@ -152,11 +153,10 @@ class PoolManager:
             task_status.started()
             while True:
                 await self._work.wait()
-                self._work = trio.Event()
                 if self._due:
                     self._give_turns(nursery)
                     if self._due:
-                        self._work.set()
+                        self._work.give()
                     await trio.sleep(TURN_INTERVAL_SECONDS)
 
     async def dismiss(self) -> None:
@@ -177,7 +177,7 @@ class PoolManager:
     def _enlist(self, counter: UrlCounter) -> None:
         counter.due = True
         if not self._due:
-            self._work.set()
+            self._work.give()
         self._due.append(counter)
 
     def _give_turns(self, nursery: trio.Nursery) -> None:
