@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import Site, counts, face, like, needs_browser, playwright, shows
-
-pytestmark = needs_browser
+from tests.e2e.browsers import Site, counts, expect, face, like, shows
 
 BAD = {
     "elsewhere": "https://elsewhere.test/",
@@ -25,7 +23,7 @@ BAD = {
 
 
 def refused(page: Any, which: str) -> None:
-    playwright.expect(face(page, which)).to_be_disabled()
+    expect(face(page, which)).to_be_disabled()
     assert (
         page.locator(f"#{which}").evaluate("button => button.matches(':state(refused)') && button.state") == "refused"
     )
@@ -71,13 +69,13 @@ def test_a_good_url_after_a_bad_one_is_shown(context: Any, public: Daemon, site:
     like(public, "https://example.com/after")
     page = context.new_page()
     page.goto(site.write(public.url, '<like-button url="http://[x"></like-button>'))
-    playwright.expect(face(page)).to_be_disabled()
+    expect(face(page)).to_be_disabled()
     for bad in ("http://[y", "https://elsewhere.test/"):
         page.evaluate("url => document.querySelector('like-button').setAttribute('url', url)", bad)
-        playwright.expect(face(page)).to_be_disabled()
+        expect(face(page)).to_be_disabled()
     page.evaluate("document.querySelector('like-button').setAttribute('server', 'http://[z')")
     page.evaluate("document.querySelector('like-button').setAttribute('url', 'https://example.com/after')")
-    playwright.expect(face(page)).to_be_disabled()
+    expect(face(page)).to_be_disabled()
     page.evaluate("document.querySelector('like-button').removeAttribute('server')")
     shows(page, 1)
     face(page).click()
