@@ -45,6 +45,15 @@ HURRY = """
 """
 """What is waited for in a page comes ten times sooner."""
 
+SOCKETS = """
+    const Socket = window.WebSocket;
+    window.sockets = [];
+    window.WebSocket = class extends Socket {
+        constructor(...asked) { super(...asked); sockets.push(this); }
+    };
+"""
+"""Notes the page's websockets."""
+
 
 PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 """Without a window Chromium says that it has none."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import HURRY, Site, counts, face, hide, like, show, shows
+from tests.e2e.browsers import HURRY, SOCKETS, Site, counts, face, hide, like, show, shows
 from tests.e2e.network import Network, is_handshake
 
 URL = "https://example.com/network"
@@ -195,16 +195,6 @@ def test_a_daemon_that_comes_back_is_found(context: Any, tmp_path: Path, site: S
         like(daemon, url)
         shows(page, 2, liked=True)
     network.close()
-
-
-SOCKETS = """
-    const Socket = window.WebSocket;
-    window.sockets = [];
-    window.WebSocket = class extends Socket {
-        constructor(...asked) { super(...asked); sockets.push(this); }
-    };
-"""
-"""Notes the page's websockets."""
 
 
 def test_a_hidden_page_hangs_up_and_is_live_again_when_it_is_seen(

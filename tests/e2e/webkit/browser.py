@@ -77,6 +77,20 @@ def _screen() -> Iterator[str]:
             screen.terminate()
 
 
+@attrs.frozen
+class Kind:
+    """What an engine is called."""
+
+    name: str
+
+
+@attrs.frozen
+class WebError:
+    """What a page has thrown."""
+
+    error: str
+
+
 class Browser:
     """A running WebKit."""
 
@@ -87,8 +101,8 @@ class Browser:
         self._front = self.idle[0]
 
     @property
-    def browser_type(self) -> Any:
-        return attrs.make_class("Kind", {"name": attrs.field(default="webkit")})()
+    def browser_type(self) -> Kind:
+        return Kind("webkit")
 
     def new_context(self) -> Context:
         return Context(self)
@@ -112,7 +126,7 @@ class Browser:
 
 
 class Context:
-    """A visitor. Origins of earlier tests are gone with their ports, so that cookies are all that could be left."""
+    """A visitor, whose memory is empty: origins of earlier visitors are gone with their ports."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
@@ -125,9 +139,8 @@ class Context:
         self._on_error.append(handle)
 
     def thrown(self, text: str) -> None:
-        error = attrs.make_class("WebError", ["error"])(text)
         for handle in self._on_error:
-            handle(error)
+            handle(WebError(text))
 
     def add_init_script(self, script: str) -> None:
         self.scripts.append(script)
@@ -155,4 +168,3 @@ class Context:
         self.browser.relay.routes.clear()
         for page in list(self.pages):
             page.close()
-        self.browser.driver.delete_all_cookies()

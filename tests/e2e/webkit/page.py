@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from tests.e2e.webkit.browser import Context
 
 
+@attrs.frozen
+class Message:
+    """What is said in the console."""
+
+    type: str
+    text: str
+
+
 class Page:
     """A window."""
 
@@ -69,6 +77,9 @@ class Page:
 
     def close(self) -> None:
         """Leave the page; its window is another's then."""
+        self.bring_to_front()
+        # Of all ports of this host.
+        self._driver.delete_all_cookies()
         self.goto("about:blank")
         self.evaluate("() => { window.name = ''; }")
         self._context.pages.remove(self)
@@ -92,9 +103,8 @@ class Page:
         if kind == "thrown":
             self._context.thrown(text)
             return
-        message = attrs.make_class("Message", ["type", "text"])(kind, text)
         for handle in self._on_console:
-            handle(message)
+            handle(Message(kind, text))
 
     def wait_for_function(self, work: str, arg: Any = None) -> None:
         wait_for(lambda: self.evaluate(work, arg), lambda: work)
