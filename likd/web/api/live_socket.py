@@ -145,7 +145,7 @@ class LiveSessions:
     async def _do(self, session: Session, op: Op) -> None:
         match op:
             case Watch(urls, partial):
-                await self._watch(session, urls, partial)
+                await self._watch(session, urls, partial=partial)
             case Ping():
                 session.pinged = True
             case Unwatch(urls):
@@ -169,7 +169,7 @@ class LiveSessions:
             return float("inf")
         return self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
 
-    async def _watch(self, session: Session, urls: list[str], partial: bool) -> None:
+    async def _watch(self, session: Session, urls: list[str], *, partial: bool) -> None:
         if len(urls) > self._watches_max and not partial:
             raise Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
         for url in urls:
