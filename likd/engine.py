@@ -48,6 +48,7 @@ from likd.model import Submission
 from likd.plugins.handlers import Handlers
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
+from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
@@ -229,7 +230,9 @@ async def open_engine(
             },
         )
         top = TopLists(store, totals)
-        hub = LiveHub(totals=totals, top=top, interval_seconds=config.live_interval)
+        hub = LiveHub(
+            totals=totals, top=top, interval_seconds=config.live_interval, sites=SiteWatch(store, totals, wall_clock)
+        )
         bounds.add(
             "tables",
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from likd.model import Counts, Rows, add, host_of
+from likd.model import Counts
 from likd.stores.protocol import Unit
 
 SITES_MAX = 1000
@@ -67,7 +67,8 @@ class PagesQuery:
 
     Pages of `site` ("" for all), with `search` in their address; `period` (seconds since 1970) is what they are ranked
     by, `before` what it is compared with, `trend` what is told of each. They come by value, then by likes less unlikes
-    ever, then by URL; `after` is where the list goes on. `without` are told apart, whatever their rank.
+    ever, then by URL; `after` is where the list goes on. `without` are told apart, whatever their rank, and with their
+    trend only if no others are (a `limit` of 0).
     """
 
     site: str = ""
@@ -113,7 +114,7 @@ class SiteStore(Protocol):
         ...
 
     async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
-        """The sites, or those of `hosts`, SITES_MAX of them at most. Raises StoreError."""
+        """The sites, or those of `hosts` ("" is all together), SITES_MAX of them at most. Raises StoreError."""
         ...
 
     async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
@@ -144,16 +145,3 @@ def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:
 def net(counts: Counts) -> int:
     """Likes less unlikes."""
     return counts.get("likes", 0) - counts.get("unlikes", 0)
-
-
-def sites_of(rows: Rows) -> dict[str, Counts]:
-    """The sums of `rows` by site."""
-    hosts: dict[str, str] = {}
-    sums: dict[str, Counts] = {}
-    for url, counts in rows.items():
-        prefix = url[: url.find("/", 8)]
-        host = hosts.get(prefix)
-        if host is None:
-            host = hosts[prefix] = host_of(url)
-        add(sums.setdefault(host, {}), counts)
-    return sums

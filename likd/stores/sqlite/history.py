@@ -95,25 +95,25 @@ class History:
         self.add(connection, grown, minute, now)
 
     def read(
-        self, connection: sqlite3.Connection, id: int, unit: Unit, begin: int, end: int
+        self, connection: sqlite3.Connection, row_id: int, unit: Unit, begin: int, end: int
     ) -> list[tuple[int, Counts]]:
-        """What the URL or site of this `id` got from `begin` until before `end` (seconds since 1970), by unit."""
+        """What the URL or site of this id got from `begin` until before `end` (seconds since 1970), by unit."""
         open_hour = self._open_hour(connection, 0)
         found: dict[int, Counts] = {}
         if unit == "minute":
             for hour in range(begin // 3600, -(-end // 3600)):
-                self._collect(connection, found, "minutes", "minute", 60, "hour = ? AND url = ?", (hour, id))
+                self._collect(connection, found, "minutes", "minute", 60, "hour = ? AND url = ?", (hour, row_id))
         elif unit == "hour":
             for day in range(begin // 86_400, -(-end // 86_400)):
-                self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, id))
+                self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, row_id))
             for hour in self._open_hours(connection, open_hour):
-                self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (hour, id))
+                self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (hour, row_id))
         else:
-            days = (id, begin // 86_400, -(-end // 86_400))
+            days = (row_id, begin // 86_400, -(-end // 86_400))
             self._collect(connection, found, "days", "day", 86_400, "url = ? AND day >= ? AND day < ?", days)
-            self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", (open_hour // 24, id))
+            self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", (open_hour // 24, row_id))
             for hour in self._open_hours(connection, open_hour):
-                at = (hour, id)
+                at = (hour, row_id)
                 self._collect(connection, found, "minutes", f"{hour // 24}", 86_400, "hour = ? AND url = ?", at)
         return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
 
@@ -177,7 +177,7 @@ class History:
         for table, (span, _) in TABLES.items():
             for at in self.spans(connection, table):
                 where = f"{span} = {at} AND" if span else ""
-                connection.executemany(f"DELETE FROM {table} WHERE {where} url = ?", [(id,) for id in ids])
+                connection.executemany(f"DELETE FROM {table} WHERE {where} url = ?", [(row_id,) for row_id in ids])
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
         """Fold the history of each first of `ids` into that of the second."""

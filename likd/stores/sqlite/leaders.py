@@ -103,7 +103,7 @@ class Leaders:
             return []
         order = f"ORDER BY {_value(by)} DESC, url LIMIT ?"
         query = f'SELECT id FROM counts INDEXED BY "top_{by}" WHERE {self.among(connection, by)} {order}'
-        return [id for (id,) in connection.execute(query, (limit,))]
+        return [row_id for (row_id,) in connection.execute(query, (limit,))]
 
     def _draw_bound(self, connection: sqlite3.Connection, name: str) -> Bound:
         wanted, urls = self._wanted(connection, name), _urls(connection)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from likd.model import Counts
@@ -57,9 +58,14 @@ class SiteReads:
         else:
             rows = connection.execute(f"{select} JOIN json_each(?) ON host = value {order}", (_array(hosts),))
         found = [
-            Site(host, urls, self._counts(counts), [self._past(connection, id, span) for span in spans])
-            for id, host, urls, *counts in rows.fetchall()
+            Site(host, urls, self._counts(counts), [self._past(connection, row_id, span) for span in spans])
+            for row_id, host, urls, *counts in rows.fetchall()
         ]
+        if hosts is not None and "" in hosts:
+            sums = ", ".join(f'sum("{name}")' for name in self._names) or "NULL"
+            urls, *counts = connection.execute(f"SELECT sum(urls), {sums} FROM sites").fetchone()
+            past = [self._past(connection, ALL, span) for span in spans]
+            found.append(Site("", urls or 0, self._counts(counts), past))
         return SitesRead(applied, found, total, self._sites.share(connection))
 
     def past(
@@ -68,17 +74,19 @@ class SiteReads:
         """The past of a URL, a site, or all."""
         if url:
             row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
-            id = None if row is None else int(row[0])
+            row_id = None if row is None else int(row[0])
         else:
-            id = self._sites.id_of(connection, site) if site else ALL
-        past = [[] if id is None else self._past(connection, id, span) for span in spans]
+            row_id = self._sites.id_of(connection, site) if site else ALL
+        past = [[] if row_id is None else self._past(connection, row_id, span) for span in spans]
         return PastRead(applied, past, 1.0 if url else self._sites.share(connection))
 
     def pages(self, connection: sqlite3.Connection, applied: int, query: PagesQuery) -> PagesRead:
         """The pages of one part of a list."""
         matching, values = _matching(query)
-        total = self._total(connection, query, matching, values)
-        if total > PAGES_SCANNED_MAX and query.by == "all" and not query.ascending and not query.search:
+        total = self._total(connection, query, matching, values) if query.limit else 0
+        if not query.limit:
+            ids = []
+        elif total > PAGES_SCANNED_MAX and query.by == "all" and not query.ascending and not query.search:
             ids = self._leading(connection, query, matching, values)
         else:
             source = self._candidates(connection, query, total, matching, values)
@@ -88,8 +96,9 @@ class SiteReads:
             listed = "SELECT counts.id FROM counts JOIN json_each(?) ON url = value"
             named = [row[0] for row in connection.execute(listed, (_array(query.without),))]
         share = self._sites.share(connection)
+        of_named = attrs.evolve(query, trend=None) if query.limit else query
         return PagesRead(
-            applied, self._pages(connection, ids, query), self._pages(connection, named, query), total, share
+            applied, self._pages(connection, ids, query), self._pages(connection, named, of_named), total, share
         )
 
     def _total(self, connection: sqlite3.Connection, query: PagesQuery, matching: str, values: Sequence[str]) -> int:
@@ -121,7 +130,7 @@ class SiteReads:
             some = connection.execute(
                 f"SELECT url FROM ({query} AND url > 0 LIMIT {10 * ACTIVE_MAX}) ORDER BY n DESC LIMIT {ACTIVE_MAX}"
             )
-            found += [id for (id,) in some]
+            found += [row_id for (row_id,) in some]
         return found
 
     def _leading(
@@ -142,7 +151,7 @@ class SiteReads:
             ).fetchall()
             if len(rows) == query.limit:
                 break
-        return [id for (id,) in rows]
+        return [row_id for (row_id,) in rows]
 
     def _ranked(
         self, connection: sqlite3.Connection, query: PagesQuery, source: str, values: Sequence[object]
@@ -178,7 +187,7 @@ class SiteReads:
             f" SELECT id FROM ranked WHERE {after} ORDER BY value DESC, net DESC, url LIMIT {query.limit}",
             (*values, _array(query.without), *last),
         )
-        return [id for (id,) in rows]
+        return [row_id for (row_id,) in rows]
 
     def _pages(self, connection: sqlite3.Connection, ids: Sequence[int], query: PagesQuery) -> list[Page]:
         """All that is told of the pages with these `ids`, in their order."""
@@ -192,31 +201,31 @@ class SiteReads:
             (listed,),
         )
         pages = {
-            id: Page(
+            row_id: Page(
                 url,
                 self._counts(counts),
-                period.get(id, {}),
-                before.get(id, {}),
-                self._past(connection, id, query.trend) if query.trend is not None else [],
+                period.get(row_id, {}),
+                before.get(row_id, {}),
+                self._past(connection, row_id, query.trend) if query.trend is not None else [],
             )
-            for id, url, *counts in rows.fetchall()
+            for row_id, url, *counts in rows.fetchall()
         }
-        return [pages[id] for id in ids if id in pages]
+        return [pages[row_id] for row_id in ids if row_id in pages]
 
     def _sums(self, connection: sqlite3.Connection, listed: str, stretch: tuple[int, int]) -> dict[int, Counts]:
         """What each of these pages got from the first until before the second time."""
         found: dict[int, Counts] = {}
         for table, where in self._history.pieces(connection, *stretch):
             query = f"SELECT url, {self._columns} FROM json_each(?) CROSS JOIN {table} ON url = value WHERE {where}"
-            for id, *counts in connection.execute(query, (listed,)):
-                mine = found.setdefault(id, {})
+            for row_id, *counts in connection.execute(query, (listed,)):
+                mine = found.setdefault(row_id, {})
                 for name, n in zip(self._names, counts, strict=True):
                     if n:
                         mine[name] = mine.get(name, 0) + n
         return found
 
-    def _past(self, connection: sqlite3.Connection, id: int, span: Span) -> Past:
-        return self._history.read(connection, id, span.unit, span.begin, span.end)
+    def _past(self, connection: sqlite3.Connection, row_id: int, span: Span) -> Past:
+        return self._history.read(connection, row_id, span.unit, span.begin, span.end)
 
     @property
     def _columns(self) -> str:

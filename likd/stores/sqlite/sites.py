@@ -102,11 +102,11 @@ class Sites:
         connection.execute("UPDATE summed SET upto = ?", (last,))
         if last is None:
             return True
-        hosts = {id: host_of(url) for id, url in urls}
+        hosts = {row_id: host_of(url) for row_id, url in urls}
         self._grow(connection, (), {host: [n] for host, n in Counter(hosts.values()).items()})
         sites = self._ids(connection, set(hosts.values()))
         connection.execute("DELETE FROM summing")
-        pairs = msgspec.json.encode([(id, sites[host]) for id, host in hosts.items()]).decode()
+        pairs = msgspec.json.encode([(row_id, sites[host]) for row_id, host in hosts.items()]).decode()
         connection.execute(
             "INSERT INTO summing SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)",
             (pairs,),
@@ -115,11 +115,11 @@ class Sites:
         between = f"url > {upto} AND url <= {last}"
         for table in TABLES:
             for at in self._history.spans(connection, table):
-                for id in ("-site", str(ALL)):
+                for row_id in ("-site", str(ALL)):
                     span = TABLES[table][0]
                     where = f"{between} AND {span} = {at}" if span else between
                     joined = f"{table} CROSS JOIN summing ON summing.id = url WHERE {where}"
-                    given = f"(SELECT {table}.*, {id} AS id FROM {joined}) WHERE true"
+                    given = f"(SELECT {table}.*, {row_id} AS id FROM {joined}) WHERE true"
                     self._history.book(connection, table, at, given, ())
         return False
 
@@ -190,11 +190,11 @@ class Sites:
         query = "SELECT host, sites.id FROM json_each(?) CROSS JOIN sites ON host = value"
         return dict(connection.execute(query, (msgspec.json.encode(list(hosts)).decode(),)))
 
-    def _site_of(self, connection: sqlite3.Connection, id: int | None, upto: int | None) -> tuple[int, str] | None:
+    def _site_of(self, connection: sqlite3.Connection, row_id: int | None, upto: int | None) -> tuple[int, str] | None:
         """The site of a URL, if the URL is in the sums."""
-        if id is None or (upto is not None and id > upto):
+        if row_id is None or (upto is not None and row_id > upto):
             return None
-        (url,) = connection.execute("SELECT url FROM counts WHERE id = ?", (id,)).fetchone()
+        (url,) = connection.execute("SELECT url FROM counts WHERE id = ?", (row_id,)).fetchone()
         host = host_of(url)
         return self._ids(connection, [host])[host], host
 
@@ -213,8 +213,8 @@ class Sites:
             return
         span = TABLES[table][0]
         where = f"url = ? AND {span} = {at}" if span else "url = ?"
-        for id in (-site[0], ALL):
-            given = f"(SELECT *, {id} AS id FROM {table} WHERE {where}) WHERE true"
+        for row_id in (-site[0], ALL):
+            given = f"(SELECT *, {row_id} AS id FROM {table} WHERE {where}) WHERE true"
             self._history.book(connection, table, at, given, (url,), sign=sign)
 
 
