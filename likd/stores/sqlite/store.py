@@ -44,9 +44,9 @@ class SqliteStore:
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
-    begin. Writes are durable when they return. One connection writes, one transaction at a time; the other
-    reads, one read at a time. The one that writes keeps up to `cache_mib` MiB of the database in memory.
-    `wall_clock` is the time by which old history is removed.
+    begin. Writes are durable when they return. One connection writes, one transaction at a time; two
+    read, one read at a time: of these one lists sites and pages, which may take long. The one that writes keeps up to
+    `cache_mib` MiB of the database in memory. `wall_clock` is the time by which old history is removed.
     """
 
     kind = "sqlite"
@@ -73,9 +73,11 @@ class SqliteStore:
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lister: sqlite3.Connection | None = None
         self._abandoned = False
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
+        self._listing = trio.CapacityLimiter(1)
 
     async def open(self, names: Sequence[str]) -> int:
         try:
@@ -109,13 +111,13 @@ class SqliteStore:
         return await self._in_thread(self._sum_up, limiter=self._writing)
 
     async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
-        return await self._in_thread(self._look, self._site_reads.sites, spans, hosts, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.sites, spans, hosts, limiter=self._listing)
 
     async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
-        return await self._in_thread(self._look, self._site_reads.past, spans, url, site, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.past, spans, url, site, limiter=self._listing)
 
     async def pages(self, query: PagesQuery) -> PagesRead:
-        return await self._in_thread(self._look, self._site_reads.pages, query, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.pages, query, limiter=self._listing)
 
     async def aliases(self) -> dict[str, str]:
         return await self._in_thread(self._aliases, limiter=self._writing)
@@ -137,16 +139,17 @@ class SqliteStore:
         if self._abandoned:
             # A thread still makes the indexes of a large database; what it did not commit ends with the process.
             return
-        for connection, limiter in ((self._reader, self._reading), (self._writer, self._writing)):
+        open_ones = [(self._lister, self._listing), (self._reader, self._reading), (self._writer, self._writing)]
+        for connection, limiter in open_ones:
             if connection is not None:
                 await self._in_thread(connection.close, limiter=limiter)
-        self._reader = self._writer = None
+        self._lister = self._reader = self._writer = None
 
     async def _in_thread(
         self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
     ) -> T:
         # A read may be given up: its thread ends it and holds the limiter until then. A write is waited for.
-        abandon |= limiter is self._reading
+        abandon |= limiter is not self._writing
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except sqlite3.Error as error:
@@ -184,6 +187,9 @@ class SqliteStore:
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
+            self._lister = self._connect()
+            self._lister.execute("PRAGMA query_only = ON")
+            open_sums(self._lister)
         return self._applied(self._writer)
 
     def _applied(self, connection: sqlite3.Connection) -> int:
@@ -347,7 +353,7 @@ class SqliteStore:
 
     def _look(self, look: Callable[..., T], *args: object) -> T:
         """What `look` finds, as of the applied mark."""
-        with self._snapshot() as connection:
+        with self._snapshot(self._lister) as connection:
             return look(connection, self._applied(connection), *args)
 
     def _sum_up(self) -> bool:
@@ -369,8 +375,8 @@ class SqliteStore:
         return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        connection = _open_or_raise(self._reader)
+    def _snapshot(self, reader: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+        connection = _open_or_raise(reader or self._reader)
         connection.execute("BEGIN")
         try:
             yield connection
