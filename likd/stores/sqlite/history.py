@@ -186,12 +186,12 @@ class History:
             values,
         )
 
-    def forget(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-        """Remove what these `ids` got."""
+    def forget(self, connection: sqlite3.Connection, row_ids: str) -> None:
+        """Remove what those got whose ids the query `row_ids` finds."""
         for table, (span, _) in TABLES.items():
             for at in self.spans(connection, table):
                 where = f"{span} = {at} AND" if span else ""
-                connection.executemany(f"DELETE FROM {table} WHERE {where} url = ?", [(row_id,) for row_id in ids])
+                connection.execute(f"DELETE FROM {table} WHERE {where} url IN ({row_ids})")
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
         """Fold the history of each first of `ids` into that of the second."""
