@@ -29,7 +29,7 @@ def merge(*, old: str, new: str, force: bool, url: str, token: str | None) -> No
     daemon = Daemon(url, token)
     body = msgspec.json.encode({"old": old, "new": new})
     try:
-        if not force and not trio.run(_is_known, daemon, old, new):
+        if not force and old != new and not trio.run(_is_known, daemon, old, new):
             raise click.UsageError("neither URL has any counts: if they are right all the same, say --force")
         row = trio.run(post, daemon, "/v1/merge", body, {"Content-Type": "application/json"})
     except ClientError as error:
@@ -41,6 +41,7 @@ def merge(*, old: str, new: str, force: bool, url: str, token: str | None) -> No
 
 
 async def _is_known(daemon: Daemon, old: str, new: str) -> bool:
-    """Whether either URL has any counts."""
-    rows = await ask(daemon, "GET", f"/v1/counts?{urlencode([('url', old), ('url', new)])}")
-    return any(n for row in rows["counts"] for name, n in row.items() if name != "url")
+    """Whether either URL has any counts, or is none, which the daemon says better."""
+    query = urlencode([("url", old), ("url", new), ("partial", "true")])
+    rows = (await ask(daemon, "GET", f"/v1/counts?{query}"))["counts"]
+    return any("problem" in row or any(n for name, n in row.items() if name != "url") for row in rows)
