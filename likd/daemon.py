@@ -21,7 +21,7 @@ from likd import __version__
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
-from likd.durability import data_dir
+from likd.durability import data_dir, dates
 from likd.durability.disk import Disk, DryRunDisk, RealDisk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.lock import locked_data_dir
@@ -34,7 +34,7 @@ from likd.runtime.systemd import Notifier
 from likd.runtime.watchdog import Watchdog
 from likd.stores.protocol import Store
 from likd.stores.sqlite.history import Retention
-from likd.stores.sqlite.store import SqliteStore, read_applied
+from likd.stores.sqlite.store import SqliteStore, read_applied, read_newest
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
 from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
@@ -160,7 +160,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
-    clock = Clock(newest=newest_write(config.data_dir))
+    clock = Clock(newest=await newest_time(config))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
     store: Store = _sqlite(config, clock, actor_keys)
@@ -177,9 +177,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         handlers=handlers,
         observers=observers,
         actor_keys=actor_keys,
-        wall_clock=clock.now,
-        settled=clock.settled,
-        clock_doubtful=lambda: clock.doubtful,
+        clock=clock,
     ) as engine:
         watchdog = Watchdog(blocked_seconds=config.blocked_seconds)
         web = await compose_web(
@@ -215,11 +213,13 @@ def _identity(read: Callable[[Path], T], config: Config) -> T:
         raise StartError(str(error)) from None
 
 
-def newest_write(data_dir: Path) -> float:
-    """When anything that grows in the data directory was last written to, seconds since 1970; 0 if there is nothing."""
-    fixed = ("lock", "source", "secret")
-    files = [entry for entry in os.scandir(data_dir) if entry.is_file() and entry.name not in fixed]
-    return max((file.stat().st_mtime for file in files), default=0.0)
+async def newest_time(config: Config) -> float:
+    """When anything was counted last, by what is in the data directory, seconds since 1970; 0 if there is nothing.
+
+    Raises StoreError, OSError.
+    """
+    in_store = await trio.to_thread.run_sync(read_newest, config.data_dir / DATABASE)
+    return max(await dates.newest(RealDisk(config.data_dir)), in_store)
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
@@ -227,7 +227,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
 
     Raises StartError, HandlerError, StoreError, OSError.
     """
-    clock = Clock(newest=newest_write(config.data_dir))
+    clock = Clock(newest=await newest_time(config))
     handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
     database = config.data_dir / DATABASE
@@ -243,8 +243,8 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk,
         window_seconds=config.keys_window,
         keys_max=config.keys_max,
-        wall_clock=clock.now,
-        settled=clock.settled,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     recovery = Recovery(
         disk,

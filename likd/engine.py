@@ -16,7 +16,6 @@ next. That is also the order of a shutdown.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -49,6 +48,7 @@ from likd.queries.merging import Merger
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
+from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Store, StoreError
@@ -78,8 +78,7 @@ class Engine:
     hub: LiveHub
     monitor: Monitor
     bounds: Bounds
-    wall_clock: Callable[[], float]
-    clock_doubtful: Callable[[], bool]
+    clock: Clock
     rules: UrlRules
     actor_keys: ActorKeys
     merger: Merger
@@ -103,20 +102,27 @@ async def open_engine(
     handlers: Handlers,
     observers: Sequence[Observer] = (),
     actor_keys: ActorKeys = NO_SECRET,
-    wall_clock: Callable[[], float] = time.time,
-    settled: Callable[[], float] | None = None,
-    clock_doubtful: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Engine]:
     """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end.
 
-    `wall_clock` is the time by which events are booked, `settled` the one by which keys expire.
+    Events are booked and keys expire by `clock`, which is the system's if there is none.
     """
+    clock = clock or Clock()
+    wall_clock = clock.now
     window = KeyWindow(
-        window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+        window_seconds=config.keys_window,
+        keys_max=config.keys_max,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     key_log = KeyLog(
-        disk, window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+        disk,
+        window_seconds=config.keys_window,
+        keys_max=config.keys_max,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     try:
         applied = await store.open(handlers.counts)
@@ -261,8 +267,7 @@ async def open_engine(
             hub=hub,
             monitor=monitor,
             bounds=bounds,
-            wall_clock=wall_clock,
-            clock_doubtful=clock_doubtful,
+            clock=clock,
             rules=rules,
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys),

@@ -17,12 +17,11 @@ from likd.durability import batch_file, dead_letters, journal
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import TEMPORARY, Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
-from likd.durability.journal import Entry, Header, SegmentDamage
+from likd.durability.journal import HEADER_BYTES_MAX, Entry, Header, SegmentDamage
 from likd.durability.replay import Replayed
 from likd.model import Aside, Fold, Likings, Rows
 from likd.plugins.handlers import Handlers, columns
 
-HEADER_BYTES_MAX = 1 << 20
 SLICE_BYTES = 1 << 17
 """So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
 _IDS = re.compile(r"(?:journal|tab|aside|keys)_(\d{12})(?:\.tab_(\d{12}))?\+*")

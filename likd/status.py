@@ -21,7 +21,7 @@ class StatusReport:
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
         waiting = self.engine.totals.waiting
-        return round(max(0.0, self.engine.wall_clock() - waiting[0].since), 3) if waiting else 0.0
+        return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
@@ -77,7 +77,7 @@ class StatusReport:
             "live": {"urls_watched": engine.hub.urls_watched},
             "disk_free_bytes": engine.monitor.disk_free,
             "damaged_files": engine.monitor.damaged_files,
-            "clock_doubtful": engine.clock_doubtful(),
+            "clock_doubtful": engine.clock.doubtful,
             "aside_bytes": engine.batcher.aside_bytes,
         }
 

@@ -23,6 +23,7 @@ from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
+from likd.runtime.clock import Clock
 from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
@@ -46,7 +47,7 @@ class Handmade:
                 disk=self.disk,
                 store=self.store,
                 handlers=Handlers(self.handlers, faults_max=3),
-                wall_clock=lambda: 1e9 + trio.current_time(),
+                clock=Clock(wall=lambda: 1e9 + trio.current_time(), elapsed=trio.current_time),
             ) as engine,
             trio.open_nursery() as nursery,
         ):
@@ -448,7 +449,7 @@ async def test_events_are_booked_in_the_minute_in_which_they_were_taken(autojump
     async with world.engine(flush_interval=3600) as engine:
         for pause in (0, 10, 200, 61, 1):
             await trio.sleep(pause)
-            taken.append(int(engine.wall_clock() // 60))
+            taken.append(int(engine.clock.now() // 60))
             await submit(engine, likes(1))
         await trio.sleep(1800)
         await engine.drain()
@@ -460,7 +461,7 @@ async def test_what_a_crash_left_is_booked_in_the_minute_in_which_it_was_taken(a
     world = Handmade()
     async with world.engine(flush_interval=3600) as engine:
         await submit(engine, likes(1))
-        taken = int(engine.wall_clock() // 60)
+        taken = int(engine.clock.now() // 60)
     await trio.sleep(3 * 86_400)
     async with world.engine() as engine:
         assert [waiting.increments.minute for waiting in engine.totals.waiting] == [taken]

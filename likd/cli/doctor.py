@@ -18,6 +18,7 @@ import trio
 
 from likd.cli.options import Grouped, with_settings
 from likd.config.settings import Config, ConfigError, load, unknown_variables
+from likd.stores.protocol import StoreError
 from likd.stores.sqlite.store import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
@@ -166,10 +167,15 @@ def _clock(config: Config) -> Iterator[Finding]:
     if year < YEAR_MIN:
         yield "fail", "clock", f"it says {year}: history and idempotency keys need the time"
         return
-    newest = max((file.stat().st_mtime for file in config.data_dir.glob("*") if file.is_file()), default=0.0)
-    ahead = newest - time.time()
+    from likd.daemon import newest_time
+
+    try:
+        ahead = trio.run(newest_time, config) - time.time() if config.data_dir.exists() else 0.0
+    except (OSError, StoreError) as error:
+        yield "warn", "clock", f"what was counted last can't be read: {error}"
+        return
     if ahead > 60:
-        yield "warn", "clock", f"it is {ahead:.0f} s behind what was written in the data directory"
+        yield "warn", "clock", f"it is {ahead:.0f} s behind what was counted last"
     else:
         yield "ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 

@@ -13,6 +13,7 @@ import trio
 
 from likd.model import Counts, Rows
 from likd.stores.protocol import Applied, Increments, StoreError
+from likd.stores.sqlite.history import newest
 from likd.stores.sqlite.store import SqliteStore
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class SimStore(SqliteStore):
     @property
     def rows(self) -> Rows:
         return self._rows(self._sight.execute(self._select))
+
+    @property
+    def newest(self) -> float:
+        return newest(self._sight)
 
     @property
     def liking(self) -> set[bytes]:

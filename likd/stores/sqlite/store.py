@@ -14,7 +14,7 @@ import trio
 from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
 from likd.stores.sqlite import actors
-from likd.stores.sqlite.history import History, Retention
+from likd.stores.sqlite.history import History, Retention, newest
 from likd.stores.sqlite.leaders import Leaders
 from likd.stores.sqlite.staging import json_array, open_stage, slices, stage
 from likd.stores.sqlite.sums import check_staged, growth, open_sums
@@ -377,19 +377,30 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 
 
 def read_applied(path: Path) -> int:
-    """The newest table that is applied in the database at `path`, which nobody uses, 0 if there is none.
+    """The newest table that is applied in the database at `path`, 0 if there is none.
 
     Nothing is changed: what a crash left in the database's log is only read. Raises StoreError.
     """
+    return int(_look_into(path, lambda db: db.execute("SELECT max(table_id) FROM applied").fetchone()[0]) or 0)
+
+
+def read_newest(path: Path) -> float:
+    """When anything was counted last by the database at `path`, seconds since 1970, 0 if that is not known.
+
+    The same holds for it.
+    """
+    return _look_into(path, newest) or 0.0
+
+
+def _look_into(path: Path, look: Callable[[sqlite3.Connection], T]) -> T | None:
     if not path.exists():
-        return 0
+        return None
     log = path.with_name(path.name + "-wal")
     # SQLite would make an empty log, and leave it.
     immutable = 0 if log.exists() and log.stat().st_size else 1
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable={immutable}"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
-            row = connection.execute("SELECT max(table_id) FROM applied").fetchone()
+            return look(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
-    return int(row[0] or 0)

@@ -135,7 +135,7 @@ class Metrics:
         yield _gauge("likd_folding", "1 while URLs that were counted by other rules are folded.", int(not folder.done))
         yield _counter("likd_urls_folded", "URLs that became part of those that count now.", folder.folded)
         yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
-        yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock_doubtful()))
+        yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock.doubtful))
         yield _gauge(
             "likd_aside_bytes", "Disk space of events that a handler could not count.", engine.batcher.aside_bytes
         )
