@@ -34,7 +34,9 @@ from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
-from likd.draining.folding import Folder, Names, known_aliases, take_over
+from likd.draining.folding import Folder
+from likd.draining.names import Names, known_aliases
+from likd.draining.taking_over import take_over
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -154,7 +156,7 @@ async def open_engine(
             actors=actors,
             aliases=aliases,
         )
-        renamed = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
+        taken_over = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -173,7 +175,7 @@ async def open_engine(
             names=names,
             tolerance=tolerance,
             folding=await store.folding(),
-            first=renamed,
+            taken_over=taken_over,
         )
         with suppress(StoreError):
             # Else it is done before the first batch is applied.

@@ -91,7 +91,7 @@ class Drainer:
     async def _apply(self, waiting: Waiting) -> bool:
         """Apply until it works. False if it did not and there will be no more batches: the next start goes on."""
         increments = waiting.increments
-        await finish_in_turns(self._totals.leave())
+        waiting.frozen = True
         if self._paid_for is not waiting:
             await self._tolerance.take(increments.size)
             self._paid_for = waiting
@@ -100,6 +100,7 @@ class Drainer:
             try:
                 if self._prepare is not None:
                     await self._prepare()
+                await finish_in_turns(self._totals.leave())
                 applied = await self._store.apply(increments)
                 break
             except CountTooLarge as error:

@@ -14,7 +14,7 @@ from likd.counting.actors import Actors
 from likd.counting.aliases import Aliases
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
-from likd.model import Counts, Fold, Rows, add, add_likings
+from likd.model import Counts, Fold, Rows, add, add_likings, total
 from likd.queries.bases import Bases
 from likd.queries.pending import Pending
 from likd.runtime.cooperative import Steps, finish
@@ -187,6 +187,13 @@ class Totals:
             last.frozen = True
         self.tables_waiting += 1
         self._actors.batched(batch.table, batch.actors)
+
+    def correct(self, waiting: Waiting, rows: Rows) -> None:
+        """What waits is to have these counts, too, of URLs that it has already."""
+        for url, counts in rows.items():
+            waiting.increments.rows[url] = total([waiting.increments.rows[url], counts])
+        self._pending.add(rows)
+        self._tell_followers(rows)
 
     def leave(self) -> Steps[None]:
         """Get ready for the first of `waiting` to be applied, which takes no more tables from now on.

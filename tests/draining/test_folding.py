@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
 from likd.draining import folding
-from likd.draining.folding import Names, known_aliases
+from likd.draining.names import Names, known_aliases
 from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
