@@ -553,7 +553,7 @@ async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away()
         submission = engine.intake.offer(Submission(likes(*range(95)), 95))
         groups = []
         with trio.CancelScope() as scope, patch.object(engine.totals, "opened", lambda _: scope.cancel()):
-            groups.append(await engine.manager._next_group())
+            groups.append(await engine.manager.groups.next())
         assert [group.submissions for group in groups] == [[submission]]
         assert len(groups[0].parts) == 10
 
@@ -564,5 +564,5 @@ async def test_others_have_their_turns_while_a_group_is_assembled() -> None:
         attrs.evolve(CONFIG, table_limit=10), disk=world.disk, store=world.store, handlers=Handlers(world.handlers)
     ) as engine:
         submission = Submission(likes(*range(95)), 95)
-        assert sum(1 for _ in engine.manager._assemble(submission)) == 9
-        assert sum(1 for _ in engine.manager._assemble(Submission(likes(1), 1))) == 0
+        assert sum(1 for _ in engine.manager.groups.assemble(submission)) == 9
+        assert sum(1 for _ in engine.manager.groups.assemble(Submission(likes(1), 1))) == 0

@@ -172,6 +172,7 @@ class Totals:
             # It was found at the start, or its counters were found to be wrong.
             self._take_back(batch.table)
             self._commit(batch.table, batch.rows)
+            self._actors.batched(batch.table, batch.actors)
         del self._committed[batch.table]
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
@@ -186,7 +187,6 @@ class Totals:
             last.increments.merge = batch.merge
             last.frozen = True
         self.tables_waiting += 1
-        self._actors.batched(batch.table, batch.actors)
 
     def correct(self, waiting: Waiting, rows: Rows) -> None:
         """What waits is to have these counts, too, of URLs that it has already."""
@@ -205,7 +205,8 @@ class Totals:
 
     def settle(self) -> Steps[None]:
         """Do what `applied_first` left to be done, which nobody waits for."""
-        return self._bases.settle()
+        yield from self._bases.settle()
+        yield from self._actors.settle()
 
     def applied_first(self, applied: Applied | None = None) -> Waiting:
         """The store has the first of `waiting`: its counts move over to the store's side.
