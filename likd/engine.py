@@ -29,6 +29,7 @@ from likd.counting.backpressure import Bounds
 from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
+from likd.counting.ledger import Ledger
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
@@ -71,6 +72,7 @@ class Engine:
     pool: PoolManager
     batcher: Batcher
     drainer: Drainer
+    ledger: Ledger
     totals: Totals
     top: TopLists
     actors: Actors
@@ -148,15 +150,14 @@ async def open_engine(
 
         actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases)
         tolerance = WriteTolerance(config.write_tolerance)
-        totals = Totals(
-            store,
+        ledger = Ledger(
             applied=applied,
-            cache_urls_max=config.cache_urls_max,
-            transaction_rows_max=tolerance.transaction_rows_max,
             actors=actors,
             aliases=aliases,
+            transaction_rows_max=tolerance.transaction_rows_max,
         )
-        taken_over = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
+        totals = Totals(store, ledger, cache_urls_max=config.cache_urls_max)
+        taken_over = await finish_in_turns(take_over(recovered.batches, names, ledger, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -187,7 +188,7 @@ async def open_engine(
             handlers=handlers,
             pool=pool,
             actors=actors,
-            ledger=totals,
+            ledger=ledger,
             aliases=aliases,
             next_table=recovered.next_table,
             table_urls_max=config.table_limit,
@@ -202,14 +203,14 @@ async def open_engine(
             keys=key_log,
             handlers=handlers,
             pool=pool,
-            totals=totals,
+            ledger=ledger,
             aside_bytes=recovered.aside_bytes,
             jitter=jitter,
         )
         drainer = Drainer(
             batches=batches_out,
             store=store,
-            totals=totals,
+            ledger=ledger,
             disk=disk,
             tolerance=tolerance,
             keep_batches=config.keep_batches,
@@ -232,7 +233,7 @@ async def open_engine(
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
             "the batcher is behind",
         )
-        bounds.add("rows", lambda: totals.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
+        bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
         bounds.add(
             "aside",
@@ -260,6 +261,7 @@ async def open_engine(
             pool=pool,
             batcher=batcher,
             drainer=drainer,
+            ledger=ledger,
             totals=totals,
             top=top,
             actors=actors,

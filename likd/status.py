@@ -20,7 +20,7 @@ class StatusReport:
     @property
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
-        waiting = self.engine.totals.waiting
+        waiting = self.engine.totals.ledger.waiting
         return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
 
     def status(self) -> dict[str, Any]:
@@ -42,8 +42,8 @@ class StatusReport:
                 "open": table.id,
                 "open_urls": len(table.urls),
                 "draining": engine.batcher.tables_in_hand,
-                "waiting": engine.totals.tables_waiting,
-                "rows_waiting": engine.totals.rows_waiting,
+                "waiting": engine.totals.ledger.tables_waiting,
+                "rows_waiting": engine.totals.ledger.rows_waiting,
             },
             "journal": {
                 "durability": engine.config.durability,
@@ -56,8 +56,8 @@ class StatusReport:
                 "kind": engine.store.kind,
                 "state": "failing" if engine.drainer.fault else "ok",
                 "fault": engine.drainer.fault,
-                "applied": engine.totals.applied,
-                "lag_tables": engine.totals.tables_waiting,
+                "applied": engine.totals.ledger.applied,
+                "lag_tables": engine.totals.ledger.tables_waiting,
                 "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
@@ -68,7 +68,7 @@ class StatusReport:
                 "folded": engine.folder.folded,
                 "fault": engine.folder.fault,
             },
-            "merging": [merge.old for merge in engine.totals.merging.values()],
+            "merging": [merge.old for merge in engine.totals.ledger.merging.values()],
             "handlers": [
                 {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
                 for r in engine.handlers.registered
@@ -88,7 +88,7 @@ class StatusReport:
         queues: dict[str, int] = {
             "event manager": engine.intake.waiting,
             "batcher": engine.batcher.tables_in_hand,
-            "drainer": engine.totals.tables_waiting,
+            "drainer": engine.totals.ledger.tables_waiting,
             "live hub": engine.hub.urls_watched,
         }
         children = [_child(child) for child in engine.root.children]

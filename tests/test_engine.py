@@ -156,13 +156,13 @@ async def test_a_table_is_handed_over_once_although_the_batcher_crashes_then(aut
     world = Handmade()
     async with world.engine() as engine:
         [child] = [child for child in engine.root.children if child.name == "batcher"]
-        batched = engine.totals.batched
+        batched = engine.totals.ledger.batched
 
         def crash(batch: Batch) -> None:
             batched(batch)
             child.crash("the batch is handed over")
 
-        engine.totals.batched = crash  # type: ignore[method-assign]
+        engine.totals.ledger.batched = crash  # type: ignore[method-assign]
         await submit(engine, likes(*range(10)))
         await engine.drain()
         assert child.restarts == 1
@@ -176,11 +176,11 @@ async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: Moc
         for n in range(20):
             assert isinstance(await submit(engine, likes(*range(n * 10, n * 10 + 10))), Accepted)
         await trio.sleep(60)
-        assert (world.store.applied, engine.totals.rows_waiting) == (0, 200)
+        assert (world.store.applied, engine.totals.ledger.rows_waiting) == (0, 200)
         assert engine.drainer.fault
         world.store.faults = 0.0
         await trio.sleep(60)
-        assert (world.store.applied, engine.totals.rows_waiting) == (20, 0)
+        assert (world.store.applied, engine.totals.ledger.rows_waiting) == (20, 0)
         assert not engine.drainer.fault
 
 
@@ -208,9 +208,9 @@ async def test_what_rows_that_wait_take_in_memory_is_bounded(autojump_clock: Moc
         world.store.faults = 0.0
         await trio.sleep(60)
         assert await submit(engine, likes(99)) == Accepted(1)
-        assert not engine.totals.too_many_wait(2)
+        assert not engine.totals.ledger.too_many_wait(2)
         await engine.drain()
-        assert not engine.totals.too_many_wait(1), "nothing is left to take memory"
+        assert not engine.totals.ledger.too_many_wait(1), "nothing is left to take memory"
 
 
 async def test_a_hot_url_costs_the_store_one_row_for_many_tables(autojump_clock: MockClock) -> None:
@@ -464,7 +464,7 @@ async def test_what_a_crash_left_is_booked_in_the_minute_in_which_it_was_taken(a
         taken = int(engine.clock.now() // 60)
     await trio.sleep(3 * 86_400)
     async with world.engine() as engine:
-        assert [waiting.increments.minute for waiting in engine.totals.waiting] == [taken]
+        assert [waiting.increments.minute for waiting in engine.totals.ledger.waiting] == [taken]
 
 
 async def test_after_repeated_faults_a_handler_is_taken_off_and_its_events_are_kept(autojump_clock: MockClock) -> None:
@@ -552,7 +552,7 @@ async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away()
     ) as engine:
         submission = engine.intake.offer(Submission(likes(*range(95)), 95))
         groups = []
-        with trio.CancelScope() as scope, patch.object(engine.totals, "opened", lambda _: scope.cancel()):
+        with trio.CancelScope() as scope, patch.object(engine.ledger, "opened", lambda _: scope.cancel()):
             groups.append(await engine.manager.groups.next())
         assert [group.submissions for group in groups] == [[submission]]
         assert len(groups[0].parts) == 10

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
+from likd.counting.ledger import Ledger
+from likd.counting.waiting import Waiting
 from likd.draining.write_rate import WriteTolerance
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
-from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
 from likd.stores.protocol import CountTooLarge, Store, StoreError
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Drainer:
-    """Applies what waits in `totals` to the store, and removes the batch files that are applied.
+    """Applies what waits in `ledger` to the store, and removes the batch files that are applied.
 
     `prepare` has to succeed before anything is applied. The newest `keep_batches` applied files are kept. A store
     that fails is tried again, after a pause with jitter, until it works. `run` can be run again after a fault; it
@@ -37,7 +38,7 @@ class Drainer:
         *,
         batches: trio.MemoryReceiveChannel[Batch],
         store: Store,
-        totals: Totals,
+        ledger: Ledger,
         disk: Disk,
         tolerance: WriteTolerance,
         keep_batches: int = 0,
@@ -46,7 +47,7 @@ class Drainer:
     ) -> None:
         self._batches = batches
         self._store = store
-        self._totals = totals
+        self._ledger = ledger
         self._disk = disk
         self._tolerance = tolerance
         self._keep = keep_batches
@@ -66,8 +67,8 @@ class Drainer:
             task_status.started()
             while True:
                 news = self._news
-                if self._totals.waiting:
-                    if not await self._apply(self._totals.waiting[0]):
+                if self._ledger.waiting:
+                    if not await self._apply(self._ledger.waiting[0]):
                         return
                     await self._remove_applied_files()
                 elif self._end.is_set():
@@ -77,11 +78,11 @@ class Drainer:
 
     async def _collect(self) -> None:
         async for batch in self._batches:
-            self._totals.batched(batch)
+            self._ledger.batched(batch)
             self._tell()
         self._end.set()
         # What fails is tried once more, and not after its pause.
-        self._totals.store_ahead.set()
+        self._ledger.store_ahead.set()
         self._tell()
 
     def _tell(self) -> None:
@@ -100,7 +101,7 @@ class Drainer:
             try:
                 if self._prepare is not None:
                     await self._prepare()
-                await finish_in_turns(self._totals.leave())
+                await finish_in_turns(self._ledger.leave())
                 applied = await self._store.apply(increments)
                 break
             except CountTooLarge as error:
@@ -113,13 +114,13 @@ class Drainer:
                 log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)
             if self._end.is_set():
                 return False
-            self._totals.store_ahead = trio.Event()
+            self._ledger.store_ahead = trio.Event()
             with trio.move_on_after(backoff.next()):
-                await self._totals.store_ahead.wait()
+                await self._ledger.store_ahead.wait()
         self.fault = None
         self.rows_written += increments.size
-        self._applied_files += self._totals.applied_first(applied).tables
-        await finish_in_turns(self._totals.settle())
+        self._applied_files += self._ledger.applied_first(applied).tables
+        await finish_in_turns(self._ledger.settle())
         return True
 
     async def _remove_applied_files(self) -> None:

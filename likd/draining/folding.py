@@ -95,7 +95,7 @@ class Folder:
             return
         await taken_over.foresee(self._store)
         while not self.done and (some := taken_over.first(FOLDS_AT_ONCE)):
-            await self._fold([self._to(old, self._totals.settled_name(new)) for old, new in some], [])
+            await self._fold([self._to(old, self._totals.ledger.settled_name(new)) for old, new in some], [])
             taken_over.folded(some)
         taken_over.settle()
         self._actors.end_folds()
@@ -147,7 +147,7 @@ class Folder:
             some = urls[begin : begin + SLICE_URLS]
             for url, by_now in zip(some, all_by_rules(self._names.rules, some), strict=True):
                 # A merge that waits folds its URLs itself, in its turn.
-                new = self._totals.settled_name(by_now)
+                new = self._totals.ledger.settled_name(by_now)
                 if new != url:
                     folds.append(self._to(url, new))
         return folds

@@ -10,31 +10,32 @@ import attrs
 import trio
 
 from likd.counting.actors import Actors
+from likd.counting.ledger import Ledger
+from likd.counting.waiting import Waiting
 from likd.draining.names import Names
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Liking, Rows, count_of, done_by, undo_of
-from likd.queries.totals import Totals, Waiting
 from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.stores.protocol import Store
 
 SLICE_KEYS = 2000
 
 
-def take_over(batches: Iterable[Batch], names: Names, totals: Totals, actors: Actors) -> Steps[TakenOver]:
+def take_over(batches: Iterable[Batch], names: Names, ledger: Ledger, actors: Actors) -> Steps[TakenOver]:
     """Let the `batches` that a start found wait for the store, by the URLs that count now."""
     renamed: dict[str, str] = {}
     for batch in batches:
         by_rules = names.by_rules(batch)
         for old, new in by_rules.items():
-            totals.is_stored_as(new, old)
+            ledger.is_stored_as(new, old)
         renamed |= by_rules
         batch = names.batch(batch, by_rules)
         if batch.merge is not None:
             actors.begin_merge(batch.merge)
-            totals.placed(batch.table, batch.merge)
-        totals.batched(batch)
+            ledger.placed(batch.table, batch.merge)
+        ledger.batched(batch)
         yield
-    return TakenOver(names, totals, renamed)
+    return TakenOver(names, ledger, renamed)
 
 
 @attrs.define(eq=False)
@@ -47,7 +48,7 @@ class TakenOver:
     """
 
     names: Names
-    totals: Totals
+    ledger: Ledger
     renamed: dict[str, str]
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Nothing of it is under another name any more."""
@@ -79,7 +80,7 @@ class TakenOver:
         """All is folded, or there was nothing to be folded."""
         for url in list(self._off or ()):
             self._correct(url)
-        self.totals.nothing_is_stored_otherwise()
+        self.ledger.nothing_is_stored_otherwise()
         self.settled.set()
 
     async def foresee(self, store: Store) -> None:
@@ -94,7 +95,7 @@ class TakenOver:
         url_of = {key_of(url): url for url in names_of}
         length = len(next(iter(url_of), b""))
         acting: dict[str, set[bytes]] = {}
-        for item in self.totals.waiting:
+        for item in self.ledger.waiting:
             for key in item.increments.actors:
                 url = url_of.get(key[:length])
                 if url is not None:
@@ -108,7 +109,7 @@ class TakenOver:
         _, stored = await store.read_actors(sorted({key for keys in known_by.values() for key in keys}))
         liking = {key for key, keys in known_by.items() if not stored.isdisjoint(keys)}
         self._off = {}
-        for item in self.totals.waiting:
+        for item in self.ledger.waiting:
             await finish_in_turns(self._foresee(item, url_of, liking))
 
     def _foresee(self, item: Waiting, url_of: dict[bytes, str], liking: set[bytes]) -> Steps[None]:
@@ -135,7 +136,7 @@ class TakenOver:
         """The URLs that count for what others are folded to, each with the names by which the store may have it."""
         finals = {self.names.aliases(new) for new in self.renamed.values()}
         urls = set(self.renamed.values()) | finals
-        for item in self.totals.waiting:
+        for item in self.ledger.waiting:
             merge = item.increments.merge
             if merge is not None and self.names.aliases(merge.new) in finals:
                 urls |= {merge.old, merge.new}
@@ -146,7 +147,7 @@ class TakenOver:
 
     def _correct(self, url: str) -> None:
         for item, rows in (self._off or {}).pop(url, ()):
-            self.totals.correct(item, rows)
+            self.ledger.correct(item, rows)
 
 
 def _made_up_by(done: str, n: int) -> Counts:

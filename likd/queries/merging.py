@@ -66,24 +66,24 @@ class Merger:
 
         Cut off before it has its place, it may have been done or not; asking again is safe.
         """
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         new = aliases(new)
-        if self._offered or self.totals.merging:
+        if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
         if old == new:
             raise MergeError("a URL can't be merged into itself")
         if old in aliases:
             if aliases(old) != new:
                 raise MergeError(f"it is merged into {aliases(old)} already")
-            return Merged(new, pending=False, liked_both=self.totals.liked_both.get(old))
+            return Merged(new, pending=False, liked_both=self.totals.ledger.liked_both.get(old))
         outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         if isinstance(outcome, Refused):
             raise MergeRefused(outcome)
         with trio.move_on_after(store_seconds):
-            while old in (merge.old for merge in self.totals.merging.values()):
-                await self.totals.wait_moved()
-        pending = any(merge.old == old for merge in self.totals.merging.values())
-        merged = Merged(new, pending, self.totals.liked_both.get(old))
+            while old in (merge.old for merge in self.totals.ledger.merging.values()):
+                await self.totals.ledger.wait_moved()
+        pending = any(merge.old == old for merge in self.totals.ledger.merging.values())
+        merged = Merged(new, pending, self.totals.ledger.liked_both.get(old))
         log.info("merged", old=old, new=new, pending=pending, liked_both=merged.liked_both)
         return merged
 

@@ -76,14 +76,14 @@ class Hot:
 
     def hottest(self, limit: int) -> list[tuple[str, float]]:
         """The URLs with the highest rates, by the names that they count for."""
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         if any(url in aliases for _, url in self._hottest):
             self._hottest = self._named(self._hottest)
         return [(url, rate) for rate, url in self._hottest[:limit]]
 
     def _named(self, hottest: list[tuple[float, str]]) -> list[tuple[float, str]]:
         """Highest first, what was counted under the name of a URL that was merged as the URL that it counts for."""
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         rates: dict[str, float] = {}
         for rate, url in hottest:
             name = aliases(url)

@@ -242,7 +242,10 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         may_apply.set()
         await folded(engine)
         await engine.drain()
-        assert await engine.store.read([HTTP, HTTPS, new]) == (engine.totals.applied, {new: {"likes": 2, "unlikes": 1}})
+        assert await engine.store.read([HTTP, HTTPS, new]) == (
+            engine.totals.ledger.applied,
+            {new: {"likes": 2, "unlikes": 1}},
+        )
 
 
 @pytest.mark.parametrize("kinds", [[LIKE], [LIKE, UNLIKE]])

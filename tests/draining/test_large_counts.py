@@ -17,11 +17,11 @@ from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
-from likd.queries.totals import Totals
 from likd.stores.protocol import TOTAL_MAX, Increments, StoreError, TotalTooLarge
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem
+from tests.fakestore import totals_over
 from tests.sim.disk import SimDisk
 
 URL = "https://example.com/"
@@ -58,12 +58,12 @@ async def test_a_count_that_no_store_can_hold_does_not_hold_up_those_behind_it(
     tmp_path: Path, autojump_clock: MockClock, n: int
 ) -> None:
     store = await open_store(tmp_path)
-    totals = Totals(store, applied=0, cache_urls_max=10)
-    totals.batched(Batch(1, 0.0, 0.0, ("likes",), {URL: {"likes": n}}))
-    totals.batched(Batch(2, 0.0, 60.0, ("likes",), {URL: {"unlikes": 1}}))
+    totals = totals_over(store, applied=0, cache_urls_max=10)
+    totals.ledger.batched(Batch(1, 0.0, 0.0, ("likes",), {URL: {"likes": n}}))
+    totals.ledger.batched(Batch(2, 0.0, 60.0, ("likes",), {URL: {"unlikes": 1}}))
     batches, end = trio.open_memory_channel[Batch](1)
     drainer = Drainer(
-        batches=end, store=store, totals=totals, disk=SimDisk(random.Random(1)), tolerance=WriteTolerance(1e6)
+        batches=end, store=store, ledger=totals.ledger, disk=SimDisk(random.Random(1)), tolerance=WriteTolerance(1e6)
     )
     await batches.aclose()
     await drainer.run()
@@ -86,7 +86,9 @@ def test_a_handler_may_not_make_counts_that_no_sum_can_hold(n: int, counted: boo
 def loading(store: SqliteStore) -> Admin:
     """An admin of whose operations only loading is used."""
     unused: Any = None
-    return Admin(unused, unused, Totals(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes"))
+    return Admin(
+        unused, unused, totals_over(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes")
+    )
 
 
 @pytest.mark.parametrize(

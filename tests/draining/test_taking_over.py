@@ -12,9 +12,8 @@ from likd.draining.taking_over import take_over
 from likd.durability.batch_file import Batch
 from likd.ingest.urls import UrlRules
 from likd.model import Counts, Liking, Likings, Rows, add
-from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
-from tests.fakestore import FakeStore
+from tests.fakestore import FakeStore, totals_over
 
 KEYS = ActorKeys(b"secret")
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
@@ -51,9 +50,9 @@ def test_what_waits_adds_up_to_who_likes_at_every_step(
         store = FakeStore()
         store.liking = {KEYS(*place) for place in stored}
         actors = Actors(store, applied=0, cached_max=10)
-        totals = Totals(store, applied=0, cache_urls_max=10, actors=actors)
-        names = Names(UrlRules(unify_schemes=True), totals.aliases, KEYS)
-        taken_over = finish(take_over(batches(stored, liking), names, totals, actors))
+        totals = totals_over(store, applied=0, cache_urls_max=10, actors=actors)
+        names = Names(UrlRules(unify_schemes=True), totals.ledger.aliases, KEYS)
+        taken_over = finish(take_over(batches(stored, liking), names, totals.ledger, actors))
         before = len(stored) + net(totals.increments(HTTPS))
         assert before == len(liking[-1])
         await taken_over.foresee(store)
@@ -62,7 +61,7 @@ def test_what_waits_adds_up_to_who_likes_at_every_step(
         taken_over.settle()
         state = {KEYS(actor, HTTPS) for actor, _ in stored}
         likes = len(state)
-        for item in totals.waiting:
+        for item in totals.ledger.waiting:
             for key, (like, _) in item.increments.actors.items():
                 (state.add if like else state.discard)(key)
             likes += net(item.increments.rows.get(HTTPS, {}))

@@ -136,7 +136,7 @@ class World:
             jitter=self.rng.random,
             actor_keys=KEYS,
         ) as engine:
-            self.acts.seen(engine.totals.aliases, trio.current_time())
+            self.acts.seen(engine.totals.ledger.aliases, trio.current_time())
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(engine.root.run)

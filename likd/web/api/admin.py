@@ -98,7 +98,7 @@ class Admin:
             raise store_away(error) from None
         finally:
             # An answer that got lost may have been a yes.
-            self.totals.forget([*rows, *map(self.totals.aliases, rows)])
+            self.totals.forget([*rows, *map(self.totals.ledger.aliases, rows)])
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:
@@ -116,7 +116,7 @@ class Admin:
                 raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
             fields = _decode(line, number)
             href = self._url("url", _text(fields.pop("url", None), number), number)
-            href = self.totals.aliases(href)
+            href = self.totals.ledger.aliases(href)
             counts = rows.setdefault(href, {})
             minute = _minute(fields.pop(TIME), latest, number) if TIME in fields and TIME not in self.names else None
             then = None if minute is None else past.setdefault(minute, {}).setdefault(href, {})

@@ -10,6 +10,7 @@ import msgspec
 
 from likd.counting.actors import Actors
 from likd.counting.intake import Intake
+from likd.counting.ledger import NO_OLD_NAMES, OldNames
 from likd.durability.idempotency import KEY, PUBLIC, KeyReused
 from likd.ingest.actor_events import ActorKey
 from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
@@ -30,7 +31,7 @@ from likd.model import (
 )
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
-from likd.queries.totals import NO_OLD_NAMES, OldNames, Totals
+from likd.queries.totals import Totals
 from likd.runtime.cooperative import SLICE_BYTES, Steps, finish, finish_in_turns
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import PUBLIC_BODY_BYTES_MAX, TOKEN, UNRESTRICTED, Caller, Gate

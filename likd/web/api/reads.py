@@ -95,7 +95,7 @@ class Reads:
 
     @_tops.default
     def _no_tops(self) -> Kept:
-        return Kept(lambda: self.totals.position)
+        return Kept(lambda: self.totals.ledger.position)
 
     def history_nowait(self, asked: HistoryRequest, caller: Caller) -> Answer | None:
         """The same as `history`, if it is known."""
@@ -142,9 +142,9 @@ class Reads:
                         yield lines
 
     async def _waiting(self) -> _Sorted:
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         parts = []
-        for urls in self.totals.unapplied_steps(EXPORT_AT_ONCE):
+        for urls in self.totals.ledger.unapplied_steps(EXPORT_AT_ONCE):
             parts.append(sorted(set(map(aliases, urls))))
             await trio.lowlevel.checkpoint()
         return _Sorted(parts)
@@ -154,7 +154,7 @@ class Reads:
         rows = [
             msgspec.json.encode(self.operations.row(url, counts))
             for url, counts in totals.items()
-            if counts and url not in self.totals.aliases
+            if counts and url not in self.totals.ledger.aliases
         ]
         return b"\n".join([*rows, b""]) if rows else b""
 
@@ -178,7 +178,7 @@ class Reads:
         now = _number("until", asked.until, 0, 1 << 40) if asked.until else int(self.clock())
         end = (now // seconds + 1) * seconds
         (href,) = self.operations.readable([asked.url], caller)
-        return _Span(href, self.totals.settled_name(href), unit, max(0, end - units * seconds), end)
+        return _Span(href, self.totals.ledger.settled_name(href), unit, max(0, end - units * seconds), end)
 
     def _row(self, counts: Counts) -> dict[str, Any]:
         row = self.operations.row("", counts)
