@@ -17,8 +17,9 @@ import click
 import trio
 
 from likd.cli.options import Grouped, with_settings
+from likd.config.parsers import Bind, UnixBind, in_words
 from likd.config.settings import Config, ConfigError, load, unknown_variables
-from likd.stores.protocol import StoreError
+from likd.errors import StoreError
 from likd.stores.sqlite.store import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
@@ -77,7 +78,7 @@ def _access(config: Config) -> Iterator[Finding]:
     told = [f"{len(tokens.admin)} admin tokens, {len(tokens.write)} write tokens"]
     told += [f"public sites {', '.join(config.public_sites)}"] if config.public_sites else []
     open_to_all = not tokens.admin and not tokens.write and not config.public_sites
-    yield "ok", "access", f"open to all who reach {config.bind}" if open_to_all else "; ".join(told)
+    yield "ok", "access", f"open to all who reach {in_words(config.bind)}" if open_to_all else "; ".join(told)
 
 
 def _disk(config: Config) -> Iterator[Finding]:
@@ -167,10 +168,16 @@ def _clock(config: Config) -> Iterator[Finding]:
     if year < YEAR_MIN:
         yield "fail", "clock", f"it says {year}: history and idempotency keys need the time"
         return
-    from likd.daemon import newest_time
+    from likd.durability import dates
+    from likd.durability.disk import RealDisk
+    from likd.stores.sqlite.store import read_newest
 
     try:
-        ahead = trio.run(newest_time, config) - time.time() if config.data_dir.exists() else 0.0
+        newest = 0.0
+        if config.data_dir.exists():
+            in_store = read_newest(config.data_dir / "likd.db")
+            newest = max(trio.run(dates.newest, RealDisk(config.data_dir)), in_store)
+        ahead = newest - time.time()
     except (OSError, StoreError) as error:
         yield "warn", "clock", f"what was counted last can't be read: {error}"
         return
@@ -194,24 +201,29 @@ def _port(config: Config) -> Iterator[Finding]:
 
     from likd.web.listeners import BindError, open_listeners
 
-    try:
-        for listener in trio.run(open_listeners, config.bind):
-            listener.close()
-    except BindError as error:
-        host = "127.0.0.1" if config.bind.host in ("0.0.0.0", "::") else str(config.bind).rpartition(":")[0]
-        scheme = "https" if config.tls_cert else "http"
+    for bind in config.bind:
         try:
-            alive = httpx.get(
-                f"{scheme}://{host}:{config.bind.port}/healthz", timeout=5, verify=False, trust_env=False
-            ).json()
-        except (httpx.HTTPError, ValueError, OSError):
-            alive = None
-        if alive == {"status": "ok"}:
-            yield "ok", "port", f"a likd listens on {config.bind} already"
+            trio.run(open_listeners, [bind]).close()
+        except BindError as error:
+            scheme = "https" if config.tls_cert else "http"
+            socket = str(bind.path) if isinstance(bind, UnixBind) else None
+            where = "localhost" if isinstance(bind, UnixBind) else _reachable(bind)
+            transport = httpx.HTTPTransport(verify=False, uds=socket)
+            try:
+                with httpx.Client(timeout=5, transport=transport) as client:
+                    alive = client.get(f"{scheme}://{where}{config.base_path}/healthz").json()
+            except (httpx.HTTPError, ValueError, OSError):
+                alive = None
+            if alive == {"status": "ok"}:
+                yield "ok", "port", f"a likd listens on {bind} already"
+            else:
+                yield "fail", "port", str(error)
         else:
-            yield "fail", "port", str(error)
-        return
-    yield "ok", "port", f"{config.bind} is free"
+            yield "ok", "port", f"{bind} is free"
+
+
+def _reachable(bind: Bind) -> str:
+    return f"127.0.0.1:{bind.port}" if bind.host in ("0.0.0.0", "::") else str(bind)
 
 
 def _existing(path: Path) -> Path:

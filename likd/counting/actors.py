@@ -14,9 +14,11 @@ import attrs
 import trio
 
 from likd.counting.aliases import Aliases
+from likd.errors import StoreError
 from likd.model import Act, Events, Fold, Liking, Likings, Outcome, Submission, add_likings, done_by
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
-from likd.stores.protocol import Increments, Store, in_time
+from likd.runtime.notice import Notice
+from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
 """Keys that are held, looked up or let go of in one step of a millisecond."""
@@ -71,8 +73,17 @@ class Actors:
     actor likes the new URL if the newest change since says so, or if he liked either of them before.
     """
 
-    def __init__(self, store: Store, *, applied: int, cached_max: int, aliases: Aliases | None = None) -> None:
+    def __init__(
+        self,
+        store: ActorStore,
+        *,
+        applied: int,
+        cached_max: int,
+        aliases: Aliases | None = None,
+        behind: Notice | None = None,
+    ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._aliases = aliases or Aliases(_no_key)
         self._merge: Fold | None = None
         self._merged_in: int | None = None
@@ -115,7 +126,7 @@ class Actors:
                     url_keys: set[bytes] = set()
                     keys = await finish_in_turns(self._hold_all(submission, url_keys))
                     if not self._must_wait(url_keys):
-                        await self._look_up(keys, again)
+                        await self._look_up(keys, again=again)
                         if merge is self._merge and (folds is self._folds or not self._must_wait(url_keys)):
                             return
                     elif self._folds is not None:
@@ -154,7 +165,7 @@ class Actors:
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
                     events.setdefault(act.kind, {}).setdefault(act.url, 0)
-                    add_likings(changes, {act.key: Liking(False, 0)})
+                    add_likings(changes, {act.key: Liking(likes=False, net=0)})
                 continue
             add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})
             urls = events.setdefault(act.kind, {})
@@ -261,6 +272,12 @@ class Actors:
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
+    def store_went_back(self, applied: int) -> None:
+        """The store has what is up to table `applied`: what it had more comes again as batches."""
+        finish(self.settle())
+        self._applied = applied
+        self.forget()
+
     def _likes(self, key: bytes, changes: Likings) -> bool:
         liking = changes.get(key)
         if liking is not None:
@@ -291,14 +308,17 @@ class Actors:
             yield
         return self._holding[submission]
 
-    async def _look_up(self, keys: Sequence[bytes], again: bool) -> None:
+    async def _look_up(self, keys: Sequence[bytes], *, again: bool) -> None:
         """Get those of `keys` into memory that are not, or all of them `again`."""
         for begin in range(0, len(keys), SLICE_KEYS):
             some = keys[begin : begin + SLICE_KEYS]
             asked = False
             while not self._knows(some) or (again and not asked):
-                epoch = self._epoch
+                epoch, before = self._epoch, self._applied
                 applied, liking = await self._store.read_actors(sorted(set(some)))
+                if epoch == self._epoch and applied < before:
+                    self._behind.give()
+                    raise StoreError("the store went back in time, and is given again what it lacks")
                 # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
                 if applied >= self._applied and epoch == self._epoch:
                     asked = True

@@ -40,6 +40,10 @@ class Follower(Protocol):
         """The totals of `urls` changed otherwise."""
         ...
 
+    def store_went_back(self) -> None:
+        """What the store has of any URL may be less than it was."""
+        ...
+
 
 class Reader(Protocol):
     """Who keeps what the store has, and is told in the step in which it has more."""
@@ -50,6 +54,10 @@ class Reader(Protocol):
 
     def settle(self) -> Steps[None]:
         """Do what `applied` left to be done, which nobody waits for."""
+        ...
+
+    def store_went_back(self) -> None:
+        """The store has less than it had."""
         ...
 
 
@@ -157,11 +165,17 @@ class Ledger:
             self._commit(batch.table, batch.rows)
             self._actors.batched(batch.table, batch.actors)
         del self._committed[batch.table]
+        self._queue(batch)
+
+    def _queue(self, batch: Batch) -> None:
+        """Let `batch` wait, behind all that waits."""
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         if last is None or last.frozen or last.increments.minute != minute or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
-            last = Waiting(increments, [batch.table], since=batch.closed, url_bytes=sum(map(len, batch.rows)))
+            last = Waiting(
+                increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
+            )
             self.waiting.append(last)
             self.rows_waiting += increments.size
             self._url_bytes_waiting += last.url_bytes
@@ -214,6 +228,34 @@ class Ledger:
         self.applied = increments.last
         self._tell()
         return first
+
+    def resume(self, applied: int, again: Sequence[Batch] = ()) -> None:
+        """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
+
+        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first.
+        """
+        self._pending.stay()
+        while self.waiting and self.waiting[0].increments.last <= applied:
+            self.applied_first()
+        if applied < self.applied:
+            if self.reader is not None:
+                self.reader.store_went_back()
+            self._actors.store_went_back(applied)
+            later, self.waiting = self.waiting, deque()
+            for batch in again:
+                self._pending.add(batch.rows)
+                self._queue(batch)
+                self._actors.batched(batch.table, batch.actors)
+                if batch.merge is not None:
+                    self.merging[batch.table] = batch.merge
+            for waiting in self.waiting:
+                waiting.frozen = True
+            self.waiting += later
+            for follower in tuple(self.followers):
+                follower.store_went_back()
+        self.applied = applied
+        self._moves += 1
+        self._tell()
 
     @property
     def position(self) -> tuple[int, ...]:

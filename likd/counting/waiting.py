@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from likd.durability.batch_file import Batch
-from likd.model import Rows, add, add_likings
+from likd.model import Counts, Rows, add, add_likings
 from likd.stores.protocol import Increments
 
 TRANSACTION_ROWS_MAX = 65_536
@@ -20,14 +20,19 @@ TRANSACTION_ACTORS_MAX = 8192
 class Waiting:
     """Consecutive tables that will be applied together; `frozen` once that was tried.
 
-    `url_bytes` is what their URLs take.
+    `sums` has those of each table, `url_bytes` is what their URLs take.
     """
 
     increments: Increments
-    tables: list[int]
+    sums: dict[int, Counts]
     since: float
     url_bytes: int
     frozen: bool = False
+
+    @property
+    def tables(self) -> list[int]:
+        """Which they are, in their order."""
+        return list(self.sums)
 
     def take_along(self, batch: Batch, rows_max: int) -> bool:
         """Let `batch` be applied with these, if there is room in a transaction of `rows_max` rows; whether there is."""
@@ -44,7 +49,7 @@ class Waiting:
         _merge(increments.rows, batch.rows)
         add_likings(increments.actors, batch.actors)
         increments.last = batch.table
-        self.tables.append(batch.table)
+        self.sums[batch.table] = batch.sums
         self.url_bytes = url_bytes
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 import trio
@@ -12,10 +13,12 @@ from likd.counting.intake import Intake
 from likd.draining.names import Names, all_by_rules
 from likd.draining.taking_over import TakenOver
 from likd.draining.write_rate import WriteTolerance
+from likd.errors import Behind, StoreError
 from likd.model import Fold
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish_in_turns
-from likd.stores.protocol import Folding, Store, StoreError
+from likd.runtime.notice import Notice
+from likd.stores.protocol import ActorStore, Folding, MergingStore
 
 PAGE_URLS = 1000
 FOLDS_AT_ONCE = 100
@@ -26,6 +29,10 @@ SLICE_URLS = 250
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class FoldingStore(MergingStore, ActorStore, Protocol):
+    """Who folds, and knows of actors."""
 
 
 class Folder:
@@ -39,7 +46,7 @@ class Folder:
     def __init__(
         self,
         *,
-        store: Store,
+        store: FoldingStore,
         totals: Totals,
         actors: Actors,
         intake: Intake,
@@ -47,8 +54,10 @@ class Folder:
         tolerance: WriteTolerance,
         folding: Folding,
         taken_over: TakenOver,
+        behind: Notice | None = None,
     ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._totals = totals
         self._actors = actors
         self._intake = intake
@@ -114,6 +123,8 @@ class Folder:
                 return
             except StoreError as error:
                 self.fault = str(error)
+                if isinstance(error, Behind):
+                    self._behind.give()
                 log.warning("folding waits for the store", fault=self.fault)
                 await trio.sleep(RETRY_SECONDS)
 

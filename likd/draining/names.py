@@ -30,6 +30,19 @@ class Names:
         urls = [*batch.rows, *([batch.merge.old, batch.merge.new] if batch.merge is not None else [])]
         return {url: new for url, new in zip(urls, all_by_rules(self.rules, urls), strict=True) if new != url}
 
+    def by_now(self, batch: Batch) -> Batch:
+        """`batch`, which was applied before and is given again, by the URLs that count now.
+
+        Its merge is known already, and has to be done again all the same.
+        """
+        again = self.batch(batch, self.by_rules(batch))
+        if batch.merge is None or again.merge is not None:
+            return again
+        old, new = by_rules(self.rules, batch.merge.old), self(batch.merge.new)
+        if old == new:
+            return again
+        return attrs.evolve(again, merge=Fold(old, new, self.keys.of_url(old), self.keys.of_url(new)))
+
     def batch(self, batch: Batch, by_rules: Mapping[str, str]) -> Batch:
         """`batch` by the URLs that count now. What two of them had becomes the sum, and an actor's two likings one."""
         new_urls = ((url, self.aliases(by_rules.get(url, url))) for url in batch.rows)

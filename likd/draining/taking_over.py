@@ -16,7 +16,7 @@ from likd.draining.names import Names
 from likd.durability.batch_file import Batch
 from likd.model import Counts, Liking, Rows, count_of, done_by, undo_of
 from likd.runtime.cooperative import Steps, finish_in_turns
-from likd.stores.protocol import Store
+from likd.stores.protocol import ActorStore
 
 SLICE_KEYS = 2000
 
@@ -83,7 +83,7 @@ class TakenOver:
         self.ledger.nothing_is_stored_otherwise()
         self.settled.set()
 
-    async def foresee(self, store: Store) -> None:
+    async def foresee(self, store: ActorStore) -> None:
         """Find out what the store will make of actors who are known by two names. Raises StoreError.
 
         Nothing may be applied or folded meanwhile.
@@ -106,7 +106,9 @@ class TakenOver:
             for url, names in names_of.items()
             for actor in acting.get(aliases(url), ())
         }
-        _, stored = await store.read_actors(sorted({key for keys in known_by.values() for key in keys}))
+        stored: set[bytes] = set()
+        if known_by:
+            _, stored = await store.read_actors(sorted({key for keys in known_by.values() for key in keys}))
         liking = {key for key, keys in known_by.items() if not stored.isdisjoint(keys)}
         self._off = {}
         for item in self.ledger.waiting:
@@ -142,7 +144,7 @@ class TakenOver:
                 urls |= {merge.old, merge.new}
         names: dict[str, list[str]] = {url: [url] for url in urls}
         for old, new in self.renamed.items():
-            names[new].append(old)
+            names.setdefault(self.ledger.settled_name(new), []).append(old)
         return names
 
     def _correct(self, url: str) -> None:

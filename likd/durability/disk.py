@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,10 @@ class Disk(Protocol):
 
     async def read(self, name: str, limit: int = -1) -> bytes:
         """The first `limit` bytes of a file, or all of it."""
+        ...
+
+    async def size(self, name: str) -> int:
+        """How many bytes a file has."""
         ...
 
     async def create(self, name: str) -> AppendFile:
@@ -87,7 +92,7 @@ class RealAppendFile:
             write_all(self._fd, data)
             await self._flusher.flush(self._fd)
         else:
-            await trio.to_thread.run_sync(self._append, data, sync)
+            await trio.to_thread.run_sync(partial(self._append, data, sync=sync))
 
     async def truncate(self, size: int) -> None:
         await trio.to_thread.run_sync(self._truncate, size)
@@ -95,7 +100,7 @@ class RealAppendFile:
     async def close(self) -> None:
         await trio.to_thread.run_sync(os.close, self._fd)
 
-    def _append(self, data: bytes, sync: bool) -> None:
+    def _append(self, data: bytes, *, sync: bool) -> None:
         write_all(self._fd, data)
         if sync:
             os.fdatasync(self._fd)
@@ -117,6 +122,9 @@ class RealDisk:
 
     async def read(self, name: str, limit: int = -1) -> bytes:
         return await trio.to_thread.run_sync(self._read, name, limit)
+
+    async def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
 
     async def create(self, name: str) -> AppendFile:
         return RealAppendFile(await trio.to_thread.run_sync(self._create, name), self._flusher)
@@ -211,6 +219,9 @@ class DryRunDisk:
 
     async def free_bytes(self) -> int:
         return await self._disk.free_bytes()
+
+    async def size(self, name: str) -> int:
+        return await self._disk.size(name)
 
     async def create(self, name: str) -> AppendFile:
         return _NoFile()

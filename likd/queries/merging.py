@@ -8,9 +8,10 @@ import trio
 
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.intake import Intake
-from likd.errors import LikdError
+from likd.errors import LikdError, Unsupported
 from likd.model import Fold, Outcome, Refused, Submission
 from likd.queries.totals import Totals
+from likd.stores.protocol import CountStore
 
 STORE_SECONDS_MAX = 40.0
 """Whoever asks for a merge waits so long for the store at most; what is durable will be done, however long it takes."""
@@ -59,13 +60,18 @@ class Merger:
     totals: Totals
     actors: Actors
     actor_keys: ActorKeys
+    store: CountStore
     _offered: bool = False
 
     async def merge(self, old: str, new: str, *, store_seconds: float = STORE_SECONDS_MAX) -> Merged:
-        """Merge canonical `old` into canonical `new`, waiting so long for the store. Raises MergeError, MergeRefused.
+        """Merge canonical `old` into canonical `new`, waiting so long for the store.
+
+        Raises MergeError, MergeRefused, Unsupported.
 
         Cut off before it has its place, it may have been done or not; asking again is safe.
         """
+        if "merging" not in self.store.parts:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't merge URLs")
         aliases = self.totals.ledger.aliases
         new = aliases(new)
         if self._offered or self.totals.ledger.merging:

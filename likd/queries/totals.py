@@ -8,7 +8,8 @@ from likd.counting.ledger import NO_OLD_NAMES, Ledger, OldNames
 from likd.model import Counts, Rows, add
 from likd.queries.bases import Bases
 from likd.runtime.cooperative import Steps
-from likd.stores.protocol import Applied, Increments, Store, in_time
+from likd.runtime.notice import Notice
+from likd.stores.protocol import Applied, CountStore, Increments, in_time
 
 
 class Totals:
@@ -18,10 +19,12 @@ class Totals:
     has the total of the one it counts for. Until the store has done it, that is the sum of both.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, *, cache_urls_max: int) -> None:
+    def __init__(self, store: CountStore, ledger: Ledger, *, cache_urls_max: int, behind: Notice | None = None) -> None:
         self._store = store
         self.ledger = ledger
+        self._behind = behind or Notice()
         self._epoch = 0
+        self._cache_urls_max = cache_urls_max
         self._bases = Bases(cache_urls_max)
         ledger.reader = self
 
@@ -40,6 +43,11 @@ class Totals:
     def settle(self) -> Steps[None]:
         """Do what `applied` left to be done, which nobody waits for."""
         return self._bases.settle()
+
+    def store_went_back(self) -> None:
+        """The store has less than it had: nothing is known of it any more."""
+        self._epoch += 1
+        self._bases = Bases(self._cache_urls_max)
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -100,6 +108,10 @@ class Totals:
         if unknown:
             epoch, before = self._epoch, self.ledger.applied
             applied, rows = await self._store.read(sorted(unknown))
+            if epoch == self._epoch and applied < before:
+                # It had more when it was asked. Who writes to it finds out, and goes on from there.
+                self._behind.give()
+                await self.ledger.wait_moved()
             if epoch != self._epoch or applied < self.ledger.applied:
                 return None
             if before != self.ledger.applied and any(kept.get(url) is not base for url, base in bases.items()):

@@ -20,12 +20,13 @@ from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
+from likd.errors import StoreError
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish
-from likd.stores.protocol import Increments, StoreError
+from likd.stores.protocol import Increments
 from likd.stores.sqlite.store import SqliteStore
 from tests.fakestore import FakeStore
 

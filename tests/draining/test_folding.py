@@ -21,10 +21,12 @@ from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine
+from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
-from likd.stores.protocol import Applied, Folding, Increments, StoreError
+from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
+from likd.stores.threaded import ThreadedStore
 from tests.queries.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
@@ -200,14 +202,14 @@ async def test_an_old_name_shows_no_less_while_folding_is_under_way(world: World
 def held_fold(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
     """Nothing is folded before this is set."""
     may_fold = trio.Event()
-    fold: Any = SqliteStore.fold
+    fold: Any = ThreadedStore.fold
 
-    async def wait_and_fold(store: SqliteStore, folds: Sequence[Fold], *args: object) -> None:
+    async def wait_and_fold(store: ThreadedStore, folds: Sequence[Fold], *args: object) -> None:
         if folds:
             await may_fold.wait()
         await fold(store, folds, *args)
 
-    monkeypatch.setattr(SqliteStore, "fold", wait_and_fold)
+    monkeypatch.setattr(ThreadedStore, "fold", wait_and_fold)
     return may_fold
 
 
@@ -222,12 +224,12 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         await engine.drain()
     may_fold, may_apply = held_fold(monkeypatch), trio.Event()
 
-    async def apply(store: SqliteStore, increments: Increments, apply: Any = SqliteStore.apply) -> Applied | None:
+    async def apply(store: ThreadedStore, increments: Increments, apply: Any = ThreadedStore.apply) -> Applied | None:
         await may_apply.wait()
         result: Applied | None = await apply(store, increments)
         return result
 
-    monkeypatch.setattr(SqliteStore, "apply", apply)
+    monkeypatch.setattr(ThreadedStore, "apply", apply)
     async with world.life(same_schemes=False) as engine:
         if merged:
             assert (await engine.merger.merge(HTTP, new, store_seconds=0.05)).pending
@@ -259,15 +261,15 @@ async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
         await engine.drain()
     may_look = trio.Event()
 
-    async def page(store: SqliteStore, after: str, limit: int, page: Any = SqliteStore.page) -> Any:
+    async def page(store: ThreadedStore, after: str, limit: int, page: Any = ThreadedStore.page) -> Any:
         if limit > 1:
             await may_look.wait()
         return await page(store, after, limit)
 
-    monkeypatch.setattr(SqliteStore, "page", page)
+    monkeypatch.setattr(ThreadedStore, "page", page)
     async with world.life(same_schemes=True) as engine:
         if merged:
-            monkeypatch.setattr(SqliteStore, "apply", AsyncMock(side_effect=StoreError))
+            monkeypatch.setattr(ThreadedStore, "apply", AsyncMock(side_effect=StoreError))
             assert (await engine.merger.merge(HTTPS, new, store_seconds=0.05)).pending
         for kind in kinds:
             await send(engine, act("a", new, kind))

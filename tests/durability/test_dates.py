@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from likd.config.settings import Config
 from likd.daemon import newest_time
 from likd.durability import batch_file, dates
 from likd.durability.batch_file import Batch
@@ -16,7 +15,7 @@ from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Entry, Journal
 from likd.model import IdempotencyKey
 from likd.stores.protocol import Increments
-from likd.stores.sqlite.store import SqliteStore
+from likd.stores.sqlite.store import SqliteDatabase
 
 NOW = 1_790_000_040.0
 ENTRY = Entry(1, 0, 1, [], {"like": {"https://example.com/": 1}})
@@ -28,7 +27,7 @@ def disk(tmp_path: Path) -> RealDisk:
 
 
 async def test_an_empty_directory_tells_nothing(disk: RealDisk) -> None:
-    assert await dates.newest(disk) == await newest_time(Config(data_dir=disk.path)) == 0
+    assert await dates.newest(disk) == await newest_time(disk, SqliteDatabase(disk.path / "likd.db", "here")) == 0
 
 
 async def test_a_segment_tells_when_it_was_opened(disk: RealDisk) -> None:
@@ -52,11 +51,11 @@ async def test_keys_tell_when_they_were_taken(disk: RealDisk) -> None:
 
 
 async def test_the_store_tells_in_which_minute_it_counted_last(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "likd.db", "here", wall_clock=lambda: NOW)
-    await store.open(("likes",))
-    await store.apply(Increments(1, 1, int(NOW // 60), {"https://example.com/": {"likes": 1}}))
-    assert await newest_time(Config(data_dir=tmp_path)) == NOW
-    await store.aclose()
+    store = SqliteDatabase(tmp_path / "likd.db", "here")
+    store.open(("likes",))
+    store.apply(Increments(1, 1, int(NOW // 60), {"https://example.com/": {"likes": 1}}), int(NOW // 60))
+    assert await newest_time(RealDisk(tmp_path), store) == NOW
+    store.close()
 
 
 async def test_what_is_damaged_or_dated_otherwise_tells_nothing(disk: RealDisk) -> None:

@@ -20,7 +20,7 @@ from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Subm
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.queries.merging import MergeBusy, MergeError
 from likd.stores.protocol import Increments
-from likd.stores.sqlite.store import SqliteStore
+from likd.stores.sqlite.store import SqliteDatabase, SqliteStore
 from likd.testing.faults import Faults, FaultyStore
 
 OLD, NEW, OTHER = (f"https://example.com/{name}" for name in ("old", "new", "other"))
@@ -44,14 +44,14 @@ class World:
     @asynccontextmanager
     async def life(self, *, flush_interval: float = 3600.0, **settings: object) -> AsyncIterator[Engine]:
         config = Config(flush_interval=flush_interval, write_tolerance=1e6, **settings)  # type: ignore[arg-type]
-        store = SqliteStore(self.path / "likd.db", "here", url_key=KEYS.of_url)
+        database = SqliteDatabase(self.path / "likd.db", "here", url_key=KEYS.of_url)
         disk = RealDisk(self.path)
         disk.write = self.write  # type: ignore[method-assign]
         async with (
             open_engine(
                 config,
                 disk=disk,
-                store=FaultyStore(store, self.faults),
+                store=FaultyStore(database, self.faults),
                 handlers=Handlers({"likes": Likes(), "impressions": Impressions()}),
                 actor_keys=KEYS,
             ) as engine,

@@ -12,11 +12,12 @@ from likd.counting import pending as pending_module
 from likd.counting import waiting as waiting_module
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
 from likd.queries import bases as bases_module
 from likd.runtime.cooperative import finish
-from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
+from likd.stores.protocol import READ_SECONDS_MAX, Applied
 from tests.fakestore import FakeStore, batch_of, post, totals_over
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]

@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from likd.durability.idempotency import KEY
+from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
@@ -17,10 +18,10 @@ from likd.model import Rows, add
 from likd.queries.merging import STORE_SECONDS_MAX, MergeBusy, MergeError, Merger, MergeRefused
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
-from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, ImportStore
 from likd.web.answers import Answer
-from likd.web.api.events import Operations, store_away
-from likd.web.problems import Problem
+from likd.web.api.counts import CountReads
+from likd.web.problems import Problem, store_away
 
 LOAD_LINES_MAX = 10_000
 SLICE_LINES = 100
@@ -43,10 +44,10 @@ _MERGE_EXPECTED = f"fields old and new, and wait from 0 to {STORE_SECONDS_MAX:g}
 class Admin:
     """Merges and loads. They raise Problem for everything a client can do wrong."""
 
-    operations: Operations
+    counts: CountReads
     merger: Merger
     totals: Totals
-    store: Store
+    store: ImportStore
     canonical: UrlRules
     names: tuple[str, ...]
     """The counts that can be loaded."""
@@ -75,7 +76,7 @@ class Admin:
             raise Problem(500, f"{error}; it may be merged after a crash", headers=retry) from None
         except StoreError as error:
             raise store_away(error) from None
-        row = self.operations.row(merged.new, counts)
+        row = self.counts.row(merged.new, counts)
         row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
         return Answer(200, msgspec.json.encode(row))
 

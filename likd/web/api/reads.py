@@ -7,19 +7,22 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from heapq import merge
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 import msgspec
 import trio
 
+from likd.errors import StoreError
 from likd.model import Counts
 from likd.queries.totals import Totals
-from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
-from likd.web.access.gate import Caller
+from likd.stores.protocol import UNIT_SECONDS, HistoryStore, PageStore, Unit, in_time
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.events import Operations, store_away, wrong
+from likd.web.api.counts import CountReads
 from likd.web.api.kept import Kept
+from likd.web.api.urls import Urls
+from likd.web.problems import store_away, wrong
 from likd.web.query_string import query_value
 
 HISTORY_MAX = 2000
@@ -75,6 +78,10 @@ class _Span:
     end: int
 
 
+class ReadStore(HistoryStore, PageStore, Protocol):
+    """What is looked into."""
+
+
 @attrs.frozen
 class Reads:
     """Answers reads that look into the store. They raise Problem for everything a client can do wrong.
@@ -82,9 +89,10 @@ class Reads:
     Histories and top lists are told again out of memory for as long as nothing moves.
     """
 
-    operations: Operations
+    urls: Urls
+    counts: CountReads
     totals: Totals
-    store: Store
+    store: ReadStore
     clock: Callable[[], float] = time.time
     _histories: Kept = attrs.field(init=False)
     _tops: Kept = attrs.field(init=False)
@@ -114,7 +122,7 @@ class Reads:
 
     async def top(self, asked: TopRequest, caller: Caller) -> Answer:
         """The top list."""
-        look = partial(self.operations.top, asked.by, asked.limit)
+        look = partial(self.counts.top, asked.by, asked.limit)
         return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
@@ -152,7 +160,7 @@ class Reads:
     async def _lines(self, urls: list[str]) -> bytes:
         totals = await self.totals.counts(urls, keep=False)
         rows = [
-            msgspec.json.encode(self.operations.row(url, counts))
+            msgspec.json.encode(self.counts.row(url, counts))
             for url, counts in totals.items()
             if counts and url not in self.totals.ledger.aliases
         ]
@@ -177,11 +185,11 @@ class Reads:
         seconds = UNIT_SECONDS[unit]
         now = _number("until", asked.until, 0, 1 << 40) if asked.until else int(self.clock())
         end = (now // seconds + 1) * seconds
-        (href,) = self.operations.readable([asked.url], caller)
+        (href,) = self.urls.readable([asked.url], caller)
         return _Span(href, self.totals.ledger.settled_name(href), unit, max(0, end - units * seconds), end)
 
     def _row(self, counts: Counts) -> dict[str, Any]:
-        row = self.operations.row("", counts)
+        row = self.counts.row("", counts)
         del row["url"]
         return row
 
