@@ -32,8 +32,8 @@ class StatusReport:
     @property
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
-        waiting = self.engine.totals.waiting
-        return round(max(0.0, self.engine.wall_clock() - waiting[0].since), 3) if waiting else 0.0
+        waiting = self.engine.totals.ledger.waiting
+        return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
@@ -55,8 +55,8 @@ class StatusReport:
                 "open": table.id,
                 "open_urls": len(table.urls),
                 "draining": engine.batcher.tables_in_hand,
-                "waiting": engine.totals.tables_waiting,
-                "rows_waiting": engine.totals.rows_waiting,
+                "waiting": engine.totals.ledger.tables_waiting,
+                "rows_waiting": engine.totals.ledger.rows_waiting,
             },
             "journal": {
                 "durability": engine.config.durability,
@@ -69,8 +69,8 @@ class StatusReport:
                 "kind": engine.store.kind,
                 "state": "failing" if engine.drainer.fault else "ok",
                 "fault": engine.drainer.fault,
-                "applied": engine.totals.applied,
-                "lag_tables": engine.totals.tables_waiting,
+                "applied": engine.totals.ledger.applied,
+                "lag_tables": engine.totals.ledger.tables_waiting,
                 "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
@@ -88,7 +88,7 @@ class StatusReport:
                 "folded": engine.folder.folded,
                 "fault": engine.folder.fault,
             },
-            "merging": [merge.old for merge in engine.totals.merging.values()],
+            "merging": [merge.old for merge in engine.totals.ledger.merging.values()],
             "handlers": [
                 {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
                 for r in engine.handlers.registered
@@ -97,7 +97,7 @@ class StatusReport:
             "live": {"urls_watched": engine.hub.urls_watched},
             "disk_free_bytes": engine.monitor.disk_free,
             "damaged_files": engine.monitor.damaged_files,
-            "clock_doubtful": engine.clock_doubtful(),
+            "clock_doubtful": engine.clock.doubtful,
             "aside_bytes": engine.batcher.aside_bytes,
         }
 
@@ -108,7 +108,7 @@ class StatusReport:
         queues: dict[str, int] = {
             "event manager": engine.intake.waiting,
             "batcher": engine.batcher.tables_in_hand,
-            "drainer": engine.totals.tables_waiting,
+            "drainer": engine.totals.ledger.tables_waiting,
             "live hub": engine.hub.urls_watched,
         }
         children = [_child(child) for child in engine.root.children]

@@ -90,10 +90,10 @@ async def compose_web(
         watches_max=config.watches_max,
     )
     app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
-    unapplied = Unapplied(engine.totals, engine.wall_clock)
+    unapplied = Unapplied(engine.totals, engine.clock.now)
     kept_for = KeptFor(config.keep_minutes, config.keep_hours)
-    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
-    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
+    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
+    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
     files = Files(config.base_path)

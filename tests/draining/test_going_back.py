@@ -88,11 +88,11 @@ def world(tmp_path: Path) -> World:
 
 async def like(engine: Engine, url: str, times: int = 1) -> None:
     """Likes that are in the store when this returns."""
-    applied = engine.totals.applied
+    applied = engine.totals.ledger.applied
     assert isinstance(await engine.intake.offer(Submission({LIKE: {url: times}}, times)).settled(), Accepted)
     with trio.fail_after(5):
-        while engine.totals.applied == applied:
-            await engine.totals.wait_moved()
+        while engine.totals.ledger.applied == applied:
+            await engine.totals.ledger.wait_moved()
 
 
 async def likes(engine: Engine, url: str) -> int:
@@ -145,7 +145,7 @@ async def test_an_act_finds_that_the_store_went_back(world: World) -> None:
                     await engine.actors.load(act)
                 except Exception as error:
                     assert "went back in time" in str(error)
-                    await engine.totals.wait_moved()
+                    await engine.totals.ledger.wait_moved()
 
 
 async def test_what_is_not_kept_is_named_and_counting_goes_on(world: World) -> None:
@@ -155,7 +155,7 @@ async def test_what_is_not_kept_is_named_and_counting_goes_on(world: World) -> N
         await like(engine, A, 10)
         await like(engine, B, 5)
         assert await likes(engine, A) == 11
-        lost = engine.totals.applied
+        lost = engine.totals.ledger.applied
         world.bring_back()
         await like(engine, A, 100)
         assert await likes(engine, A) == 101
@@ -187,7 +187,7 @@ async def test_a_copy_that_is_brought_back_between_two_lives_is_named_if_nothing
         await like(engine, A, 1)
         world.keep()
         await like(engine, A, 10)
-        used = engine.totals.applied
+        used = engine.totals.ledger.applied
         await engine.drain()
     world.bring_back()
     async with world.life() as engine:

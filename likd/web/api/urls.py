@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from likd.counting.actors import Actors
+from likd.counting.ledger import NO_OLD_NAMES, OldNames
 from likd.ingest.schema import short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.model import host_of
-from likd.queries.totals import NO_OLD_NAMES, OldNames
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
 from likd.web.problems import Problem, wrong
