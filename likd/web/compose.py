@@ -79,7 +79,12 @@ async def compose_web(
     )
     posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
     counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
-    board = StatusReport(engine, __version__, lambda: () if web.fronts is None else web.fronts.statistics())
+    board = StatusReport(
+        engine,
+        __version__,
+        lambda: () if web.fronts is None else web.fronts.statistics(),
+        refusals.last_day.counts,
+    )
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
