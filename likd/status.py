@@ -121,7 +121,7 @@ class StatusReport:
         return {
             "inbox": {"is": engine.intake.waiting, "max": engine.config.inbox_max},
             "tables": {"is": engine.batcher.tables_in_hand, "max": engine.config.tables_waiting_max // 2},
-            "rows": {"is": engine.totals.rows_waiting, "max": engine.config.rows_waiting_max},
+            "rows": {"is": engine.totals.ledger.rows_waiting, "max": engine.config.rows_waiting_max},
             "counters": {"is": pool.leased, "max": engine.config.counters_max},
             "aside_bytes": {"is": engine.batcher.aside_bytes, "max": engine.config.aside_bytes_max},
         }
