@@ -37,10 +37,6 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
-TO_LOGIN = Answer(303, b"", "text/html; charset=utf-8", {"Location": "/login"})
-"""Where a person goes who may not see a page yet."""
-
-
 def is_person(method: str, accept: str) -> bool:
     """Whether a request comes from a person's browser that goes to a page."""
     return method == "GET" and "text/html" in accept

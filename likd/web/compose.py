@@ -26,7 +26,7 @@ from likd.web.api.reads import Reads
 from likd.web.express.hot_reads import HotReads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
-from likd.web.full.pages import add_pages
+from likd.web.full.pages import Pages, add_files, add_pages
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
 from likd.web.server import WebServer
@@ -74,10 +74,11 @@ async def compose_web(
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(operations=operations, gate=gate, tls=tls is not None)
+    files = Files()
+    pages = Pages(files=files, gate=gate)
+    app = create_app(operations=operations, gate=gate, pages=pages, tls=tls is not None)
     reads = Reads(operations, engine.totals, engine.store)
     pictures = Pictures(operations, engine.totals, gate)
-    files = Files()
     add_api(
         app,
         operations=operations,
@@ -88,7 +89,8 @@ async def compose_web(
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, operations=operations, files=files, names=engine.handlers.counts)
+    add_pages(app, pages, gate=gate, operations=operations, reads=reads, status=board, files=files)
+    add_files(app, files)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     web = WebServer(

@@ -96,8 +96,6 @@ class Head:
     head_only: bool = False
     """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
-    by_person: bool = False
-    """Whether it is a person's browser that goes there, and may have to log in."""
     says_keep_alive: bool = False
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
@@ -179,6 +177,9 @@ def _parse(data: bytes) -> Head:
     operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
+    if is_person(method, header("Accept")):
+        # Who goes there may have to log in, and is told in a page what is wrong.
+        return COLD
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(
         operation,
@@ -193,7 +194,6 @@ def _parse(data: bytes) -> Head:
         asked,
         method == "HEAD",
         credentials,
-        is_person(method, header("Accept")),
         says_keep_alive=old and keep_alive,
     )
 

@@ -13,7 +13,7 @@ from likd.model import Outcome, Submission
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.gate import UNRESTRICTED, Caller, Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
+from likd.web.answers import Answer, Responses, answer_problem
 from likd.web.api.events import Operations
 from likd.web.api.pictures import PictureRequest
 from likd.web.express.coalescer import Coalescer
@@ -104,7 +104,7 @@ class HotRequests:
                     return False
             return self._answer(exchange, head, body, caller)
         except Problem as problem:
-            self._fill(exchange, TO_LOGIN if problem.status == 401 and head.by_person else answer_problem(problem))
+            self._fill(exchange, answer_problem(problem))
         except Exception as error:
             self._fail(exchange, error)
         return False
