@@ -99,7 +99,7 @@ class Watchers:
                     data = sock.recv(65536)
                     assert data, answer
                     answer += data
-                sock.setblocking(False)
+                sock.settimeout(0)
                 self._sockets[sock.fileno()] = sock
                 self._epoll.register(sock.fileno(), select.EPOLLIN)
 
@@ -189,7 +189,7 @@ async def bare() -> None:
         frame = b"\x81" + bytes([len(message)]) + message
         while True:
             await trio.sleep(1 / CHANGES_A_SECOND)
-            for stream in list(streams):
+            for stream in tuple(streams):
                 with contextlib.suppress(OSError):
                     os.write(stream.socket.fileno(), frame)
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Daemon:
 class Chaos:
     """One run."""
 
-    def __init__(self, daemon: Daemon, data: Path, rng: random.Random, small_disk: bool) -> None:
+    def __init__(self, daemon: Daemon, data: Path, rng: random.Random, *, small_disk: bool) -> None:
         self.daemon = daemon
         self.data = data
         self.rng = rng
@@ -351,7 +352,7 @@ def main() -> None:
         if not mounted:
             print("the disk is not filled: no small file system can be mounted here")
         daemon = Daemon(disk / "data", free_port(), Path(directory) / "log")
-        chaos = Chaos(daemon, disk / "data", random.Random(arguments.seed), mounted)
+        chaos = Chaos(daemon, disk / "data", random.Random(arguments.seed), small_disk=mounted)
         began = time.monotonic()
         wrong: list[str] = []
         try:
@@ -374,12 +375,7 @@ def main() -> None:
         "faults": dict(sorted(chaos.faults.items())),
         "wrong": wrong,
     }
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            for fault, times in value.items():
-                print(f"{times:>12,}  {fault}")
-        elif isinstance(value, int | float):
-            print(f"{value:>12,}  {name}")
+    _print(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     for fault in wrong:
@@ -387,6 +383,15 @@ def main() -> None:
     if wrong:
         sys.exit(1)
     print("acknowledged == counted, for each URL and kind")
+
+
+def _print(figures: Mapping[str, Any]) -> None:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            for fault, times in value.items():
+                print(f"{times:>12,}  {fault}")
+        elif isinstance(value, int | float):
+            print(f"{value:>12,}  {name}")
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

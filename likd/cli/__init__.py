@@ -89,7 +89,7 @@ def _say(text: str) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="likd", message="%(prog)s %(version)s")
 def main() -> None:
-    """likd counts likes, unlikes and impressions of URLs, and loses none that it acknowledged.
+    """Count likes, unlikes and impressions of URLs, and lose none that was acknowledged.
 
     \b
     likd serve                             run the daemon

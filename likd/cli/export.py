@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from typing import Any, TextIO
 
 import click
@@ -29,12 +30,12 @@ def export(form: str, output: TextIO, url: str, token: str | None) -> None:
     Exit status: 1 if the daemon can't be reached or does not tell all, 2 if an argument is wrong.
     """
     try:
-        trio.run(_export, Daemon(url, token), output, form == "csv")
+        trio.run(partial(_export, Daemon(url, token), output, as_csv=form == "csv"))
     except* ClientError as errors:
         raise click.ClickException(str(errors.exceptions[0])) from None
 
 
-async def _export(daemon: Daemon, output: TextIO, as_csv: bool) -> None:
+async def _export(daemon: Daemon, output: TextIO, *, as_csv: bool) -> None:
     writer: Any = None
     async with open_client(daemon, 60) as client:
         try:

@@ -27,7 +27,7 @@ HASH_BYTES = 1 << 20
 @click.option("--format", "form", type=click.Choice(["auto", "ndjson", "csv"]), default="auto", help="[default: auto]")
 @click.option("--dry-run", is_flag=True, help="Check the whole file, and load nothing.")
 @daemon_options
-def import_(file: Path, form: str, dry_run: bool, url: str, token: str | None) -> None:
+def import_(*, file: Path, form: str, dry_run: bool, url: str, token: str | None) -> None:
     """Add the counts in FILE to those of the daemon: for a site that has likes already.
 
     CSV has a header with url and names of counts (likes, unlikes, impressions); NDJSON has an object with these

@@ -19,7 +19,7 @@ from likd.runtime.logs import configure_logs
 @click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
 @with_config
 @click.option("--dry-run", is_flag=True, help="Change nothing, and tell what a start would do.")
-def recover(data_dir: str | None, file: Path | None, dry_run: bool) -> None:
+def recover(*, data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     """Turn journal segments that a crash left behind into batch files, and put damaged files aside.
 
     `likd serve` does it at its start, so there is no need to. No daemon may run in the directory meanwhile.

@@ -127,6 +127,7 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
 )
 @click.option("-q", "--quiet", is_flag=True, help="Neither progress nor troubles, only refused lines and the report.")
 def send(
+    *,
     files: tuple[Path, ...],
     url: str,
     token: str | None,
@@ -189,7 +190,7 @@ def send(
         except ClientError as error:
             raise click.UsageError(str(error)) from None
         if past:
-            sys.exit(_load_past(daemon, inputs, quiet))
+            sys.exit(_load_past(daemon, inputs, quiet=quiet))
         sizes = [None if one.content is None else one.content.size for one in inputs]
         total = None if follow or None in sizes else sum(filter(None, sizes))
         report = stack.enter_context(
@@ -215,7 +216,7 @@ def send(
     sys.exit(_tell(delivery, status, resumable=state is not None))
 
 
-def _load_past(daemon: Daemon, inputs: list[Input], quiet: bool) -> int:
+def _load_past(daemon: Daemon, inputs: list[Input], *, quiet: bool) -> int:
     """Load what `inputs` hold, and print the report; the exit status."""
     with Report(quiet=quiet, total_bytes=None) as report:
         past = Past(daemon, report.read)

@@ -21,7 +21,7 @@ from likd.cli.watch import Row, counts_table
 @click.option("--by", metavar="COUNT", default="likes", show_default=True, help="likes, unlikes, net, impressions …")
 @click.option("--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="URLs shown.")
 @click.option("--once", is_flag=True, help="Show it as it is now, and end. So it is, too, without a terminal.")
-def top(url: str, token: str | None, by: str, limit: int, once: bool) -> None:
+def top(*, url: str, token: str | None, by: str, limit: int, once: bool) -> None:
     """Show the hottest URLs and the daemon's health, live, until interrupted.
 
     \b

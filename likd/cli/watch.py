@@ -40,7 +40,7 @@ def counts_table(rows: list[Row]) -> Table:
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @daemon_options
 @click.option("--once", is_flag=True, help="Show the counts as they are now, and end.")
-def watch(urls: tuple[str, ...], url: str, token: str | None, once: bool) -> None:
+def watch(*, urls: tuple[str, ...], url: str, token: str | None, once: bool) -> None:
     """Show the counts of URLs as they change, until interrupted.
 
     On a terminal it is a table. Else each change is a line of JSON: the counts of one URL, exact at that moment.

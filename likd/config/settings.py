@@ -52,11 +52,11 @@ class Setting:
 
 
 def _setting(
-    parse: Callable[[object], object], default: object, unit: str, help: str, choices: tuple[str, ...] = ()
+    parse: Callable[[object], object], default: object, unit: str, description: str, choices: tuple[str, ...] = ()
 ) -> Any:
     return attrs.field(
         default=attrs.Factory(lambda: parse(default)),
-        metadata={"parse": parse, "default": default, "unit": unit, "help": help, "choices": choices},
+        metadata={"parse": parse, "default": default, "unit": unit, "help": description, "choices": choices},
     )
 
 

@@ -30,7 +30,9 @@ class AppendFile(Protocol):
         """Cut the file to `size` bytes; on disk when this returns."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the file; it stays where it is."""
+        ...
 
 
 class Disk(Protocol):

@@ -69,6 +69,7 @@ class Likes:
     done: Mapping[str, str] = MappingProxyType({LIKE: LIKE, UNLIKE: LIKE})
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
+        """See Handler."""
         return {self.adds[kind]: times}
 
 

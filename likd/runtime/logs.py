@@ -8,12 +8,12 @@ import sys
 import structlog
 
 
-def configure_logs(format: str, *, quiet: bool = False) -> None:
+def configure_logs(log_format: str, *, quiet: bool = False) -> None:
     """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal.
 
     `quiet` leaves out everything, for commands that say it themselves.
     """
-    console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console

@@ -43,7 +43,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.setblocking(False)
+                sock.settimeout(0)
                 sock.sendto(state.encode(), self._address)
         except OSError as error:
             log.warning("can't notify the service manager", fault=error.strerror)

@@ -100,18 +100,18 @@ class Responses:
             self._date = formatdate(now, usegmt=True)
             self._known.clear()
         if head_only:
-            return self._head(answer, keep_alive, extra or {})
+            return self._head(answer, keep_alive=keep_alive, extra=extra or {})
         if extra or answer.headers or not keep_alive or len(answer.body) > RESPONSE_CACHE_BYTES_MAX:
-            return self._head(answer, keep_alive, extra or {}) + answer.body
+            return self._head(answer, keep_alive=keep_alive, extra=extra or {}) + answer.body
         kind = answer.status, answer.content_type, answer.body
         response = self._known.get(kind)
         if response is None:
-            response = self._head(answer, keep_alive, {}) + answer.body
+            response = self._head(answer, keep_alive=keep_alive, extra={}) + answer.body
             if len(self._known) < RESPONSE_CACHE_MAX:
                 self._known[kind] = response
         return response
 
-    def _head(self, answer: Answer, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
+    def _head(self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str]) -> bytes:
         headers = {
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),

@@ -30,7 +30,7 @@ async def open_listeners(bind: Bind) -> list[socket.socket]:
         raise BindError(f"can't listen on {bind}: {reason}") from error
     sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
     for sock in sockets:
-        sock.setblocking(False)
+        sock.settimeout(0)
     return sockets
 
 

@@ -57,8 +57,10 @@ def _patch(old: bytes, offset: int, data: bytes) -> bytes:
 
 
 class SimDisk:
-    """Implements likd.disk.Disk. `faults` is the chance that an operation fails, `directory_faults` that the directory
-    can't be synced after a change that is seen already. `wall` is the clock by which files are dated.
+    """Implements likd.durability.disk.Disk, in memory.
+
+    `faults` is the chance that an operation fails, `directory_faults` that the directory can't be synced after a change
+    that is seen already. `wall` is the clock by which files are dated.
     """
 
     def __init__(self, rng: random.Random, *, wall: Callable[[], float] = float) -> None:

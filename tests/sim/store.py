@@ -1,5 +1,4 @@
-"""The store of a simulated world: the embedded one as it is, which goes away and comes back, and sometimes commits
-without saying so."""
+"""The store of a simulated world: the embedded one, which goes away and comes back, and sometimes commits unsaid."""
 
 from __future__ import annotations
 

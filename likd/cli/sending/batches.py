@@ -37,7 +37,7 @@ def read(line_range: LineRange) -> Batch:
         texts.pop()
     if line_range.byte_range.begin == 0 and texts:
         texts[0] = texts[0].removeprefix(codecs.BOM_UTF8)
-    format, header = line_range.source.format, line_range.header
+    log_format, header = line_range.source.format, line_range.header
     events: list[bytes] = []
     lines: list[int] = []
     refused: list[tuple[int, str]] = []
@@ -50,7 +50,7 @@ def read(line_range: LineRange) -> Batch:
         try:
             if len(text) > LINE_BYTES_MAX:
                 raise LineRefused(f"the line is longer than {LINE_BYTES_MAX} bytes")
-            event = format.event(text, header)
+            event = log_format.event(text, header)
         except LineRefused as error:
             refused.append((number, str(error)))
         except NotALogLine as error:

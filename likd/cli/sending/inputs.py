@@ -148,10 +148,10 @@ def _left(
     )
 
 
-def _look(format: Format, content: Content) -> Format:
-    """`format`, which has seen the first lines if it is one that looks. Raises ClientError, OSError."""
-    if isinstance(format, Looking):
+def _look(log_format: Format, content: Content) -> Format:
+    """`log_format`, which has seen the first lines if it is one that looks. Raises ClientError, OSError."""
+    if isinstance(log_format, Looking):
         data = content.read(CHUNK_BYTES, 0)
         lines = data.split(b"\n")[: -1 if len(data) == CHUNK_BYTES else None]
-        format.look([line for line in lines if line.strip()])
-    return format
+        log_format.look([line for line in lines if line.strip()])
+    return log_format

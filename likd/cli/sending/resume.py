@@ -104,9 +104,9 @@ class StateFile:
             if progress.file.path == place and not (progress.complete and not self.unanswered(progress))
         ]
 
-    def progress(self, id: int) -> Progress:
-        """How far the file of that id is done."""
-        return self._files[id]
+    def progress(self, file_id: int) -> Progress:
+        """How far the file with that id is done."""
+        return self._files[file_id]
 
     def unanswered(self, progress: Progress) -> list[Sending]:
         """What was sent of a file without an answer."""

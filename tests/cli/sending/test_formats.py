@@ -27,11 +27,11 @@ APACHE = r"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\""
 
 
 def url_of(
-    line: bytes | str, name: str = "auto", site: bytes | None = SITE, header: bytes = b"", **all: bool
+    line: bytes | str, name: str = "auto", site: bytes | None = SITE, header: bytes = b"", *, count_all: bool = False
 ) -> object:
     """The URL that a line is an impression of, or why it is none."""
     line = line.encode() if isinstance(line, str) else line
-    event = make(name, "log", Impressions(site, all.get("count_all", False))).event(line, header)
+    event = make(name, "log", Impressions(site, count_all=count_all)).event(line, header)
     return event if isinstance(event, Skip) else json.loads(event)["url"]
 
 
@@ -271,21 +271,21 @@ def test_names_of_fields_hold_up_to_the_next_such_line_wherever_a_batch_ends() -
 
 
 def test_looking_goes_on_over_lines_that_tell_nothing() -> None:
-    format = Looking("log", Impressions(SITE, count_all=False))
+    looking = Looking("log", Impressions(SITE, count_all=False))
     with pytest.raises(NotALogLine):
-        format.event(b"torn line", b"")
-    assert isinstance(format.event(combined("GET /a").encode(), b""), bytes)
+        looking.event(b"torn line", b"")
+    assert isinstance(looking.event(combined("GET /a").encode(), b""), bytes)
     with pytest.raises(NotALogLine):
-        format.event(b'{"kind":"like","url":"https://s.example/"}', b"")
+        looking.event(b'{"kind":"like","url":"https://s.example/"}', b"")
 
 
 def test_what_is_of_no_known_format_is_given_up() -> None:
-    format = Looking("log", Impressions(SITE, count_all=False))
+    looking = Looking("log", Impressions(SITE, count_all=False))
     for _ in range(LOOKED_AT_MAX - 1):
         with pytest.raises(NotALogLine):
-            format.event(b"junk", b"")
+            looking.event(b"junk", b"")
     with pytest.raises(ClientError, match="log: the lines are of no format that is known"):
-        format.event(b"junk", b"")
+        looking.event(b"junk", b"")
 
 
 def test_events_and_sites_dont_go_together() -> None:

@@ -95,12 +95,12 @@ async def main():
     watchdog = Watchdog(blocked_seconds=0.4)
     async with trio.open_nursery() as nursery:
         await nursery.start(watchdog.run)
-        print("ready", flush=True)
+        print("ready", file=sys.stderr, flush=True)
         await trio.to_thread.run_sync(sys.stdin.readline)
-        print(watchdog.blocked, flush=True)
+        print(watchdog.blocked, file=sys.stderr, flush=True)
         await trio.to_thread.run_sync(sys.stdin.readline)
         time.sleep(1)
-        print(watchdog.blocked, flush=True)
+        print(watchdog.blocked, file=sys.stderr, flush=True)
         nursery.cancel_scope.cancel()
 
 trio.run(main)
@@ -109,19 +109,23 @@ trio.run(main)
 
 def test_a_real_process_tells_a_stop_from_a_blocked_event_loop() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", BLOCKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+        [sys.executable, "-c", BLOCKS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # the log
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
 
         def answer() -> str:
             assert process.stdin is not None
-            assert process.stdout is not None
+            assert process.stderr is not None
             process.stdin.write("\n")
             process.stdin.flush()
-            return next(line for line in process.stdout if line.strip().isdecimal()).strip()
+            return process.stderr.readline().strip()
 
-        assert process.stdout.readline() == "ready\n"
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
         process.send_signal(signal.SIGSTOP)
         time.sleep(1)
         process.send_signal(signal.SIGCONT)

@@ -230,3 +230,41 @@ def test_variables_that_are_no_settings_are_told() -> None:
 
 def test_each_setting_is_explained_in_one_group() -> None:
     assert sorted(name for names in GROUPS.values() for name in names) == sorted(each.name for each in settings())
+
+
+def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "likd.toml"
+    file.write_text('table_limit = 1\nflush_interval = 2\nbind = "127.0.0.1:1"\n')
+
+    config = load(
+        {"table_limit": "3"},
+        file=file,
+        environment={"LIKD_TABLE_LIMIT": "2", "LIKD_FLUSH_INTERVAL": "4"},
+    )
+
+    assert (config.table_limit, config.flush_interval, config.bind) == (3, 4.0, Bind("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "toml", "message"),
+    [
+        ({"table_limit": "0"}, {}, "", "--table-limit: '0' is not a whole number from 1 to 1000000"),
+        ({"table_limit": "x"}, {}, "", "--table-limit: 'x' is not a whole number"),
+        ({"bind": "x"}, {}, "", "--bind: 'x' is not HOST:PORT"),
+        ({"durability": "maybe"}, {}, "", "--durability: 'maybe' is not one of fsync, os, none"),
+        ({}, {"LIKD_POOL_SIZE": "-1"}, "", "LIKD_POOL_SIZE: '-1' is not"),
+        ({}, {}, "pool_size = true", "pool_size: True is not a whole number"),
+        ({}, {}, "no_such = 1", "there is no setting 'no_such'"),
+        ({}, {}, "= broken", "Invalid statement"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    tmp_path: Path, flags: dict[str, str], environment: dict[str, str], toml: str, message: str
+) -> None:
+    file = tmp_path / "likd.toml"
+    file.write_text(toml)
+
+    with pytest.raises(ConfigError) as wrong:
+        load(flags, file=file, environment=environment)
+
+    assert message in str(wrong.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Client, Daemon, Response
-from tests.test_lanes_access import ADMIN, WRITE
+from tests.web.test_lanes_access import ADMIN, WRITE
 
 SITE = "https://www.example.com"
 LATER = {"date", "ratelimit", "etag"}

@@ -30,7 +30,7 @@ from likd.web.live.connection import Connection, text_frame
 from likd.web.live.handshake import read_handshake
 from likd.web.live.server import LiveLane
 from tests.fakestore import FakeStore
-from tests.test_frames import frame
+from tests.web.full.test_websocket_frames import frame
 
 HANDSHAKE = (
     b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"

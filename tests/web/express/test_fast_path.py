@@ -12,7 +12,7 @@ from likd.web.access.gate import Credentials, Gate
 from likd.web.express.connection import Connection, Exchange, Timeouts
 from likd.web.express.fast_path import FastPath
 from likd.web.express.http1 import Heads
-from tests.test_connection import COLD, GET, post
+from tests.web.express.test_connection import COLD, GET, post
 
 EVENT = ("like", "https://a.example/")
 KNOWN = b'{"kind":"like"}'

@@ -22,7 +22,7 @@ from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
 from likd.stores.protocol import Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
-from tests.test_merging import KEYS, World
+from tests.queries.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
 ONE = UrlRules(unify_schemes=True)

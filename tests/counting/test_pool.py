@@ -202,11 +202,11 @@ async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: Mo
 async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump_clock: MockClock) -> None:
     pool = new_pool()
     counters: dict[str, UrlCounter] = {}
-    for round in range(3):
+    for turn in range(3):
         async with running(pool):
             pool.post(counters, "likes", {URL: 1})
             await wait_all_tasks_blocked()
-            if round == 1:
+            if turn == 1:
                 await trio.sleep(1)
     assert counters[URL].commit() == {"likes": 3}
     assert pool.status.counters == 11

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.daemon import Client, Daemon, Response
-from tests.test_lanes_access import ADMIN, SITE, WRITE, event
+from tests.web.test_lanes_access import ADMIN, SITE, WRITE, event
 
 PAGE = "http://localhost:3000"
 

@@ -31,8 +31,8 @@ def database() -> sqlite3.Connection:
 
 
 def staged(connection: sqlite3.Connection) -> Iterator[tuple[int, str, dict[str, int]]]:
-    for id, url, *counts in connection.execute(f"SELECT id, url, {', '.join(NAMES)} FROM staged"):
-        yield id, url, dict(zip(NAMES, counts, strict=True))
+    for row_id, url, *counts in connection.execute(f"SELECT id, url, {', '.join(NAMES)} FROM staged"):
+        yield row_id, url, dict(zip(NAMES, counts, strict=True))
 
 
 @given(there=st.lists(st.text("ab/", min_size=1), unique=True), before=ROWS, rows=ROWS)
@@ -47,6 +47,6 @@ def test_what_is_staged_is_what_was_given_by_the_ids_of_its_urls(there: list[str
             url: {name: counts.get(name, 0) for name in NAMES} for url, counts in rows.items()
         }
         known = dict(connection.execute("SELECT url, id FROM counts"))
-        assert all(id == known[url] for id, url, _ in found if url in known)
-        fresh = sorted((url, id) for id, url, _ in found if url not in known)
-        assert [id for _, id in fresh] == list(range(len(there) + 1, len(there) + 1 + len(fresh)))
+        assert all(row_id == known[url] for row_id, url, _ in found if url in known)
+        fresh = sorted((url, row_id) for row_id, url, _ in found if url not in known)
+        assert [row_id for _, row_id in fresh] == list(range(len(there) + 1, len(there) + 1 + len(fresh)))

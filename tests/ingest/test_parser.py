@@ -71,12 +71,12 @@ def bodies(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         objects.insert(draw(st.integers(0, len(objects))), draw(bad))
     style = draw(separators)
-    ascii = draw(st.booleans())
+    ascii_only = draw(st.booleans())
     if draw(st.booleans()):
-        text = json.dumps(objects, separators=style, ensure_ascii=ascii)
+        text = json.dumps(objects, separators=style, ensure_ascii=ascii_only)
     else:
         newline = draw(st.sampled_from(["\n", "\r\n", "\n\n", "\n  "]))
-        text = newline.join(json.dumps(one, separators=style, ensure_ascii=ascii) for one in objects)
+        text = newline.join(json.dumps(one, separators=style, ensure_ascii=ascii_only) for one in objects)
     return (draw(st.sampled_from(["", " ", "\n"])) + text + draw(st.sampled_from(["", "\n", " "]))).encode()
 
 

@@ -40,10 +40,17 @@ from likd.ingest.urls import URL_BYTES_MAX, UrlRules, canonical
         ("http://0x7f.0.0.1/", "http://127.0.0.1/"),
         ("http://[0:0::1]:80/", "http://[::1]/"),
         ("http://exa\tmp\nle.com/\r", "http://example.com/"),
+        ("HTTPS://EXAMPLE.com:443/a/../b#part", "https://example.com/b"),
+        ("http://example.com:80/?q=1#x", "http://example.com/?q=1"),
+        ("http://example.com:8080/", "http://example.com:8080/"),
+        ("https://example.com/ä b", "https://example.com/%C3%A4%20b"),
+        ("http://0x7f.1/", "http://127.0.0.1/"),
+        ("https://example.com/a%2fb", "https://example.com/a%2fb"),
     ],
 )
 def test_urls_are_counted_in_their_canonical_form(written: str, counted: str) -> None:
     assert canonical(written) == counted
+    assert canonical(counted) == counted
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,8 @@ def test_urls_are_counted_in_their_canonical_form(written: str, counted: str) ->
         "mailto:a@example.com", "httpss://example.com/", "http:example.com", "http:/example.com", "http://",
         "https://example.com:99999/", "https://example.com:x/", "http://a b/", "http://[::1/", "http://1.2.3.256/",
         " https://example.com/", "https://exa<mple.com/", "https://\ud800/", "https://xn--/", "https://%00/",
+        "https://", "https://[::1", "https://a b/", "https://example.com/" + "x" * URL_BYTES_MAX,
+        "https://example.com/" + "ä" * 400,
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(written: str) -> None:

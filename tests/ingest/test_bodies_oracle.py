@@ -15,7 +15,7 @@ from likd.ingest.schema import IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import finish
-from tests.test_bodies import KINDS, A, B, read
+from tests.ingest.test_bodies import KINDS, A, B, read
 
 WHITESPACE = " \t\r\n"
 
