@@ -36,6 +36,12 @@ Columns: TypeAlias = dict[str, dict[str, int]]
 """Counts of many URLs the other way round: name → URL → by how much it grew."""
 
 
+def host_of(url: str) -> str:
+    """The host of a canonical URL, without its port: the site that it belongs to."""
+    authority = url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    return authority if authority.endswith("]") else authority.rsplit(":", 1)[0] if ":" in authority else authority
+
+
 def add(counts: Counts, increments: Mapping[str, int]) -> None:
     """Add `increments` to `counts` in place."""
     for name, n in increments.items():

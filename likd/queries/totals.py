@@ -251,6 +251,17 @@ class Totals:
         """What the store does not have yet of `url`."""
         return self._add_up(self._names(url), {})
 
+    def unapplied_parts(self) -> list[tuple[int, int, int | None, Rows]]:
+        """What is committed or waits: the first and the last table, the minute if it is known, and the rows.
+
+        The rows get no more.
+        """
+        parts: list[tuple[int, int, int | None, Rows]] = []
+        for waiting in self.waiting:
+            it = waiting.increments
+            parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
+        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
         return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
+from likd.queries.unapplied import Unapplied
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
 from likd.testing.faults import Faults
@@ -20,9 +21,11 @@ from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
 from likd.web.api.files import Files
+from likd.web.api.histories import Histories, KeptFor
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.sites import SiteLists
 from likd.web.express.hot_reads import HotReads
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
@@ -77,19 +80,24 @@ async def compose_web(
     files = Files()
     pages = Pages(files=files, gate=gate)
     app = create_app(operations=operations, gate=gate, pages=pages, tls=tls is not None)
-    reads = Reads(operations, engine.totals, engine.store)
+    unapplied = Unapplied(engine.totals, engine.wall_clock)
+    kept_for = KeptFor(config.keep_minutes, config.keep_hours)
+    histories = Histories(operations, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
+    reads = Reads(operations, engine.totals, engine.store, histories)
+    lists = SiteLists(operations, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
     pictures = Pictures(operations, engine.totals, gate)
     add_api(
         app,
         operations=operations,
         reads=reads,
+        sites=lists,
         pictures=pictures,
         admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, pages, gate=gate, operations=operations, reads=reads, status=board, files=files)
+    add_pages(app, pages, gate=gate, operations=operations, reads=reads, lists=lists, status=board, files=files)
     add_files(app, files)
     if faults is not None:
         add_fault_point(app, faults, engine.root)

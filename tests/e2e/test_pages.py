@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def test_the_engine_is_told_of_without_a_script(plain: Any, daemon: Daemon) -> N
 def test_what_is_hot_now_leads_to_its_page(page: Any, daemon: Daemon) -> None:
     page.goto(daemon.url + "/")
     playwright.expect(page.locator("#link")).to_have_text("Live")
-    post(daemon, impressions=300)
+    post(daemon, likes=300)
     hot = page.locator("#now li a").first
     playwright.expect(hot).to_have_text(LONG)
     hot.click()
@@ -194,7 +195,108 @@ def test_a_login_leads_to_the_page_that_was_asked_for(plain: Any, guarded: Daemo
     playwright.expect(plain.get_by_label("Admin token")).to_be_visible()
 
 
+SITE = "shop.example.com"
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with two sites: a giant beside small ones, and 60 pages, each liked once more than the one before."""
+    now = int(time.time())
+    day = 86_400
+    rows = [{"url": "https://news.example.net/giant", "likes": 12_847, "impressions": 128_470, "time": now}]
+    for index in range(60):
+        url = f"https://{SITE}/kettles/{index}-and-all-that-one-has-to-know-of-them-before-it-is-too-late?page={index}"
+        rows.append({"url": url, "likes": index + 1, "impressions": 100, "time": now})
+        rows.append({"url": url, "likes": 1, "time": now - 8 * day})
+    with Daemon(tmp_path_factory.mktemp("sites") / "data", "--live-interval", "0.05") as daemon:
+        with Client(daemon.address) as client:
+            body = "\n".join(map(json.dumps, rows)).encode()
+            assert client.request("POST", "/v1/import", body, Idempotency_Key="sites").status == 200
+        yield daemon
+
+
+def rows(browser: Any) -> Any:
+    """The lines of the list of pages."""
+    return browser.locator("table.pages tbody tr")
+
+
+def test_the_overview_tells_of_all_sites_and_leads_to_each(plain: Any, sites: Daemon) -> None:
+    plain.goto(sites.url + "/")
+    playwright.expect(plain.locator("table.sites tbody th")).to_have_text(["news.example.net", SITE])
+    playwright.expect(plain.locator(".fig[data-metric=likes] .value")).to_have_text("14.6K")
+    playwright.expect(plain.locator(".fig[data-metric=likes] .value data")).to_have_attribute("title", "14,677")
+    playwright.expect(plain.locator(".fig[data-metric=rate] .value")).to_have_text("10.9")
+    plain.get_by_role("link", name="Taken back").click()
+    playwright.expect(plain.locator(".fig[data-metric=gone]")).to_have_attribute("aria-current", "true")
+    plain.get_by_role("link", name=SITE).first.click()
+    playwright.expect(plain.locator("h1")).to_have_text(SITE)
+    playwright.expect(plain.locator("[data-part=span]")).to_contain_text("1,890 likes of all time on 60 pages")
+    playwright.expect(plain.locator(".fig[data-metric=likes] .sub")).to_contain_text("from 60")
+
+
+def test_pages_are_found_sorted_and_paged_with_and_without_a_script(plain: Any, page: Any, sites: Daemon) -> None:
+    for browser in (plain, page):
+        browser.goto(f"{sites.url}/site?site={SITE}&range=30d")
+        playwright.expect(rows(browser)).to_have_count(25)
+        playwright.expect(rows(browser).first.locator(".lead")).to_have_text("61")
+        browser.get_by_role("link", name="Next").click()
+        playwright.expect(browser.locator(".pager")).to_contain_text("26–50 of 60")
+        playwright.expect(rows(browser).first.locator(".lead")).to_have_text("36")
+        browser.get_by_role("link", name="Next").click()
+        playwright.expect(rows(browser)).to_have_count(10)
+        browser.get_by_role("link", name="First").click()
+        browser.get_by_role("columnheader", name="Likes").get_by_role("link").click()
+        playwright.expect(browser.locator("table.pages th[aria-sort=ascending]")).to_have_text("Likes")
+        playwright.expect(rows(browser).first.locator(".lead")).to_have_text("2")
+        browser.get_by_label("Find a page").fill("PAGE=17")
+        browser.get_by_label("Find a page").press("Enter")
+        playwright.expect(rows(browser)).to_have_count(1)
+        assert "range=30d" in browser.url
+        browser.get_by_label("Find a page").fill("nothing-like-it")
+        browser.get_by_label("Find a page").press("Enter")
+        playwright.expect(browser.get_by_role("heading", name="No page has “nothing-like-it”")).to_be_visible()
+        browser.get_by_role("link", name="Show all pages").click()
+        playwright.expect(rows(browser)).to_have_count(25)
+
+
+def test_a_search_goes_on_as_it_is_typed_and_by_site(page: Any, sites: Daemon) -> None:
+    page.goto(sites.url + "/")
+    page.get_by_label("Find a page").press_sequentially("giant")
+    playwright.expect(rows(page)).to_have_count(1)
+    assert "q=giant" in page.url
+    page.get_by_label("Find a page").fill("")
+    playwright.expect(rows(page)).to_have_count(25)
+    page.locator("#by-site").select_option(SITE)
+    playwright.expect(page.locator(".pager")).to_contain_text("of 60")
+    page.locator("table.pages tbody a").first.click()
+    playwright.expect(page.locator("h1")).to_contain_text("/kettles/59-and")
+
+
+def test_long_addresses_give_way_in_the_middle(page: Any, sites: Daemon) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{sites.url}/site?site={SITE}")
+    first = rows(page).first.locator(".mid")
+    assert first.evaluate("place => place.firstChild.scrollWidth > place.firstChild.clientWidth")
+    assert first.evaluate("place => place.lastChild.scrollWidth <= place.lastChild.clientWidth")
+    playwright.expect(first.locator("> :last-child")).to_have_text("-too-late?page=59")
+
+
+def test_a_sites_figures_follow_what_comes(page: Any, daemon: Daemon) -> None:
+    page.goto(daemon.url + "/site?site=live.example.com")
+    playwright.expect(page.locator("h1")).to_have_text("There is no such page")
+    post(daemon, "https://live.example.com/a", likes=2)
+    page.goto(daemon.url + "/site?site=live.example.com")
+    playwright.expect(page.locator("#link")).to_have_text("Live")
+    playwright.expect(page.locator(".fig[data-metric=likes] .value")).to_have_text("2")
+    post(daemon, "https://live.example.com/b", likes=3)
+    playwright.expect(page.locator(".fig[data-metric=likes] .value")).to_have_text("5")
+    playwright.expect(rows(page)).to_have_count(2)
+    playwright.expect(page.locator("#now li")).to_have_count(1)
+
+
 PAGES = ["/", "/engine", f"/url?url={URL}", f"/url?url={URL}&range=12m", "/demo", "/docs", "/login", "/no-such-page"]
+PAGES += [f"/site?site=www.example.com&metric={metric}" for metric in ("likes", "gone", "views", "rate")]
+PAGES += ["/?q=nothing&range=today", "/?range=dates&from=2026-01-01&to=2026-02-01&metric=views"]
 
 BARRIERS = """options => axe
     .run({ exclude: [[".operation:nth-of-type(n + 4)"]] }, { ...options, resultTypes: ["violations"] })

@@ -14,6 +14,7 @@ import trio
 from likd.model import Counts, Rows
 from likd.stores.protocol import Applied, Increments, StoreError
 from likd.stores.sqlite.store import SqliteStore
+from tests.stores.site_sums import sums_off
 
 T = TypeVar("T")
 _numbers = count()
@@ -59,13 +60,18 @@ class SimStore(SqliteStore):
     def merged(self) -> dict[str, str]:
         return dict(self._sight.execute("SELECT old, new FROM aliases"))
 
+    @property
+    def site_sums_off(self) -> list[str]:
+        """Where the sums by site are not those of the URLs."""
+        return sums_off(self._sight, self._names)
+
     def history_of(self, url: str) -> Counts:
         """All that the history has of `url`."""
-        return {
-            name: n
-            for name in self._names
-            if (n := sum(day[1].get(name, 0) for day in self._history.read(self._sight, url, "day", 0, 1 << 40)))
-        }
+        return {name: n for name in self._names if (n := sum(day[1].get(name, 0) for day in self._read_days(url)))}
+
+    def _read_days(self, url: str) -> list[tuple[int, Counts]]:
+        row = self._sight.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
+        return [] if row is None else self._history.read(self._sight, row[0], "day", 0, 1 << 40)
 
     async def open(self, names: Sequence[str]) -> int:
         await trio.sleep(self._rng.random() * 0.01)

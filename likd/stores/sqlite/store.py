@@ -13,9 +13,12 @@ import trio
 
 from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
 from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.history import History, Retention
 from likd.stores.sqlite.leaders import Leaders
+from likd.stores.sqlite.site_reads import SiteReads
+from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import json_array, open_stage, slices, stage
 from likd.stores.sqlite.sums import check_staged, growth, open_sums
 
@@ -62,6 +65,8 @@ class SqliteStore:
         self._url_key = url_key
         self._history = History(retention or Retention())
         self._leaders = Leaders()
+        self._sites = Sites(self._history)
+        self._site_reads = SiteReads(self._history, self._sites, self._leaders)
         self._source = source
         self._cache_mib = cache_mib
         self._wall_clock = wall_clock
@@ -99,6 +104,18 @@ class SqliteStore:
 
     async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         return await self._in_thread(self._page, after, limit, limiter=self._reading)
+
+    async def sum_up(self) -> bool:
+        return await self._in_thread(self._sum_up, limiter=self._writing)
+
+    async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
+        return await self._in_thread(self._look, self._site_reads.sites, spans, hosts, limiter=self._reading)
+
+    async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
+        return await self._in_thread(self._look, self._site_reads.past, spans, url, site, limiter=self._reading)
+
+    async def pages(self, query: PagesQuery) -> PagesRead:
+        return await self._in_thread(self._look, self._site_reads.pages, query, limiter=self._reading)
 
     async def aliases(self) -> dict[str, str]:
         return await self._in_thread(self._aliases, limiter=self._writing)
@@ -160,6 +177,8 @@ class SqliteStore:
         self._names = names
         self._make(self._leaders.open(self._writer, (*names, "net") if {"likes", "unlikes"} <= set(names) else names))
         self._history.open(self._writer, names)
+        self._sites.open(self._writer, names)
+        self._site_reads.open(names)
         open_stage(self._writer, names)
         open_sums(self._writer)
         if self._reader is None:
@@ -201,11 +220,12 @@ class SqliteStore:
         """Add `rows`, which are staged then; the names of the counts that they have."""
         grown = stage(connection, self._names, rows)
         self._leaders.wrote(len(rows))
+        self._sites.add(connection, rows, grown)
         columns = "".join(f', "{name}"' for name in grown)
         # Only what grows is named: an index of another count is not looked at.
         update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
         connection.execute(
-            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE true ORDER BY id"
+            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE id > 0 ORDER BY id"
             f" ON CONFLICT (id) DO {update}"
         )
         return grown
@@ -242,7 +262,9 @@ class SqliteStore:
                 self._add(connection, _renamed(rows, aliases))
                 check_staged(connection, self._names)
                 for minute, some in past.items():
-                    grown = stage(connection, self._names, _renamed(some, aliases))
+                    some = _renamed(some, aliases)
+                    grown = stage(connection, self._names, some)
+                    self._sites.stage(connection, some, grown)
                     self._history.add_past(connection, grown, minute, now)
         return fresh
 
@@ -283,6 +305,7 @@ class SqliteStore:
             if old in found:
                 ids.append((found[old], found[new]))
             liked_both += both[LIKE]
+        self._sites.leave(connection, ids)
         self._history.merge(connection, ids)
         connection.executemany("DELETE FROM counts WHERE id = ?", [(old,) for old, _ in ids])
         return liked_both
@@ -319,7 +342,17 @@ class SqliteStore:
 
     def _read_history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         with self._snapshot() as connection:
-            return self._history.read(connection, url, unit, begin, end)
+            row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
+            return [] if row is None else self._history.read(connection, row[0], unit, begin, end)
+
+    def _look(self, look: Callable[..., T], *args: object) -> T:
+        """What `look` finds, as of the applied mark."""
+        with self._snapshot() as connection:
+            return look(connection, self._applied(connection), *args)
+
+    def _sum_up(self) -> bool:
+        with self._transaction() as connection:
+            return self._sites.sum_up(connection)
 
     def _page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         with self._snapshot() as connection:

@@ -27,6 +27,7 @@ from likd.model import (
     IdempotencyKey,
     Outcome,
     Submission,
+    host_of,
 )
 from likd.plugins.handlers import Handlers
 from likd.queries.top_lists import NET, TopLists
@@ -304,6 +305,17 @@ class Operations:
                 raise Problem(422, f"url is {short(url)}", members=members) from None
         self._gate.check_urls(caller, hrefs)
         return hrefs
+
+    def readable_site(self, site: str, caller: Caller) -> str:
+        """The host that `site` means, "" for all sites, if the caller may read its sums."""
+        host = ""
+        if site:
+            try:
+                host = host_of(self.canonical(f"http://{site}/"))
+            except ValueError:
+                raise wrong("site", site, "a host, such as example.com") from None
+        self._gate.check_site(caller, host)
+        return host
 
     def old_names(self, urls: Sequence[str], hrefs: Sequence[str | Problem]) -> OldNames:
         """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.

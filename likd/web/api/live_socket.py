@@ -14,7 +14,10 @@ import trio
 from quart import Websocket
 
 from likd.ingest.urls import EXPECTED
+from likd.model import LIKES
 from likd.queries.live_hub import LiveHub
+from likd.queries.site_watch import WatchedSite
+from likd.queries.trending import By
 from likd.runtime.notice import Notice
 from likd.stores.protocol import StoreError
 from likd.web.access.gate import Caller, Gate
@@ -59,9 +62,19 @@ class _UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unkn
 
 class _WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_fields=True):
     limit: int = 10
+    by: By = "events"
+    site: str = ""
 
 
 class _UnwatchHot(msgspec.Struct, tag_field="op", tag="unwatch_hot", forbid_unknown_fields=True):
+    pass
+
+
+class _WatchSite(msgspec.Struct, tag_field="op", tag="watch_site", forbid_unknown_fields=True):
+    host: str = ""
+
+
+class _UnwatchSite(msgspec.Struct, tag_field="op", tag="unwatch_site", forbid_unknown_fields=True):
     pass
 
 
@@ -77,7 +90,19 @@ class _Ping(msgspec.Struct, tag_field="op", tag="ping", forbid_unknown_fields=Tr
     pass
 
 
-_Op = _Watch | _Unwatch | _WatchTop | _UnwatchTop | _WatchHot | _UnwatchHot | _WatchStatus | _UnwatchStatus | _Ping
+_Op = (
+    _Watch
+    | _Unwatch
+    | _WatchTop
+    | _UnwatchTop
+    | _WatchHot
+    | _UnwatchHot
+    | _WatchSite
+    | _UnwatchSite
+    | _WatchStatus
+    | _UnwatchStatus
+    | _Ping
+)
 _decode = msgspec.json.Decoder(_Op).decode
 
 
@@ -124,6 +149,11 @@ class Session:
     top: tuple[str, int] | None = None
     fresh_top: bool = False
     hot: int = 0
+    hot_by: By = "events"
+    hot_site: str = ""
+    site: str | None = None
+    """Whose sums are watched; "" for those of all sites."""
+    fresh_site: bool = False
     status_at: float | None = None
     seen: int = 0
     more: bool = False
@@ -173,6 +203,7 @@ class LiveSessions:
             self._hub.unwatch(url)
         self._unwatch_top(session)
         self._unwatch_hot(session)
+        self._unwatch_site(session)
 
     async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
         """Serve one client of the full lane until it leaves, breaks the rules, or the daemon shuts down.
@@ -233,10 +264,14 @@ class LiveSessions:
                     await self._watch_top(session, by, limit)
                 case _UnwatchTop():
                     self._unwatch_top(session)
-                case _WatchHot(limit):
-                    await self._watch_hot(session, limit)
+                case _WatchHot(limit, by, site):
+                    await self._watch_hot(session, limit, by, site)
                 case _UnwatchHot():
                     self._unwatch_hot(session)
+                case _WatchSite(host):
+                    await self._watch_site(session, host)
+                case _UnwatchSite():
+                    self._unwatch_site(session)
                 case _WatchStatus():
                     session.status_at = -1.0
                 case _UnwatchStatus():
@@ -249,7 +284,8 @@ class LiveSessions:
         """After how many seconds there may be more to tell, though the hub has no news."""
         if session.status_at is None:
             return float("inf")
-        return self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
+        fresh = session.fresh or session.fresh_top or session.fresh_site
+        return self._interval if fresh else STATUS_SECONDS
 
     async def _watch(self, session: Session, urls: list[str], partial: bool) -> None:
         if len(urls) > self._watches_max and not partial:
@@ -302,19 +338,40 @@ class LiveSessions:
             self._hub.unwatch_top(*session.top)
             session.top = None
 
-    async def _watch_hot(self, session: Session, limit: int) -> None:
+    async def _watch_hot(self, session: Session, limit: int, by: By, site: str) -> None:
+        host = self._readable_site(session, site) if site else ""
         if not 0 <= limit <= HOT_MAX:
             raise Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
         if not limit:
             self._unwatch_hot(session)
         elif not session.hot:
             await self._hub.watch_hot()
-        session.hot = limit
+        session.hot, session.hot_by, session.hot_site = limit, by, host
 
     def _unwatch_hot(self, session: Session) -> None:
         if session.hot:
             self._hub.unwatch_hot()
             session.hot = 0
+
+    async def _watch_site(self, session: Session, site: str) -> None:
+        host = self._readable_site(session, site)
+        await self._hub.watch_site(host)
+        self._unwatch_site(session)
+        session.site = host
+        session.fresh_site = True
+
+    def _unwatch_site(self, session: Session) -> None:
+        if session.site is not None:
+            self._hub.unwatch_site(session.site)
+            session.site = None
+
+    def _readable_site(self, session: Session, site: str) -> str:
+        try:
+            return self._operations.readable_site(site, session.caller)
+        except Problem as problem:
+            if problem.status == 422:
+                raise Close(BAD_MESSAGE, f"host: expected {problem.members['expected']}") from None
+            raise Close(POLICY_VIOLATION, problem.detail) from None
 
     async def _send(self, session: Session, websocket: Websocket, news: Notice) -> None:
         """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""
@@ -361,13 +418,31 @@ class LiveSessions:
                 messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
             session.fresh_top = False
         if session.hot and self._hub.version > seen:
-            hot = [{"url": url, "rate": round(rate, 1)} for url, rate in self._hub.hottest(session.hot)]
-            messages.append(msgspec.json.encode({"type": "hot", "hot": hot}))
+            messages.append(self._hot(session))
+        if session.site is not None:
+            site = self._hub.watched_site(session.site)
+            if session.fresh_site or site.version > seen:
+                messages.append(self._site(site))
+            session.fresh_site = False
         if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
             session.status_at = time.monotonic()
             messages.append(msgspec.json.encode({"type": "status", **self._status()}))
-        session.more = session.top is not None or session.hot > 0 or session.status_at is not None
+        lists = session.top is not None or session.hot > 0 or session.site is not None
+        session.more = lists or session.status_at is not None
         return messages
+
+    def _hot(self, session: Session) -> bytes:
+        hottest = self._hub.hottest(session.hot, session.hot_by, session.hot_site)
+        rows = [{"url": hot.url, "rate": round(hot.rate, 1), "likes": round(hot.likes, 2)} for hot in hottest]
+        return msgspec.json.encode({"type": "hot", "hot": rows})
+
+    def _site(self, site: WatchedSite) -> bytes:
+        row = self._operations.row("", site.counts)
+        del row["url"]
+        today = site.today.get(LIKES, 0)
+        return msgspec.json.encode(
+            {"type": "site", "host": site.host, **row, "today": today, "rate": round(site.rate, 1)}
+        )
 
     def _shared_changes(self, session: Session) -> bytes:
         """What changed since the client was told, encoded once for all who watch and saw the same; may be empty."""

@@ -24,9 +24,11 @@ from likd.web.access.visitors import Visitors
 from likd.web.answers import Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
+from likd.web.api.histories import HistoryRequest
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
-from likd.web.api.reads import HistoryRequest, Reads, TopRequest
+from likd.web.api.reads import Reads, TopRequest
+from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
@@ -67,6 +69,7 @@ def add_api(
     *,
     operations: Operations,
     reads: Reads,
+    sites: SiteLists,
     pictures: Pictures,
     admin: Admin,
     status: StatusReport,
@@ -97,6 +100,16 @@ def add_api(
     @needs(Role.PUBLIC)
     async def get_history() -> Response:
         return respond(await reads.history(HistoryRequest.of(request.query_string, header("If-None-Match")), caller()))
+
+    @app.get("/v1/sites")
+    @needs(Role.PUBLIC)
+    async def get_sites() -> Response:
+        return respond(await sites.sites(SitesRequest.of(request.query_string, header("If-None-Match")), caller()))
+
+    @app.get("/v1/pages")
+    @needs(Role.PUBLIC)
+    async def get_pages() -> Response:
+        return respond(await sites.pages(PagesRequest.of(request.query_string, header("If-None-Match")), caller()))
 
     def picture() -> PictureRequest:
         return PictureRequest.of(request.method, request.query_string, header, credentials(request))

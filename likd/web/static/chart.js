@@ -124,16 +124,31 @@ function bars(picture, options, place) {
 function lines(picture, options, place) {
   const { rows } = options;
   const last = rows.length - 1;
-  const points = (of, from = 0, to = last) =>
-    rows.slice(from, to + 1).map((row, index) => `${place.x(from + index).toFixed(1)} ${place.y(of(row) ?? 0).toFixed(1)}`);
-  const path = (...list) => "M" + points(...list).join("L");
+  const at = (of, index) => `${place.x(index).toFixed(1)} ${place.y(of(rows[index])).toFixed(1)}`;
+  // What is not known is a gap.
+  const stretches = (of, from = 0, to = last) => {
+    const found = [];
+    for (let index = from; index <= to; index += 1) {
+      if (of(rows[index]) === null) continue;
+      if (found.at(-1)?.at(-1) === index - 1) found.at(-1).push(index);
+      else found.push([index]);
+    }
+    return found;
+  };
+  const path = (of, ...ends) => stretches(of, ...ends).map((some) => "M" + some.map((index) => at(of, index)).join("L")).join("");
   const open = options.goingOn && last > 0;
-  picture.append(svg("path", { class: "area", d: `${path(options.now)}L${place.x(last)} ${place.y(0)}L${place.x(0)} ${place.y(0)}z` }));
+  for (const some of stretches(options.now)) {
+    const ground = `L${place.x(some.at(-1))} ${place.y(0)}L${place.x(some[0])} ${place.y(0)}z`;
+    picture.append(svg("path", { class: "area", d: "M" + some.map((index) => at(options.now, index)).join("L") + ground }));
+  }
   if (options.before) picture.append(svg("path", { class: "then", d: path(options.before) }));
   picture.append(svg("path", { class: "now", d: path(options.now, 0, open ? last - 1 : last) }));
   if (open) picture.append(svg("path", { class: "now part", d: path(options.now, last - 1, last) }));
-  if (rows.length > 12) return;
-  rows.forEach((row, index) => picture.append(svg("circle", { class: "dot", cx: place.x(index), cy: place.y(options.now(row) ?? 0), r: 3.25 })));
+  rows.forEach((row, index) => {
+    const alone = options.now(rows[index - 1] ?? row) === null && options.now(rows[index + 1] ?? row) === null;
+    if ((rows.length > 12 && !alone) || options.now(row) === null) return;
+    picture.append(svg("circle", { class: "dot", cx: place.x(index), cy: place.y(options.now(row)), r: 3.25 }));
+  });
 }
 
 /* What the pointer or the keyboard is at: spoken as a slider's value, shown above the plot so that it hides no figure. */
@@ -180,7 +195,7 @@ class Cursor {
     const [row, x] = [options.rows[this.chosen], place.x(this.chosen)];
     const hair = { class: "hair", x1: Math.round(x) + 0.5, x2: Math.round(x) + 0.5, y1: HEAD, y2: place.height - FOOT };
     this.marked.replaceChildren(svg("line", hair));
-    const dot = (name, value, r) => this.marked.append(svg("circle", { class: name, cx: x, cy: place.y(value ?? 0), r }));
+    const dot = (name, value, r) => value !== null && this.marked.append(svg("circle", { class: name, cx: x, cy: place.y(value), r }));
     if (!options.bars && options.before) dot("dot then", options.before(row), 3.5);
     if (!options.bars) dot("dot", options.now(row), 4.5);
     const [first, ...rest] = options.text(row);

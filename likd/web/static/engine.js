@@ -41,6 +41,7 @@ function drawSwarm({ counters, leased, busy }) {
 
 let pool = null;
 function showStatus(known) {
+  heard();
   freshen(known);
   pool = known.status.pool;
   drawSwarm(pool);

@@ -35,16 +35,18 @@ const now = document.getElementById("now");
 function showHot({ hot }) {
   const shown = hot.slice(0, 8);
   const lines = new Map([...now.children].map((item) => [item.dataset.url, item]));
-  const most = Math.max(1e-9, ...shown.map((row) => row.rate));
+  const most = Math.max(1e-9, ...shown.map((row) => row.likes));
   shown.forEach((row, index) => {
     const item = lines.get(row.url) ?? line(row.url, !now.dataset.site);
     lines.delete(row.url);
-    item.children[1].textContent = rate(row.rate * 60);
-    item.children[2].value = row.rate / most;
+    item.children[1].textContent = rate(row.likes * 60);
+    item.children[2].value = row.likes / most;
     if (now.children[index] !== item) now.insertBefore(item, now.children[index] ?? null);
   });
   for (const item of lines.values()) item.remove();
   document.getElementById("now-none").hidden = shown.length > 0;
 }
 
-follow(() => [{ op: "watch_hot", limit: 8 }], { hot: showHot });
+const site = now.dataset.site;
+const wishes = [{ op: "watch_hot", by: "likes", limit: 8, site }, { op: "watch_site", host: site }];
+follow(() => wishes, { hot: showHot, site: heard });

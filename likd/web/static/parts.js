@@ -2,7 +2,18 @@
 "use strict";
 
 const REFRESH_MS = 5_000;
+/* Without news for so long nothing is asked for: by then the store has told what came with the last. */
+const NEWS_MS = 20_000;
+/* Days begin and end without news. */
+const QUIET_MS = 60_000;
 let asking = null;
+let newsAt = performance.now();
+let takenAt = performance.now();
+
+/* There is news of what the page shows. */
+function heard() {
+  newsAt = performance.now();
+}
 
 /* Take over the parts of the page at `address`. Fails where it does not come, or is another page. */
 async function take(address) {
@@ -12,6 +23,7 @@ async function take(address) {
     const response = await fetch(address, { headers: { Accept: "text/html" }, signal: mine.signal });
     const there = new URL(response.url).pathname === new URL(address).pathname;
     if (!response.ok || !there) throw new Error(`status ${response.status}`);
+    takenAt = performance.now();
     exchange(new DOMParser().parseFromString(await response.text(), "text/html"));
   } finally {
     if (asking === mine) asking = null;
@@ -80,4 +92,11 @@ for (const form of document.querySelectorAll("form[data-soft]")) {
 addEventListener("popstate", () => take(location.href).catch(() => location.reload()));
 
 /* What fails is asked for again. */
-setInterval(() => document.hidden || asking || take(location.href).catch(() => {}), REFRESH_MS);
+function refresh() {
+  const now = performance.now();
+  const deaf = typeof follow === "undefined" || !follow.live;
+  if (document.hidden || asking || !(deaf || now - newsAt < NEWS_MS || now - takenAt > QUIET_MS)) return;
+  take(location.href).catch(() => {});
+}
+setInterval(refresh, REFRESH_MS);
+document.addEventListener("visibilitychange", () => document.hidden || (heard(), refresh()));

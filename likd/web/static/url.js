@@ -5,6 +5,7 @@ const url = document.getElementById("address").dataset.url;
 
 function showCounts({ counts: [row] }) {
   if (!row || row.problem) return;
+  heard();
   const known = { ...row, per_hundred: perHundred(row.likes, row.impressions) };
   for (const place of document.querySelectorAll("[data-count]")) {
     const value = known[place.dataset.count];

@@ -11,12 +11,14 @@ from likd.web.access.tokens import Role
 from likd.web.api.events import Operations
 from likd.web.api.files import Files, takes_gzip
 from likd.web.api.reads import Reads
+from likd.web.api.sites import SiteLists
 from likd.web.full.auth import for_any_page, needs
+from likd.web.full.pages.asking import Api
 from likd.web.full.pages.docs import add_docs
 from likd.web.full.pages.engine import add_engine
 from likd.web.full.pages.login import add_login
-from likd.web.full.pages.overview import add_overview
 from likd.web.full.pages.render import Pages
+from likd.web.full.pages.sites import add_sites
 from likd.web.full.pages.url import add_url
 
 __all__ = ["Pages", "add_files", "add_pages"]
@@ -29,14 +31,15 @@ def add_pages(
     gate: Gate,
     operations: Operations,
     reads: Reads,
+    lists: SiteLists,
     status: StatusReport,
     files: Files,
 ) -> None:
     """Add all pages."""
-    pages.install(app)
     add_login(app, pages=pages, gate=gate)
-    add_overview(app, pages=pages, operations=operations, gate=gate)
-    add_url(app, pages=pages, operations=operations, reads=reads)
+    api = Api(operations, reads, lists)
+    add_sites(app, pages=pages, api=api, gate=gate)
+    add_url(app, pages=pages, api=api)
     add_engine(app, pages=pages, status=status)
     add_docs(app, pages=pages, description=files.description)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from quart import Response, render_template, request
-from quart_trio import QuartTrio
+import trio
+from jinja2 import Environment, PackageLoader
+from quart import Response, request
 
 from likd import __version__
 from likd.web import figures
@@ -21,6 +23,8 @@ from likd.web.problems import Problem, phrase
 
 THEME_COOKIE = "likd_theme"
 THEMES = ("light", "dark")
+SORTS = (("likes", "Likes"), ("change", "Change"), ("views", "Views"), ("rate", "Per 100 views"), ("all", "All time"))
+"""By what lists of pages are sorted, in the order of their columns."""
 END_CHARACTERS_MAX = 17
 """So much of a long address stays at its end."""
 
@@ -40,35 +44,33 @@ class Pages:
         self.base = base
         self._files = files
         self._gate = gate
-
-    def install(self, app: QuartTrio) -> None:
-        """Let the templates of `app` write figures and addresses."""
-        app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-        for name in ("whole", "compact", "per_hundred", "change", "rate", "duration", "moment", "size"):
-            app.jinja_env.filters[name] = getattr(figures, name)
-        app.jinja_env.globals.update(split=split, at=at, phrase=phrase, change=figures.change, spark=spark)
-        app.jinja_env.globals.update(presets=PRESETS, default_range=DEFAULT, tones=TONES)
+        self._templates = _environment()
+        self._one_at_a_time = trio.CapacityLimiter(1)
 
     async def __call__(self, template: str, *, code: int = 200, **context: Any) -> Response:
         """The page that `template` makes."""
         shown = credentials(request)
         origin = f"{'https' if encrypted() else 'http'}://{request.host}{self.base}"
         theme = request.cookies.get(THEME_COOKIE, "")
-        body = await render_template(
-            template,
-            version=__version__,
-            mark=self._files.mark,
-            base=self.base,
-            origin=origin,
-            button_code=f'<script src="{origin}/likd.js" defer></script>\n<like-button impression></like-button>',
-            theme=theme if theme in THEMES else "",
-            here=here(),
-            today=dt.datetime.now(dt.UTC).date(),
-            inside=self._gate.sees_all(shown),
-            has_login=self._gate.has_login,
-            logged_in=self._gate.logged_in(shown),
-            **context,
-        )
+        known: dict[str, Any] = {
+            "version": __version__,
+            "mark": self._files.mark,
+            "base": self.base,
+            "origin": origin,
+            "button_code": f'<script src="{origin}/likd.js" defer></script>\n<like-button impression></like-button>',
+            "theme": theme if theme in THEMES else "",
+            "here": here(),
+            "today": dt.datetime.now(dt.UTC).date(),
+            "inside": self._gate.sees_all(shown),
+            "has_login": self._gate.has_login,
+            "logged_in": self._gate.logged_in(shown),
+        }
+
+        def render() -> str:
+            return self._templates.get_template(template).render(known, **context)
+
+        # A list of pages takes longer than others should wait.
+        body = await trio.to_thread.run_sync(render, limiter=self._one_at_a_time)
         headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
         return Response(body, code, headers, content_type="text/html; charset=utf-8")
 
@@ -85,6 +87,27 @@ class Pages:
     def away(self, path: str) -> Response:
         """Send a browser to `path`, one of our own."""
         return Response("", 303, {"Location": self.base + path}, content_type="text/html; charset=utf-8")
+
+
+def _environment() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("likd.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+    )
+    for name in ("whole", "compact", "per_hundred", "rate", "duration", "moment", "size"):
+        templates.filters[name] = getattr(figures, name)
+    templates.globals.update(
+        at=at,
+        but=but,
+        change=figures.change,
+        default_range=DEFAULT,
+        phrase=phrase,
+        presets=PRESETS,
+        sorts=SORTS,
+        spark=spark,
+        split=split,
+        tones=TONES,
+    )
+    return templates
 
 
 def encrypted() -> bool:
@@ -109,6 +132,11 @@ def at(path: str, /, **parameters: object) -> str:
         f"{name}={quote(str(value), safe='')}" for name, value in parameters.items() if value or value == 0
     )
     return f"{path}?{query}" if query else path
+
+
+def but(link: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """The parameters of `link` with `changes`."""
+    return {**link, **changes}
 
 
 def split(address: str, end_max: int = END_CHARACTERS_MAX) -> tuple[str, str]:
