@@ -281,7 +281,7 @@ async def open_engine(
             clock_doubtful=clock_doubtful,
             rules=rules,
             actor_keys=actor_keys,
-            merger=Merger(intake, totals, actors, actor_keys),
+            merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
         )
     finally:

@@ -238,6 +238,7 @@ class LiveHub:
 def _rate(rate: float, before: Counts, now: Counts, elapsed: float) -> float:
     """The rate after `elapsed` seconds; it comes to rest at zero."""
     keep = math.exp(-elapsed / RATE_SECONDS)
-    grown = sum(now.values()) - sum(before.values())
+    # Less than before: it was erased.
+    grown = max(0, sum(now.values()) - sum(before.values()))
     new = rate * keep + grown / elapsed * (1 - keep)
     return new if new >= 0.05 else 0.0

@@ -136,8 +136,11 @@ class Totals:
     def placed(self, table: int, merge: Fold) -> None:
         """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
-        self.aliases.add(merge.old, merge.new)
         self._actors.place_merge(table)
+        if merge.erases:
+            # Reads follow when the store does.
+            return
+        self.aliases.add(merge.old, merge.new)
         self._tell_followers([merge.old, merge.new])
 
     def settled_name(self, url: str) -> str:
@@ -276,7 +279,7 @@ class Totals:
 
     def counting_steps(self, size: int) -> Iterator[list[str]]:
         """Those of them that are in tables that still count, or are being merged."""
-        merging = [merge.new for merge in self.merging.values()]
+        merging = [merge.new for merge in self.merging.values() if not merge.erases]
         return _steps([merging, *(table.urls for table in self._tables.values())], size)
 
     def pending_steps(self) -> Iterator[Mapping[str, Counts]]:
@@ -302,6 +305,9 @@ class Totals:
         for table in tables:
             merge = self.merging.pop(table, None)
             if merge is not None:
+                if merge.erases:
+                    self.forget({merge.old, *self._bases.of_host(merge.host), *(applied.erased if applied else ())})
+                    continue
                 self.forget([merge.old, merge.new])
                 if applied is not None:
                     self.liked_both[merge.old] = applied.liked_both

@@ -80,10 +80,11 @@ UNIT_SECONDS: Mapping[Unit, int] = {"minute": 60, "hour": 3600, "day": 86_400}
 @attrs.frozen
 class Applied:
     """What a store made of increments: what it added to their rows by itself, and how many actors had liked both
-    of the URLs that were merged, each of whom likes once from now on."""
+    of the URLs that were merged, each of whom likes once from now on, and which URLs were erased."""
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
+    erased: Sequence[str] = ()
 
 
 @attrs.frozen

@@ -121,6 +121,14 @@ class SiteStore(Protocol):
         """What a URL, a site, or all got in each of `spans`. Raises StoreError."""
         ...
 
+    async def remove_alias(self, old: str) -> None:
+        """What comes for `old` counts for itself from now on. Raises StoreError."""
+        ...
+
+    async def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        """How many actors like both of the URLs whose actors' keys begin so. Raises StoreError."""
+        ...
+
     async def pages(self, query: PagesQuery) -> PagesRead:
         """Pages in some order. Raises StoreError."""
         ...

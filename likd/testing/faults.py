@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -91,6 +92,16 @@ class FaultyStore:
         self._store = store
         self._faults = faults
         self.kind = store.kind
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the store can do, it can do here: see likd.stores.sites."""
+        done = getattr(self._store, name)
+
+        async def unless_away(*args: object, **named: object) -> Any:
+            self._faults.check_store()
+            return await done(*args, **named)
+
+        return unless_away
 
     async def open(self, names: Sequence[str]) -> int:
         return await self._store.open(names)

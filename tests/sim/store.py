@@ -83,10 +83,10 @@ class SimStore(SqliteStore):
         return await super().apply(increments)
 
     async def aclose(self) -> None:
-        for connection in (self._reader, self._writer):
+        for connection in (self._lister, self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._lister = self._reader = self._writer = None
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._uri, uri=True, isolation_level=None)

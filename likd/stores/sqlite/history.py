@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import attrs
 
 from likd.model import Counts
-from likd.stores.protocol import Unit
+from likd.stores.protocol import UNIT_SECONDS, Unit
 from likd.stores.sqlite.sums import growth, summed
 
 _SCHEMA = """
@@ -38,6 +39,8 @@ WITH RECURSIVE spans (at) AS (
 
 TABLES: Mapping[str, tuple[str, str]] = {"minutes": ("hour", "minute"), "hours": ("day", "hour"), "days": ("", "day")}
 """Of each table the span by which a URL's rows are found, and the unit that a row is of."""
+LISTED_MAX = 20
+"""So many ids are written out in a query."""
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
 
@@ -98,24 +101,35 @@ class History:
         self, connection: sqlite3.Connection, row_id: int, unit: Unit, begin: int, end: int
     ) -> list[tuple[int, Counts]]:
         """What the URL or site of this id got from `begin` until before `end` (seconds since 1970), by unit."""
+        return self.read_all(connection, [row_id], unit, begin, end)[row_id]
+
+    def read_all(
+        self, connection: sqlite3.Connection, row_ids: Sequence[int], unit: Unit, begin: int, end: int
+    ) -> dict[int, list[tuple[int, Counts]]]:
+        """The same for many of them."""
         open_hour = self._open_hour(connection, 0)
-        found: dict[int, Counts] = {}
+        found: dict[int, dict[int, Counts]] = {row_id: {} for row_id in row_ids}
+        collect = partial(self._collect, connection, found, UNIT_SECONDS[unit])
         if unit == "minute":
             for hour in range(begin // 3600, -(-end // 3600)):
-                self._collect(connection, found, "minutes", "minute", 60, "hour = ? AND url = ?", (hour, row_id))
+                collect("minutes", "minute", f"hour = {hour}")
         elif unit == "hour":
             for day in range(begin // 86_400, -(-end // 86_400)):
-                self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, row_id))
+                collect("hours", "hour", f"day = {day}")
             for hour in self._open_hours(connection, open_hour):
-                self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (hour, row_id))
+                if begin <= hour * 3600 < end:
+                    collect("minutes", "hour", f"hour = {hour}")
         else:
-            days = (row_id, begin // 86_400, -(-end // 86_400))
-            self._collect(connection, found, "days", "day", 86_400, "url = ? AND day >= ? AND day < ?", days)
-            self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", (open_hour // 24, row_id))
+            collect("days", "day", f"day >= {begin // 86_400} AND day < {-(-end // 86_400)}")
+            if begin // 86_400 <= open_hour // 24 < end / 86_400:
+                collect("hours", "day", f"day = {open_hour // 24}")
             for hour in self._open_hours(connection, open_hour):
-                at = (hour, row_id)
-                self._collect(connection, found, "minutes", f"{hour // 24}", 86_400, "hour = ? AND url = ?", at)
-        return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
+                if begin // 86_400 <= hour // 24 < end / 86_400:
+                    collect("minutes", f"{hour // 24}", f"hour = {hour}")
+        return {
+            row_id: [(time, counts) for time, counts in sorted(past.items()) if begin <= time < end]
+            for row_id, past in found.items()
+        }
 
     def pieces(self, connection: sqlite3.Connection, begin: int, end: int) -> list[tuple[str, str]]:
         """The tables that together have what came from `begin` until before `end` (seconds), and which rows of each.
@@ -172,12 +186,12 @@ class History:
             values,
         )
 
-    def forget(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-        """Remove what these `ids` got."""
+    def forget(self, connection: sqlite3.Connection, row_ids: str) -> None:
+        """Remove what those got whose ids the query `row_ids` finds."""
         for table, (span, _) in TABLES.items():
             for at in self.spans(connection, table):
                 where = f"{span} = {at} AND" if span else ""
-                connection.executemany(f"DELETE FROM {table} WHERE {where} url = ?", [(row_id,) for row_id in ids])
+                connection.execute(f"DELETE FROM {table} WHERE {where} url IN ({row_ids})")
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
         """Fold the history of each first of `ids` into that of the second."""
@@ -279,16 +293,19 @@ class History:
     def _collect(
         self,
         connection: sqlite3.Connection,
-        found: dict[int, Counts],
+        found: dict[int, dict[int, Counts]],
+        seconds: int,
         table: str,
         column: str,
-        seconds: int,
         where: str,
-        values: Sequence[int],
     ) -> None:
-        query = f"SELECT {column}, {self._columns} FROM {table} WHERE {where}"
-        for time, *counts in _rows(connection.execute(query, values)):
-            mine = found.setdefault(time * seconds, {})
+        """Add what is in those rows of `table`, by id and by `column`, which are so many `seconds` long."""
+        row_ids = ", ".join(map(str, found))
+        listed = f"url IN ({row_ids})" if len(found) <= LISTED_MAX else "url IN (SELECT value FROM json_each(?))"
+        values = () if len(found) <= LISTED_MAX else (f"[{row_ids}]",)
+        query = f"SELECT url, {column}, {self._columns} FROM {table} WHERE {where} AND {listed}"
+        for row_id, time, *counts in _rows(connection.execute(query, values)):
+            mine = found[row_id].setdefault(time * seconds, {})
             for name, n in zip(self._names, counts, strict=True):
                 if n:
                     mine[name] = mine.get(name, 0) + n

@@ -26,10 +26,11 @@ from likd.stores.sqlite.history import History
 from likd.stores.sqlite.leaders import Leaders
 from likd.stores.sqlite.sites import ALL, Sites, prefixes_of
 
-LEADERS_MAX = 5000
-"""Of a list of more than PAGES_SCANNED_MAX pages so many are looked at for what they have ever."""
-ACTIVE_MAX = 2000
-"""And so many for what they got today."""
+LEADERS_FIRST = 500
+LEADERS_MAX = 1500
+"""Of a list of more than PAGES_SCANNED_MAX pages so many are looked at for what they have ever: the first, or all."""
+ACTIVE_MAX = 500
+"""And with all of them so many for what they got in the newest hour, and today."""
 _NET = '"likes" - "unlikes"'
 
 
@@ -57,9 +58,11 @@ class SiteReads:
             rows = connection.execute(f"{select} WHERE urls > 0 {order}")
         else:
             rows = connection.execute(f"{select} JOIN json_each(?) ON host = value {order}", (_array(hosts),))
+        listed = rows.fetchall()
+        pasts = [self._pasts(connection, [row[0] for row in listed], span) for span in spans]
         found = [
-            Site(host, urls, self._counts(counts), [self._past(connection, row_id, span) for span in spans])
-            for row_id, host, urls, *counts in rows.fetchall()
+            Site(host, urls, self._counts(counts), [past[row_id] for past in pasts])
+            for row_id, host, urls, *counts in listed
         ]
         if hosts is not None and "" in hosts:
             sums = ", ".join(f'sum("{name}")' for name in self._names) or "NULL"
@@ -83,14 +86,16 @@ class SiteReads:
     def pages(self, connection: sqlite3.Connection, applied: int, query: PagesQuery) -> PagesRead:
         """The pages of one part of a list."""
         matching, values = _matching(query)
-        total = self._total(connection, query, matching, values) if query.limit else 0
-        if not query.limit:
-            ids = []
-        elif total > PAGES_SCANNED_MAX and query.by == "all" and not query.ascending and not query.search:
-            ids = self._leading(connection, query, matching, values)
-        else:
-            source = self._candidates(connection, query, total, matching, values)
-            ids = self._ranked(connection, query, *source)
+        total, ids = 0, []
+        if query.limit and query.search:
+            # All addresses are read for it, so only once.
+            (found,) = connection.execute(f"SELECT json_group_array(id) FROM ({matching})", values).fetchone()
+            some = msgspec.json.decode(found, type=list[int])
+            total = len(some)
+            chosen = "SELECT value AS id FROM json_each(?)"
+            ids = [row_id for row_id, _ in self._ranked(connection, query, chosen, [_ids(some[:PAGES_SCANNED_MAX])])]
+        elif query.limit:
+            total, ids = self._listed(connection, query, matching, values)
         named = []
         if query.without:
             listed = "SELECT counts.id FROM counts JOIN json_each(?) ON url = value"
@@ -101,26 +106,43 @@ class SiteReads:
             applied, self._pages(connection, ids, query), self._pages(connection, named, of_named), total, share
         )
 
+    def _listed(
+        self, connection: sqlite3.Connection, query: PagesQuery, matching: str, values: Sequence[str]
+    ) -> tuple[int, list[int]]:
+        """How many pages there are, and which of them are on this part of a list."""
+        total = self._total(connection, query, matching, values)
+        if total > PAGES_SCANNED_MAX and query.by == "all" and not query.ascending:
+            return total, self._leading(connection, query, matching, values)
+        return total, self._ranked_of_all(connection, query, total, matching, values)
+
     def _total(self, connection: sqlite3.Connection, query: PagesQuery, matching: str, values: Sequence[str]) -> int:
-        if query.search or self._sites.share(connection) < 1:
+        if self._sites.share(connection) < 1:
             (total,) = connection.execute(f"SELECT count(*) FROM ({matching})", values).fetchone()
             return int(total)
         where, host = ("WHERE host = ?", [query.site]) if query.site else ("", [])
         (total,) = connection.execute(f"SELECT coalesce(sum(urls), 0) FROM sites {where}", host).fetchone()
         return int(total)
 
-    def _candidates(
+    def _ranked_of_all(
         self, connection: sqlite3.Connection, query: PagesQuery, total: int, matching: str, values: Sequence[str]
-    ) -> tuple[str, Sequence[object]]:
-        """A query for the ids of the pages that are ranked."""
+    ) -> list[int]:
+        """The ids of the pages on this part of a list, be they so many that not all of them can be looked at.
+
+        None has more of a count in a period than ever: so it is enough to look at those that lead, if the last on
+        this part has more than the last of these has ever.
+        """
         if total <= PAGES_SCANNED_MAX:
-            return matching, values
-        if query.search:
-            return f"{matching} LIMIT {PAGES_SCANNED_MAX}", values
+            return [row_id for row_id, _ in self._ranked(connection, query, matching, values)]
         by = "impressions" if query.by in ("views", "rate") and "impressions" in self._names else "likes"
-        some = self._leaders.ids(connection, by, LEADERS_MAX) + self._active(connection, by)
+        leaders = self._leaders.first(connection, by, LEADERS_MAX)
         chosen = f"SELECT counts.id FROM json_each(?) CROSS JOIN counts ON counts.id = value {_where(matching)}"
-        return chosen, [msgspec.json.encode(sorted(set(some))).decode(), *values]
+        first = leaders[:LEADERS_FIRST]
+        if query.by in ("likes", "views", "change") and not query.ascending and len(first) == LEADERS_FIRST:
+            ranked = self._ranked(connection, query, chosen, [_ids(row_id for row_id, _ in first), *values])
+            if len(ranked) == query.limit and ranked[-1][1] > first[-1][1]:
+                return [row_id for row_id, _ in ranked]
+        some_ids = {row_id for row_id, _ in leaders}.union(self._active(connection, by))
+        return [row_id for row_id, _ in self._ranked(connection, query, chosen, [_ids(sorted(some_ids)), *values])]
 
     def _active(self, connection: sqlite3.Connection, by: str) -> list[int]:
         """Those that got the most of `by` in the newest hours."""
@@ -155,8 +177,8 @@ class SiteReads:
 
     def _ranked(
         self, connection: sqlite3.Connection, query: PagesQuery, source: str, values: Sequence[object]
-    ) -> list[int]:
-        """The ids of those pages among `source` that are on this part of the list."""
+    ) -> list[tuple[int, float]]:
+        """The ids of those pages among `source` that are on this part of the list, and what they are ranked by."""
         likes, views = self._value("likes"), self._value("impressions")
         net = f"{likes} - {self._value('unlikes')}"
         sums = ["SELECT id, 0 AS likes, 0 AS views, 0 AS before FROM listed WHERE false"]
@@ -184,16 +206,17 @@ class SiteReads:
             f" totals AS (SELECT id, url, {net} AS net FROM listed CROSS JOIN counts USING (id)"
             " WHERE url NOT IN (SELECT value FROM json_each(?))),"
             f" ranked AS (SELECT id, url, net, {sign}({value}) AS value FROM totals LEFT JOIN sums USING (id))"
-            f" SELECT id FROM ranked WHERE {after} ORDER BY value DESC, net DESC, url LIMIT {query.limit}",
+            f" SELECT id, value FROM ranked WHERE {after} ORDER BY value DESC, net DESC, url LIMIT {query.limit}",
             (*values, _array(query.without), *last),
         )
-        return [row_id for (row_id,) in rows]
+        return rows.fetchall()
 
     def _pages(self, connection: sqlite3.Connection, ids: Sequence[int], query: PagesQuery) -> list[Page]:
         """All that is told of the pages with these `ids`, in their order."""
         if not ids:
             return []
         listed = msgspec.json.encode(list(ids)).decode()
+        trends = self._pasts(connection, ids, query.trend) if query.trend is not None else {}
         period = self._sums(connection, listed, query.period)
         before = self._sums(connection, listed, query.before)
         rows = connection.execute(
@@ -206,7 +229,7 @@ class SiteReads:
                 self._counts(counts),
                 period.get(row_id, {}),
                 before.get(row_id, {}),
-                self._past(connection, row_id, query.trend) if query.trend is not None else [],
+                trends.get(row_id, []),
             )
             for row_id, url, *counts in rows.fetchall()
         }
@@ -223,6 +246,9 @@ class SiteReads:
                     if n:
                         mine[name] = mine.get(name, 0) + n
         return found
+
+    def _pasts(self, connection: sqlite3.Connection, row_ids: Sequence[int], span: Span) -> dict[int, Past]:
+        return self._history.read_all(connection, row_ids, span.unit, span.begin, span.end)
 
     def _past(self, connection: sqlite3.Connection, row_id: int, span: Span) -> Past:
         return self._history.read(connection, row_id, span.unit, span.begin, span.end)
@@ -268,6 +294,10 @@ def _after(query: PagesQuery, value: str) -> tuple[str, tuple[object, ...]]:
 
 def _literal(text: str) -> str:
     return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def _ids(row_ids: Iterable[int]) -> str:
+    return msgspec.json.encode(list(row_ids)).decode()
 
 
 def _array(texts: Sequence[str]) -> str:

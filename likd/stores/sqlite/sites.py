@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS summed (upto INTEGER);
 _TEMPORARY = """
 PRAGMA temp_store = MEMORY;
 CREATE TEMPORARY TABLE IF NOT EXISTS summing (id INTEGER PRIMARY KEY, site INTEGER NOT NULL);
+CREATE TEMPORARY TABLE IF NOT EXISTS erasing (id INTEGER PRIMARY KEY, url TEXT NOT NULL);
 """
 
 
@@ -60,7 +61,9 @@ class Sites:
         """Add `rows`, which are staged and not in `counts` yet, to the totals; stage their sums for the history."""
         upto = self._upto(connection)
         new = "SELECT json_group_array(url) FROM staged WHERE id > (SELECT coalesce(max(id), 0) FROM counts)"
-        urls = Counter(host_of(url) for url in _texts(connection, new)) if upto is None else Counter()
+        # The id of a URL that was removed is that of another now.
+        new += "" if upto is None else f" AND id <= {upto}"
+        urls = Counter(host_of(url) for url in _texts(connection, new))
         sums = self._stage(connection, rows, grown, upto)
         if sums:
             self._grow(connection, grown, {host: [urls[host], *counts] for host, counts in sums.items()})
@@ -87,6 +90,30 @@ class Sites:
                     for at in self._history.spans(connection, table):
                         self._book(connection, table, at, old, site, sign=-1)
                         self._book(connection, table, at, old, target, sign=1)
+
+    def erase(self, connection: sqlite3.Connection, host: str) -> None:
+        """Forget the sums of a site, all of whose URLs are erased."""
+        site = self._ids(connection, [host]).get(host)
+        if site is None:
+            return
+        for table in TABLES:
+            span = TABLES[table][0]
+            for at in self._history.spans(connection, table):
+                where = f"url = {-site} AND {span} = {at}" if span else f"url = {-site}"
+                given = f"(SELECT *, {ALL} AS id FROM {table} WHERE {where}) WHERE true"
+                self._history.book(connection, table, at, given, (), sign=-1)
+        self._history.forget(connection, str(-site))
+        zeros = "".join(f', "{name}" = 0' for name in self._names)
+        connection.execute(f"UPDATE sites SET urls = 0{zeros} WHERE id = ?", (site,))
+
+    def count(self, connection: sqlite3.Connection, row_ids: str) -> None:
+        """URLs whose ids the query `row_ids` finds have no counts, and are still there."""
+        upto = self._upto(connection)
+        where = "" if upto is None else f" AND id <= {upto}"
+        query = f"SELECT json_group_array(url) FROM counts WHERE id IN ({row_ids}){where}"
+        urls = Counter(host_of(url) for url in _texts(connection, query))
+        if urls:
+            self._grow(connection, (), {host: [n] for host, n in urls.items()})
 
     def sum_up(self, connection: sqlite3.Connection) -> bool:
         """Sum up the next URLs that are not; whether all are."""

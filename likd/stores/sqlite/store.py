@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
@@ -18,7 +19,7 @@ from likd.stores.sqlite import actors
 from likd.stores.sqlite.history import History, Retention
 from likd.stores.sqlite.leaders import Leaders
 from likd.stores.sqlite.site_reads import SiteReads
-from likd.stores.sqlite.sites import Sites
+from likd.stores.sqlite.sites import Sites, prefixes_of
 from likd.stores.sqlite.staging import json_array, open_stage, slices, stage
 from likd.stores.sqlite.sums import check_staged, growth, open_sums
 
@@ -44,9 +45,9 @@ class SqliteStore:
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
-    begin. Writes are durable when they return. One connection writes, one transaction at a time; the other
-    reads, one read at a time. The one that writes keeps up to `cache_mib` MiB of the database in memory.
-    `wall_clock` is the time by which old history is removed.
+    begin. Writes are durable when they return. One connection writes, one transaction at a time; two
+    read, one read at a time: of these one lists sites and pages, which may take long. The one that writes keeps up to
+    `cache_mib` MiB of the database in memory. `wall_clock` is the time by which old history is removed.
     """
 
     kind = "sqlite"
@@ -73,9 +74,11 @@ class SqliteStore:
         self._names: tuple[str, ...] = ()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lister: sqlite3.Connection | None = None
         self._abandoned = False
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
+        self._listing = trio.CapacityLimiter(1)
 
     async def open(self, names: Sequence[str]) -> int:
         try:
@@ -109,13 +112,19 @@ class SqliteStore:
         return await self._in_thread(self._sum_up, limiter=self._writing)
 
     async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
-        return await self._in_thread(self._look, self._site_reads.sites, spans, hosts, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.sites, spans, hosts, limiter=self._listing)
 
     async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
-        return await self._in_thread(self._look, self._site_reads.past, spans, url, site, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.past, spans, url, site, limiter=self._listing)
 
     async def pages(self, query: PagesQuery) -> PagesRead:
-        return await self._in_thread(self._look, self._site_reads.pages, query, limiter=self._reading)
+        return await self._in_thread(self._look, self._site_reads.pages, query, limiter=self._listing)
+
+    async def remove_alias(self, old: str) -> None:
+        await self._in_thread(self._remove_alias, old, limiter=self._writing)
+
+    async def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        return await self._in_thread(self._liked_both, old_key, new_key, limiter=self._listing)
 
     async def aliases(self) -> dict[str, str]:
         return await self._in_thread(self._aliases, limiter=self._writing)
@@ -137,16 +146,17 @@ class SqliteStore:
         if self._abandoned:
             # A thread still makes the indexes of a large database; what it did not commit ends with the process.
             return
-        for connection, limiter in ((self._reader, self._reading), (self._writer, self._writing)):
+        open_ones = [(self._lister, self._listing), (self._reader, self._reading), (self._writer, self._writing)]
+        for connection, limiter in open_ones:
             if connection is not None:
                 await self._in_thread(connection.close, limiter=limiter)
-        self._reader = self._writer = None
+        self._lister = self._reader = self._writer = None
 
     async def _in_thread(
         self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
     ) -> T:
         # A read may be given up: its thread ends it and holds the limiter until then. A write is waited for.
-        abandon |= limiter is self._reading
+        abandon |= limiter is not self._writing
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except sqlite3.Error as error:
@@ -184,6 +194,9 @@ class SqliteStore:
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
+            self._lister = self._connect()
+            self._lister.execute("PRAGMA query_only = ON")
+            open_sums(self._lister)
         return self._applied(self._writer)
 
     def _applied(self, connection: sqlite3.Connection) -> int:
@@ -209,12 +222,16 @@ class SqliteStore:
             corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
             grown = self._add(connection, _sum(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
-            both = self._merge(connection, increments.merge) if increments.merge is not None else 0
+            both, erased = 0, []
+            if increments.merge is not None and increments.merge.erases:
+                erased = self._erase(connection, increments.merge)
+            elif increments.merge is not None:
+                both = self._merge(connection, increments.merge)
             connection.execute(
                 "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
                 (self._source, increments.last),
             )
-        return Applied(corrections, both)
+        return Applied(corrections, both, erased)
 
     def _add(self, connection: sqlite3.Connection, rows: Rows) -> tuple[str, ...]:
         """Add `rows`, which are staged then; the names of the counts that they have."""
@@ -275,6 +292,30 @@ class SqliteStore:
         connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
         connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
         return both
+
+    def _erase(self, connection: sqlite3.Connection, fold: Fold) -> list[str]:
+        """Remove counts, history and actors of a URL or a site; of which URLs."""
+        ranges = list(prefixes_of(fold.host)) if fold.host else [(fold.old, fold.old + "\0")]
+        connection.execute("DELETE FROM erasing")
+        for bounds in ranges:
+            connection.execute("INSERT INTO erasing SELECT id, url FROM counts WHERE url >= ? AND url < ?", bounds)
+        (found,) = connection.execute("SELECT json_group_array(json_array(id, url)) FROM erasing").fetchone()
+        urls = msgspec.json.decode(found, type=list[tuple[int, str]])
+        if fold.host:
+            self._sites.erase(connection, fold.host)
+        else:
+            self._sites.leave(connection, [(row_id, None) for row_id, _ in urls])
+        self._history.forget(connection, "SELECT id FROM erasing")
+        if fold.new:
+            zeros = ", ".join(f'"{name}" = 0' for name in self._names)
+            connection.execute(f"UPDATE counts SET {zeros} WHERE id IN (SELECT id FROM erasing)")
+            self._sites.count(connection, "SELECT id FROM erasing")
+        else:
+            connection.execute("DELETE FROM counts WHERE id IN (SELECT id FROM erasing)")
+        key_of = self._url_key or (lambda _: fold.old_key)
+        for key in [*(key_of(url) for _, url in urls), fold.old_key]:
+            actors.remove(connection, key)
+        return [url for _, url in urls]
 
     def _fold_by_rules(self, folds: Sequence[Fold], folding: Folding) -> None:
         with self._transaction() as connection:
@@ -347,8 +388,16 @@ class SqliteStore:
 
     def _look(self, look: Callable[..., T], *args: object) -> T:
         """What `look` finds, as of the applied mark."""
-        with self._snapshot() as connection:
+        with self._snapshot(self._lister) as connection:
             return look(connection, self._applied(connection), *args)
+
+    def _remove_alias(self, old: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM aliases WHERE old = ?", (old,))
+
+    def _liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        with self._snapshot(self._lister) as connection:
+            return actors.liked_both(connection, old_key, new_key)
 
     def _sum_up(self) -> bool:
         with self._transaction() as connection:
@@ -369,8 +418,8 @@ class SqliteStore:
         return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        connection = _open_or_raise(self._reader)
+    def _snapshot(self, reader: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+        connection = _open_or_raise(reader or self._reader)
         connection.execute("BEGIN")
         try:
             yield connection

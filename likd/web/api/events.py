@@ -382,6 +382,14 @@ def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
     return IdempotencyKey(f"{_owner(caller)} {key}", digest.digest())
 
 
+def once(key: str, what: str, caller: Caller) -> IdempotencyKey:
+    """The key of a request that is no body of events. Raises Problem."""
+    if not KEY.fullmatch(key):
+        members = {"field": "Idempotency-Key", "expected": "1 to 128 printable ASCII characters without spaces"}
+        raise Problem(400, "the Idempotency-Key can't be used", members=members)
+    return finish(_key(key, what.encode(), caller))
+
+
 def _owner(caller: Caller) -> str:
     """Whose key it is: that of one token, of all public callers, or of whoever needs neither to be let in."""
     if caller.role is Role.PUBLIC:

@@ -157,7 +157,35 @@ def add_api(
     @app.post("/v1/merge")
     @needs(Role.ADMIN)
     async def post_merge() -> Response:
+        dry_run = asked("dry_run", "false") in ("true", "1")
+        return respond(await admin.merge(await read_body(), dry_run=dry_run))
+
+    @app.delete("/v1/counts")
+    @needs(Role.ADMIN)
+    async def delete_counts() -> Response:
+        key = request.headers.get("Idempotency-Key")
+        return respond(await admin.erase(asked("url"), asked("site"), caller(), key, keep=False))
+
+    @app.post("/v1/reset")
+    @needs(Role.ADMIN)
+    async def post_reset() -> Response:
+        return respond(await admin.reset(await read_body(), caller(), request.headers.get("Idempotency-Key")))
+
+    @app.get("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def get_aliases() -> Response:
+        answer = admin.aliases(asked("url"), asked("limit", "100"), asked("after"))
+        return respond(conditional(answer, header("If-None-Match")))
+
+    @app.post("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def post_alias() -> Response:
         return respond(await admin.merge(await read_body()))
+
+    @app.delete("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def delete_alias() -> Response:
+        return respond(await admin.remove_alias(asked("old")))
 
     @app.post("/v1/import")
     @needs(Role.ADMIN)

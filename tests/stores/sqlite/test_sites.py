@@ -77,6 +77,8 @@ step = st.one_of(
     st.tuples(st.just("merge"), minute, pair),
     st.tuples(st.just("fold"), minute, pair),
     st.tuples(st.just("load"), minute, rows),
+    st.tuples(st.just("erase"), minute, st.sampled_from([*URLS, "//a.example", "//b.example"])),
+    st.tuples(st.just("reset"), minute, st.sampled_from([*URLS, "//a.example", "//b.example"])),
     st.tuples(st.just("clock"), minute, st.none()),
     st.tuples(st.just("older"), minute, st.none()),
     st.tuples(st.just("sum up"), minute, st.none()),
@@ -111,6 +113,9 @@ async def _do(store: SqliteStore, path: Path, clock: Clock, number: int, what: s
             await store.apply(Increments(number, number, minute, given))
         case "merge", (old, new):
             await store.apply(Increments(number, number, minute, {}, merge=Fold(old, new, b"o" + old.encode(), b"n")))
+        case "erase" | "reset", str():
+            fold = Fold(given, given if what == "reset" else "", b"k", b"")
+            await store.apply(Increments(number, number, minute, {}, merge=fold))
         case "fold", (old, new):
             await store.fold([Fold(old, new, b"", b"")], Folding("x"))
         case "load", dict():
