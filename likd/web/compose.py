@@ -86,18 +86,21 @@ async def compose_web(
     reads = Reads(operations, engine.totals, engine.store, histories)
     lists = SiteLists(operations, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
     pictures = Pictures(operations, engine.totals, gate)
+    admin = Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
     add_api(
         app,
         operations=operations,
         reads=reads,
         sites=lists,
         pictures=pictures,
-        admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        admin=admin,
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, pages, gate=gate, operations=operations, reads=reads, lists=lists, status=board, files=files)
+    add_pages(
+        app, pages, gate=gate, operations=operations, reads=reads, lists=lists, admin=admin, status=board, files=files
+    )
     add_files(app, files)
     if faults is not None:
         add_fault_point(app, faults, engine.root)

@@ -10,6 +10,7 @@ import msgspec
 from quart import request
 
 from likd.web.answers import Answer
+from likd.web.api.admin import Admin
 from likd.web.api.events import Operations
 from likd.web.api.histories import HistoryRequest
 from likd.web.api.reads import Reads
@@ -19,6 +20,10 @@ from likd.web.full.pages.board import Board, board_of
 from likd.web.full.pages.ranges import Range
 from likd.web.full.pages.render import at
 from likd.web.query_string import query_value
+
+
+ALIASES = 50
+"""Other addresses of a URL that its page lists."""
 
 
 def asked(name: str) -> str:
@@ -33,6 +38,7 @@ class Api:
     operations: Operations
     reads: Reads
     lists: SiteLists
+    admin: Admin
 
     async def counts(self, url: str) -> dict[str, Any]:
         """The counts of a URL."""
@@ -44,6 +50,10 @@ class Api:
         asking = {**of, "unit": chosen.unit, "begin": chosen.begin, "end": chosen.end, "compare": "before"}
         now = int(time.time())
         return board_of(_read(await self.reads.history(HistoryRequest.of(_query(asking), ""), caller())), chosen, now)
+
+    def aliases(self, url: str) -> dict[str, Any]:
+        """The first of the other addresses that count for a URL."""
+        return _read(self.admin.aliases(url, str(ALIASES), ""))
 
     async def sites(self, **asking: object) -> dict[str, Any]:
         """The list of sites."""

@@ -30,6 +30,7 @@ def add_url(app: QuartTrio, *, pages: Pages, api: Api) -> None:
             site=host_of(url),
             path=rest[rest.find("/") :] if "/" in rest else "",
             counts=await api.counts(url),
+            aliases=api.aliases(url),
             board=await api.board(chosen, url=url),
             link={"url": url, **chosen.parameters},
         )
