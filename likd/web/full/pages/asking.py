@@ -21,7 +21,6 @@ from likd.web.full.pages.ranges import Range
 from likd.web.full.pages.render import at
 from likd.web.query_string import query_value
 
-
 ALIASES = 50
 """Other addresses of a URL that its page lists."""
 
