@@ -6,6 +6,8 @@ import time
 
 WHOLE_MAX = 10_000
 """From here on a count is written with three digits."""
+PERCENT_MAX = 999
+"""What grew by more is not told how much more."""
 DASH = "–"
 """What is not known."""
 
@@ -38,7 +40,9 @@ def change(now: int, before: int) -> str:
     if before <= 0:
         return "new" if now > 0 else DASH
     percent = (200 * (now - before) + before) // (2 * before)
-    return f"{'+' if percent > 0 else '−' if percent < 0 else ''}{whole(abs(percent))}%"
+    if percent > PERCENT_MAX:
+        return f"+>{PERCENT_MAX}%"
+    return f"{'+' if percent > 0 else '−' if percent < 0 else ''}{abs(percent)}%"
 
 
 def rate(per_second: float) -> str:

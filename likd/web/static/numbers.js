@@ -2,6 +2,7 @@
 "use strict";
 
 const DASH = "–";
+const PERCENT_MAX = 999;
 const SIZES = [
   [1e9, "B"],
   [1e6, "M"],
@@ -31,7 +32,8 @@ function perHundred(part, total) {
 function change(now, before) {
   if (before <= 0) return now > 0 ? "new" : DASH;
   const percent = Math.floor((200 * (now - before) + before) / (2 * before));
-  return (percent > 0 ? "+" : percent < 0 ? "−" : "") + groups(String(Math.abs(percent))) + "%";
+  if (percent > PERCENT_MAX) return `+>${PERCENT_MAX}%`;
+  return (percent > 0 ? "+" : percent < 0 ? "−" : "") + Math.abs(percent) + "%";
 }
 
 const rate = (perSecond) => (perSecond >= 100 ? compact(perSecond) : perSecond.toFixed(1).replace(/\.0$/, ""));
