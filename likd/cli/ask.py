@@ -20,7 +20,7 @@ async def ask(
     """What the daemon answers. Raises ClientError with its own words if it refuses."""
     async with open_client(daemon, 120, headers) as client:
         try:
-            response = await client.request(method, f"{daemon.url}{path}", content=body)
+            response = await client.request(method, f"{daemon.root}{path}", content=body)
         except httpx.RequestError as error:
             raise ClientError(f"can't connect to {daemon.url}: {error or type(error).__name__}") from None
     if response.is_error:

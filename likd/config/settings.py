@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from likd.config import parsers
-from likd.config.parsers import Bind
+from likd.config.parsers import Bind, UnixBind
 from likd.errors import LikdError
 
 CONFIG_FILE = "likd.toml"
@@ -69,10 +69,32 @@ _LOG_FORMATS = ("auto", "console", "json")
 class Config:
     """All settings of the daemon."""
 
-    bind: Bind = _setting(
-        parsers.bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
+    bind: tuple[Bind | UnixBind, ...] = _setting(
+        parsers.binds,
+        "127.0.0.1:8080",
+        "HOST:PORT|unix:PATH",
+        "Where to listen, several with commas between; port 0 lets the system choose.",
+    )
+    socket_mode: int = _setting(
+        parsers.mode, "0660", "MODE", "Permissions of a Unix socket: whoever may write to it may connect."
+    )
+    base_path: str = _setting(
+        parsers.base_path, "", "PATH", "The path below which everything is served, for example /likes."
+    )
+    processes: int = _setting(
+        parsers.processes,
+        1,
+        "N|auto",
+        "Front processes that speak HTTP before the one that counts; 1 is none but that one, auto one less than there"
+        " are processors.",
     )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
+    store: str = _setting(
+        parsers.store_url,
+        "sqlite:///likd.db",
+        "URL",
+        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash.",
+    )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
         "fsync",
@@ -113,6 +135,16 @@ class Config:
     )
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
+    )
+    replay_window: float = _setting(
+        parsers.seconds(0, 31_536_000),
+        0,
+        "SECONDS",
+        "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
+        " failover) and is given them again.",
+    )
+    replay_bytes_max: int = _setting(
+        parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
     )
     live_interval: float = _setting(
         parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
@@ -313,7 +345,7 @@ class Config:
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Where": ("bind", "data_dir", "tls_cert", "tls_key", "log_format"),
+        "Where": ("bind", "socket_mode", "base_path", "processes", "data_dir", "tls_cert", "tls_key", "log_format"),
         "Who may do what": (
             *(
                 "public_sites",
@@ -332,8 +364,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("max_leases", "cache_actors_max"),
         ),
         "The store": (
-            *("write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
-            "cache_urls_max",
+            *("store", "write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
+            *("replay_window", "replay_bytes_max", "cache_urls_max"),
         ),
         "Connections": (
             *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),

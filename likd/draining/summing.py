@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 import trio
 
-from likd.stores.protocol import StoreError
+from likd.errors import StoreError
 from likd.stores.sites import SiteStore
 
 PAUSE_SECONDS = 0.05

@@ -8,13 +8,13 @@ import attrs
 import structlog
 import trio
 
+from likd.errors import StoreError
 from likd.model import Counts
 from likd.queries.site_watch import SiteWatch, WatchedSite
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.queries.trending import By, Hot, HotUrl
 from likd.runtime.notice import Notice
-from likd.stores.protocol import StoreError
 
 RATE_SECONDS = 3.0
 """Time constant of the rates: a burst is two thirds forgotten after so long."""

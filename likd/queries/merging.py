@@ -8,14 +8,14 @@ import trio
 
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.intake import Intake
-from likd.errors import LikdError
+from likd.errors import LikdError, Unsupported
 from likd.model import Fold, IdempotencyKey, Outcome, Refused, Submission
 from likd.queries.totals import Totals
-from likd.stores.protocol import Store
-from likd.stores.sites import SiteStore
+from likd.stores.protocol import CountStore
+from likd.stores.sites import site_store
 
 STORE_SECONDS_MAX = 40.0
-"""Whoever asked for a merge waits so long for the store. What is durable will be done, however long it takes."""
+"""Whoever asks for a merge waits so long for the store at most; what is durable will be done, however long it takes."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,14 +61,18 @@ class Merger:
     totals: Totals
     actors: Actors
     actor_keys: ActorKeys
-    store: Store
+    store: CountStore
     _offered: bool = False
 
-    async def merge(self, old: str, new: str) -> Merged:
-        """Merge canonical `old` into canonical `new`. Raises MergeError, MergeRefused.
+    async def merge(self, old: str, new: str, *, store_seconds: float = STORE_SECONDS_MAX) -> Merged:
+        """Merge canonical `old` into canonical `new`, waiting so long for the store.
+
+        Raises MergeError, MergeRefused, Unsupported.
 
         Cut off before it has its place, it may have been done or not; asking again is safe.
         """
+        if "merging" not in self.store.parts:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't merge URLs")
         aliases = self.totals.aliases
         new = aliases(new)
         if self._offered or self.totals.merging:
@@ -82,7 +86,7 @@ class Merger:
         outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         if isinstance(outcome, Refused):
             raise MergeRefused(outcome)
-        with trio.move_on_after(STORE_SECONDS_MAX):
+        with trio.move_on_after(store_seconds):
             while old in (merge.old for merge in self.totals.merging.values()):
                 await self.totals.wait_moved()
         pending = any(merge.old == old for merge in self.totals.merging.values())
@@ -94,8 +98,10 @@ class Merger:
         """Let a canonical URL, or a site ("//" and its host), begin anew; whether the store has yet to do it.
 
         Its counts, history and actors are removed. It is known still, with zeros, if it is to `keep` its place. With a
-        `key` it is done once. Raises MergeError, MergeRefused, KeyReused.
+        `key` it is done once. Raises MergeError, MergeRefused, KeyReused, Unsupported.
         """
+        if site_store(self.store) is None:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't erase")
         if not target.startswith("//"):
             target = self.totals.aliases(target)
         if self._offered or self.totals.merging:
@@ -121,15 +127,16 @@ class Merger:
             raise MergeError("it is no alias")
         if self._offered or self.totals.merging:
             raise MergeBusy("another merge is under way")
-        if not isinstance(self.store, SiteStore):
-            raise MergeError("its store can't remove aliases")
+        store = site_store(self.store)
+        if store is None:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't remove aliases")
         new = aliases(old)
         self._offered = True
         # From now on acts on either are held with what is known of both: what each counts for may change.
         self.actors.begin_merge(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         try:
             await self.intake.barrier()
-            await self.store.remove_alias(old)
+            await store.remove_alias(old)
             aliases.remove(old)
         except trio.ClosedResourceError:
             raise MergeRefused(Refused("the daemon is shutting down", 5)) from None

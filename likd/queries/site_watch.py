@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import attrs
 
+from likd.errors import Unsupported
 from likd.model import Counts, add
 from likd.queries.periods import DAY_SECONDS
 from likd.queries.totals import Totals
 from likd.queries.unapplied import Unapplied, beyond
-from likd.stores.protocol import Store, StoreError, in_time
-from likd.stores.sites import SitesRead, SiteStore, Span
+from likd.stores.protocol import CountStore, in_time
+from likd.stores.sites import SitesRead, Span, site_store
 
 
 @attrs.define(eq=False)
@@ -31,7 +32,7 @@ class WatchedSite:
 class SiteWatch:
     """Knows the sums of the sites that are watched: what the store has is read again when it has more."""
 
-    def __init__(self, store: Store, totals: Totals, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: CountStore, totals: Totals, wall_clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._totals = totals
         self._wall_clock = wall_clock
@@ -100,12 +101,13 @@ class SiteWatch:
 
     async def _base(self, hosts: list[str], day: int) -> SitesRead:
         """What the store has of them."""
-        if not isinstance(self._store, SiteStore):
-            raise StoreError(f"a store of the kind {self._store.kind} does not sum up by site")
+        store = site_store(self._store)
+        if store is None:
+            raise Unsupported(f"a store of the kind {self._store.kind} does not sum up by site")
         at = sorted(hosts), day, self._totals.stored
         if self._read is None or self._read_at != at:
             with in_time():
-                read = await self._store.sites([Span("day", day * DAY_SECONDS, (day + 1) * DAY_SECONDS)], sorted(hosts))
+                read = await store.sites([Span("day", day * DAY_SECONDS, (day + 1) * DAY_SECONDS)], sorted(hosts))
             if read.applied != at[2][0]:
                 # It has more by now, or its word on that was lost: it is asked again the next time.
                 return read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -36,6 +36,8 @@ class Child:
     name: str
     run: Run
     permanent: bool = True
+    below: Supervisor | None = None
+    """What it supervises itself, if it is a supervisor."""
     state: State = "starting"
     restarts: int = 0
     last_fault: str | None = None
@@ -60,7 +62,8 @@ class Supervisor:
 
     A restart waits for a backoff that doubles from `backoff_seconds` to `backoff_max_seconds` with jitter
     while faults follow each other. More than `intensity` restarts within `period_seconds` are given up:
-    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child.
+    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child. What no restart
+    can mend, a `fatal` fault of a child, is raised at once.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Supervisor:
         backoff_seconds: float = 0.05,
         backoff_max_seconds: float = 5.0,
         jitter: Callable[[], float] = random.random,
+        fatal: tuple[type[Exception], ...] = (),
     ) -> None:
         self.name = name
         self.children: list[Child] = []
@@ -80,16 +84,24 @@ class Supervisor:
         self._backoff_seconds = backoff_seconds
         self._backoff_max_seconds = backoff_max_seconds
         self._jitter = jitter
+        self._fatal = fatal
         self._restarts: deque[float] = deque()
         self._draining = False
         self._scope = trio.CancelScope()
         self.ended = trio.Event()
 
-    def add(self, name: str, run: Run, *, permanent: bool = True) -> Child:
+    def add(self, name: str, run: Run, *, permanent: bool = True, below: Supervisor | None = None) -> Child:
         """Add a child before the supervisor runs; children start in the order they were added."""
-        child = Child(name, run, permanent)
+        child = Child(name, run, permanent, below)
         self.children.append(child)
         return child
+
+    def walk(self) -> Iterator[Child]:
+        """All children, and those of the supervisors among them."""
+        for child in self.children:
+            yield child
+            if child.below is not None:
+                yield from child.below.walk()
 
     def drain(self) -> None:
         """From now on a child that ends by itself is finished, not restarted. One that raises still is."""
@@ -108,7 +120,7 @@ class Supervisor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the children; ready when all of them were, done when all are finished or it was stopped.
 
-        Raises RestartIntensityExceeded.
+        Raises RestartIntensityExceeded, and what is fatal.
         """
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -145,6 +157,8 @@ class Supervisor:
             with trio.CancelScope() as child.scope:
                 await child.run(task_status=ready)
             fault = child.take_crash()
+        except* self._fatal:
+            raise
         except* Exception as faults:
             fault = describe(faults)
             log.error("child failed", supervisor=self.name, child=child.name, exc_info=faults)

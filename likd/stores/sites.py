@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import attrs
 
 from likd.model import Counts
-from likd.stores.protocol import Unit
+from likd.stores.protocol import Part, Unit
 
 SITES_MAX = 1000
 """Sites whose history is told at once: those with the most likes."""
@@ -107,7 +107,12 @@ class PagesRead:
 
 @runtime_checkable
 class SiteStore(Protocol):
-    """Sums by site, in the same transaction as those by URL."""
+    """Sums by site, in the same transaction as those by URL. Its methods raise Unsupported where it lacks "sites"."""
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """The parts that it has."""
+        ...
 
     async def sum_up(self) -> bool:
         """Sum up some of what earlier versions counted; whether all is. Raises StoreError."""
@@ -132,6 +137,11 @@ class SiteStore(Protocol):
     async def pages(self, query: PagesQuery) -> PagesRead:
         """Pages in some order. Raises StoreError."""
         ...
+
+
+def site_store(store: object) -> SiteStore | None:
+    """`store`, if it sums up by site."""
+    return store if isinstance(store, SiteStore) and "sites" in store.parts else None
 
 
 def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:

@@ -37,6 +37,10 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
+HEALTHY = Answer(200, b'{"status":"ok"}')
+"""The process serves."""
+
+
 def is_person(method: str, accept: str) -> bool:
     """Whether a request comes from a person's browser that goes to a page."""
     return method == "GET" and "text/html" in accept

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon
-from tests.e2e.browsers import counts, needs_browser, playwright
-from tests.e2e.test_pages import BARRIERS, axe, post
+from tests.e2e.browsers import counts, expect
+from tests.e2e.test_pages import BARRIERS, axe, only_chromium, post
 
-pytestmark = needs_browser
 __all__ = ["axe"]
 SITE = "https://managed.example.com"
 
@@ -24,7 +23,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def page(context: Any) -> Any:
+def page(browser: Any, context: Any) -> Any:
+    only_chromium(browser)
     return context.new_page()
 
 
@@ -41,19 +41,19 @@ def test_a_merge_is_looked_at_before_it_is_done_and_its_address_let_go_again(pag
     page.goto(f"{daemon.url}/url?url={new}")
     dialog = opened(page, "Merge…")
     dialog.get_by_label("Page that moves here").fill(f"{SITE}/nothing-there")
-    playwright.expect(dialog.get_by_role("alert")).to_contain_text("Nothing was ever counted for that address")
+    expect(dialog.get_by_role("alert")).to_contain_text("Nothing was ever counted for that address")
     dialog.get_by_label("Page that moves here").fill(old)
-    playwright.expect(dialog.locator("[data-sum=after]")).to_have_text("41")
+    expect(dialog.locator("[data-sum=after]")).to_have_text("41")
     assert [dialog.locator(f"[data-sum={name}]").inner_text() for name in ("new", "old", "both")] == ["40", "1", "0"]
     assert counts(daemon, new)["net"] == 40
     dialog.get_by_role("button", name="Merge", exact=True).click()
-    playwright.expect(page.locator("[data-count=net]")).to_have_text("41")
-    playwright.expect(page.locator("[data-part=aliases]")).to_contain_text(old)
+    expect(page.locator("[data-count=net]")).to_have_text("41")
+    expect(page.locator("[data-part=aliases]")).to_contain_text(old)
     dialog = opened(page, "Change…")
     dialog.get_by_role("button", name=f"Remove {old}").click()
-    playwright.expect(dialog.get_by_role("button", name=f"Remove {old}")).to_have_count(0)
+    expect(dialog.get_by_role("button", name=f"Remove {old}")).to_have_count(0)
     dialog.get_by_role("button", name="Close").click()
-    playwright.expect(page.locator("[data-part=aliases]")).to_contain_text("No other address.")
+    expect(page.locator("[data-part=aliases]")).to_contain_text("No other address.")
     post(daemon, old, likes=7)
     assert counts(daemon, old)["net"] == 7
 
@@ -63,9 +63,9 @@ def test_what_can_not_be_merged_is_said_in_the_dialog(page: Any, daemon: Daemon)
     page.goto(f"{daemon.url}/url?url={SITE}/same")
     dialog = opened(page, "Merge…")
     dialog.get_by_label("Page that moves here").fill(f"{SITE}/same")
-    playwright.expect(dialog.get_by_role("alert")).to_contain_text("the same URL already")
+    expect(dialog.get_by_role("alert")).to_contain_text("the same URL already")
     dialog.get_by_role("button", name="Cancel").click()
-    playwright.expect(dialog).to_be_hidden()
+    expect(dialog).to_be_hidden()
 
 
 def test_a_page_begins_anew_once_the_word_is_typed(page: Any, daemon: Daemon) -> None:
@@ -74,11 +74,11 @@ def test_a_page_begins_anew_once_the_word_is_typed(page: Any, daemon: Daemon) ->
     page.goto(f"{daemon.url}/url?url={url}")
     dialog = opened(page, "Reset…")
     dialog.get_by_role("button", name="Reset").click()
-    playwright.expect(dialog.get_by_role("alert")).to_have_text("Type reset to go on.")
+    expect(dialog.get_by_role("alert")).to_have_text("Type reset to go on.")
     assert counts(daemon, url)["net"] == 5
     dialog.get_by_label("to go on").fill("reset")
     dialog.get_by_role("button", name="Reset").click()
-    playwright.expect(page.locator("[data-count=net]")).to_have_text("0")
+    expect(page.locator("[data-count=net]")).to_have_text("0")
     assert counts(daemon, url)["net"] == 0
 
 
@@ -90,19 +90,20 @@ def test_a_page_and_a_site_are_deleted_once_the_word_is_typed(page: Any, daemon:
     dialog = opened(page, "Delete…")
     dialog.get_by_label("to go on").fill("delete")
     dialog.get_by_label("to go on").press("Enter")
-    playwright.expect(page.locator("h1")).to_have_text(site)
-    playwright.expect(page.locator("table.pages tbody tr")).to_have_count(1)
+    expect(page.locator("h1")).to_have_text(site)
+    expect(page.locator("table.pages tbody tr")).to_have_count(1)
     dialog = opened(page, "Delete…")
     dialog.get_by_label("to go on").fill("delete")
     dialog.get_by_role("button", name="Delete").click()
-    playwright.expect(page.locator("h1")).not_to_have_text(site)
+    expect(page.locator("h1")).not_to_have_text(site)
     assert counts(daemon, f"https://{site}/b")["net"] == 0
 
 
-def test_no_dialog_has_barriers(chromium: Any, daemon: Daemon, axe: str) -> None:
+def test_no_dialog_has_barriers(browser: Any, daemon: Daemon, axe: str) -> None:
     url = f"{SITE}/dialogs"
     post(daemon, url, likes=3)
-    context = chromium.new_context(viewport={"width": 390, "height": 900}, reduced_motion="reduce", bypass_csp=True)
+    only_chromium(browser)
+    context = browser.new_context(viewport={"width": 390, "height": 900}, reduced_motion="reduce", bypass_csp=True)
     page = context.new_page()
     page.goto(f"{daemon.url}/url?url={url}")
     page.evaluate(axe)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import HURRY, Network, like, needs_browser, playwright
+from tests.e2e.browsers import HURRY, expect, like
+from tests.e2e.network import Network
 
-pytestmark = needs_browser
 URL = "https://example.com/dashboard"
 THROWN = "window.WebSocket = class { constructor() { throw new DOMException('forbidden', 'SecurityError'); } };"
 SILENT = """
@@ -37,12 +37,12 @@ def test_without_websockets_a_page_claims_nothing_and_a_urls_page_asks(
     page = context.new_page()
     page.add_init_script(POLLED + forbidden)
     page.goto(private.url + "/")
-    playwright.expect(page.locator("#link")).to_have_text("Not connected: live figures are old")
-    playwright.expect(page.locator("#now-none")).to_be_hidden()
+    expect(page.locator("#link")).to_have_text("Not connected: live figures are old")
+    expect(page.locator("#now-none")).to_be_hidden()
     page.goto(f"{private.url}/url?url={URL}")
     before = int(page.locator("[data-count=likes]").inner_text())
     like(private, URL, 2)
-    playwright.expect(page.locator("[data-count=likes]")).to_have_text(str(before + 2))
+    expect(page.locator("[data-count=likes]")).to_have_text(str(before + 2))
 
 
 def test_a_connection_that_dies_silently_is_replaced(context: Any, private: Daemon) -> None:
@@ -51,8 +51,8 @@ def test_a_connection_that_dies_silently_is_replaced(context: Any, private: Daem
     page = context.new_page()
     page.add_init_script(HURRY)
     page.goto(network.url + "/engine")
-    playwright.expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#link")).to_have_text("Live")
     network.hush()
     wait_until(lambda: page.evaluate("1") and sum(b"/v1/live" in line for line in network.asked) >= 2)
-    playwright.expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#link")).to_have_text("Live")
     network.close()

@@ -15,10 +15,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-import attrs
-
 from likd.model import Counts
-from likd.stores.protocol import UNIT_SECONDS, Unit
+from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 from likd.stores.sqlite.sums import growth, summed
 
 _SCHEMA = """
@@ -43,15 +41,6 @@ LISTED_MAX = 20
 """So many ids are written out in a query."""
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
-
-
-@attrs.frozen
-class Retention:
-    """For how long each unit is kept: minutes for so many hours, hours for so many days, days for so many days."""
-
-    minute_hours: int = 48
-    hour_days: int = 90
-    day_days: int = 1830
 
 
 class History:

@@ -5,26 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import attrs
 import msgspec
 
 from likd.durability.idempotency import KEY, KeyReused
+from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
 from likd.model import Rows, add, total
-from likd.queries.merging import MergeBusy, MergeError, Merger, MergeRefused
+from likd.queries.merging import STORE_SECONDS_MAX, MergeBusy, MergeError, Merger, MergeRefused
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
-from likd.stores.protocol import TOTAL_MAX, Store, StoreError, TotalTooLarge
-from likd.stores.sites import SiteStore
-from likd.web.access.gate import Caller
+from likd.stores.protocol import TOTAL_MAX, ImportStore
+from likd.stores.sites import site_store
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer
-from likd.web.api.events import Operations, once, store_away
+from likd.web.api.counts import CountReads
+from likd.web.api.event_bodies import once
 from likd.web.api.histories import number as number_of
-from likd.web.problems import Problem
+from likd.web.api.urls import Urls
+from likd.web.problems import Problem, store_away
 
 ALIASES_MAX = 1000
 LOAD_LINES_MAX = 10_000
@@ -38,6 +41,10 @@ TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
 class _Merge(msgspec.Struct, forbid_unknown_fields=True):
     old: str
     new: str
+    wait: Annotated[float, msgspec.Meta(ge=0, le=STORE_SECONDS_MAX)] = STORE_SECONDS_MAX
+
+
+_MERGE_EXPECTED = f"fields old and new, and wait from 0 to {STORE_SECONDS_MAX:g} seconds"
 
 
 class _Reset(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,26 +56,27 @@ class _Reset(msgspec.Struct, forbid_unknown_fields=True):
 class Admin:
     """Merges and loads. They raise Problem for everything a client can do wrong."""
 
-    operations: Operations
+    urls: Urls
+    counts: CountReads
     merger: Merger
     totals: Totals
-    store: Store
+    store: ImportStore
     canonical: UrlRules
     names: tuple[str, ...]
     """The counts that can be loaded."""
 
     async def merge(self, body: bytes, *, dry_run: bool = False) -> Answer:
         """Merge one URL into another; with `dry_run` only tell what would become of it."""
-        asked = _read(body, _Merge, "fields old and new")
+        asked = _read(body, _Merge, _MERGE_EXPECTED)
         old, new = (self._url(field, url) for field, url in (("old", asked.old), ("new", asked.new)))
         if dry_run:
             return await self._would_merge(old, new)
         with _answered("merged"):
-            merged = await self.merger.merge(old, new)
+            merged = await self.merger.merge(old, new, store_seconds=asked.wait)
             if merged.pending:
                 return Answer(202, msgspec.json.encode({"url": merged.new, "merged": old, "pending": True}))
             counts = (await self.totals.counts([merged.new]))[merged.new]
-        row = self.operations.row(merged.new, counts)
+        row = self.counts.row(merged.new, counts)
         row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
         return Answer(200, msgspec.json.encode(row))
 
@@ -80,8 +88,9 @@ class Admin:
         with _answered("merged"):
             counts = await self.totals.counts([old, new])
             key = self.merger.actor_keys.of_url
-            both = await self.store.liked_both(key(old), key(new)) if isinstance(self.store, SiteStore) else None
-        row = self.operations.row(new, total([counts[old], counts[new]]))
+            store = site_store(self.store)
+            both = await store.liked_both(key(old), key(new)) if store is not None else None
+        row = self.counts.row(new, total([counts[old], counts[new]]))
         row |= {"merged": old, "dry_run": True, "liked_both": both}
         row["known"] = {"old": any(counts[old].values()), "new": any(counts[new].values())}
         return Answer(200, msgspec.json.encode(row))
@@ -91,7 +100,7 @@ class Admin:
         if bool(url) == bool(site):
             raise Problem(422, "one URL or one site is asked for", members={"field": "url", "expected": "url or site"})
         if site:
-            told = {"site": self.operations.readable_site(site, caller)}
+            told = {"site": self.urls.readable_site(site, caller)}
             target = f"//{told['site']}"
         else:
             told = {"url": self._url("url", url)}

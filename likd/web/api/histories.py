@@ -11,6 +11,7 @@ from typing import Any, cast
 import attrs
 import msgspec
 
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import Counts, add, total
 from likd.queries.periods import (
@@ -27,13 +28,14 @@ from likd.queries.periods import (
 )
 from likd.queries.totals import Totals
 from likd.queries.unapplied import Growth, Unapplied, beyond
-from likd.stores.protocol import Store, StoreError, Unit, in_time
-from likd.stores.sites import Past, SiteStore, Span
-from likd.web.access.gate import Caller
+from likd.stores.protocol import Store, Unit, in_time
+from likd.stores.sites import Past, SiteStore, Span, site_store
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.events import Operations, store_away, wrong
+from likd.web.api.counts import CountReads
 from likd.web.api.kept import Kept
-from likd.web.problems import Problem
+from likd.web.api.urls import Urls
+from likd.web.problems import Problem, store_away, wrong
 from likd.web.query_string import query_value, query_values
 
 HISTORY_MAX = 2000
@@ -100,14 +102,16 @@ class Histories:
 
     def __init__(
         self,
-        operations: Operations,
+        urls: Urls,
+        counts: CountReads,
         totals: Totals,
         store: Store,
         unapplied: Unapplied,
         kept_for: KeptFor,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._operations = operations
+        self._urls = urls
+        self._counts = counts
         self._totals = totals
         self._store = store
         self._unapplied = unapplied
@@ -139,10 +143,10 @@ class Histories:
         if request.of_url:
             if request.site:
                 raise wrong("site", request.site, "no site beside a url")
-            (href,) = self._operations.readable([request.url], caller)
+            (href,) = self._urls.readable([request.url], caller)
             return _Asked(href, self._totals.settled_name(href), "", period, compare, request.tz)
-        site = self._operations.readable_site(request.site, caller)
-        if not isinstance(self._store, SiteStore):
+        site = self._urls.readable_site(request.site, caller)
+        if site_store(self._store) is None:
             raise no_sites(self._store)
         return _Asked("", "", site, period, compare, request.tz)
 
@@ -249,12 +253,12 @@ class Histories:
         return [{"time": at, **self._row(counts)} for at, counts in zip(period.edges, rows, strict=False)]
 
     def _row(self, counts: Counts) -> dict[str, Any]:
-        return counts_row(self._operations, counts)
+        return counts_row(self._counts, counts)
 
 
-def counts_row(operations: Operations, counts: Counts) -> dict[str, Any]:
+def counts_row(reads: CountReads, counts: Counts) -> dict[str, Any]:
     """Counts as the API shows them, of no URL in particular."""
-    row = operations.row("", counts)
+    row = reads.row("", counts)
     del row["url"]
     return row
 

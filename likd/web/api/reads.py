@@ -12,10 +12,10 @@ import msgspec
 import trio
 
 from likd.queries.totals import Totals
-from likd.stores.protocol import Store, in_time
-from likd.web.access.gate import Caller
+from likd.stores.protocol import PageStore, in_time
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
 from likd.web.api.histories import Histories, HistoryRequest
 from likd.web.api.kept import Kept
 from likd.web.query_string import query_value
@@ -44,9 +44,9 @@ class Reads:
     Histories and top lists are told again out of memory for as long as nothing moves.
     """
 
-    operations: Operations
+    counts: CountReads
     totals: Totals
-    store: Store
+    store: PageStore
     histories: Histories
     _tops: Kept = attrs.field(init=False)
 
@@ -69,7 +69,7 @@ class Reads:
 
     async def top(self, asked: TopRequest, caller: Caller) -> Answer:
         """The top list."""
-        look = partial(self.operations.top, asked.by, asked.limit)
+        look = partial(self.counts.top, asked.by, asked.limit)
         return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
@@ -107,7 +107,7 @@ class Reads:
     async def _lines(self, urls: list[str]) -> bytes:
         totals = await self.totals.counts(urls, keep=False)
         rows = [
-            msgspec.json.encode(self.operations.row(url, counts))
+            msgspec.json.encode(self.counts.row(url, counts))
             for url, counts in totals.items()
             if counts and url not in self.totals.aliases
         ]

@@ -11,12 +11,13 @@ from typing import Any, cast, get_args
 import attrs
 import msgspec
 
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import Counts, add, host_of, total
 from likd.queries.periods import DAY_SECONDS, TIME_MAX, Cut, Period, cut
 from likd.queries.totals import Totals
 from likd.queries.unapplied import Growth, Unapplied, beyond
-from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, in_time
+from likd.stores.protocol import UNIT_SECONDS, Store, in_time
 from likd.stores.sites import (
     SITES_MAX,
     By,
@@ -28,13 +29,16 @@ from likd.stores.sites import (
     SiteStore,
     Span,
     net,
+    site_store,
     value_of,
 )
-from likd.web.access.gate import Caller
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.events import Operations, store_away, wrong
+from likd.web.api.counts import CountReads
 from likd.web.api.histories import KeptFor, counts_row, no_sites, number
 from likd.web.api.kept import Kept
+from likd.web.api.urls import Urls
+from likd.web.problems import store_away, wrong
 from likd.web.query_string import query_value
 
 SITES_DEFAULT = 50
@@ -116,14 +120,16 @@ class SiteLists:
 
     def __init__(
         self,
-        operations: Operations,
+        urls: Urls,
+        counts: CountReads,
         totals: Totals,
         store: Store,
         unapplied: Unapplied,
         kept_for: KeptFor,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._operations = operations
+        self._urls = urls
+        self._counts = counts
         self._totals = totals
         self._store = store
         self._unapplied = unapplied
@@ -133,7 +139,7 @@ class SiteLists:
 
     async def sites(self, request: SitesRequest, caller: Caller) -> Answer:
         """The sites with their totals, the likes of the last days, and those of the 7 days before."""
-        self._operations.readable_site("", caller)
+        self._urls.readable_site("", caller)
         if request.by not in SITES_BY:
             raise wrong("by", request.by, f"one of {', '.join(SITES_BY)}")
         limit = number("limit", request.limit, 1, SITES_MAX)
@@ -181,7 +187,7 @@ class SiteLists:
         days = [row.days.get(today - n * DAY_SECONDS, 0) for n in range(DAYS_TOLD)]
         return {
             "host": row.host,
-            **counts_row(self._operations, row.counts),
+            **counts_row(self._counts, row.counts),
             "pages": row.urls,
             "today": days[0],
             "last7": sum(days[:7]),
@@ -192,13 +198,14 @@ class SiteLists:
 
     @property
     def _sites_store(self) -> SiteStore:
-        if not isinstance(self._store, SiteStore):
+        store = site_store(self._store)
+        if store is None:
             raise no_sites(self._store)
-        return self._store
+        return store
 
     async def pages(self, request: PagesRequest, caller: Caller) -> Answer:
         """A part of a list of pages."""
-        site = self._operations.readable_site(request.site, caller)
+        site = self._urls.readable_site(request.site, caller)
         query, goes_on = self._query(request, site)
         # The time that it is does not make it another list.
         key = attrs.evolve(query, before=(query.before[0], 0))
@@ -304,7 +311,7 @@ class SiteLists:
 
     def _row(self, query: PagesQuery, page: Page) -> dict[str, Any]:
         return {
-            **self._operations.row(page.url, page.period),
+            **self._counts.row(page.url, page.period),
             "before": page.before.get("likes", 0),
             "all": net(page.counts),
             "trend": _trend(query.trend, page.trend),

@@ -13,17 +13,18 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from likd.counting.backpressure import Bounds
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
-from likd.stores.protocol import StoreError
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
-from likd.web.answers import Answer, EventHeaders, conditional
+from likd.web.answers import HEALTHY, Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
+from likd.web.api.events import Posting
 from likd.web.api.histories import HistoryRequest
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
@@ -32,7 +33,7 @@ from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
-from likd.web.problems import Problem
+from likd.web.problems import Problem, store_away
 from likd.web.query_string import query_value, query_values
 
 if TYPE_CHECKING:
@@ -67,17 +68,32 @@ def flag(name: str) -> bool:
 def add_api(
     app: QuartTrio,
     *,
-    operations: Operations,
+    posting: Posting,
+    counts: CountReads,
     reads: Reads,
-    sites: SiteLists,
     pictures: Pictures,
+    sites: SiteLists,
     admin: Admin,
     status: StatusReport,
     bounds: Bounds,
     sessions: LiveSessions,
 ) -> None:
     """Add everything under /v1, /healthz and /readyz, and the pictures."""
+    _add_events(app, posting)
+    _add_reads(app, counts, reads)
+    _add_sites(app, sites)
+    _add_pictures(app, pictures)
+    _add_admin(app, admin, status)
+    _add_management(app, admin)
+    _add_health(app, bounds)
 
+    @app.websocket("/v1/live")
+    @needs(Role.PUBLIC)
+    async def live() -> None:
+        await sessions.serve(websocket, caller(), ask=stream_of(websocket.scope).ask)
+
+
+def _add_events(app: QuartTrio, posting: Posting) -> None:
     @app.post("/v1/events")
     @needs(Role.PUBLIC)
     async def post_events() -> Response:
@@ -86,14 +102,16 @@ def add_api(
             request.headers.get("Content-Encoding", ""),
             request.headers.get("Idempotency-Key"),
         )
-        submission = await operations.submit_long(await read_body(), headers, caller())
-        return respond(operations.answer(await submission.settled(), submission.ignored))
+        submission = await posting.submit_long(await read_body(), headers, caller())
+        return respond(posting.answer(await submission.settled(), submission.ignored))
 
+
+def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
         partial = flag("partial")
-        answer = await operations.counts(query_values(request.query_string, "url"), caller(), partial=partial)
+        answer = await counts.counts(query_values(request.query_string, "url"), caller(), partial=partial)
         return respond(conditional(answer, header("If-None-Match")))
 
     @app.get("/v1/history")
@@ -101,6 +119,35 @@ def add_api(
     async def get_history() -> Response:
         return respond(await reads.history(HistoryRequest.of(request.query_string, header("If-None-Match")), caller()))
 
+    @app.get("/v1/top")
+    @needs(Role.WRITER)
+    async def get_top() -> Response:
+        return respond(await reads.top(TopRequest.of(request.query_string, header("If-None-Match")), caller()))
+
+    @app.get("/v1/export")
+    @needs(Role.WRITER)
+    async def get_export() -> Response:
+        exported = reads.export()
+        try:
+            # What keeps it from beginning is told by the status.
+            first = await anext(exported, b"")
+        except StoreError as error:
+            raise store_away(error) from None
+
+        async def lines() -> AsyncIterator[bytes]:
+            try:
+                yield first
+                async for some in exported:
+                    yield some
+            except StoreError as error:
+                # The answer has begun: all that is left is not to end it as if it were whole.
+                log.error("export failed", fault=str(error))
+                raise
+
+        return Response(lines(), content_type="application/x-ndjson")
+
+
+def _add_sites(app: QuartTrio, sites: SiteLists) -> None:
     @app.get("/v1/sites")
     @needs(Role.PUBLIC)
     async def get_sites() -> Response:
@@ -111,6 +158,8 @@ def add_api(
     async def get_pages() -> Response:
         return respond(await sites.pages(PagesRequest.of(request.query_string, header("If-None-Match")), caller()))
 
+
+def _add_pictures(app: QuartTrio, pictures: Pictures) -> None:
     def picture() -> PictureRequest:
         return PictureRequest.of(request.method, request.query_string, header, credentials(request))
 
@@ -125,25 +174,8 @@ def add_api(
         seen = pictures.see(picture(), caller())
         return respond(pictures.pixel(await seen.settled() if seen is not None else None))
 
-    @app.get("/v1/top")
-    @needs(Role.WRITER)
-    async def get_top() -> Response:
-        return respond(await reads.top(TopRequest.of(request.query_string, header("If-None-Match")), caller()))
 
-    @app.get("/v1/export")
-    @needs(Role.WRITER)
-    async def get_export() -> Response:
-        async def lines() -> AsyncIterator[bytes]:
-            try:
-                async for some in reads.export():
-                    yield some
-            except StoreError as error:
-                # The answer has begun: all that is left is not to end it as if it were whole.
-                log.error("export failed", fault=str(error))
-                raise
-
-        return Response(lines(), content_type="application/x-ndjson")
-
+def _add_admin(app: QuartTrio, admin: Admin, status: StatusReport) -> None:
     @app.get("/v1/status")
     @needs(Role.ADMIN)
     async def get_status() -> Response:
@@ -154,6 +186,14 @@ def add_api(
     async def get_tree() -> Response:
         return respond(Answer(200, msgspec.json.encode(status.tree())))
 
+    @app.post("/v1/import")
+    @needs(Role.ADMIN)
+    async def post_import() -> Response:
+        dry_run = asked("dry_run", "false") == "true"
+        return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key"), dry_run=dry_run))
+
+
+def _add_management(app: QuartTrio, admin: Admin) -> None:
     @app.post("/v1/merge")
     @needs(Role.ADMIN)
     async def post_merge() -> Response:
@@ -187,16 +227,12 @@ def add_api(
     async def delete_alias() -> Response:
         return respond(await admin.remove_alias(asked("old")))
 
-    @app.post("/v1/import")
-    @needs(Role.ADMIN)
-    async def post_import() -> Response:
-        dry_run = asked("dry_run", "false") == "true"
-        return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key"), dry_run=dry_run))
 
+def _add_health(app: QuartTrio, bounds: Bounds) -> None:
     @app.get("/healthz")
     @needs(Role.NOBODY)
     async def healthz() -> Response:
-        return respond(operations.health())
+        return respond(HEALTHY)
 
     @app.get("/readyz")
     @needs(Role.NOBODY)
@@ -205,11 +241,6 @@ def add_api(
         if refused is not None:
             raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
         return respond(Answer(200, b'{"status":"ready"}'))
-
-    @app.websocket("/v1/live")
-    @needs(Role.PUBLIC)
-    async def live() -> None:
-        await sessions.serve(websocket, caller(), ask=stream_of(websocket.scope).ask)
 
 
 def add_metrics(

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd.model import Fold, Rows
-from likd.stores.protocol import Folding, Increments, Unit
+from likd.stores.protocol import Folding, Increments, Retention, Unit
 from likd.stores.sites import By, PagesQuery, Span
 from likd.stores.sqlite import sites
-from likd.stores.sqlite.history import Retention
 from likd.stores.sqlite.store import SqliteStore
 from tests.stores.site_sums import sums_off
 

@@ -8,11 +8,7 @@ from quart_trio import QuartTrio
 from likd.status import StatusReport
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
 from likd.web.api.files import Files, takes_gzip
-from likd.web.api.reads import Reads
-from likd.web.api.sites import SiteLists
 from likd.web.full.auth import for_any_page, needs
 from likd.web.full.pages.asking import Api
 from likd.web.full.pages.docs import add_docs
@@ -30,16 +26,12 @@ def add_pages(
     pages: Pages,
     *,
     gate: Gate,
-    operations: Operations,
-    reads: Reads,
-    lists: SiteLists,
-    admin: Admin,
+    api: Api,
     status: StatusReport,
     files: Files,
 ) -> None:
     """Add all pages."""
     add_login(app, pages=pages, gate=gate)
-    api = Api(operations, reads, lists, admin)
     add_sites(app, pages=pages, api=api, gate=gate)
     add_url(app, pages=pages, api=api)
     add_engine(app, pages=pages, status=status)

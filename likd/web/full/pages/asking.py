@@ -11,10 +11,11 @@ from quart import request
 
 from likd.web.answers import Answer
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
 from likd.web.api.histories import HistoryRequest
 from likd.web.api.reads import Reads
 from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
+from likd.web.api.urls import Urls
 from likd.web.full.auth import caller
 from likd.web.full.pages.board import Board, board_of
 from likd.web.full.pages.ranges import Range
@@ -34,14 +35,15 @@ def asked(name: str) -> str:
 class Api:
     """Asks for whoever looks at the page. All raise Problem."""
 
-    operations: Operations
+    urls: Urls
+    counts_read: CountReads
     reads: Reads
     lists: SiteLists
     admin: Admin
 
     async def counts(self, url: str) -> dict[str, Any]:
         """The counts of a URL."""
-        counts: dict[str, Any] = _read(await self.operations.counts([url], caller()))["counts"][0]
+        counts: dict[str, Any] = _read(await self.counts_read.counts([url], caller()))["counts"][0]
         return counts
 
     async def board(self, chosen: Range, **of: str) -> Board:

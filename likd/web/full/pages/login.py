@@ -6,7 +6,8 @@ import structlog
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from likd.web.access.gate import COOKIE, Gate
+from likd.web.access.credentials import COOKIE
+from likd.web.access.gate import Gate
 from likd.web.access.sessions import SESSION_SECONDS
 from likd.web.access.tokens import Role
 from likd.web.full.auth import credentials, needs

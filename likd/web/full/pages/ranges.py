@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from likd.web.api.events import wrong
+from likd.web.problems import wrong
 
 Unit: TypeAlias = Literal["hour", "day", "month"]
 

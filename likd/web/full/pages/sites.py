@@ -10,14 +10,13 @@ from quart_trio import QuartTrio
 from likd.stores.sites import SITES_MAX
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.api.events import wrong
 from likd.web.full.auth import caller, needs
 from likd.web.full.pages.asking import Api, asked
 from likd.web.full.pages.board import TONES
 from likd.web.full.pages.listing import HOSTS_OFFERED_MAX, pages_listing, sites_listing
 from likd.web.full.pages.ranges import Range, range_of
 from likd.web.full.pages.render import Pages
-from likd.web.problems import Problem
+from likd.web.problems import Problem, wrong
 
 
 def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
@@ -45,7 +44,7 @@ def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
     @app.get("/site")
     @needs(Role.ADMIN)
     async def site_page() -> Response:
-        site = api.operations.readable_site(asked("site"), caller())
+        site = api.urls.readable_site(asked("site"), caller())
         known = await api.sites(by="likes", limit=SITES_MAX)
         row = next((row for row in known["sites"] if row["host"] == site), None)
         if row is None:

@@ -21,7 +21,7 @@ def add_url(app: QuartTrio, *, pages: Pages, api: Api) -> None:
     @app.get("/url")
     @needs(Role.ADMIN)
     async def url_page() -> Response:
-        (url,) = api.operations.readable([asked("url")], caller())
+        (url,) = api.urls.readable([asked("url")], caller())
         chosen = range_of(asked, time.time())
         rest = url.partition("//")[2]
         return await pages(
