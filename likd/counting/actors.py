@@ -121,7 +121,7 @@ class Actors:
                     url_keys: set[bytes] = set()
                     keys = await finish_in_turns(self._hold_all(submission, url_keys))
                     if not self._must_wait(url_keys):
-                        await self._look_up(keys, again)
+                        await self._look_up(keys, again=again)
                         if merge is self._merge and (folds is self._folds or not self._must_wait(url_keys)):
                             return
                     elif self._folds is not None:
@@ -152,7 +152,7 @@ class Actors:
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
                     events.setdefault(act.kind, {}).setdefault(act.url, 0)
-                    add_likings(changes, {act.key: Liking(False, 0)})
+                    add_likings(changes, {act.key: Liking(likes=False, net=0)})
                 continue
             add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})
             urls = events.setdefault(act.kind, {})
@@ -289,7 +289,7 @@ class Actors:
             yield
         return self._holding[submission]
 
-    async def _look_up(self, keys: Sequence[bytes], again: bool) -> None:
+    async def _look_up(self, keys: Sequence[bytes], *, again: bool) -> None:
         """Get those of `keys` into memory that are not, or all of them `again`."""
         for begin in range(0, len(keys), SLICE_KEYS):
             some = keys[begin : begin + SLICE_KEYS]

@@ -145,8 +145,11 @@ def site_store(store: object) -> SiteStore | None:
 
 
 def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:
-    """What a page is ranked by: its likes in the period, by how many more that is than before, its views, or its likes
-    per view; or its likes less unlikes ever."""
+    """What a page is ranked by.
+
+    Its likes in the period, by how many more that is than before, its views, its likes per view, or its likes less
+    unlikes ever.
+    """
     match by:
         case "likes":
             return period.get("likes", 0)
