@@ -17,6 +17,8 @@ from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
+from likd.web.access.shares import FILE as SHARES
+from likd.web.access.shares import Shares as SharesMade
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
@@ -28,6 +30,7 @@ from likd.web.api.histories import Histories, KeptFor
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.shares import ShareLinks
 from likd.web.api.sites import SiteLists
 from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
@@ -61,7 +64,8 @@ async def compose_web(
     """
     refusals = Refusals()
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
-    gate = Gate(config, tokens, logins=logins, refusals=refusals)
+    shares_made = SharesMade(engine.actor_keys.secret, config.data_dir / SHARES)
+    gate = Gate(config, tokens, logins=logins, refusals=refusals, shares=shares_made)
     tls = server_context(config)
     fronts = config.processes if config.processes > 1 else 0
     shares = Shares.of(config.bodies_bytes_max, config.body_bytes_max, fronts)
@@ -80,7 +84,12 @@ async def compose_web(
     )
     posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
     counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
-    board = StatusReport(engine, __version__, lambda: () if web.fronts is None else web.fronts.statistics())
+    board = StatusReport(
+        engine,
+        __version__,
+        lambda: () if web.fronts is None else web.fronts.statistics(),
+        refusals.last_day.counts,
+    )
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
@@ -100,6 +109,7 @@ async def compose_web(
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
     admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
+    shares_api = ShareLinks(shares_made, urls, config.base_path)
     add_api(
         app,
         posting=posting,
@@ -107,12 +117,13 @@ async def compose_web(
         reads=reads,
         pictures=pictures,
         sites=sites,
+        shares=shares_api,
         admin=admin,
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    api = Api(urls, counts, reads, sites, admin)
+    api = Api(urls, counts, reads, sites, admin, shares_api)
     add_pages(app, pages, gate=gate, api=api, status=board, files=files)
     add_files(app, files)
     if faults is not None:

@@ -113,3 +113,29 @@ def test_no_dialog_has_barriers(browser: Any, daemon: Daemon, axe: str) -> None:
         assert page.evaluate(BARRIERS, {}) == [], name
         dialog.get_by_role("button", name="Cancel").click()
     context.close()
+
+
+def test_a_link_shows_one_page_and_nothing_else_until_it_is_taken_back(page: Any, browser: Any, daemon: Daemon) -> None:
+    url = f"{SITE}/shared"
+    post(daemon, url, likes=5)
+    page.goto(f"{daemon.url}/url?url={url}")
+    dialog = opened(page, "Share…")
+    dialog.get_by_role("button", name="Make a link").click()
+    link = dialog.get_by_role("link").first
+    expect(link).to_contain_text("/s/s_")
+    address = daemon.url + link.get_attribute("href")
+    context = browser.new_context(java_script_enabled=False)
+    reader = context.new_page()
+    reader.goto(address)
+    expect(reader.locator("[data-count=net]")).to_have_text("5")
+    reader.get_by_role("link", name="30 days").click()
+    expect(reader.locator("[data-numbers] tbody tr")).to_have_count(30)
+    assert reader.url.startswith(address)
+    for name in ("Sites", "Engine", "Open the page"):
+        expect(reader.get_by_role("link", name=name)).to_have_count(int(name == "Open the page"))
+    expect(reader.get_by_role("heading", name="This page")).to_have_count(0)
+    dialog.get_by_role("button", name="Take back").click()
+    expect(dialog.get_by_role("link")).to_have_count(0)
+    reader.goto(address)
+    expect(reader.locator("h1")).to_have_text("There is no such page")
+    context.close()

@@ -178,7 +178,7 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
         value: bytes = headers.get(name.lower().encode(), b"")
         return value.decode("latin-1")
 
-    credentials = Credentials.of(header)
+    credentials = Credentials.of(header, hot[3] or b"")
     method = hot[1].partition(b" ")[0].decode()
     operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):

@@ -19,10 +19,17 @@ async function ask(method, path, { query = {}, body, once } = {}) {
 const keys = new WeakMap();
 const keyOf = (form) => keys.get(form) ?? keys.set(form, [...crypto.getRandomValues(new Uint8Array(16))].join("-")).get(form);
 
+const STAY = Symbol("the dialog stays open");
 const ACTS = {
   async merge(form, { url }) {
     await ask("POST", "/v1/merge", { body: { old: form.elements.old.value, new: url } });
     return location.href;
+  },
+  async share(form, about) {
+    const days = form.elements.days.value;
+    await ask("POST", "/v1/shares", { body: { ...about, ...(days && { until: Math.floor(Date.now() / 1000) + days * 86_400 }) } });
+    await take(location.href);
+    return STAY;
   },
   async reset(form, about) {
     await ask("POST", "/v1/reset", { body: about, once: keyOf(form) });
@@ -94,6 +101,7 @@ for (const form of document.querySelectorAll("form[data-manage]")) {
     button.disabled = true;
     try {
       const next = await ACTS[form.dataset.manage]?.(form, aboutOf(form));
+      if (next === STAY) return;
       dialog.close();
       location.assign(next || `${BASE}/`);
     } catch (error) {
@@ -104,6 +112,18 @@ for (const form of document.querySelectorAll("form[data-manage]")) {
   });
   form.addEventListener("click", async (event) => {
     if (event.target.closest("[data-close]")) dialog.close();
+    const link = event.target.closest("[data-copy-link]");
+    if (link) {
+      link.dataset.copyText = new URL(link.dataset.copyLink, location.href).href;
+      copy(link);
+    }
+    const revoke = event.target.closest("[data-revoke]");
+    if (revoke) {
+      revoke.disabled = true;
+      ask("DELETE", "/v1/shares", { query: { id: revoke.dataset.revoke } })
+        .then(() => take(location.href))
+        .catch((error) => complain(form, error.message));
+    }
     const remove = event.target.closest("[data-remove]");
     if (!remove) return;
     remove.disabled = true;

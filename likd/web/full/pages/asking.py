@@ -14,6 +14,7 @@ from likd.web.api.admin import Admin
 from likd.web.api.counts import CountReads
 from likd.web.api.histories import HistoryRequest
 from likd.web.api.reads import Reads
+from likd.web.api.shares import ShareLinks
 from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
 from likd.web.api.urls import Urls
 from likd.web.full.auth import caller
@@ -40,6 +41,7 @@ class Api:
     reads: Reads
     lists: SiteLists
     admin: Admin
+    share_links: ShareLinks
 
     async def counts(self, url: str) -> dict[str, Any]:
         """The counts of a URL."""
@@ -55,6 +57,11 @@ class Api:
     def aliases(self, url: str) -> dict[str, Any]:
         """The first of the other addresses that count for a URL."""
         return _read(self.admin.aliases(url, str(ALIASES), ""))
+
+    def shares(self, *, url: str = "", site: str = "") -> list[dict[str, Any]]:
+        """The share links to a URL or a site."""
+        shares = _read(self.share_links.all())["shares"]
+        return [share for share in shares if (share.get("url", ""), share.get("site", "")) == (url, site)]
 
     async def sites(self, **asking: object) -> dict[str, Any]:
         """The list of sites."""

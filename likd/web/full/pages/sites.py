@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from quart import Response
 from quart_trio import QuartTrio
@@ -45,21 +46,26 @@ def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
     @needs(Role.ADMIN)
     async def site_page() -> Response:
         site = api.urls.readable_site(asked("site"), caller())
-        known = await api.sites(by="likes", limit=SITES_MAX)
-        row = next((row for row in known["sites"] if row["host"] == site), None)
-        if row is None:
-            raise Problem(404, f"no page of {site} was ever counted")
-        chosen, metric = range_of(asked, time.time()), metric_asked()
-        return await pages(
-            "site.html",
-            site=site,
-            row=row,
-            board=await api.board(chosen, site=site),
-            listing=await pages_listing(api, chosen, site),
-            metric=metric,
-            summed=known.get("summed", 1),
-            link={**_link(chosen, metric), "site": site},
-        )
+        context = await site_context(api, site, {"site": site})
+        return await pages("site.html", view="/site", shares=api.shares(site=site), **context)
+
+
+async def site_context(api: Api, site: str, identity: dict[str, object]) -> dict[str, Any]:
+    """What the page of a site shows; a link to the same page says its `identity`. Raises Problem."""
+    known = await api.sites(by="likes", limit=SITES_MAX)
+    row = next((row for row in known["sites"] if row["host"] == site), None)
+    if row is None:
+        raise Problem(404, f"no page of {site} was ever counted")
+    chosen, metric = range_of(asked, time.time()), metric_asked()
+    return {
+        "site": site,
+        "row": row,
+        "board": await api.board(chosen, site=site),
+        "listing": await pages_listing(api, chosen, site),
+        "metric": metric,
+        "summed": known.get("summed", 1),
+        "link": {**_link(chosen, metric), **identity},
+    }
 
 
 def metric_asked() -> str:
