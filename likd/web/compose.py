@@ -41,7 +41,8 @@ from likd.web.fronts.messages import VERSION, Welcome
 from likd.web.fronts.process import FrontProcess
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
-from likd.web.full.pages import add_pages
+from likd.web.full.pages import Pages, add_files, add_pages
+from likd.web.full.pages.asking import Api
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
 from likd.web.server import WebServer
@@ -98,14 +99,17 @@ async def compose_web(
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
+    files = Files(config.base_path)
+    pages = Pages(files=files, gate=gate, base=config.base_path)
+    app = create_app(gate=gate, body_limit=bodies.limit, pages=pages, tls=tls is not None)
     unapplied = Unapplied(engine.totals, engine.clock.now)
     kept_for = KeptFor(config.keep_minutes, config.keep_hours)
     histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
     sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
-    files = Files(config.base_path)
+    admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
+    shares_api = ShareLinks(shares_made, urls, config.base_path)
     add_api(
         app,
         posting=posting,
@@ -113,13 +117,15 @@ async def compose_web(
         reads=reads,
         pictures=pictures,
         sites=sites,
-        shares=ShareLinks(shares_made, urls, config.base_path),
-        admin=Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        shares=shares_api,
+        admin=admin,
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts, base=config.base_path)
+    api = Api(urls, counts, reads, sites, admin, shares_api)
+    add_pages(app, pages, gate=gate, api=api, status=board, files=files)
+    add_files(app, files)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     hot_reads = HotReads(counts, reads, pictures, files)
@@ -134,7 +140,6 @@ async def compose_web(
             long_requests_max=connections_max,
             send=send,
             drop=drop,
-            base=config.base_path,
         )
 
     listeners = await open_listeners(config.bind, socket_mode=config.socket_mode, processes=config.processes)

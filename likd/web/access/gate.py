@@ -222,9 +222,17 @@ class Gate:
             self._tell("422", "a count without a token", name, _TOKENS)
 
     @property
-    def wants_login(self) -> bool:
-        """Whether the dashboard is only for those who know the admin token."""
-        return bool(self._tokens.admin) or not (self._local or self.open)
+    def has_login(self) -> bool:
+        """Whether there is a token to log in with."""
+        return bool(self._tokens.admin)
+
+    def logged_in(self, credentials: Credentials) -> bool:
+        """Whether the browser with these credentials has a session."""
+        return bool(credentials.cookie) and is_own_page(credentials) and self._has_session(credentials.cookie)
+
+    def sees_all(self, credentials: Credentials) -> bool:
+        """Whether the browser with these credentials may see the inside."""
+        return self.open or self._inside or self.logged_in(credentials)
 
     def _share_of(self, credentials: Credentials) -> Share | None:
         """The share whose token is shown, if it holds."""
@@ -252,7 +260,7 @@ class Gate:
                 self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
         if self.open or self._inside:
             return Role.ADMIN, ""
-        if credentials.cookie and is_own_page(credentials) and self._has_session(credentials.cookie):
+        if self.logged_in(credentials):
             return Role.ADMIN, ""
         return (Role.PUBLIC if self._sites else Role.NOBODY), ""
 

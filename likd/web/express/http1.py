@@ -97,8 +97,6 @@ class Head:
     head_only: bool = False
     """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
-    by_person: bool = False
-    """Whether it is a person's browser that goes there, and may have to log in."""
     data: bytes = attrs.field(default=b"", repr=False)
     """As it came."""
     says_keep_alive: bool = False
@@ -185,6 +183,9 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
     operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
+    if is_person(method, header("Accept")):
+        # Who goes there may have to log in, and is told in a page what is wrong.
+        return COLD
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(
         operation,
@@ -199,7 +200,6 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
         asked,
         method == "HEAD",
         credentials,
-        is_person(method, header("Accept")),
         data,
         says_keep_alive=old and keep_alive,
     )
