@@ -32,9 +32,10 @@ from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier
 from likd.runtime.watchdog import Watchdog
-from likd.stores.protocol import Store
-from likd.stores.sqlite.history import Retention
-from likd.stores.sqlite.store import SqliteStore, read_applied
+from likd.stores.database import Database
+from likd.stores.protocol import Retention, Store
+from likd.stores.registry import Place, open_url
+from likd.stores.threaded import ThreadedStore
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
 from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
@@ -43,8 +44,6 @@ from likd.web.listeners import check_free
 from likd.web.server import WebServer
 from likd.web.tls import server_context
 
-DATABASE = "likd.db"
-
 SWITCH_INTERVAL_SECONDS = 0.0002
 """A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
 
@@ -52,7 +51,7 @@ DESCRIPTORS_RESERVED = 64
 """File descriptors that connections leave to the journal, the batch files and the store."""
 
 GC_ALLOCATIONS = 50_000
-"""Counting makes many objects and no cycles: the cyclic collector need not look often."""
+"""Counting and recovery make many objects and no cycles: the cyclic collector need not look often."""
 
 T = TypeVar("T")
 
@@ -89,7 +88,7 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
     A signal during a long start ends that, and the next one goes on.
 
-    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded later.
+    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded, Fenced later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     # Whatever is wrong with the settings is told before anything is made.
@@ -118,12 +117,12 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
 
 async def _run(config: Config, ready: Callable[[Daemon], None], notifier: Notifier, obedience: _Obedience) -> None:
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
     async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
         obedience.daemon = daemon
         await nursery.start(daemon.run)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_ALLOCATIONS, 20, 20)
         ready(daemon)
         notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
         nursery.start_soon(notifier.feed_watchdog)
@@ -163,12 +162,13 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = ActorKeys(_identity(data_dir.secret, config))
-    store: Store = _sqlite(config, clock, actor_keys)
+    database = _database(config, actor_keys, _identity(data_dir.source, config))
+    store: Store = ThreadedStore(database, wall_clock=clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
     if faults is not None:
-        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(store, faults)
+        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(database, faults, wall_clock=clock.settled)
         observers.append(faults.observe)
     async with open_engine(
         config,
@@ -197,17 +197,15 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _sqlite(config: Config, clock: Clock, actor_keys: ActorKeys) -> SqliteStore:
-    retention = Retention(config.keep_minutes, config.keep_hours, config.keep_days)
-    source = _identity(data_dir.source, config)
-    return SqliteStore(
-        config.data_dir / DATABASE,
-        source,
-        retention,
+def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database:
+    place = Place(
+        data_dir=config.data_dir,
+        source=source,
+        retention=Retention(config.keep_minutes, config.keep_hours, config.keep_days),
         cache_mib=config.store_cache,
-        wall_clock=clock.settled,
         url_key=actor_keys.of_url,
     )
+    return open_url(config.store, place)
 
 
 def _identity(read: Callable[[Path], T], config: Config) -> T:
@@ -232,13 +230,17 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     clock = Clock(newest=newest_write(config.data_dir))
     handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
-    database = config.data_dir / DATABASE
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
     if dry_run:
         disk = DryRunDisk(disk)
-        applied = await trio.to_thread.run_sync(read_applied, database)
+        # Nothing is made, not even an identity.
+        known = (config.data_dir / "source").exists()
+        database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
+        applied = await trio.to_thread.run_sync(database.peek)
     else:
-        store = _sqlite(config, clock, ActorKeys(_identity(data_dir.secret, config)))
+        actor_keys = ActorKeys(_identity(data_dir.secret, config))
+        database = _database(config, actor_keys, _identity(data_dir.source, config))
+        store = ThreadedStore(database, wall_clock=clock.settled)
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(
@@ -255,6 +257,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         keys=keys,
         window=window,
         keep_batches=config.keep_batches,
+        keep_applied=config.replay_window > 0,
         wall_clock=clock.now,
     )
     return await recovery.run()

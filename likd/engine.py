@@ -33,14 +33,17 @@ from likd.counting.intake import Intake
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
+from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
-from likd.draining.folding import Folder, Names, known_aliases
+from likd.draining.folding import Folder, Names, known_aliases, take_over
 from likd.draining.write_rate import WriteTolerance
+from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
+from likd.errors import Fenced, StoreError, TooNew
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
@@ -49,8 +52,10 @@ from likd.queries.merging import Merger
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
+from likd.runtime.cooperative import finish_in_turns
+from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
-from likd.stores.protocol import Store, StoreError
+from likd.stores.protocol import Folding, Store
 
 NO_SECRET = ActorKeys(b"")
 """For engines whose data directory has no secret of its own."""
@@ -68,6 +73,7 @@ class Engine:
     pool: PoolManager
     batcher: Batcher
     drainer: Drainer
+    applied_tables: AppliedTables
     totals: Totals
     top: TopLists
     actors: Actors
@@ -119,9 +125,13 @@ async def open_engine(
     )
     try:
         applied = await store.open(handlers.counts)
+        applied_log = AppliedLog(disk)
+        keep = Keep(config.keep_batches, config.replay_window, config.replay_bytes_max)
         recovery = Recovery(
             disk,
             applied=applied,
+            applied_log=applied_log,
+            keep_applied=keep.seconds > 0,
             handlers=handlers,
             keys=key_log,
             window=window,
@@ -130,14 +140,16 @@ async def open_engine(
         )
         recovered = await recovery.run()
         rules = UrlRules(config.same_schemes, config.drop_parameters)
-        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items())
+        merges = "merging" in store.parts
+        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items() if merges else ())
         names = Names(rules, aliases, actor_keys)
 
         submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
         tables_in, tables_out = trio.open_memory_channel[Table](config.tables_waiting_max)
         batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
 
-        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases)
+        behind = Notice()
+        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
         tolerance = WriteTolerance(config.write_tolerance)
         totals = Totals(
             store,
@@ -146,13 +158,9 @@ async def open_engine(
             transaction_rows_max=tolerance.transaction_rows_max,
             actors=actors,
             aliases=aliases,
+            behind=behind,
         )
-        for batch in map(names.batch, recovered.batches):
-            if batch.merge is not None:
-                actors.begin_merge(batch.merge)
-                totals.placed(batch.table, batch.merge)
-            totals.batched(batch)
-            await trio.lowlevel.checkpoint()
+        renamed = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -170,7 +178,10 @@ async def open_engine(
             intake=intake,
             names=names,
             tolerance=tolerance,
-            folding=await store.folding(),
+            # What can't be folded counts as it is.
+            folding=await store.folding() if merges else Folding(rules.text),
+            first=renamed,
+            behind=behind,
         )
         with suppress(StoreError):
             # Else it is done before the first batch is applied.
@@ -201,15 +212,18 @@ async def open_engine(
             aside_bytes=recovered.aside_bytes,
             jitter=jitter,
         )
+        applied_tables = AppliedTables(disk, applied_log, keep, found=recovered.kept, missing=recovered.missing)
         drainer = Drainer(
             batches=batches_out,
             store=store,
             totals=totals,
-            disk=disk,
             tolerance=tolerance,
-            keep_batches=config.keep_batches,
+            applied_tables=applied_tables,
+            names=handlers.counts,
+            behind=behind,
             jitter=jitter,
-            prepare=folder.begin,
+            prepare=folder.prepare,
+            renamed=names.by_now,
         )
         monitor = Monitor(
             disk=disk,
@@ -237,7 +251,7 @@ async def open_engine(
         )
         bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
 
-        root = Supervisor("likd", jitter=jitter)
+        root = Supervisor("likd", jitter=jitter, fatal=(Fenced, TooNew))
         root.add("pool manager", pool.run)
         root.add("drainer", drainer.run)
         root.add("batcher", batcher.run)
@@ -255,6 +269,7 @@ async def open_engine(
             pool=pool,
             batcher=batcher,
             drainer=drainer,
+            applied_tables=applied_tables,
             totals=totals,
             top=top,
             actors=actors,
@@ -268,7 +283,7 @@ async def open_engine(
             clock_doubtful=clock_doubtful,
             rules=rules,
             actor_keys=actor_keys,
-            merger=Merger(intake, totals, actors, actor_keys),
+            merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
         )
     finally:

@@ -14,18 +14,19 @@ import structlog
 import trio
 
 from likd.durability import batch_file, dead_letters, journal
+from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import TEMPORARY, Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Entry, Header, SegmentDamage
 from likd.durability.replay import Replayed
-from likd.model import Aside, Fold, Likings, Rows
+from likd.model import Aside, Counts, Fold, Likings, Rows, total
 from likd.plugins.handlers import Handlers, columns
 
 HEADER_BYTES_MAX = 1 << 20
 SLICE_BYTES = 1 << 17
 """So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
-_IDS = re.compile(r"(?:journal|tab|aside|keys)_(\d{12})(?:\.tab_(\d{12}))?\+*")
+_IDS = re.compile(r"(?:journal|tab|aside|keys|applied)_(\d{12})(?:\.tab_(\d{12}))?\+*")
 """The names of all files that bear ids, also of those that were set aside."""
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,10 @@ class Recovered:
     batches: list[Batch] = attrs.field(factory=list)
     steps: list[str] = attrs.field(factory=list)
     damage: list[str] = attrs.field(factory=list)
+    kept: list[int] = attrs.field(factory=list)
+    """Applied tables whose batch files are kept."""
+    missing: dict[int, Counts] = attrs.field(factory=dict)
+    """Tables, with their sums, that the store had, and that nobody has any more."""
     journal_bytes: int = 0
     aside_bytes: int = 0
 
@@ -93,7 +98,8 @@ class Recovery:
     """Turns a data directory into what the daemon starts from. Its steps can be cut off at any point and begun again.
 
     Half-written files are dropped, damaged ones are moved aside, files whose table is applied are removed but
-    for the newest `keep_batches`, and orphan segments become batch files under their own ids. Raises OSError.
+    for the newest `keep_batches`, or all with `keep_applied`, and orphan segments become batch files under their own
+    ids. What a store lost that went back in time, by `applied_log`, and that is not kept is named. Raises OSError.
     """
 
     def __init__(
@@ -104,7 +110,9 @@ class Recovery:
         handlers: Handlers,
         keys: KeyLog,
         window: KeyWindow,
+        applied_log: AppliedLog | None = None,
         keep_batches: int = 0,
+        keep_applied: bool = False,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._disk = disk
@@ -112,7 +120,9 @@ class Recovery:
         self._handlers = handlers
         self._keys = keys
         self._window = window
+        self._applied_log = applied_log or AppliedLog(disk)
         self._keep = keep_batches
+        self._keep_applied = keep_applied
         self._wall_clock = wall_clock
         self._found = Recovered(applied + 1)
         self._names: frozenset[str] = frozenset()
@@ -130,9 +140,12 @@ class Recovery:
         await self._keys.load(names, self._window)
         for what in self._keys.damage:
             found.step(what, damage=True)
+        await self._applied_log.load(names)
         # An id that was used is never used again, whatever is left of its table.
-        found.next_table = max(self._applied, _newest_id([*names, *await self._disk.damaged_names()])) + 1
+        used = _newest_id([*names, *await self._disk.damaged_names()])
+        found.next_table = max(self._applied, self._applied_log.newest, used) + 1
         await self._load_batches(names)
+        self._name_missing()
         await self._replay_journal(names)
         await self._replay_aside(names)
         found.batches.sort(key=lambda batch: batch.table)
@@ -142,7 +155,9 @@ class Recovery:
     async def _load_batches(self, names: list[str]) -> None:
         tables = [table for name in names if (table := batch_file.table_of(name)) is not None]
         applied = [table for table in tables if table <= self._applied]
-        for table in applied[: max(0, len(applied) - self._keep)]:
+        old = 0 if self._keep_applied else max(0, len(applied) - self._keep)
+        self._found.kept = applied[old:]
+        for table in applied[:old]:
             self._found.step(f"{batch_file.name(table)}: applied already, removed")
             await self._disk.remove(batch_file.name(table))
         for table in tables:
@@ -159,6 +174,16 @@ class Recovery:
             else:
                 self._found.step(f"{name}: {len(batch.rows)} URLs wait for the store")
                 self._found.batches.append(batch)
+
+    def _name_missing(self) -> None:
+        """A store that was brought back from an older copy gets what is kept; what is not is said."""
+        had = {batch.table for batch in self._found.batches}
+        missing = {table: sums for table, sums in self._applied_log.after(self._applied).items() if table not in had}
+        if missing:
+            self._found.missing = missing
+            counts = ", ".join(f"{n} {name}" for name, n in total(missing.values()).items()) or "nothing"
+            what = f"the store has what is up to table {self._applied}, and lost tables {ranges(missing)}: {counts}"
+            self._found.step(what, damage=True)
 
     async def _replay_journal(self, names: list[str]) -> None:
         batched = {batch.table for batch in self._found.batches}

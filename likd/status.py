@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from likd.durability.applied_log import ranges
 from likd.engine import Engine
 from likd.runtime.processes import ProcessStatistics, statistics
 from likd.runtime.supervisor import Child
@@ -73,6 +74,13 @@ class StatusReport:
                 "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
+                "node": engine.store.node,
+                "epoch": engine.store.epoch,
+                "went_back": engine.drainer.went_back,
+                "missing": {
+                    "tables": ranges(engine.applied_tables.missing),
+                    "counts": engine.applied_tables.missing_counts,
+                },
             },
             "folding": {
                 "done": engine.folder.done,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import trio
 
 from likd.counting.counter import UrlCounter
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
-from likd.model import Counts, Fold, Rows
+from likd.errors import StoreError
+from likd.model import Counts, Rows
 from likd.queries.top_lists import value
 from likd.runtime.cooperative import finish
-from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
+from likd.stores.protocol import Applied, Increments, Part
 from tests.rows import add_rows
 
 
@@ -20,6 +21,8 @@ class FakeStore:
     """A store in memory. With `slow`, a read waits at its gates: before it looks, and before it says what it saw."""
 
     kind = "fake"
+    node = epoch = 1
+    parts: frozenset[Part] = frozenset(("actors", "top lists", "pages"))
 
     def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:
         self.applied = 0
@@ -35,6 +38,9 @@ class FakeStore:
         return self.applied
 
     async def apply(self, increments: Increments) -> Applied | None:
+        await trio.lowlevel.checkpoint()
+        if increments.last <= self.applied:
+            return None
         self.commit(increments)
         return Applied()
 
@@ -72,24 +78,6 @@ class FakeStore:
     async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         await self._gate()
         return sorted((url, counts.copy()) for url, counts in self.rows.items() if url > after)[:limit]
-
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        raise NotImplementedError
-
-    async def folding(self) -> Folding:
-        raise NotImplementedError
-
-    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
-        raise NotImplementedError
-
-    async def loaded(self, name: str) -> bool:
-        raise NotImplementedError
-
-    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        raise NotImplementedError
-
-    async def aliases(self) -> dict[str, str]:
-        return {}
 
     async def aclose(self) -> None: ...
 

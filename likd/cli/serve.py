@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import trio
 
 from likd.cli.options import Grouped, with_settings
 from likd.config.settings import Config, ConfigError, load, unknown_variables
-from likd.errors import LikdError
+from likd.errors import Fenced, LikdError
 from likd.runtime.logs import configure_logs
+
+FENCED = 3
+"""The exit status of a daemon whose data directory has a newer life: another start would take that one's place."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +33,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
 
     \b
     Exit status: 0 after a clean shutdown, 1 if the daemon gave up or could not start,
-    2 if a setting is wrong.
+    2 if a setting is wrong, 3 if another daemon writes to the store for a copy of this data directory.
     """
     try:
         config = load(flags, file=file)
@@ -52,10 +56,19 @@ async def _serve(config: Config) -> int:
         click.echo(f"likd serve: {errors.exceptions[0]}", err=True)
         return_code = 2
     except* (LikdError, OSError) as errors:
-        for error in errors.exceptions:
+        for error in _each(errors):
             click.echo(f"likd serve: {error}", err=True)
-        return_code = 1
+            return_code = max(return_code, FENCED if isinstance(error, Fenced) else 1)
     return return_code
+
+
+def _each(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """What is at the bottom of a group."""
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 def _announce(daemon: Any) -> None:

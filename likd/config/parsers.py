@@ -41,6 +41,7 @@ _BYTES: Mapping[str, float] = {
     **{prefix + unit: 1000**n for n, prefix in enumerate("kMGT", start=1) for unit in ("", "B")},
     **{f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGT", start=1)},
 }
+_STORE_URL = re.compile(r"[a-z]+://\S+")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -70,6 +71,13 @@ def _quantity(
             raise ValueError(f"{error}, or one with its unit, for example {example}") from None
 
     return parse
+
+
+def store_url(value: object) -> str:
+    """Where a store is."""
+    if not isinstance(value, str) or not _STORE_URL.fullmatch(value):
+        raise ValueError("a URL, for example sqlite:///likd.db")
+    return value
 
 
 def optional_path(value: object) -> str:

@@ -89,6 +89,12 @@ class Config:
         " are processors.",
     )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
+    store: str = _setting(
+        parsers.store_url,
+        "sqlite:///likd.db",
+        "URL",
+        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash.",
+    )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
         "fsync",
@@ -129,6 +135,16 @@ class Config:
     )
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
+    )
+    replay_window: float = _setting(
+        parsers.seconds(0, 31_536_000),
+        0,
+        "SECONDS",
+        "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
+        " failover) and is given them again.",
+    )
+    replay_bytes_max: int = _setting(
+        parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
     )
     live_interval: float = _setting(
         parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
@@ -348,8 +364,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("max_leases", "cache_actors_max"),
         ),
         "The store": (
-            *("write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
-            "cache_urls_max",
+            *("store", "write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
+            *("replay_window", "replay_bytes_max", "cache_urls_max"),
         ),
         "Connections": (
             *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),

@@ -38,8 +38,9 @@ class PoolStatus:
 class PoolManager:
     """Owner of all counters and keeper of their tasks.
 
-    `size` counters and a buffer of 10 % are kept warm. A counter gets its task with its first turn: one whose only
-    delta is committed before that never needs one. When they are all leased the pool grows, up to
+    `size` counters and a buffer of 10 % are kept warm. A counter gets a turn, and with its first one its task, when
+    there is something to do: an observer to be told, or a second delta to be added to the first. Most of many URLs get
+    one in a table, which waits to be committed. When they are all leased the pool grows, up to
     `counters_max`, which callers heed by asking what is `free` before they take on work; what is idle beyond the
     warm ones is let go after `idle_seconds`. A counter whose observer does not return within
     `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
@@ -107,9 +108,8 @@ class PoolManager:
         all that is done for a like, this is done most often, so it is spelled out here instead of calling methods.
         """
         before = len(counters)
-        idle, due = self._idle, self._due
-        if not due:
-            self._work.give()
+        idle, due, observed = self._idle, self._due, bool(self._observers)
+        rested = not due
         for url, n in increments.items():
             counter = counters.get(url)
             if counter is None:
@@ -119,11 +119,15 @@ class PoolManager:
             delta = counter.delta
             if delta is None:
                 counter.delta = {name: n}
+                if not observed:
+                    continue
             else:
                 delta[name] = delta.get(name, 0) + n
             if not counter.due:
                 counter.due = True
                 due.append(counter)
+        if rested and due:
+            self._work.give()
         self._leased += len(counters) - before
 
     def donate(self, counters: Iterable[UrlCounter]) -> None:

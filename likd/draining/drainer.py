@@ -3,77 +3,101 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 import trio
 
+from likd.draining.applied_tables import AppliedTables
 from likd.draining.write_rate import WriteTolerance
-from likd.durability import batch_file
 from likd.durability.batch_file import Batch
-from likd.durability.disk import Disk
+from likd.errors import Behind, CountTooLarge, Fenced, StoreError, TooNew
 from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
-from likd.stores.protocol import CountTooLarge, Store, StoreError
+from likd.stores.protocol import Applied, CountStore, Increments
 
 BACKOFF_SECONDS = 0.2
 BACKOFF_SECONDS_MAX = 10.0
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
-class Drainer:
-    """Applies what waits in `totals` to the store, and removes the batch files that are applied.
+class _GivenUp(Exception):
+    """The store fails, and there will be no more batches: the next start goes on."""
 
-    `prepare` has to succeed before anything is applied. The newest `keep_batches` applied files are kept. A store
-    that fails is tried again, after a pause with jitter, until it works. `run` can be run again after a fault; it
-    ends when `batches` ended and all is applied, or when the store fails after that: the next start goes on then.
+
+class Drainer:
+    """Applies what waits in `totals` to the store.
+
+    `prepare` has to succeed before anything is applied. A store that fails is tried again, after a pause with jitter,
+    until it works. One that went back in time, which an apply or who gives `behind` finds, is opened again for counts
+    of these `names`, and given again what `applied_tables` kept, as `renamed` by rules and merges. `run` can be run
+    again after a fault; it ends when `batches` ended and all is applied, or when the store fails after that: the next
+    start goes on then. It raises Fenced, TooNew.
     """
 
     def __init__(
         self,
         *,
         batches: trio.MemoryReceiveChannel[Batch],
-        store: Store,
+        store: CountStore,
         totals: Totals,
-        disk: Disk,
         tolerance: WriteTolerance,
-        keep_batches: int = 0,
+        applied_tables: AppliedTables,
+        names: Sequence[str] = (),
+        behind: Notice | None = None,
         jitter: Callable[[], float] = random.random,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        renamed: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self._batches = batches
         self._store = store
         self._totals = totals
-        self._disk = disk
         self._tolerance = tolerance
-        self._keep = keep_batches
+        self._applied_tables = applied_tables
+        self._names = names
+        self._behind = behind or Notice()
         self._jitter = jitter
         self._prepare = prepare
+        self._renamed = renamed
         self._paid_for: Waiting | None = None
-        self._applied_files: deque[int] = deque()
+        self._doubtful = False
         self._news = Notice()
         self._end = trio.Event()
         self.fault: str | None = None
         self.rows_written = 0
+        self.went_back = 0
+        """How often the store was found to have gone back in time."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `batches` ended and all is applied, or the store fails after that."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._collect)
+            nursery.start_soon(self._hear_of_doubt)
             task_status.started()
-            while True:
-                if self._totals.waiting:
-                    if not await self._apply(self._totals.waiting[0]):
-                        return
-                    await self._remove_applied_files()
-                elif self._end.is_set():
-                    return
-                else:
-                    await self._news.wait()
+            with suppress(_GivenUp):
+                await self._work()
+            await self._applied_tables.close()
+            nursery.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            if self._applied_tables.untended:
+                await self._applied_tables.tend()
+            elif self._doubtful:
+                await self._resume()
+            elif self._totals.waiting:
+                await self._apply(self._totals.waiting[0])
+            elif self._end.is_set():
+                return
+            else:
+                await self._news.wait()
 
     async def _collect(self) -> None:
         async for batch in self._batches:
@@ -84,44 +108,70 @@ class Drainer:
         self._totals.store_ahead.set()
         self._news.give()
 
-    async def _apply(self, waiting: Waiting) -> bool:
-        """Apply until it works. False if it did not and there will be no more batches: the next start goes on."""
+    async def _hear_of_doubt(self) -> None:
+        while True:
+            await self._behind.wait()
+            self._doubtful = True
+            self._totals.store_ahead.set()
+            self._news.give()
+
+    async def _apply(self, waiting: Waiting) -> None:
+        """Apply until it works, or the store turns out to have gone back in time."""
         increments = waiting.increments
         await finish_in_turns(self._totals.leave())
         if self._paid_for is not waiting:
             await self._tolerance.take(increments.size)
             self._paid_for = waiting
+        try:
+            applied = await self._until_it_works(lambda: self._give(increments), waiting)
+        except Behind:
+            self._doubtful = True
+            return
+        self.rows_written += increments.size
+        self._applied_tables.applied(self._totals.applied_first(applied).sums)
+        await finish_in_turns(self._totals.settle())
+
+    async def _give(self, increments: Increments) -> Applied | None:
+        if self._prepare is not None:
+            await self._prepare()
+        try:
+            return await self._store.apply(increments)
+        except CountTooLarge as error:
+            # What is behind it must not wait for ever.
+            log.error("a count is cut down to what the store can hold", fault=str(error), last=increments.last)
+            increments.cut_down()
+            return await self._store.apply(increments)
+
+    async def _resume(self) -> None:
+        """Ask the store how far it is, and go on from there."""
+        mark = await self._until_it_works(lambda: self._store.open(self._names))
+        known = self._totals.applied
+        again = await self._applied_tables.after(mark) if mark < known else []
+        # No await from here on: a table that is kept is either applied or waits.
+        self._doubtful = False
+        if mark < known:
+            self.went_back += 1
+            log.error("the store went back in time", had=known, has=mark, tables_given_again=len(again))
+            self._applied_tables.forget_after(mark)
+        self._totals.resume(mark, again if self._renamed is None else list(map(self._renamed, again)))
+
+    async def _until_it_works(self, what: Callable[[], Awaitable[T]], waiting: Waiting | None = None) -> T:
+        """Do `what` again and again. Raises Behind, Fenced, TooNew, _GivenUp."""
         backoff = Backoff(BACKOFF_SECONDS, BACKOFF_SECONDS_MAX, self._jitter)
         while True:
             try:
-                if self._prepare is not None:
-                    await self._prepare()
-                applied = await self._store.apply(increments)
-                break
-            except CountTooLarge as error:
-                # What is behind it must not wait for ever.
-                log.error("a count is cut down to what the store can hold", fault=str(error), last=increments.last)
-                increments.cut_down()
-                continue
+                done = await what()
+            except (Behind, Fenced, TooNew):
+                raise
             except StoreError as error:
                 self.fault = str(error)
-                log.error("store failed", fault=self.fault, first=increments.first, last=increments.last)
+                about = {"first": waiting.increments.first, "last": waiting.increments.last} if waiting else {}
+                log.error("store failed", fault=self.fault, **about)
+            else:
+                self.fault = None
+                return done
             if self._end.is_set():
-                return False
+                raise _GivenUp
             self._totals.store_ahead = trio.Event()
             with trio.move_on_after(backoff.next()):
                 await self._totals.store_ahead.wait()
-        self.fault = None
-        self.rows_written += increments.size
-        self._applied_files += self._totals.applied_first(applied).tables
-        await finish_in_turns(self._totals.settle())
-        return True
-
-    async def _remove_applied_files(self) -> None:
-        while len(self._applied_files) > self._keep:
-            table = self._applied_files[0]
-            try:
-                await self._disk.remove(batch_file.name(table))
-            except OSError as error:
-                log.error("can't remove applied batch file", table=table, fault=error.strerror)
-            self._applied_files.popleft()

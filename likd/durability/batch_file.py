@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import repeat
 
 import attrs
@@ -54,7 +55,7 @@ class Batch:
     merge: Fold | None = None
     """What is merged after all this."""
 
-    @property
+    @cached_property
     def sums(self) -> Counts:
         """The sums over all URLs."""
         return total(self.rows.values())

@@ -46,6 +46,10 @@ class Disk(Protocol):
         """The first `limit` bytes of a file, or all of it."""
         ...
 
+    async def size(self, name: str) -> int:
+        """How many bytes a file has."""
+        ...
+
     async def create(self, name: str) -> AppendFile:
         """A new, empty file, its name on disk when this returns; one that is there and empty is as good as new."""
         ...
@@ -117,6 +121,9 @@ class RealDisk:
 
     async def read(self, name: str, limit: int = -1) -> bytes:
         return await trio.to_thread.run_sync(self._read, name, limit)
+
+    async def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
 
     async def create(self, name: str) -> AppendFile:
         return RealAppendFile(await trio.to_thread.run_sync(self._create, name), self._flusher)
@@ -211,6 +218,9 @@ class DryRunDisk:
 
     async def free_bytes(self) -> int:
         return await self._disk.free_bytes()
+
+    async def size(self, name: str) -> int:
+        return await self._disk.size(name)
 
     async def create(self, name: str) -> AppendFile:
         return _NoFile()

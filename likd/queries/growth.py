@@ -53,6 +53,9 @@ class Growth:
         """What was known of `urls` holds no longer."""
         self._forgotten.update(urls)
 
+    def store_went_back(self) -> None:
+        """No growth: what the store had is in none of the tables that are looked at."""
+
     def take_forgotten(self) -> set[str]:
         """The URLs of which it can't be told by how much they changed."""
         forgotten, self._forgotten = self._forgotten, set()

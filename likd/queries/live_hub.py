@@ -8,12 +8,12 @@ import attrs
 import structlog
 import trio
 
+from likd.errors import StoreError
 from likd.model import Counts
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.queries.trending import Hot
 from likd.runtime.notice import Notice
-from likd.stores.protocol import StoreError
 
 RATE_SECONDS = 3.0
 """Time constant of the rates: a burst is two thirds forgotten after so long."""

@@ -68,6 +68,11 @@ class Pending:
             self._leaving |= some
             yield
 
+    def stay(self) -> None:
+        """What left is not given to the store yet."""
+        rows, self._leaving = self._leaving, {}
+        self.add(rows)
+
     def gone(self) -> None:
         """What left is no part of the sums any more."""
         self._leaving = {}

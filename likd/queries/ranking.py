@@ -9,7 +9,7 @@ import trio
 from likd.model import LIKES, UNLIKES, Counts, Rows
 from likd.queries.growth import URLS_AT_ONCE, Growth
 from likd.queries.totals import Totals
-from likd.stores.protocol import Store, in_time
+from likd.stores.protocol import RankingStore, in_time
 
 NET = "net"
 LOOK_UPS_AT_ONCE = 300
@@ -55,7 +55,7 @@ class Ranking:
     it is.
     """
 
-    def __init__(self, store: Store, totals: Totals, by: str) -> None:
+    def __init__(self, store: RankingStore, totals: Totals, by: str) -> None:
         self._store = store
         self._totals = totals
         self._by = by

@@ -9,10 +9,11 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from likd.errors import StoreError
 from likd.model import Counts, Rows
 from likd.queries.ranking import NET, Ranking, value
 from likd.queries.totals import Totals
-from likd.stores.protocol import Store, StoreError
+from likd.stores.protocol import RankingStore
 
 __all__ = ["NET", "TopList", "TopLists", "value"]
 
@@ -48,7 +49,7 @@ class TopLists:
     was counted before somebody asked is in the list that they get.
     """
 
-    def __init__(self, store: Store, totals: Totals) -> None:
+    def __init__(self, store: RankingStore, totals: Totals) -> None:
         self._store = store
         self._totals = totals
         self._asked: dict[str, _Asked] = {}
@@ -65,7 +66,7 @@ class TopLists:
         mine.limit = max(mine.limit, limit)
         while mine.top is None:
             if mine.error is not None:
-                raise StoreError(str(mine.error))
+                raise mine.error
             if asked.ended is None:
                 await self._look(asked)
             else:
@@ -82,6 +83,12 @@ class TopLists:
 
     def forgotten(self, urls: Collection[str]) -> None:
         """The rankings are told themselves."""
+
+    def store_went_back(self) -> None:
+        """Begin anew; a look that is under way is the last of the old."""
+        for by, asked in self._asked.items():
+            asked.ranking.close()
+            asked.ranking = Ranking(self._store, self._totals, by)
 
     async def _look(self, asked: _Asked) -> None:
         this = asked.rounds.popleft()

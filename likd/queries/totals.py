@@ -18,7 +18,8 @@ from likd.model import Counts, Fold, Rows, add, add_likings
 from likd.queries.bases import Bases
 from likd.queries.pending import Pending
 from likd.runtime.cooperative import Steps, finish
-from likd.stores.protocol import Applied, Increments, Store, in_time
+from likd.runtime.notice import Notice
+from likd.stores.protocol import ActorStore, Applied, CountStore, Increments, in_time
 
 TRANSACTION_ROWS_MAX = 65_536
 """Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
@@ -41,14 +42,20 @@ NO_OLD_NAMES: OldNames = MappingProxyType({})
 class Waiting:
     """Consecutive tables that will be applied together; `frozen` once that was tried.
 
-    `url_bytes` is what their URLs take.
+    `sums` has those of each
+    table, `url_bytes` is what their URLs take.
     """
 
     increments: Increments
-    tables: list[int]
+    sums: dict[int, Counts]
     since: float
     url_bytes: int
     frozen: bool = False
+
+    @property
+    def tables(self) -> list[int]:
+        """Which they are, in their order."""
+        return list(self.sums)
 
 
 class Follower(Protocol):
@@ -61,6 +68,14 @@ class Follower(Protocol):
     def forgotten(self, urls: Collection[str]) -> None:
         """The totals of `urls` changed otherwise."""
         ...
+
+    def store_went_back(self) -> None:
+        """What the store has of any URL may be less than it was."""
+        ...
+
+
+class TotalsStore(CountStore, ActorStore, Protocol):
+    """Whom totals and actors are read from."""
 
 
 class Totals:
@@ -79,15 +94,17 @@ class Totals:
 
     def __init__(
         self,
-        store: Store,
+        store: TotalsStore,
         *,
         applied: int,
         cache_urls_max: int,
         transaction_rows_max: int = TRANSACTION_ROWS_MAX,
         actors: Actors | None = None,
         aliases: Aliases | None = None,
+        behind: Notice | None = None,
     ) -> None:
         self._store = store
+        self._behind = behind or Notice()
         self._actors = actors or Actors(store, applied=applied, cached_max=cache_urls_max)
         self._epoch = 0
         self._moves = 0
@@ -104,9 +121,11 @@ class Totals:
         self.store_ahead = trio.Event()
         """Is set when a reader saw that the store has more than it said: asking it again will tell."""
         self.followers: list[Follower] = []
+        self._stored_as: dict[str, list[str]] = {}
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
         self._pending = Pending()
+        self._cache_urls_max = cache_urls_max
         self._bases = Bases(cache_urls_max)
         self._transaction_rows_max = transaction_rows_max
         self._moved = trio.Event()
@@ -137,8 +156,22 @@ class Totals:
         """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
         self.aliases.add(merge.old, merge.new)
+        for name in self._stored_as.pop(merge.old, ()):
+            self.is_stored_as(merge.new, name)
         self._actors.place_merge(table)
         self._tell_followers([merge.old, merge.new])
+
+    def is_stored_as(self, url: str, name: str) -> None:
+        """The store may have counts of `url` by another `name`, on which something stands that waits for it.
+
+        They are part of each total until `nothing_is_stored_otherwise`: what takes back a like by the old name must
+        not be read without that like.
+        """
+        self._stored_as.setdefault(self.aliases(url), []).append(name)
+
+    def nothing_is_stored_otherwise(self) -> None:
+        """All that the store had by other names is folded into what counts now."""
+        self._stored_as = {}
 
     def settled_name(self, url: str) -> str:
         """What `url` counts for in the store, where merges that wait are not done yet."""
@@ -158,11 +191,18 @@ class Totals:
             self._take_back(batch.table)
             self._commit(batch.table, batch.rows)
         del self._committed[batch.table]
+        self._queue(batch)
+        self._actors.batched(batch.table, batch.actors)
+
+    def _queue(self, batch: Batch) -> None:
+        """Let `batch` wait, behind all that waits."""
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         if last is None or last.frozen or last.increments.minute != minute or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
-            last = Waiting(increments, [batch.table], since=batch.closed, url_bytes=sum(map(len, batch.rows)))
+            last = Waiting(
+                increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
+            )
             self.waiting.append(last)
             self.rows_waiting += increments.size
             self._url_bytes_waiting += last.url_bytes
@@ -171,7 +211,6 @@ class Totals:
             last.increments.merge = batch.merge
             last.frozen = True
         self.tables_waiting += 1
-        self._actors.batched(batch.table, batch.actors)
 
     def leave(self) -> Steps[None]:
         """Get ready for the first of `waiting` to be applied, which takes no more tables from now on.
@@ -210,6 +249,34 @@ class Totals:
         self.applied = increments.last
         self._tell()
         return first
+
+    def resume(self, applied: int, again: Sequence[Batch] = ()) -> None:
+        """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
+
+        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first.
+        """
+        self._pending.stay()
+        while self.waiting and self.waiting[0].increments.last <= applied:
+            self.applied_first()
+        if applied < self.applied:
+            self._epoch += 1
+            self._bases = Bases(self._cache_urls_max)
+            self._actors.store_went_back(applied)
+            later, self.waiting = self.waiting, deque()
+            for batch in again:
+                self._pending.add(batch.rows)
+                self._queue(batch)
+                self._actors.batched(batch.table, batch.actors)
+                if batch.merge is not None:
+                    self.merging[batch.table] = batch.merge
+            for waiting in self.waiting:
+                waiting.frozen = True
+            self.waiting += later
+            for follower in tuple(self.followers):
+                follower.store_went_back()
+        self.applied = applied
+        self._moves += 1
+        self._tell()
 
     @property
     def position(self) -> tuple[int, ...]:
@@ -298,10 +365,10 @@ class Totals:
     def _names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
         """Under which names the store has the counts of what is asked for."""
         url = self.aliases(asked)
-        if not self.merging and not also:
+        if not self.merging and not also and not self._stored_as:
             return (url,)
         merging = [merge.old for merge in self.merging.values() if merge.new == url]
-        return list(dict.fromkeys([url, *merging, *also.get(asked, ())]))
+        return list(dict.fromkeys([url, *merging, *self._stored_as.get(url, ()), *also.get(asked, ())]))
 
     def _tell_followers(self, urls: Collection[str]) -> None:
         self._moves += 1
@@ -336,7 +403,7 @@ class Totals:
         add_likings(increments.actors, batch.actors)
         self.rows_waiting += increments.size
         increments.last = batch.table
-        waiting.tables.append(batch.table)
+        waiting.sums[batch.table] = batch.sums
         self._url_bytes_waiting += url_bytes - waiting.url_bytes
         waiting.url_bytes = url_bytes
         return True
@@ -365,6 +432,10 @@ class Totals:
         if unknown:
             epoch, before = self._epoch, self.applied
             applied, rows = await self._store.read(sorted(unknown))
+            if epoch == self._epoch and applied < before:
+                # It had more when it was asked. Who writes to it finds out, and goes on from there.
+                self._behind.give()
+                await self._moved.wait()
             if epoch != self._epoch or applied < self.applied:
                 return None
             if before != self.applied and any(kept.get(url) is not base for url, base in bases.items()):

@@ -62,7 +62,8 @@ class Supervisor:
 
     A restart waits for a backoff that doubles from `backoff_seconds` to `backoff_max_seconds` with jitter
     while faults follow each other. More than `intensity` restarts within `period_seconds` are given up:
-    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child.
+    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child. What no restart
+    can mend, a `fatal` fault of a child, is raised at once.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Supervisor:
         backoff_seconds: float = 0.05,
         backoff_max_seconds: float = 5.0,
         jitter: Callable[[], float] = random.random,
+        fatal: tuple[type[Exception], ...] = (),
     ) -> None:
         self.name = name
         self.children: list[Child] = []
@@ -82,6 +84,7 @@ class Supervisor:
         self._backoff_seconds = backoff_seconds
         self._backoff_max_seconds = backoff_max_seconds
         self._jitter = jitter
+        self._fatal = fatal
         self._restarts: deque[float] = deque()
         self._draining = False
         self._scope = trio.CancelScope()
@@ -117,7 +120,7 @@ class Supervisor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the children; ready when all of them were, done when all are finished or it was stopped.
 
-        Raises RestartIntensityExceeded.
+        Raises RestartIntensityExceeded, and what is fatal.
         """
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -154,6 +157,8 @@ class Supervisor:
             with trio.CancelScope() as child.scope:
                 await child.run(task_status=ready)
             fault = child.take_crash()
+        except* self._fatal:
+            raise
         except* Exception as faults:
             fault = describe(faults)
             log.error("child failed", supervisor=self.name, child=child.name, exc_info=faults)

@@ -1,4 +1,4 @@
-"""Stores: where totals live for good. This file says what likd asks of one."""
+"""Stores: where totals live for good. This file says what likd asks of one, part by part."""
 
 from __future__ import annotations
 
@@ -9,30 +9,11 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 import trio
 
-from likd.errors import LikdError
+from likd.errors import StoreError
 from likd.model import Counts, Fold, Likings, Rows
-
-
-class StoreError(LikdError):
-    """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
-
-
-class CountTooLarge(StoreError):
-    """What was to be added is more than the store can hold; asking again is as useless as safe."""
-
 
 TOTAL_MAX = 2**62
 """Starting counts bring totals so far at most: events, one by one, never bring them past 63 bits from there."""
-
-
-class TotalTooLarge(LikdError):
-    """Starting counts would bring the total of a URL past TOTAL_MAX; none of them are added."""
-
-    def __init__(self, url: str, name: str) -> None:
-        super().__init__(f"the total of {name} would be past 2^62")
-        self.url = url
-        self.name = name
-
 
 READ_SECONDS_MAX = 10.0
 """A reader waits so long for a store that neither answers nor fails."""
@@ -78,6 +59,15 @@ UNIT_SECONDS: Mapping[Unit, int] = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
 @attrs.frozen
+class Retention:
+    """For how long each unit is kept: minutes for so many hours, hours for so many days, days for so many days."""
+
+    minute_hours: int = 48
+    hour_days: int = 90
+    day_days: int = 1830
+
+
+@attrs.frozen
 class Applied:
     """What a store made of increments: what it added to their rows by itself, and how many actors had liked both
     of the URLs that were merged, each of whom likes once from now on."""
@@ -96,15 +86,39 @@ class Folding:
     after: str = ""
 
 
-class Store(Protocol):
-    """Totals by URL, and how far they go: the id of the last table that was applied."""
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts"]
+"""What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
-    kind: str
+
+class CountStore(Protocol):
+    """What counting and draining need, and every store has: totals by URL, and how far they go, which is the id of the
+    last table that was applied."""
+
+    @property
+    def kind(self) -> str:
+        """What the store is called in status and logs."""
+        ...
+
+    @property
+    def node(self) -> int:
+        """The small number of this data directory in the store, once it is open."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Which of its lives in the store this is, once it is open."""
+        ...
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """The parts that it has."""
+        ...
 
     async def open(self, names: Sequence[str]) -> int:
         """Get ready for counts of these names, made new or brought up to date; return the applied mark.
 
-        Raises StoreError.
+        From now on this is the newest life of its data directory, and others are fenced. Opened again, the store may
+        be another than before. Raises StoreError, TooNew.
         """
         ...
 
@@ -116,13 +130,30 @@ class Store(Protocol):
         URL into the new one and notes the alias; whoever liked both likes once, which counts as an unlike.
 
         Does nothing and returns None if the mark is there already, so that an apply whose outcome was lost can be
-        repeated. Raises StoreError, CountTooLarge for a count that it can't hold.
+        repeated. Raises StoreError, CountTooLarge for a count that it can't hold; Behind if the mark is behind what
+        this life knew, Fenced if there is a newer one.
         """
         ...
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         """The applied mark and the totals of those `urls` that have any, of one moment. Raises StoreError."""
         ...
+
+    async def aclose(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class ActorStore(Protocol):
+    """Knows who likes what."""
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        """The applied mark and those of `keys` whose actor likes the URL, of one moment. Raises StoreError."""
+        ...
+
+
+class RankingStore(Protocol):
+    """Knows which URLs have the most."""
 
     async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         """The applied mark and the `limit` URLs with the most of `by` (a count's name, or "net"), of one moment.
@@ -131,9 +162,9 @@ class Store(Protocol):
         """
         ...
 
-    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        """The applied mark and those of `keys` whose actor likes the URL, of one moment. Raises StoreError."""
-        ...
+
+class HistoryStore(Protocol):
+    """Knows what came when."""
 
     async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         """What `url` got in each unit of time from `begin` until before `end` that had anything, oldest first.
@@ -142,25 +173,38 @@ class Store(Protocol):
         """
         ...
 
+
+class PageStore(Protocol):
+    """Lists all that it has."""
+
     async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         """The totals of the next `limit` URLs in their order, after `after`. Raises StoreError."""
         ...
+
+
+class MergingStore(PageStore, Protocol):
+    """Makes URLs parts of others: does the merges that come with increments, and folds by new rules."""
 
     async def aliases(self) -> dict[str, str]:
         """The URLs that were merged into others. Raises StoreError."""
         ...
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
         """Fold as a merge does, without aliases, and note `folding`, in one durable transaction.
 
         An actor who unliked the new URL since the first `folding` with a `to` does not like it for having liked the
-        old one. Raises StoreError.
+        old one. Nor does one of the keys that are `changing`: increments that are to come have what becomes of it, and
+        were made without knowing of the old one. Raises StoreError.
         """
         ...
 
     async def folding(self) -> Folding:
         """By which rules the URLs in the store were made. Raises StoreError."""
         ...
+
+
+class ImportStore(Protocol):
+    """Takes starting counts."""
 
     async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
         """Add `rows` in one durable transaction, once for each `name`: whether this was the time.
@@ -174,6 +218,6 @@ class Store(Protocol):
         """Whether rows were loaded by that name. Raises StoreError."""
         ...
 
-    async def aclose(self) -> None:
-        """Let go of all connections."""
-        ...
+
+class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, Protocol):
+    """A store as a daemon holds it: counts, and such of the other parts as it has."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import trio
 
 from likd.durability.disk import AppendFile, RealDisk
-from likd.model import Counts, Fold, Rows
-from likd.stores.protocol import Applied, Folding, Increments, Store, StoreError, Unit
+from likd.errors import StoreError
+from likd.stores.database import Database
+from likd.stores.threaded import ThreadedStore
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -84,66 +88,25 @@ class _FaultyFile:
         await self._file.close()
 
 
-class FaultyStore:
-    """`store`, which is away when told so."""
+class FaultyStore(ThreadedStore):
+    """`database` as a store, which is away when told so."""
 
-    def __init__(self, store: Store, faults: Faults) -> None:
-        self._store = store
+    def __init__(self, database: Database, faults: Faults, *, wall_clock: Callable[[], float] = time.time) -> None:
+        super().__init__(database, wall_clock=wall_clock)
         self._faults = faults
-        self.kind = store.kind
 
-    async def open(self, names: Sequence[str]) -> int:
-        return await self._store.open(names)
-
-    async def apply(self, increments: Increments) -> Applied | None:
+    async def _call(
+        self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
+    ) -> T:
         self._faults.check_store()
-        applied = await self._store.apply(increments)
-        # Committed, and the answer may still get lost.
-        self._faults.check_store()
-        return applied
-
-    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        self._faults.check_store()
-        return await self._store.read(urls)
-
-    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        self._faults.check_store()
-        return await self._store.top(by, limit)
-
-    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        self._faults.check_store()
-        return await self._store.read_actors(keys)
-
-    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        self._faults.check_store()
-        return await self._store.history(url, unit, begin, end)
-
-    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        self._faults.check_store()
-        return await self._store.page(after, limit)
-
-    async def aliases(self) -> dict[str, str]:
-        return await self._store.aliases()
-
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        self._faults.check_store()
-        await self._store.fold(folds, folding)
-
-    async def folding(self) -> Folding:
-        return await self._store.folding()
-
-    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
-        self._faults.check_store()
-        done = await self._store.load(name, rows, past)
+        done = await super()._call(limiter, work, *args, abandon=abandon)
+        # It is done, and the answer may still get lost.
         self._faults.check_store()
         return done
 
-    async def loaded(self, name: str) -> bool:
-        self._faults.check_store()
-        return await self._store.loaded(name)
-
     async def aclose(self) -> None:
-        await self._store.aclose()
+        self._faults.store_away_until = 0.0
+        await super().aclose()
 
 
 def enabled(environment: Mapping[str, str] = os.environ) -> bool:

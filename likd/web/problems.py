@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from likd.errors import LikdError
-from likd.stores.protocol import StoreError
+from likd.errors import LikdError, StoreError, Unsupported
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -54,5 +53,7 @@ def wrong(field: str, value: str, expected: str) -> Problem:
 
 
 def store_away(error: StoreError) -> Problem:
-    """The problem of a store that does not answer a read."""
+    """The problem of a store that does not answer a read, or has no answer to such."""
+    if isinstance(error, Unsupported):
+        return Problem(501, str(error))
     return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

@@ -11,14 +11,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.drainer import Drainer
 from likd.draining.write_rate import WriteTolerance
+from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.urls import UrlRules
 from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
 from likd.queries.totals import Totals
-from likd.stores.protocol import TOTAL_MAX, Increments, StoreError, TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX, Increments
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem
@@ -62,8 +65,13 @@ async def test_a_count_that_no_store_can_hold_does_not_hold_up_those_behind_it(
     totals.batched(Batch(1, 0.0, 0.0, ("likes",), {URL: {"likes": n}}))
     totals.batched(Batch(2, 0.0, 60.0, ("likes",), {URL: {"unlikes": 1}}))
     batches, end = trio.open_memory_channel[Batch](1)
+    disk = SimDisk(random.Random(1))
     drainer = Drainer(
-        batches=end, store=store, totals=totals, disk=SimDisk(random.Random(1)), tolerance=WriteTolerance(1e6)
+        batches=end,
+        store=store,
+        totals=totals,
+        tolerance=WriteTolerance(1e6),
+        applied_tables=AppliedTables(disk, AppliedLog(disk), Keep()),
     )
     await batches.aclose()
     await drainer.run()

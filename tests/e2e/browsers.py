@@ -246,6 +246,6 @@ def counts(daemon: Daemon, url: str) -> dict[str, int]:
 def like(daemon: Daemon, url: str, times: int = 1) -> None:
     """Others like `url`."""
     with Client(daemon.address) as client:
-        for _ in range(times):
-            body = b'{"kind":"like","url":"%s","actor":"%s"}' % (url.encode(), os.urandom(8).hex().encode())
-            assert client.request("POST", "/v1/events", body).status == 202
+        line = '{"kind":"like","url":"%s","actor":"%s"}'
+        body = "\n".join(line % (url, os.urandom(8).hex()) for _ in range(times)).encode()
+        assert client.request("POST", "/v1/events", body).status == 202

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -129,3 +130,37 @@ def test_the_first_line_of_the_log_says_what_starts_where_and_for_whom(tmp_path:
         first = json.loads(daemon.log.read_text().splitlines()[0])
     assert first["version"] == __version__
     assert (first["data_dir"], first["access"]) == (str(tmp_path / "data"), "the public, for pages of example.com")
+
+
+def test_a_database_of_a_later_version_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "likd.db")) as database:
+        database.execute("CREATE TABLE schema (version INTEGER NOT NULL, readable_from INTEGER NOT NULL)")
+        database.execute("INSERT INTO schema VALUES (9, 9)")
+        database.commit()
+
+    done = likd("serve", "--data-dir", tmp_path, "--bind", "127.0.0.1:0")
+
+    assert done.returncode == 1
+    assert "likd.db has schema 9, and this likd knows 1" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_copied_directory_fences_the_older_daemon_which_ends_with_a_line_and_status_3(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    store = f"sqlite:///{tmp_path}/shared.db"
+    with Daemon(data, "--store", store, "--flush-interval", "50ms") as older:
+        copy.mkdir()
+        for name in ("source", "secret"):
+            shutil.copy(data / name, copy)
+        with Daemon(copy, "--store", store, "--flush-interval", "50ms") as newer:
+            with Client(older.address) as client:
+                assert client.request("POST", "/v1/events", EVENT, Content_Type="application/json").status == 202
+            assert older.process.wait(PATIENCE_SECONDS) == 3
+            said = older.log.read_text().splitlines()[-1]
+            assert "another likd that began later writes to the store for this data directory" in said
+            with Client(newer.address) as client:
+                assert client.request("POST", "/v1/events", EVENT, Content_Type="application/json").status == 202
+                wait_until(lambda: client.request("GET", "/v1/status").json["store"]["applied"])
+            assert newer.stop() == 0
+    with closing(sqlite3.connect(tmp_path / "shared.db")) as database:
+        assert database.execute("SELECT likes FROM counts").fetchall() == [(1,)]

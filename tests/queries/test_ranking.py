@@ -14,13 +14,13 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError
 from likd.model import Counts, Rows, add
 from likd.queries import growth, pending, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
-from likd.stores.protocol import StoreError
 from tests.fakestore import FakeStore, batch_of, best, post
 
 URLS = [f"https://example.com/{n}" for n in range(12)]

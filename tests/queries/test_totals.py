@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
+from likd.errors import StoreError
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
 from likd.queries import bases as bases_module
@@ -17,7 +18,7 @@ from likd.queries import pending as pending_module
 from likd.queries import totals as totals_module
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
-from likd.stores.protocol import READ_SECONDS_MAX, Applied, StoreError
+from likd.stores.protocol import READ_SECONDS_MAX, Applied
 from tests.fakestore import FakeStore, batch_of, post
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]

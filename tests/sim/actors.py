@@ -9,8 +9,8 @@ import trio
 
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine
+from likd.errors import StoreError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Submission
-from likd.stores.protocol import StoreError
 from tests.sim import clients
 from tests.sim.counted import ACTED, KEYS, Broken, Request
 

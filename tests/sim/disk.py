@@ -104,6 +104,9 @@ class SimDisk:
         data = self._inode(name).seen
         return data if limit < 0 else data[:limit]
 
+    async def size(self, name: str) -> int:
+        return len(self._inode(name).seen)
+
     async def create(self, name: str) -> AppendFile:
         await self.begin()
         self.fail()

@@ -80,6 +80,19 @@ async def crash_children(world: World, engine: Engine) -> None:
         child.crash(CRASH)
 
 
+async def go_back_now_and_then(world: World) -> None:
+    """Let the store be what it was earlier, now and then."""
+    while True:
+        await trio.sleep(world.rng.random() * 2)
+        go_back(world)
+
+
+def go_back(world: World) -> None:
+    """Let the store be what it was earlier, if it is of those to whom that happens."""
+    if world.store.database.go_back(world.rng):
+        world.note("went back", world.store.applied)
+
+
 async def observe(world: World) -> None:
     """An observer that is slow, hangs or fails."""
     chance = world.rng.random()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from likd.engine import Engine
+from likd.errors import StoreError
 from likd.model import LIKES, UNLIKES
-from likd.stores.protocol import StoreError
 from tests.sim.counted import ACTED, ACTORS, COUNTED, MOODS, NAMES, TWINS, Broken, Counted, flat, summed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def read(world: World, engine: Engine) -> None:
         except StoreError:
             continue
         after = world.classes(aliases, engine.rules)
-        settled &= engine.folder.done and not engine.totals.merging and not world.store.corrections
+        settled &= engine.folder.done and not engine.totals.merging and not world.store.database.corrections
         for url in map(engine.rules, ACTED):
             net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
             if not 0 <= net <= len(ACTORS) * (1 if settled else len(ACTED)):

@@ -4,23 +4,116 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
-from likd.model import Counts, Rows
-from likd.stores.protocol import Applied, Increments, StoreError
-from likd.stores.sqlite.store import SqliteStore
+from likd.errors import StoreError
+from likd.model import Counts, Fold, Rows
+from likd.stores.protocol import Applied, Folding, Increments
+from likd.stores.sqlite import merges
+from likd.stores.sqlite.store import SqliteDatabase
+from likd.stores.threaded import ThreadedStore
 
 T = TypeVar("T")
 _numbers = count()
 
 
-class SimStore(SqliteStore):
-    """A SqliteStore on a database in memory: what is committed outlives every crash. It works in no thread.
+COPIES_MAX = 3
+
+
+class SimDatabase(SqliteDatabase):
+    """An SqliteDatabase in memory: what is committed outlives every crash. With `keeps_copies` it can go back in time.
+
+    It does not go back behind what no table brings again: starting counts, and folding by other rules. One that is
+    made with the `uri` of another is a second client of the same database.
+    """
+
+    def __init__(self, url_key: Callable[[str], bytes] | None = None, *, uri: str = "") -> None:
+        super().__init__(Path("simulated"), "simulated", url_key=url_key)
+        self.uri = uri or f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
+        self.keeps_copies = False
+        self.went_back = 0
+        self._copies: list[sqlite3.Connection] = []
+        # There is something to be seen before it is opened, and as long as this is open.
+        self._sight = self._connect()
+        if not uri:
+            self.open(())
+        self.transactions: list[tuple[int, int]] = []
+        self.corrections = 0
+
+    @property
+    def applied(self) -> int:
+        return self._applied(self._sight)
+
+    @property
+    def rows(self) -> Rows:
+        return self._counts.rows(self._sight.execute(self._counts.select))
+
+    @property
+    def liking(self) -> set[bytes]:
+        return {key for (key,) in self._sight.execute("SELECT key FROM actors")}
+
+    @property
+    def merged(self) -> dict[str, str]:
+        return merges.aliases(self._sight)
+
+    def history_of(self, url: str) -> Counts:
+        """All that the history has of `url`."""
+        return {
+            name: n
+            for name in self._counts.names
+            if (n := sum(day[1].get(name, 0) for day in self._history.read(self._sight, url, "day", 0, 1 << 40)))
+        }
+
+    def apply(self, increments: Increments, now: int) -> Applied | None:
+        if self.applied < increments.last:
+            assert increments.first > self.applied, f"{increments} is applied in part"
+        applied = super().apply(increments, now)
+        if applied is not None:
+            self.transactions.append((increments.first, increments.last))
+            self.corrections += len(applied.corrections)
+            if self.keeps_copies:
+                self.keep_copy()
+        return applied
+
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
+        super().fold(folds, folding, changing)
+        self._copies.clear()
+
+    def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
+        loaded = super().load(name, rows, past, now)
+        self._copies.clear()
+        return loaded
+
+    def keep_copy(self) -> None:
+        """Keep what is there now, to go back to."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._sight.backup(copy)
+        self._copies = [*self._copies[1 - COPIES_MAX :], copy]
+
+    def go_back(self, rng: random.Random) -> bool:
+        """Be what it was at an earlier time, if a copy is kept: whether one was."""
+        if not self._copies:
+            return False
+        at = rng.randrange(len(self._copies))
+        self._copies[at].backup(self._sight)
+        del self._copies[at + 1 :]
+        self.went_back += 1
+        return True
+
+    def _identity(self) -> None:
+        """It is in memory."""
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.uri, uri=True, isolation_level=None)
+
+
+class SimStore(ThreadedStore):
+    """A SimDatabase that works in no thread.
 
     `faults` is the chance that it does not answer: half of these times it has not done either what was asked.
     """
@@ -31,69 +124,41 @@ class SimStore(SqliteStore):
         url_key: Callable[[str], bytes] | None = None,
         *,
         wall_clock: Callable[[], float] = lambda: 1_790_000_000.0,
+        uri: str = "",
     ) -> None:
-        super().__init__(Path("simulated"), "simulated", wall_clock=wall_clock, url_key=url_key)
+        self.database = SimDatabase(url_key, uri=uri)
+        super().__init__(self.database, wall_clock=wall_clock)
         self._rng = rng
-        self._uri = f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
-        # There is something to be seen before it is opened, and as long as this is open.
-        self._sight = self._connect()
-        self._open(())
         self.faults = 0.0
         self.off = False
-        self.transactions: list[tuple[int, int]] = []
-        self.corrections = 0
 
     @property
     def applied(self) -> int:
-        return self._applied(self._sight)
+        return self.database.applied
 
     @property
     def rows(self) -> Rows:
-        return self._rows(self._sight.execute(self._select))
+        return self.database.rows
 
     @property
-    def liking(self) -> set[bytes]:
-        return {key for (key,) in self._sight.execute("SELECT key FROM actors")}
-
-    @property
-    def merged(self) -> dict[str, str]:
-        return dict(self._sight.execute("SELECT old, new FROM aliases"))
-
-    def history_of(self, url: str) -> Counts:
-        """All that the history has of `url`."""
-        return {
-            name: n
-            for name in self._names
-            if (n := sum(day[1].get(name, 0) for day in self._history.read(self._sight, url, "day", 0, 1 << 40)))
-        }
+    def transactions(self) -> list[tuple[int, int]]:
+        return self.database.transactions
 
     async def open(self, names: Sequence[str]) -> int:
         await trio.sleep(self._rng.random() * 0.01)
-        return self._open(tuple(names))
+        return self.database.open(tuple(names))
 
-    async def apply(self, increments: Increments) -> Applied | None:
-        if self.applied < increments.last:
-            assert increments.first > self.applied, f"{increments} is applied in part"
-        return await super().apply(increments)
+    async def aliases(self) -> dict[str, str]:
+        return self.database.aliases()
+
+    async def folding(self) -> Folding:
+        return self.database.folding()
 
     async def aclose(self) -> None:
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
-        self._reader = self._writer = None
+        self.database.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._uri, uri=True, isolation_level=None)
-
-    def _apply(self, increments: Increments, now: int) -> Applied | None:
-        applied = super()._apply(increments, now)
-        if applied is not None:
-            self.transactions.append((increments.first, increments.last))
-            self.corrections += len(applied.corrections)
-        return applied
-
-    async def _in_thread(
-        self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
+    async def _call(
+        self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
     ) -> T:
         await trio.lowlevel.checkpoint()
         await self._talk()
@@ -111,9 +176,3 @@ class SimStore(SqliteStore):
             await trio.sleep_forever()
         if self._rng.random() < self.faults:
             raise StoreError("the store is away")
-
-    async def aliases(self) -> dict[str, str]:
-        return self._aliases()
-
-    async def folding(self) -> Any:
-        return self._folding()

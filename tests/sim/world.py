@@ -33,7 +33,7 @@ from tests.sim.acts import Acts
 from tests.sim.clients import Load
 from tests.sim.counted import ACTED, ACTORS, COUNTED, KEYS, Broken, Ledger, Request, flat, summed
 from tests.sim.disk import PowerCut, SimDisk
-from tests.sim.faults import CRASH, Moody, WallClock
+from tests.sim.faults import CRASH, YEARS, Moody, WallClock
 from tests.sim.store import SimStore
 
 CONFIG = Config(
@@ -61,6 +61,8 @@ class World:
         self.store = SimStore(self.rng, KEYS.of_url, wall_clock=lambda: self.clock.settled())
         self.handler = Moody(self.rng)
         self.same_schemes = False
+        self.goes_back = self.rng.random() < 0.5
+        """Whether the store sometimes goes back in time, and the daemon keeps what it needs then."""
         self.ledger = Ledger()
         self.pending: list[Request] = []
         self.loads: list[Load] = []
@@ -99,6 +101,7 @@ class World:
             self.disk.faults = self.rng.choice([0.0, 0.0, 0.02, 0.1])
             self.disk.directory_faults = self.rng.choice([0.0, 0.0, 0.3])
             self.store.faults = self.rng.choice([0.0, 0.05, 0.5, 1.0])
+            self.store.database.keeps_copies = self.goes_back
             self._maybe_change_rules()
             try:
                 await self._life(seconds=self.rng.uniform(0.05, 1.2), gently=self.rng.random() < 0.2)
@@ -108,6 +111,8 @@ class World:
             self.disk.crash()
             self.store.off = False
             self.note("crash", self.disk.operations, self.store.applied)
+            if self.rng.random() < 0.3:
+                faults.go_back(self)
         self.disk.faults = self.disk.directory_faults = self.store.faults = 0.0
         self._maybe_change_rules()
         await self._life(seconds=0.1, gently=True, last=True)
@@ -125,7 +130,7 @@ class World:
         self.clock = Clock(newest=self.disk.newest, wall=self.wall, elapsed=trio.current_time)
         handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
         async with open_engine(
-            attrs.evolve(CONFIG, same_schemes=self.same_schemes),
+            attrs.evolve(CONFIG, same_schemes=self.same_schemes, replay_window=YEARS if self.goes_back else 0),
             disk=self.disk,
             store=self.store,
             handlers=Handlers(handlers, faults_max=self.rng.choice([3, 100])),
@@ -147,6 +152,8 @@ class World:
                     nursery.cancel_scope.cancel()
             except* PowerCut:
                 pass
+            if engine.applied_tables.missing:
+                raise Broken(f"the store lost {engine.applied_tables.missing}")
             if engine.batcher.mismatches:
                 raise Broken("double entry found a difference")
             for child in engine.root.children:
@@ -167,6 +174,7 @@ class World:
             if not last:
                 nursery.start_soon(clients.merge, self, engine)
                 nursery.start_soon(faults.crash_children, self, engine)
+                nursery.start_soon(faults.go_back_now_and_then, self)
                 nursery.start_soon(self.wall.jump)
             await trio.sleep(seconds)
             if cut is not None:
@@ -182,14 +190,14 @@ class World:
         await faults.observe(self)
 
     def _check_all(self) -> None:
-        by = self.classes(self.store.merged, UrlRules(self.same_schemes))
+        by = self.classes(self.store.database.merged, UrlRules(self.same_schemes))
         rows = self.store.rows
-        self.acts.check(by, rows, self.store.liking, KEYS, ACTORS, ACTED)
+        self.acts.check(by, rows, self.store.database.liking, KEYS, ACTORS, ACTED)
         for url in rows:
             if by[url] != url:
                 raise Broken(f"{url} still has counts of its own, and is part of {by[url]}")
         counted = flat({url: counts for url, counts in rows.items() if url not in ACTED})
-        history = flat({url: self.store.history_of(url) for url in rows if url not in ACTED})
+        history = flat({url: self.store.database.history_of(url) for url in rows if url not in ACTED})
         acknowledged, doubtful = summed(self.ledger.acknowledged, by), summed(self.ledger.doubtful, by)
         loaded = summed(self.ledger.loaded, by)
         for place in {*counted, *acknowledged, *summed(self.ledger.sent, by)}:
@@ -200,7 +208,7 @@ class World:
                 raise Broken(f"{place}: {counted[place]} counted, {history[place]} in the history")
         if self.disk.damaged:
             raise Broken(f"set aside as damaged: {self.disk.damaged}")
-        if self.store.corrections and not self.same_schemes:
+        if self.store.database.corrections and not (self.same_schemes or self.store.database.went_back):
             raise Broken("what is known of actors was wrong")
         self.note("end", sorted(counted.items()))
 

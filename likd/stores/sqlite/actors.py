@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from likd.model import Counts, Liking, Rows, add, count_of, done_by, undo_of
+from likd.model import Liking, done_by
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -34,27 +34,14 @@ def apply(connection: sqlite3.Connection, changes: Mapping[bytes, Liking], *, fo
     not_liking = [(key,) for key, (likes, _) in changes.items() if not likes]
     connection.executemany("DELETE FROM actors WHERE key = ?", not_liking)
     if folding:
-        connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", not_liking)
+        note_unliked(connection, [key for (key,) in not_liking])
         connection.executemany("DELETE FROM unliked WHERE key = ?", liking)
     return off
 
 
-def corrections(off: Mapping[bytes, int], urls: Iterable[str], url_key: Callable[[str], bytes]) -> Rows:
-    """The likes and unlikes that make up for what is `off`, of those `urls` to whose actors the keys belong."""
-    if not off:
-        return {}
-    names = {url_key(url): url for url in urls}
-    length = len(next(iter(names), b""))
-    rows: Rows = {}
-    for key, n in off.items():
-        url = names.get(key[:length])
-        if url is not None:
-            add(rows.setdefault(url, {}), _made_up_by(done_by(key), n))
-    return rows
-
-
-def _made_up_by(done: str, n: int) -> Counts:
-    return {count_of(done): n} if n > 0 else {count_of(undo_of(done)): -n}
+def note_unliked(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """What these actors like under an old name of the URL is not to make them like it."""
+    connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", [(key,) for key in keys])
 
 
 def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

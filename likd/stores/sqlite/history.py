@@ -14,10 +14,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-import attrs
-
 from likd.model import Counts
-from likd.stores.protocol import Unit
+from likd.stores.protocol import Retention, Unit
 from likd.stores.sqlite.sums import growth, summed
 
 _SCHEMA = """
@@ -39,15 +37,6 @@ WITH RECURSIVE spans (at) AS (
 TABLES = ("minutes", "hours", "days")
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
-
-
-@attrs.frozen
-class Retention:
-    """For how long each unit is kept: minutes for so many hours, hours for so many days, days for so many days."""
-
-    minute_hours: int = 48
-    hour_days: int = 90
-    day_days: int = 1830
 
 
 class History:

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
+from likd.errors import CountTooLarge
 from likd.model import Rows
-from likd.stores.protocol import CountTooLarge
 
 SLICE_ROWS = 4000
 """A slice is encoded in about a millisecond."""

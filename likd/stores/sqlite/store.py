@@ -7,46 +7,40 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
-import trio
-
-from likd.model import LIKE, Counts, Fold, Rows, add, count_of, rename_likings, total, undo_of
-from likd.stores.protocol import Applied, Folding, Increments, StoreError, Unit
-from likd.stores.sqlite import actors
-from likd.stores.sqlite.history import History, Retention
-from likd.stores.sqlite.leaders import Leaders
-from likd.stores.sqlite.staging import json_array, open_stage, slices, stage
-from likd.stores.sqlite.sums import check_staged, growth, open_sums
+from likd.errors import Behind, StoreError
+from likd.model import Counts, Fold, Rows, rename_likings
+from likd.stores import rows as rows_of
+from likd.stores.chain import Chain
+from likd.stores.database import Database
+from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
+from likd.stores.sqlite import actors, counts, marks, merges
+from likd.stores.sqlite.counts import CountsTable
+from likd.stores.sqlite.history import History
+from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
+from likd.stores.sqlite.staging import stage
+from likd.stores.sqlite.sums import check_staged
+from likd.stores.threaded import ThreadedStore
 
 BUSY_TIMEOUT_SECONDS = 5.0
 CACHE_MIB = 64
 WAL_BYTES = 64 << 20
 """So much is written to the log before it is brought into the database: a page that changes again meanwhile is brought
 there once. A log that an outside reader made longer is cut back to this when the reader has gone."""
-T = TypeVar("T")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS aliases (old TEXT PRIMARY KEY, new TEXT NOT NULL, old_key BLOB, new_key BLOB) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS alias_keys ON aliases (old_key, new_key);
-CREATE TABLE IF NOT EXISTS rules (rules TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS folding (rules TEXT NOT NULL, url TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
+_LOADS = "CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;"
 
 
-class SqliteStore:
+class SqliteDatabase(Database):
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
     begin. Writes are durable when they return. One connection writes, one transaction at a time; the other
     reads, one read at a time. The one that writes keeps up to `cache_mib` MiB of the database in memory.
-    `wall_clock` is the time by which old history is removed.
     """
 
     kind = "sqlite"
+    faults = (sqlite3.Error,)
 
     def __init__(
         self,
@@ -55,85 +49,117 @@ class SqliteStore:
         retention: Retention | None = None,
         *,
         cache_mib: int = CACHE_MIB,
-        wall_clock: Callable[[], float] = time.time,
         url_key: Callable[[str], bytes] | None = None,
     ) -> None:
         self._path = path
-        self._url_key = url_key
-        self._history = History(retention or Retention())
-        self._leaders = Leaders()
-        self._source = source
+        self.chain = Chain(source)
         self._cache_mib = cache_mib
-        self._wall_clock = wall_clock
-        self._names: tuple[str, ...] = ()
+        self._url_key = url_key
+        self._counts = CountsTable()
+        self._history = History(retention or Retention())
+        self._merges = Merges(self._counts, self._history)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._abandoned = False
-        self._writing = trio.CapacityLimiter(1)
-        self._reading = trio.CapacityLimiter(1)
+        self._file: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
 
-    async def open(self, names: Sequence[str]) -> int:
-        try:
-            return await self._in_thread(self._open, tuple(names), limiter=self._writing, abandon=True)
-        except trio.Cancelled:
-            self._abandoned = True
-            raise
+    def open(self, names: tuple[str, ...]) -> int:
+        if self._is_replaced():
+            self._let_go_of_replaced()
+        if self._writer is None:
+            self._writer = self._connect()
+            self._file = self._identity()
+            (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
+            self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
+            self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        marks.check_version(self._writer, str(self._path))
+        self._writer.executescript(marks.SCHEMA + _LOADS + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
+        self._make(self._counts.open(self._writer, names))
+        self._history.open(self._writer, names)
+        if self._reader is None:
+            self._reader = self._connect()
+            self._reader.execute("PRAGMA query_only = ON")
+        with self._transaction() as connection:
+            mark = marks.begin(connection, self.chain)
+        self._log = _identity(self._log_path)
+        return mark
 
-    async def apply(self, increments: Increments) -> Applied | None:
-        now = int(self._wall_clock() // 60)
-        if self._leaders.due:
-            await self._in_thread(self._tend, limiter=self._writing)
-        return await self._in_thread(self._apply, increments, now, limiter=self._writing)
+    def peek(self) -> int:
+        return read_applied(self._path)
 
-    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        return await self._in_thread(self._read, urls, limiter=self._reading)
-
-    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        return await self._in_thread(self._top, by, limit, limiter=self._reading)
-
-    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        return await self._in_thread(self._read_actors, keys, limiter=self._reading)
-
-    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        return await self._in_thread(self._read_history, url, unit, begin, end, limiter=self._reading)
-
-    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        return await self._in_thread(self._page, after, limit, limiter=self._reading)
-
-    async def aliases(self) -> dict[str, str]:
-        return await self._in_thread(self._aliases, limiter=self._writing)
-
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        await self._in_thread(self._fold_by_rules, folds, folding, limiter=self._writing)
-
-    async def folding(self) -> Folding:
-        return await self._in_thread(self._folding, limiter=self._writing)
-
-    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
-        now = int(self._wall_clock() // 60)
-        return await self._in_thread(self._load, name, rows, past or {}, now, limiter=self._writing)
-
-    async def loaded(self, name: str) -> bool:
-        return await self._in_thread(self._loaded, name, limiter=self._writing)
-
-    async def aclose(self) -> None:
-        if self._abandoned:
-            # A thread still makes the indexes of a large database; what it did not commit ends with the process.
-            return
-        for connection, limiter in ((self._reader, self._reading), (self._writer, self._writing)):
+    def close(self) -> None:
+        for connection in (self._reader, self._writer):
             if connection is not None:
-                await self._in_thread(connection.close, limiter=limiter)
-        self._reader = self._writer = None
+                connection.close()
+        self._reader = self._writer = self._file = self._log = None
 
-    async def _in_thread(
-        self, work: Callable[..., T], *args: object, limiter: trio.CapacityLimiter, abandon: bool = False
-    ) -> T:
-        # A read may be given up: its thread ends it and holds the limiter until then. A write is waited for.
-        abandon |= limiter is self._reading
-        try:
-            return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
-        except sqlite3.Error as error:
-            raise StoreError(f"sqlite: {error}") from error
+    def apply(self, increments: Increments, now: int) -> Applied | None:
+        if self._is_replaced():
+            raise Behind(0)
+        if self._counts.leaders.due:
+            self._make(self._counts.leaders.ill_sized(_open_or_raise(self._writer)))
+        with self._transaction() as connection:
+            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
+                return None
+            rows = rows_of.renamed(increments.rows, aliases_of(connection, increments.rows))
+            changes = rename_likings(increments.actors, alias_keys_of(connection, increments.actors))
+            off = actors.apply(connection, changes, folding=merges.is_folding(connection))
+            corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
+            grown = self._counts.add(connection, rows_of.summed(rows, corrections))
+            self._history.add(connection, grown, increments.minute, now)
+            both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
+            marks.move(connection, self.chain.source, increments.last)
+        self.chain.known = increments.last
+        return Applied(corrections, both)
+
+    def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
+        with self._snapshot() as connection:
+            return self._applied(connection), self._counts.read(connection, urls)
+
+    def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        with self._snapshot() as connection:
+            return self._applied(connection), actors.read(connection, keys)
+
+    def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
+        with self._snapshot() as connection:
+            return self._applied(connection), list(self._counts.top(connection, by, limit).items())
+
+    def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        with self._snapshot() as connection:
+            return self._history.read(connection, url, unit, begin, end)
+
+    def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        with self._snapshot() as connection:
+            return list(self._counts.page(connection, after, limit).items())
+
+    def aliases(self) -> dict[str, str]:
+        return merges.aliases(_open_or_raise(self._writer))
+
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
+        with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
+            self._merges.fold_by_rules(connection, folds, folding, changing)
+
+    def folding(self) -> Folding:
+        return merges.folding(_open_or_raise(self._writer))
+
+    def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
+        with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
+            fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
+            if fresh:
+                aliases = aliases_of(connection, rows)
+                self._counts.add(connection, rows_of.renamed(rows, aliases))
+                check_staged(connection, self._counts.names)
+                for minute, some in past.items():
+                    grown = stage(connection, self._counts.names, rows_of.renamed(some, aliases))
+                    self._history.add_past(connection, grown, minute, now)
+        return fresh
+
+    def loaded(self, name: str) -> bool:
+        found = _open_or_raise(self._writer).execute("SELECT 1 FROM loads WHERE name = ?", (name,))
+        return found.fetchone() is not None
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -145,147 +171,32 @@ class SqliteStore:
         connection.execute("PRAGMA secure_delete = FAST")
         return connection
 
-    def _open(self, names: tuple[str, ...]) -> int:
-        if self._writer is None:
-            self._writer = self._connect()
-            (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
-            self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
-            self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
-            self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        self._writer.executescript(_SCHEMA + actors.SCHEMA)
-        there = {row[1] for row in self._writer.execute("PRAGMA table_info(counts)")}
-        for name in names:
-            if name not in there:
-                self._writer.execute(f'ALTER TABLE counts ADD COLUMN "{name}" INTEGER NOT NULL DEFAULT 0')
-        self._names = names
-        self._make(self._leaders.open(self._writer, (*names, "net") if {"likes", "unlikes"} <= set(names) else names))
-        self._history.open(self._writer, names)
-        open_stage(self._writer, names)
-        open_sums(self._writer)
-        if self._reader is None:
-            self._reader = self._connect()
-            self._reader.execute("PRAGMA query_only = ON")
-        return self._applied(self._writer)
-
     def _applied(self, connection: sqlite3.Connection) -> int:
-        row = connection.execute("SELECT table_id FROM applied WHERE source = ?", (self._source,)).fetchone()
-        return row[0] if row else 0
+        return marks.applied(connection, self.chain.source)
 
-    def _tend(self) -> None:
-        self._make(self._leaders.ill_sized(_open_or_raise(self._writer)))
+    def _is_replaced(self) -> bool:
+        """Whether the file is another than the one that is open: somebody brought a copy back, or removed it."""
+        return self._file is not None and self._identity() != self._file
+
+    def _identity(self) -> tuple[int, int] | None:
+        return _identity(self._path)
+
+    @property
+    def _log_path(self) -> Path:
+        return self._path.with_name(self._path.name + "-wal")
+
+    def _let_go_of_replaced(self) -> None:
+        log = self._log
+        self.close()
+        if log is not None and _identity(self._log_path) == log:
+            # It is of the database that was there: SQLite would write its pages into the one that is there now.
+            self._log_path.unlink()
+            self._path.with_name(self._path.name + "-shm").unlink(missing_ok=True)
 
     def _make(self, leaders: Iterable[str]) -> None:
         for name in leaders:
             with self._transaction() as connection:
-                self._leaders.make(connection, name)
-
-    def _apply(self, increments: Increments, now: int) -> Applied | None:
-        with self._transaction() as connection:
-            if self._applied(connection) >= increments.last:
-                return None
-            rows = _renamed(increments.rows, self._aliases_of(connection, increments.rows))
-            changes = rename_likings(increments.actors, self._alias_keys_of(connection, increments.actors))
-            folding = connection.execute("SELECT 1 FROM folding").fetchone() is not None
-            off = actors.apply(connection, changes, folding=folding)
-            corrections = actors.corrections(off, rows, self._url_key) if self._url_key else {}
-            grown = self._add(connection, _sum(rows, corrections))
-            self._history.add(connection, grown, increments.minute, now)
-            both = self._merge(connection, increments.merge) if increments.merge is not None else 0
-            connection.execute(
-                "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
-                (self._source, increments.last),
-            )
-        return Applied(corrections, both)
-
-    def _add(self, connection: sqlite3.Connection, rows: Rows) -> tuple[str, ...]:
-        """Add `rows`, which are staged then; the names of the counts that they have."""
-        grown = stage(connection, self._names, rows)
-        self._leaders.wrote(len(rows))
-        columns = "".join(f', "{name}"' for name in grown)
-        # Only what grows is named: an index of another count is not looked at.
-        update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
-        connection.execute(
-            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE true ORDER BY id"
-            f" ON CONFLICT (id) DO {update}"
-        )
-        return grown
-
-    def _aliases_of(self, connection: sqlite3.Connection, urls: Iterable[str]) -> dict[str, str]:
-        """What those of `urls` count for that were merged: costs their number, not that of the aliases."""
-        if connection.execute("SELECT 1 FROM aliases").fetchone() is None:
-            return {}
-        query = "SELECT old, new FROM json_each(?) CROSS JOIN aliases ON old = value"
-        found: dict[str, str] = {}
-        for some in slices(urls):
-            found.update(connection.execute(query, (json_array(some),)))
-        return found
-
-    def _alias_keys_of(self, connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The same for the beginnings of actors' keys."""
-        row = connection.execute("SELECT length(old_key) FROM aliases").fetchone()
-        found: dict[bytes, bytes] = {}
-        if row is not None:
-            for chunk in actors.chunks(sorted({key[: row[0]] for key in keys})):
-                query = f"SELECT old_key, new_key FROM aliases WHERE old_key IN (?{', ?' * (len(chunk) - 1)})"
-                found.update(connection.execute(query, chunk))
-        return found
-
-    def _loaded(self, name: str) -> bool:
-        found = _open_or_raise(self._writer).execute("SELECT 1 FROM loads WHERE name = ?", (name,))
-        return found.fetchone() is not None
-
-    def _load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
-        with self._transaction() as connection:
-            fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
-            if fresh:
-                aliases = self._aliases_of(connection, rows)
-                self._add(connection, _renamed(rows, aliases))
-                check_staged(connection, self._names)
-                for minute, some in past.items():
-                    grown = stage(connection, self._names, _renamed(some, aliases))
-                    self._history.add_past(connection, grown, minute, now)
-        return fresh
-
-    def _merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both."""
-        both = self._fold(connection, [merge], heed_unliked=False)
-        old, new, old_key, new_key = merge
-        connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
-        connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
-        return both
-
-    def _fold_by_rules(self, folds: Sequence[Fold], folding: Folding) -> None:
-        with self._transaction() as connection:
-            # What was merged a moment ago is not there any more to be folded into.
-            query = "SELECT new, new_key FROM aliases WHERE old = ?"
-            merged = [(fold, connection.execute(query, (fold.new,)).fetchone()) for fold in folds]
-            targets = [fold._replace(new=row[0], new_key=row[1]) if row else fold for fold, row in merged]
-            self._fold(connection, [fold for fold in targets if fold.old != fold.new], heed_unliked=True)
-            connection.execute("DELETE FROM folding")
-            if folding.to is not None:
-                connection.execute("INSERT INTO folding VALUES (?, ?)", (folding.to, folding.after))
-                return
-            connection.execute("DELETE FROM unliked")
-            connection.execute("DELETE FROM rules")
-            connection.execute("INSERT INTO rules VALUES (?)", (folding.rules,))
-
-    def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
-        """Make each old URL a part of its new one; how many likes of actors were one too many."""
-        liked_both = 0
-        ids: list[tuple[int, int]] = []
-        for old, new, old_key, new_key in folds:
-            both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
-            rows = self._rows(connection.execute(f"{self._select} WHERE url = ?", (old,)))
-            self._add(connection, {new: rows.get(old, {})})
-            if both:
-                self._add(connection, {new: {count_of(undo_of(done)): n for done, n in both.items()}})
-            found = dict(connection.execute("SELECT url, id FROM counts WHERE url IN (?, ?)", (old, new)))
-            if old in found:
-                ids.append((found[old], found[new]))
-            liked_both += both[LIKE]
-        self._history.merge(connection, ids)
-        connection.executemany("DELETE FROM counts WHERE id = ?", [(old,) for old, _ in ids])
-        return liked_both
+                self._counts.leaders.make(connection, name)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -299,42 +210,6 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
 
-    def _read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        rows: Rows = {}
-        with self._snapshot() as connection:
-            applied = self._applied(connection)
-            for chunk in actors.chunks(urls):
-                query = f"{self._select} WHERE url IN (?{', ?' * (len(chunk) - 1)})"
-                rows.update(self._rows(connection.execute(query, chunk)))
-        return applied, rows
-
-    def _read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        with self._snapshot() as connection:
-            return self._applied(connection), actors.read(connection, keys)
-
-    def _top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        with self._snapshot() as connection:
-            ranked = self._leaders.read(connection, self._select, by, limit)
-            return self._applied(connection), list(self._rows(ranked).items())
-
-    def _read_history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        with self._snapshot() as connection:
-            return self._history.read(connection, url, unit, begin, end)
-
-    def _page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        with self._snapshot() as connection:
-            query = f"{self._select} WHERE url > ? ORDER BY url LIMIT ?"
-            return list(self._rows(connection.execute(query, (after, limit))).items())
-
-    def _folding(self) -> Folding:
-        connection = _open_or_raise(self._writer)
-        row = connection.execute("SELECT rules FROM rules").fetchone()
-        to, after = connection.execute("SELECT rules, url FROM folding").fetchone() or (None, "")
-        return Folding(row[0] if row else "", to, after)
-
-    def _aliases(self) -> dict[str, str]:
-        return dict(_open_or_raise(self._writer).execute("SELECT old, new FROM aliases"))
-
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         connection = _open_or_raise(self._reader)
@@ -344,29 +219,32 @@ class SqliteStore:
         finally:
             connection.execute("COMMIT")
 
-    @property
-    def _select(self) -> str:
-        columns = ", ".join(f'"{name}"' for name in self._names)
-        return f"SELECT url, {columns} FROM counts"
 
-    def _rows(self, cursor: Iterable[Any]) -> Rows:
-        names = self._names
-        return {url: {name: n for name, n in zip(names, counts, strict=True) if n} for url, *counts in cursor}
+class SqliteStore(ThreadedStore):
+    """An SqliteDatabase in threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        retention: Retention | None = None,
+        *,
+        cache_mib: int = CACHE_MIB,
+        wall_clock: Callable[[], float] = time.time,
+        url_key: Callable[[str], bytes] | None = None,
+    ) -> None:
+        super().__init__(
+            SqliteDatabase(path, source, retention, cache_mib=cache_mib, url_key=url_key), wall_clock=wall_clock
+        )
 
 
-def _renamed(rows: Rows, names: Mapping[str, str]) -> Rows:
-    """`rows` with the counts of some URLs under new `names`."""
-    if not names:
-        return rows
-    renamed: Rows = {}
-    for url, counts in rows.items():
-        add(renamed.setdefault(names.get(url, url), {}), counts)
-    return renamed
-
-
-def _sum(rows: Rows, more: Rows) -> Rows:
-    """Both together; neither is changed."""
-    return {**rows, **{url: total([rows.get(url, {}), counts]) for url, counts in more.items()}} if more else rows
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from every other, None if there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from likd.stores.protocol import TOTAL_MAX, TotalTooLarge
+from likd.errors import TotalTooLarge
+from likd.stores.protocol import TOTAL_MAX
 
 SUM_MAX = 2**63 - 1
 _LOW = 2**32 - 1

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import IMPRESSIONS, LIKES, UNLIKES, Counts
 from likd.queries.top_lists import NET, TopLists
 from likd.queries.totals import Totals
-from likd.stores.protocol import StoreError
 from likd.web.access.caller import Caller
 from likd.web.answers import Answer, tagged
 from likd.web.api.urls import Urls

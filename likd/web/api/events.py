@@ -5,9 +5,9 @@ from __future__ import annotations
 from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KeyReused
+from likd.errors import StoreError
 from likd.model import IMPRESSION, Accepted, Outcome, Submission
 from likd.runtime.cooperative import finish, finish_in_turns
-from likd.stores.protocol import StoreError
 from likd.web.access.caller import Caller
 from likd.web.access.visitors import Visitors
 from likd.web.answers import Answer, EventHeaders, answer_problem

@@ -8,10 +8,10 @@ from typing import Any
 import trio
 from quart import Websocket
 
+from likd.errors import StoreError, Unsupported
 from likd.ingest.urls import EXPECTED
 from likd.queries.live_hub import LiveHub
 from likd.runtime.notice import Notice
-from likd.stores.protocol import StoreError
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
 from likd.web.api.counts import CountReads
@@ -136,6 +136,8 @@ class LiveSessions:
             raise Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
         try:
             await self._do(session, op)
+        except Unsupported as error:
+            raise Close(POLICY_VIOLATION, str(error)) from None
         except StoreError:
             raise Close(TRY_AGAIN_LATER, "the store does not answer") from None
         session.more = True

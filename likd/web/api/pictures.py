@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import Accepted, Counts, Outcome, Submission
 from likd.queries.totals import Totals
-from likd.stores.protocol import StoreError
 from likd.web.access.caller import Caller
 from likd.web.access.credentials import Credentials
 from likd.web.access.gate import Gate

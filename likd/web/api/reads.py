@@ -7,15 +7,16 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from heapq import merge
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 import msgspec
 import trio
 
+from likd.errors import StoreError
 from likd.model import Counts
 from likd.queries.totals import Totals
-from likd.stores.protocol import UNIT_SECONDS, Store, StoreError, Unit, in_time
+from likd.stores.protocol import UNIT_SECONDS, HistoryStore, PageStore, Unit, in_time
 from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
 from likd.web.api.counts import CountReads
@@ -77,6 +78,10 @@ class _Span:
     end: int
 
 
+class ReadStore(HistoryStore, PageStore, Protocol):
+    """What is looked into."""
+
+
 @attrs.frozen
 class Reads:
     """Answers reads that look into the store. They raise Problem for everything a client can do wrong.
@@ -87,7 +92,7 @@ class Reads:
     urls: Urls
     counts: CountReads
     totals: Totals
-    store: Store
+    store: ReadStore
     clock: Callable[[], float] = time.time
     _histories: Kept = attrs.field(init=False)
     _tops: Kept = attrs.field(init=False)

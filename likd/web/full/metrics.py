@@ -49,6 +49,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """All metrics of likd."""
         engine = self.board.engine
+        applied, drainer = engine.applied_tables, engine.drainer
         manager, pool, totals, folder = engine.manager, engine.pool.status, engine.totals, engine.folder
         events = CounterMetricFamily(
             "likd_events", "Events by kind and by what became of them.", labels=["kind", "result"]
@@ -94,6 +95,14 @@ class Metrics:
         yield _gauge(
             "likd_store_failing", "1 while the store refuses what it is given.", int(engine.drainer.fault is not None)
         )
+        yield _counter(
+            "likd_store_went_back", "Times the store was found to have gone back in time.", drainer.went_back
+        )
+        yield _gauge(
+            "likd_store_missing_tables", "Tables that the store lost and nobody has any more.", len(applied.missing)
+        )
+        missing = {name: applied.missing_counts.get(name, 0) for name in engine.handlers.counts}
+        yield _gauges("likd_store_missing_counts", "Counts of those tables.", "name", missing)
         yield _gauge(
             "likd_store_write_tolerance_rows_per_second",
             "Rows a second that the store is given at most.",
@@ -168,6 +177,13 @@ def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

@@ -13,10 +13,10 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from likd.counting.backpressure import Bounds
+from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
-from likd.stores.protocol import StoreError
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
@@ -31,7 +31,7 @@ from likd.web.api.reads import HistoryRequest, Reads, TopRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
-from likd.web.problems import Problem
+from likd.web.problems import Problem, store_away
 from likd.web.query_string import query_value, query_values
 
 if TYPE_CHECKING:
@@ -122,9 +122,17 @@ def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
     @app.get("/v1/export")
     @needs(Role.WRITER)
     async def get_export() -> Response:
+        exported = reads.export()
+        try:
+            # What keeps it from beginning is told by the status.
+            first = await anext(exported, b"")
+        except StoreError as error:
+            raise store_away(error) from None
+
         async def lines() -> AsyncIterator[bytes]:
             try:
-                async for some in reads.export():
+                yield first
+                async for some in exported:
                     yield some
             except StoreError as error:
                 # The answer has begun: all that is left is not to end it as if it were whole.

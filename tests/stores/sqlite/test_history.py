@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likd.model import Fold
-from likd.stores.protocol import UNIT_SECONDS, Increments, Unit
-from likd.stores.sqlite.history import Retention
+from likd.stores.protocol import UNIT_SECONDS, Increments, Retention, Unit
 from likd.stores.sqlite.store import SqliteStore
 
 A, B = "https://a.example/", "https://b.example/"

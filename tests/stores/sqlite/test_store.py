@@ -13,8 +13,9 @@ import pytest
 import trio
 
 from likd.counting.actors import ActorKeys
+from likd.errors import StoreError
 from likd.model import Liking, Rows
-from likd.stores.protocol import Applied, Increments, StoreError
+from likd.stores.protocol import Applied, Increments
 from likd.stores.sqlite import actors
 from likd.stores.sqlite import store as sqlite_module
 from likd.stores.sqlite.store import SqliteStore, read_applied
@@ -292,7 +293,7 @@ async def test_a_reader_does_not_wait_longer_than_it_wants_and_the_next_finds_al
 ) -> None:
     await store.apply(increments(1, {A: {"likes": 2}}))
     hanging, go_on = threading.Event(), threading.Event()
-    read = store._read
+    read = store._database.read
     let_go: list[bool] = []
 
     def hang(urls: Sequence[str]) -> tuple[int, Rows]:
@@ -300,7 +301,7 @@ async def test_a_reader_does_not_wait_longer_than_it_wants_and_the_next_finds_al
         let_go.append(go_on.wait(5))
         return read(urls)
 
-    monkeypatch.setattr(store, "_read", hang)
+    monkeypatch.setattr(store._database, "read", hang)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.read, [A])
         await trio.to_thread.run_sync(hanging.wait)

@@ -1,0 +1,141 @@
+"""What the store was given: noted, and its batch files kept for a while, for a store that goes back in time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import attrs
+import structlog
+import trio
+
+from likd.durability import batch_file
+from likd.durability.applied_log import AppliedLog, ranges
+from likd.durability.batch_file import Batch, DamagedBatch
+from likd.durability.disk import Disk
+from likd.model import Counts, total
+
+log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Keep:
+    """Which applied batch files are kept: the newest `files`, and those of the last `seconds`, up to `bytes_max`."""
+
+    files: int = 0
+    seconds: float = 0.0
+    bytes_max: int = 0
+
+
+@attrs.frozen
+class _Kept:
+    table: int
+    applied_at: float
+    size: int
+
+
+class AppliedTables:
+    """Follows the tables that the store has; `found` are those whose files a start found.
+
+    `missing` are the tables, with their sums, that a store lost and that nobody has any more.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        applied_log: AppliedLog,
+        keep: Keep,
+        *,
+        found: Iterable[int] = (),
+        missing: Mapping[int, Counts] | None = None,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._disk = disk
+        self._log = applied_log
+        self._keep = keep
+        self._clock = clock
+        self._found = list(found)
+        self._kept: deque[_Kept] = deque()
+        self._untended: dict[int, Counts] = {}
+        self._bytes = 0
+        self.missing: dict[int, Counts] = dict(missing or {})
+
+    @property
+    def missing_counts(self) -> Counts:
+        """What is missing, in all."""
+        return total(self.missing.values())
+
+    def applied(self, tables: Mapping[int, Counts]) -> None:
+        """The store has these tables, whose sums are as said. `tend` comes after it."""
+        self._untended |= tables
+
+    @property
+    def untended(self) -> bool:
+        """Whether there is something to note."""
+        return bool(self._untended)
+
+    async def tend(self) -> None:
+        """Note what was applied, and remove the files that are not kept. What is cut off is done the next time."""
+        if self._untended:
+            await self._log.note(self._untended)
+        for table in [*self._found, *self._untended]:
+            size = await self._size(table) if self._keep.seconds else 0
+            self._kept.append(_Kept(table, self._clock(), size))
+            self._bytes += size
+            if table in self._untended:
+                del self._untended[table]
+            else:
+                self._found.remove(table)
+        await self._remove_old()
+
+    async def close(self) -> None:
+        """There is no more."""
+        await self._log.close()
+
+    async def after(self, mark: int) -> list[Batch]:
+        """The kept tables behind `mark`, oldest first; what is not to be had any more is missing from now on."""
+        tables = [*self._found, *(kept.table for kept in self._kept)]
+        batches = [batch for table in tables if table > mark and (batch := await self._read(table)) is not None]
+        had = {batch.table for batch in batches}
+        lost = {table: sums for table, sums in self._log.after(mark).items() if table not in had}
+        if lost:
+            self.missing |= lost
+            log.error("the store lost tables that are not kept any more", **told(lost))
+        return batches
+
+    def forget_after(self, mark: int) -> None:
+        """What is behind `mark` waits for the store again."""
+        self._found = [table for table in self._found if table <= mark]
+        self._bytes -= sum(kept.size for kept in self._kept if kept.table > mark)
+        self._kept = deque(kept for kept in self._kept if kept.table <= mark)
+
+    async def _read(self, table: int) -> Batch | None:
+        try:
+            return batch_file.decode(await self._disk.read(batch_file.name(table)))
+        except (OSError, DamagedBatch) as error:
+            log.error("can't read a kept batch file", table=table, fault=str(error))
+            return None
+
+    async def _size(self, table: int) -> int:
+        try:
+            return await self._disk.size(batch_file.name(table))
+        except OSError:
+            return 0
+
+    async def _remove_old(self) -> None:
+        keep = self._keep
+        while len(self._kept) > keep.files and (
+            self._kept[0].applied_at + keep.seconds <= self._clock() or self._bytes > keep.bytes_max
+        ):
+            oldest = self._kept[0]
+            try:
+                await self._disk.remove(batch_file.name(oldest.table))
+            except OSError as error:
+                log.error("can't remove applied batch file", table=oldest.table, fault=error.strerror)
+            self._kept.popleft()
+            self._bytes -= oldest.size
+
+
+def told(missing: Mapping[int, Counts]) -> dict[str, object]:
+    """Missing tables and counts, as they are said."""
+    return {"tables": ranges(missing), "counts": total(missing.values())}

@@ -1,0 +1,113 @@
+"""The log of what is applied: which tables the store had, with their sums, to name those that it lost.
+
+    17 impressions=40 likes=3
+
+Files `applied_<id>` of such lines. None is flushed to the disk, and one that is torn or gone does no harm: the store
+itself says how far it is, and the log only tells what was behind that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from likd.durability.disk import AppendFile, Disk
+from likd.model import Counts
+
+TABLES_MAX = 4096
+"""So many of the newest tables are remembered."""
+
+NAME = re.compile(r"applied_(\d{12})")
+_LINE = re.compile(rb"(\d{1,12})((?: [a-z][a-z0-9_]{0,31}=\d{1,20})*)")
+
+log = structlog.get_logger(__name__)
+
+
+class AppliedLog:
+    """Remembers the newest applied tables and their sums, over restarts."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._sums: dict[int, Counts] = {}
+        self._names: list[str] = []
+        self._file: AppendFile | None = None
+        self._lines = 0
+
+    @property
+    def newest(self) -> int:
+        """The newest table in it, 0 if there is none."""
+        return max(self._sums, default=0)
+
+    def after(self, mark: int) -> dict[int, Counts]:
+        """The tables behind `mark` and their sums, oldest first."""
+        return {table: self._sums[table] for table in sorted(self._sums) if table > mark}
+
+    async def load(self, names: Iterable[str]) -> None:
+        """Remember what is in the files among `names`. Raises OSError."""
+        self._names = [name for name in names if NAME.fullmatch(name)]
+        for name in self._names:
+            for line in (await self._disk.read(name)).split(b"\n")[:-1]:
+                match = _LINE.fullmatch(line)
+                if match is not None:
+                    counts = (each.split("=") for each in match[2].decode().split())
+                    self._sums[int(match[1])] = {name: int(n) for name, n in counts}
+        self._forget_old()
+
+    async def note(self, tables: Mapping[int, Counts]) -> None:
+        """The store has these. A disk that fails costs the log, which is begun anew with the next tables."""
+        self._sums |= tables
+        self._lines += len(tables)
+        try:
+            if self._file is None or self._lines > TABLES_MAX:
+                await self._begin(max(tables))
+            assert self._file is not None
+            await self._file.append(_encode(tables), sync=False)
+        except OSError as error:
+            log.warning("can't note what is applied", fault=error.strerror)
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                await file.close()
+
+    async def _begin(self, table: int) -> None:
+        """Go on in a new file, which begins with all that is remembered."""
+        await self.close()
+        self._forget_old()
+        name = f"applied_{table:012d}"
+        file = await self._disk.create(name)
+        # What is behind the last is appended by who noted it.
+        await file.append(_encode({t: sums for t, sums in self._sums.items() if t < table}), sync=True)
+        for old in self._names:
+            if old != name:
+                await self._disk.remove(old)
+        self._names = [name]
+        self._file, self._lines = file, 0
+
+    def _forget_old(self) -> None:
+        self._sums = dict(sorted(self._sums.items())[-TABLES_MAX:])
+
+
+def _encode(tables: Mapping[int, Counts]) -> bytes:
+    lines = [
+        " ".join([str(table), *(f"{name}={n}" for name, n in sums.items() if n)]) + "\n"
+        for table, sums in sorted(tables.items())
+    ]
+    return "".join(lines).encode()
+
+
+def ranges(tables: Iterable[int]) -> str:
+    """Tables as people write them: 3-5,9."""
+    spans: list[tuple[int, int]] = []
+    for table in sorted(tables):
+        if spans and spans[-1][1] == table - 1:
+            spans[-1] = spans[-1][0], table
+        else:
+            spans.append((table, table))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

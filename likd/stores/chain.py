@@ -1,0 +1,70 @@
+"""The chain of tables: which is the next that a store takes of a data directory, and from which of its lives.
+
+A store keeps for each data directory a small node number, the epoch of its newest life, and the mark: the last table
+that it has. An apply is a compare-and-set of the mark, in the transaction of its rows.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import attrs
+
+from likd.errors import Behind, Fenced
+from likd.stores.protocol import Increments
+
+SCHEMA_VERSION = 1
+"""Of the tables of all stores that have such. A store says from which version on its tables can be read."""
+
+
+@attrs.frozen
+class Entry:
+    """What a store has of a data directory: the `epoch` and the name of its newest `life`, and its `mark`."""
+
+    node: int
+    epoch: int
+    life: str
+    mark: int
+
+
+@attrs.define
+class Chain:
+    """What one life of a data directory knows of the chain."""
+
+    source: str
+    node: int = 0
+    epoch: int = 0
+    known: int = 0
+    """The mark, as far as the store told."""
+    life: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    """Tells it from another that got the same epoch, of a store that forgot the one in between."""
+
+    def begin(self, entry: Entry | None) -> int:
+        """This life is the newest from now on, with a new epoch: the mark of what the store has."""
+        self.epoch = max(self.epoch, entry.epoch if entry else 0) + 1
+        self.node = entry.node if entry else 0
+        self.known = entry.mark if entry else 0
+        return self.known
+
+    def check(self, entry: Entry | None) -> None:
+        """This life may write. Raises Fenced, Behind."""
+        if entry is None or entry.epoch < self.epoch:
+            raise Behind(entry.mark if entry else 0)
+        if entry.life != self.life:
+            raise Fenced(
+                f"another likd that began later writes to the store for this data directory (epoch {entry.epoch},"
+                f" this one has {self.epoch}): was the directory copied, or did this machine sleep?"
+            )
+
+    def is_next(self, entry: Entry | None, increments: Increments) -> bool:
+        """Whether `increments` are to be applied; not if they are already. Raises Fenced, Behind."""
+        self.check(entry)
+        assert entry is not None
+        if entry.mark >= increments.last:
+            self.known = entry.mark
+            return False
+        if entry.mark < self.known:
+            raise Behind(entry.mark)
+        if entry.mark > self.known:
+            raise Fenced(f"the store has table {entry.mark} of this data directory, which this likd did not write")
+        return True

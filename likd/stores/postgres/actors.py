@@ -1,0 +1,88 @@
+"""Who likes what, in PostgreSQL: a key for each like by an actor, whichever node it came by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from likd.model import LIKE, LIKE_KEY_BYTES, Liking
+from likd.stores.postgres.connection import Connection
+from likd.stores.sqlite.actors import after
+
+
+def apply(connection: Connection, changes: Mapping[bytes, Liking], *, folding: bool) -> dict[bytes, int]:
+    """Note who likes from now on, and who does not: by how much likes less unlikes are off, by key, where they are.
+
+    What the actors really liked before is learnt from the rows that this makes and removes: another node may have
+    been told something else of them a moment ago.
+    """
+    if not changes:
+        return {}
+    liking = sorted(key for key, (likes, _) in changes.items() if likes)
+    not_liking = sorted(key for key, (likes, _) in changes.items() if not likes)
+    made = _insert(connection, "likd_actors", liking)
+    gone = _delete(connection, "likd_actors", not_liking)
+    if folding:
+        _insert(connection, "likd_unliked", not_liking)
+        _delete(connection, "likd_unliked", liking)
+    off: dict[bytes, int] = {}
+    for key, (likes, net) in changes.items():
+        liked = key not in made if likes else key in gone
+        if net is not None and likes - liked != net:
+            off[key] = likes - liked - net
+    return off
+
+
+def note_unliked(connection: Connection, keys: Sequence[bytes]) -> None:
+    """What these actors like under an old name of the URL is not to make them like it."""
+    _insert(connection, "likd_unliked", sorted(keys))
+
+
+def read(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
+    """Those of `keys` that are there."""
+    return {key for (key,) in connection.execute("SELECT key FROM likd_actors WHERE key = ANY(%s)", (list(keys),))}
+
+
+def merge(connection: Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> Counter[str]:
+    """Let the keys that begin with `old` begin with `new`; of how many the like is lost: they were there already.
+
+    With `heed_unliked`, or their actors have unliked the new URL since. Told by what was done (likes, and so on).
+    """
+    lost: Counter[str] = Counter()
+    _move(connection, "likd_unliked", old, new)
+    if heed_unliked:
+        query = (
+            "DELETE FROM likd_actors WHERE key IN (SELECT %s || substr(key, %s) FROM likd_unliked"
+            " WHERE key >= %s AND key < %s) RETURNING substr(key, %s)"
+        )
+        values = (old, len(new) + 1, new, after(new), LIKE_KEY_BYTES + 1)
+        lost.update(done.decode() or LIKE for (done,) in connection.execute(query, values))
+    return lost + _move(connection, "likd_actors", old, new)
+
+
+def _move(connection: Connection, table: str, old: bytes, new: bytes) -> Counter[str]:
+    """Rename keys; how many were there already, by what was done."""
+    query = (
+        f"WITH gone AS (DELETE FROM {table} WHERE key >= %s AND key < %s RETURNING %s || substr(key, %s) AS key),"
+        f" made AS (INSERT INTO {table} SELECT key FROM gone ORDER BY key ON CONFLICT DO NOTHING RETURNING key)"
+        " SELECT substr(key, %s), count(*) FROM gone LEFT JOIN made USING (key) WHERE made.key IS NULL GROUP BY 1"
+    )
+    values = (old, after(old), new, len(old) + 1, LIKE_KEY_BYTES + 1)
+    return Counter({done.decode() or LIKE: n for done, n in connection.execute(query, values)})
+
+
+def _insert(connection: Connection, table: str, keys: list[bytes]) -> set[bytes]:
+    """Those of `keys` that were not there."""
+    query = (
+        f"INSERT INTO {table} SELECT * FROM unnest(%s::bytea[]) AS k ORDER BY k ON CONFLICT DO NOTHING RETURNING key"
+    )
+    return {key for (key,) in connection.execute(query, (keys,))} if keys else set()
+
+
+def _delete(connection: Connection, table: str, keys: list[bytes]) -> set[bytes]:
+    """Those of `keys` that were there."""
+    query = (
+        f"DELETE FROM {table} WHERE key IN"
+        f" (SELECT key FROM {table} WHERE key = ANY(%s::bytea[]) ORDER BY key FOR UPDATE) RETURNING key"
+    )
+    return {key for (key,) in connection.execute(query, (keys,))} if keys else set()

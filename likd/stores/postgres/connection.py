@@ -1,0 +1,149 @@
+"""Connections to PostgreSQL: what their transactions are, how long they may take, and what their faults mean."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import random
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import IsolationLevel, errors
+from psycopg.abc import RV, PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from likd import __version__
+from likd.errors import CountTooLarge, StartError, StoreAway, StoreError
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS_MAX = 30.0
+"""A server that neither answers nor fails is given up after that. What became of the transaction tells the mark."""
+TRIES_MAX = 20
+"""Of a transaction that PostgreSQL asks to be tried again."""
+PAUSE_SECONDS = 0.02
+
+_REFUSED = re.compile(
+    r"password authentication failed|no password supplied|role \".*\" does not exist|database \".*\" does not exist"
+    r"|no pg_hba.conf entry|authentication failed|certificate|permission denied|not permitted to log in"
+)
+"""What no waiting mends. libpq has no code for what a server says before a connection is made."""
+
+T = TypeVar("T")
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection whose server has to answer in time."""
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Let `gen` work, and give it up after ANSWER_SECONDS_MAX."""
+        return super().wait(self._in_time(gen), interval)
+
+    def _in_time(self, gen: PQGen[RV]) -> PQGen[RV]:
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        try:
+            asked = next(gen)
+            while True:
+                ready = yield asked
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"the server does not answer within {ANSWER_SECONDS_MAX:g} s")
+                asked = gen.send(ready)
+        except StopIteration as done:
+            result: RV = done.value
+            return result
+
+
+def conninfo(url: str) -> str:
+    """How to connect to the database at `url`. Raises StartError for one that has a password, or is none."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # What is wrong may stand beside a password.
+        raise StartError("the store's URL is not as postgresql://USER@HOST:PORT/DATABASE") from None
+    if parts.get("password") is not None:
+        raise StartError(
+            "the store's URL has a password, which others can see: put it into PGPASSFILE, PGSERVICE or PGPASSWORD"
+        )
+    defaults: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": f"likd {__version__}",
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+    return make_conninfo("", **{**defaults, **parts})
+
+
+def connect(info: str, *, read_only: bool) -> Connection:
+    """A connection whose transactions say their isolation: one moment for all reads, what is committed for writes.
+
+    No statement is prepared by name, so that a pooler may stand between.
+    """
+    connection: Connection = Connection.connect(info, prepare_threshold=None)
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.READ_COMMITTED
+    connection.read_only = read_only
+    return connection
+
+
+class Line:
+    """A connection that is made when it is needed, and anew after a fault."""
+
+    def __init__(self, info: str, *, read_only: bool) -> None:
+        self._info = info
+        self._read_only = read_only
+        self._connection: Connection | None = None
+        self.closed = True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed = True
+        self._drop()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction, committed in the end."""
+        if self.closed:
+            raise StoreError("postgresql: the store is not open")
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._info, read_only=self._read_only)
+        try:
+            with self._connection.transaction():
+                yield self._connection
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError) and not isinstance(error, _AGAIN):
+                # It may be half dead: the next is a new one.
+                self._drop()
+            raise
+
+    def tried(self, work: Callable[[Connection], T]) -> T:
+        """What `work` makes of a transaction, which is tried again for as long as PostgreSQL asks for that."""
+        for left in range(TRIES_MAX, 0, -1):
+            try:
+                with self.transaction() as connection:
+                    return work(connection)
+            except _AGAIN:
+                if left == 1:
+                    raise
+                time.sleep(PAUSE_SECONDS * random())
+        raise AssertionError("the last try returns or raises")
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
+
+
+def explain(fault: Exception) -> StoreError:
+    """What a fault means to likd."""
+    said = str(fault).strip().split("\n")[0]
+    if isinstance(fault, errors.NumericValueOutOfRange):
+        return CountTooLarge(f"postgresql: a count is beyond 63 bits: {said}")
+    is_away = isinstance(fault, psycopg.OperationalError | psycopg.InterfaceError)
+    if is_away and _REFUSED.search(str(fault)) is None:
+        return StoreAway(f"postgresql: {said}")
+    return StoreError(f"postgresql: {said}")

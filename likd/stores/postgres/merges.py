@@ -1,0 +1,121 @@
+"""URLs in PostgreSQL that become parts of others: by merges, which are noted as aliases, and by new rules.
+
+Whoever does so locks the rows of all nodes first, in their order, and each apply begins with its own: so none is half
+under the old name. What a node gives the store late is mapped as it is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+from psycopg import sql
+
+from likd.model import LIKE, Fold, count_of, undo_of
+from likd.stores.postgres import actors, arrays, counts
+from likd.stores.postgres.connection import Connection
+from likd.stores.postgres.history import History
+from likd.stores.protocol import Folding
+
+RULES, FOLDING, AFTER = "rules", "folding", "folding_after"
+"""Names of settings."""
+
+
+@attrs.define
+class Merges:
+    """Merges and folds in its caller's transactions, who holds the lock."""
+
+    history: History
+
+    def merge(self, connection: Connection, merge: Fold) -> int:
+        """Fold, and note the alias; how many actors had liked both."""
+        both = self._fold(connection, [merge], heed_unliked=False)
+        old, new, old_key, new_key = merge
+        connection.execute("UPDATE likd_aliases SET new = %s, new_key = %s WHERE new = %s", (new, new_key, old))
+        connection.execute(
+            "INSERT INTO likd_aliases VALUES (%s, %s, %s, %s) ON CONFLICT (old) DO UPDATE"
+            " SET new = excluded.new, old_key = excluded.old_key, new_key = excluded.new_key",
+            (old, new, old_key, new_key),
+        )
+        return both
+
+    def fold_by_rules(
+        self, connection: Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]
+    ) -> None:
+        """Fold as a merge does, without aliases, and note how far that is; who is `changing` stays as is."""
+        actors.note_unliked(connection, changing)
+        # What was merged a moment ago is not there any more to be folded into.
+        merged = aliases_of(connection, [fold.new for fold in folds])
+        targets = [
+            fold._replace(new=merged[fold.new][0], new_key=merged[fold.new][1]) if fold.new in merged else fold
+            for fold in folds
+        ]
+        self._fold(connection, [fold for fold in targets if fold.old != fold.new], heed_unliked=True)
+        connection.execute("DELETE FROM likd_settings WHERE name = ANY(%s)", ([FOLDING, AFTER],))
+        if folding.to is not None:
+            _set(connection, FOLDING, folding.to)
+            _set(connection, AFTER, folding.after)
+            return
+        connection.execute("DELETE FROM likd_unliked")
+        _set(connection, RULES, folding.rules)
+
+    def _fold(self, connection: Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
+        """Make each old URL a part of its new one; how many likes of actors were one too many."""
+        liked_both = 0
+        for old, new, old_key, new_key in folds:
+            both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
+            self._move_counts(connection, old, new)
+            if both:
+                undone = {count_of(undo_of(done)): n for done, n in both.items()}
+                counts.add(connection, self.history.names, self.history.node, {new: undone})
+            self.history.merge(connection, old, new)
+            liked_both += both[LIKE]
+        return liked_both
+
+    def _move_counts(self, connection: Connection, old: str, new: str) -> None:
+        values = [sql.Placeholder("new"), sql.SQL("node")]
+        moved = counts.upsert("likd_counts", ("url", "node"), values, self.history.names, sql.SQL("FROM gone"))
+        connection.execute(
+            sql.SQL("WITH gone AS (DELETE FROM likd_counts WHERE url = %(old)s RETURNING *) {}").format(moved),
+            {"old": old, "new": new},
+        )
+
+
+def lock(connection: Connection) -> None:
+    """Nobody applies anything from now on until the transaction ends; what was being applied is done."""
+    connection.execute("SELECT 1 FROM likd_nodes ORDER BY node FOR UPDATE")
+
+
+def folding(connection: Connection) -> Folding:
+    """By which rules the URLs there were made."""
+    found = dict(
+        connection.execute("SELECT name, value FROM likd_settings WHERE name = ANY(%s)", ([RULES, FOLDING, AFTER],))
+    )
+    return Folding(found.get(RULES, ""), found.get(FOLDING), found.get(AFTER, ""))
+
+
+def aliases(connection: Connection) -> dict[str, str]:
+    """The URLs that were merged into others."""
+    return dict(connection.execute("SELECT old, new FROM likd_aliases"))
+
+
+def aliases_of(connection: Connection, urls: Iterable[str]) -> dict[str, tuple[str, bytes]]:
+    """What those of `urls` count for that were merged, and how the keys of its actors begin."""
+    query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[])"
+    return {old: (new, key) for old, new, key in connection.execute(query, [arrays.texts(list(urls))])}
+
+
+def alias_keys_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+    """What the beginnings of those of actors' `keys` are by now whose URLs were merged."""
+    row = connection.execute("SELECT length(old_key) FROM likd_aliases LIMIT 1").fetchone()
+    if row is None:
+        return {}
+    prefixes = sorted({key[: row[0]] for key in keys})
+    return dict(connection.execute("SELECT old_key, new_key FROM likd_aliases WHERE old_key = ANY(%s)", (prefixes,)))
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    connection.execute(
+        "INSERT INTO likd_settings VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )

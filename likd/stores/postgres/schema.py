@@ -1,0 +1,99 @@
+"""The tables in PostgreSQL, and how they come from one version to the next.
+
+Plain SQL that wire-compatible databases take, too: no temporary tables, advisory locks, MERGE or LISTEN. All rows of
+counts are per URL and node: a node writes only its own, so that nobody waits for another, and a read adds them up.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from likd.errors import TooNew
+from likd.stores.chain import SCHEMA_VERSION
+from likd.stores.postgres.connection import Connection
+
+COUNTED = ("likd_counts", "likd_minutes", "likd_hours", "likd_days")
+"""The tables that have a column for each count."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS likd_nodes (
+    node smallint PRIMARY KEY, source text NOT NULL UNIQUE, name text NOT NULL DEFAULT '', epoch bigint NOT NULL,
+    life text NOT NULL, mark bigint NOT NULL, hour bigint, horizon bigint,
+    seen timestamptz NOT NULL DEFAULT now(), retired boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
+CREATE TABLE IF NOT EXISTS likd_counts (
+    url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (url, node)
+) WITH (fillfactor = 80);
+CREATE TABLE IF NOT EXISTS likd_minutes (
+    minute bigint NOT NULL, url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (minute, url, node)
+) WITH (fillfactor = 80);
+CREATE TABLE IF NOT EXISTS likd_hours (
+    hour bigint NOT NULL, url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (hour, url, node)
+);
+CREATE TABLE IF NOT EXISTS likd_days (
+    day bigint NOT NULL, url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (url, day, node)
+);
+CREATE TABLE IF NOT EXISTS likd_actors (key bytea PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS likd_unliked (key bytea PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS likd_aliases (
+    old text COLLATE "C" PRIMARY KEY, new text COLLATE "C" NOT NULL, old_key bytea NOT NULL, new_key bytea NOT NULL
+);
+CREATE INDEX IF NOT EXISTS likd_alias_keys ON likd_aliases (old_key);
+CREATE TABLE IF NOT EXISTS likd_loads (name text COLLATE "C" PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS likd_settings (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
+CREATE TABLE IF NOT EXISTS likd_feed (
+    node smallint NOT NULL, last bigint NOT NULL, first bigint NOT NULL, minute bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(), body bytea NOT NULL, PRIMARY KEY (node, last)
+);
+ALTER TABLE likd_feed ALTER body SET STORAGE EXTERNAL;
+"""
+
+
+def check_version(connection: Connection) -> bool:
+    """Whether there are tables, of this version or one that it can read. Raises TooNew."""
+    (there,) = connection.execute("SELECT to_regclass('likd_schema') IS NOT NULL").fetchone() or (False,)
+    if not there:
+        return False
+    row = connection.execute("SELECT version, readable_from FROM likd_schema").fetchone()
+    if row is not None and row[1] > SCHEMA_VERSION:
+        raise TooNew("the postgresql store", row[0], SCHEMA_VERSION)
+    return row is not None
+
+
+def make(connection: Connection) -> None:
+    """Make all tables. Others that do so, too, wait or fail, and find them there when they try again."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS likd_schema"
+        " (one boolean PRIMARY KEY, version int NOT NULL, readable_from int NOT NULL)"
+    )
+    connection.execute("INSERT INTO likd_schema VALUES (true, 1, 1) ON CONFLICT DO NOTHING")
+    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
+    connection.execute(_TABLES)
+
+
+def add_names(connection: Connection, names: tuple[str, ...]) -> None:
+    """Have a column and an index for each of the counts `names`, and the view for people."""
+    query = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'likd_counts'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    there = {row[0] for row in connection.execute(query)}
+    new = [name for name in names if name not in there]
+    if not new:
+        return
+    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
+    for name in new:
+        for table in COUNTED:
+            statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint NOT NULL DEFAULT 0"
+            connection.execute(sql.SQL(statement).format(sql.Identifier(table), sql.Identifier(name)))
+    every = sorted((there | set(new)) - {"url", "node"})
+    for by in [*new, *(["net"] if {"likes", "unlikes"} <= set(every) else [])]:
+        statement = "CREATE INDEX IF NOT EXISTS {} ON likd_counts (({}) DESC, url) WHERE ({}) > 0"
+        connection.execute(sql.SQL(statement).format(sql.Identifier(f"likd_top_{by}"), value(by), value(by)))
+    sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in every)
+    connection.execute("DROP VIEW IF EXISTS likd_totals")
+    connection.execute(sql.SQL("CREATE VIEW likd_totals AS SELECT url, {} FROM likd_counts GROUP BY url").format(sums))
+
+
+def value(by: str) -> sql.Composable:
+    """What a row of counts is ranked by."""
+    return sql.SQL("likes - unlikes") if by == "net" else sql.Identifier(by)

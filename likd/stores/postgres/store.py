@@ -1,0 +1,253 @@
+"""The store in PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+import psycopg
+from psycopg import errors, sql
+
+from likd.errors import Behind, StoreError, TotalTooLarge
+from likd.model import Counts, Fold, Rows, rename_likings
+from likd.stores import rows as rows_of
+from likd.stores.chain import Chain, Entry
+from likd.stores.database import Database
+from likd.stores.postgres import actors, arrays, counts, merges, schema
+from likd.stores.postgres.connection import Connection, Line, explain
+from likd.stores.postgres.history import History
+from likd.stores.postgres.merges import Merges
+from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, Retention, Unit
+
+IMPORTED = 0
+"""The node of starting counts, which belong to no data directory."""
+FEED_SECONDS = 600.0
+"""How long others can follow what a node applied."""
+TRIM_SECONDS = 60.0
+
+T = TypeVar("T")
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class PostgresDatabase(Database):
+    """Totals in the database that the libpq `conninfo` names, for the data directory `source`.
+
+    `url_key` tells how the keys of a URL's actors begin. Writes are as durable when they return as the server's
+    synchronous_commit says; what a server lost is given again.
+    """
+
+    kind = "postgresql"
+    faults = (psycopg.Error,)
+    replay_seconds = 60.0
+
+    def __init__(
+        self,
+        conninfo: str,
+        source: str,
+        retention: Retention | None = None,
+        *,
+        url_key: Callable[[str], bytes] | None = None,
+    ) -> None:
+        self.chain = Chain(source)
+        self._url_key = url_key
+        self._history = History(retention or Retention())
+        self._merges = Merges(self._history)
+        self._writer = Line(conninfo, read_only=False)
+        self._reader = Line(conninfo, read_only=True)
+        self._names: tuple[str, ...] = ()
+        self._trimmed_at = -TRIM_SECONDS
+
+    def explain(self, fault: Exception) -> StoreError:
+        if isinstance(fault, errors.UndefinedTable | errors.UndefinedColumn):
+            # It was there when it was opened: another database is in its place.
+            return Behind(0)
+        return explain(fault)
+
+    def open(self, names: tuple[str, ...]) -> int:
+        self._writer.closed = self._reader.closed = False
+        try:
+            return self._writer.tried(partial(self._open, names))
+        except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
+            # Another node made the same at the same time.
+            return self._writer.tried(partial(self._open, names))
+        except errors.InsufficientPrivilege as fault:
+            raise explain(fault) from fault
+
+    def _open(self, names: tuple[str, ...], connection: Connection) -> int:
+        if not schema.check_version(connection):
+            schema.make(connection)
+        schema.add_names(connection, names)
+        mark = self.chain.begin(self._entry(connection, lock=True))
+        row = connection.execute(
+            "INSERT INTO likd_nodes (node, source, epoch, life, mark)"
+            " SELECT coalesce(max(node), 0) + 1, %(source)s, %(epoch)s, %(life)s, 0 FROM likd_nodes"
+            " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch, life = excluded.life, seen = now()"
+            " RETURNING node",
+            {"source": self.chain.source, "epoch": self.chain.epoch, "life": self.chain.life},
+        ).fetchone()
+        assert row is not None
+        self.chain.node = self._history.node = row[0]
+        self._names = self._history.names = names
+        return mark
+
+    def peek(self) -> int:
+        self._reader.closed = False
+        try:
+            entry = self._reader.tried(self._entry)
+        except errors.UndefinedTable:
+            return 0
+        finally:
+            self._reader.close()
+        return entry.mark if entry else 0
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    def apply(self, increments: Increments, now: int) -> Applied | None:
+        applied = self._writer.tried(partial(self._apply, increments, now))
+        if applied is not None:
+            self.chain.known = increments.last
+        return applied
+
+    def _apply(self, increments: Increments, now: int, connection: Connection) -> Applied | None:
+        if increments.merge is not None:
+            merges.lock(connection)
+        if not self.chain.is_next(self._entry(connection, lock=True), increments):
+            return None
+        rows, changes, folding = increments.rows, increments.actors, False
+        (merged, folding, nodes) = self._situation(connection)
+        if merged:
+            rows = rows_of.renamed(rows, self._new_names(connection, rows))
+            changes = rename_likings(changes, merges.alias_keys_of(connection, changes))
+        off = actors.apply(connection, changes, folding=folding)
+        corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
+        rows = rows_of.summed(rows, corrections)
+        self._add(connection, rows, self.chain.node, increments.minute, now)
+        both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
+        query = "UPDATE likd_nodes SET mark = %s, seen = now() WHERE node = %s"
+        connection.execute(query, (increments.last, self.chain.node))
+        if nodes > 1:
+            self._feed(connection, increments, rows)
+        return Applied(corrections, both)
+
+    def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
+        return self._look(lambda connection: counts.read(connection, self._names, urls))
+
+    def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        return self._look(lambda connection: actors.read(connection, keys))
+
+    def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
+        mark, found = self._look(lambda connection: counts.top(connection, self._names, by, limit))
+        return mark, list(found.items())
+
+    def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        return self._look(lambda connection: self._history.read(connection, url, unit, begin, end))[1]
+
+    def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        return list(self._look(lambda connection: counts.page(connection, self._names, after, limit))[1].items())
+
+    def aliases(self) -> dict[str, str]:
+        return self._writer.tried(merges.aliases)
+
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
+        def work(connection: Connection) -> None:
+            merges.lock(connection)
+            self.chain.check(self._entry(connection))
+            self._merges.fold_by_rules(connection, folds, folding, changing)
+
+        self._writer.tried(work)
+
+    def folding(self) -> Folding:
+        return self._writer.tried(merges.folding)
+
+    def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
+        return self._writer.tried(partial(self._load, name, rows, past, now))
+
+    def _load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int, connection: Connection) -> bool:
+        self.chain.check(self._entry(connection, lock=True))
+        if not connection.execute("INSERT INTO likd_loads VALUES (%s) ON CONFLICT DO NOTHING", (name,)).rowcount:
+            return False
+        names = self._new_names(connection, rows)
+        rows = rows_of.renamed(rows, names)
+        counts.add(connection, self._names, IMPORTED, rows)
+        self._check_totals(connection, rows)
+        if past:
+            self._history.begin(connection, now)
+        for minute, some in past.items():
+            self._add(connection, rows_of.renamed(some, names), None, minute, now)
+        return True
+
+    def loaded(self, name: str) -> bool:
+        query = "SELECT 1 FROM likd_loads WHERE name = %s"
+        return self._writer.tried(lambda connection: connection.execute(query, (name,)).fetchone()) is not None
+
+    def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
+        """The mark, and what is found, of one moment."""
+
+        def work(connection: Connection) -> tuple[int, T]:
+            entry = self._entry(connection)
+            return entry.mark if entry else 0, what(connection)
+
+        return self._reader.tried(work)
+
+    def _entry(self, connection: Connection, *, lock: bool = False) -> Entry | None:
+        query = "SELECT node, epoch, life, mark FROM likd_nodes WHERE source = %s" + (" FOR UPDATE" if lock else "")
+        row = connection.execute(query, (self.chain.source,)).fetchone()
+        return Entry(*row) if row is not None else None
+
+    def _situation(self, connection: Connection) -> tuple[bool, bool, int]:
+        """Whether any URL was merged, whether URLs are being folded, and how many nodes there are.
+
+        It is asked for once the lock is held: a merge that was waited for is seen.
+        """
+        row = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM likd_aliases), EXISTS (SELECT 1 FROM likd_settings WHERE name = %s),"
+            " (SELECT count(*) FROM likd_nodes WHERE NOT retired)",
+            (merges.FOLDING,),
+        ).fetchone()
+        assert row is not None
+        return row[0], row[1], row[2]
+
+    def _new_names(self, connection: Connection, urls: Iterable[str]) -> dict[str, str]:
+        return {old: new for old, (new, _) in merges.aliases_of(connection, urls).items()}
+
+    def _add(self, connection: Connection, rows: Rows, node: int | None, minute: int, now: int) -> None:
+        """Add `rows` to the history, and to the counts of a `node`: one statement, so that they travel once."""
+        targets = self._history.targets(connection, minute, now)
+        if not rows:
+            return
+        grown, literals = arrays.columns(self._names, rows)
+        statements = [self._history.statement(table, unit, at, grown) for table, unit, at in targets]
+        if node is not None:
+            statements.append(counts.to_counts(node, grown))
+        *first, last = statements
+        parts = [
+            counts.given(grown),
+            *(sql.SQL("{} AS ({})").format(sql.Identifier(f"x{n}"), each) for n, each in enumerate(first)),
+        ]
+        connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join(parts), last), literals)
+
+    def _check_totals(self, connection: Connection, rows: Rows) -> None:
+        """Raises TotalTooLarge if a total is beyond what events may be added to."""
+        for url, totals in counts.read(connection, self._names, list(rows)).items():
+            for name, n in totals.items():
+                if n > TOTAL_MAX:
+                    raise TotalTooLarge(url, name)
+
+    def _feed(self, connection: Connection, increments: Increments, rows: Rows) -> None:
+        """Tell the other nodes what grew, in one packed row; what is old is removed now and then."""
+        connection.execute(
+            "INSERT INTO likd_feed (node, last, first, minute, body) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (node, last) DO UPDATE SET first = excluded.first, body = excluded.body, at = now()",
+            (self.chain.node, increments.last, increments.first, increments.minute, zlib.compress(_pack(rows), 1)),
+        )
+        if time.monotonic() - self._trimmed_at > TRIM_SECONDS:
+            query = "DELETE FROM likd_feed WHERE node = %s AND at < now() - make_interval(secs => %s)"
+            connection.execute(query, (self.chain.node, FEED_SECONDS))
+            self._trimmed_at = time.monotonic()

@@ -1,0 +1,107 @@
+"""The one way from the event loop to a database: each call has a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import trio
+
+from likd.model import Counts, Fold, Rows
+from likd.stores.database import Database
+from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
+
+T = TypeVar("T")
+
+
+class ThreadedStore:
+    """`database` as a Store: one call writes at a time, one reads, and neither keeps the event loop.
+
+    A read may be given up: its thread ends it, and the next waits for that. A write is waited for, but an `open` may
+    be given up, too, and then the store is not used any more. `wall_clock` is the time by which old history is removed.
+    """
+
+    def __init__(self, database: Database, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._wall_clock = wall_clock
+        self._writing = trio.CapacityLimiter(1)
+        self._reading = trio.CapacityLimiter(1)
+        self._abandoned = False
+
+    @property
+    def kind(self) -> str:
+        return self._database.kind
+
+    @property
+    def node(self) -> int:
+        return self._database.chain.node
+
+    @property
+    def epoch(self) -> int:
+        return self._database.chain.epoch
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        return self._database.parts()
+
+    async def open(self, names: Sequence[str]) -> int:
+        try:
+            # Opened again, it may be another database than before: nobody reads meanwhile.
+            async with self._reading:
+                return await self._call(self._writing, self._database.open, tuple(names), abandon=True)
+        except trio.Cancelled:
+            self._abandoned = True
+            raise
+
+    async def apply(self, increments: Increments) -> Applied | None:
+        return await self._call(self._writing, self._database.apply, increments, self._now())
+
+    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
+        return await self._call(self._reading, self._database.read, urls)
+
+    async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
+        return await self._call(self._reading, self._database.read_actors, keys)
+
+    async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
+        return await self._call(self._reading, self._database.top, by, limit)
+
+    async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
+        return await self._call(self._reading, self._database.history, url, unit, begin, end)
+
+    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+        return await self._call(self._reading, self._database.page, after, limit)
+
+    async def aliases(self) -> dict[str, str]:
+        return await self._call(self._writing, self._database.aliases)
+
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
+        await self._call(self._writing, self._database.fold, folds, folding, changing)
+
+    async def folding(self) -> Folding:
+        return await self._call(self._writing, self._database.folding)
+
+    async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
+        return await self._call(self._writing, self._database.load, name, rows, past or {}, self._now())
+
+    async def loaded(self, name: str) -> bool:
+        return await self._call(self._writing, self._database.loaded, name)
+
+    async def aclose(self) -> None:
+        if self._abandoned:
+            # A thread still brings a large database up to date; what it did not commit ends with the process.
+            return
+        async with self._reading:
+            await self._call(self._writing, self._database.close)
+
+    async def _call(
+        self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
+    ) -> T:
+        abandon |= limiter is self._reading
+        try:
+            return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
+        except self._database.faults as fault:
+            raise self._database.explain(fault) from fault
+
+    def _now(self) -> int:
+        return int(self._wall_clock() // 60)

@@ -1,0 +1,169 @@
+"""The kinds of stores that keep the contract, each with a way to open it again on what it holds."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import trio
+
+from likd.counting.actors import ActorKeys
+from likd.stores.protocol import CountStore, Store
+from likd.stores.sqlite.store import SqliteStore
+from likd.stores.threaded import ThreadedStore
+from tests import postgres
+from tests.fakestore import FakeStore
+from tests.sim.store import SimStore
+
+KEYS = ActorKeys(b"secret")
+NAMES = ("likes", "unlikes", "impressions")
+TABLES = ("likd_nodes", "likd_counts", "likd_minutes", "likd_hours", "likd_days", "likd_actors")
+NOW = 29_000_000 * 60.0
+"""The time by which old history is removed, in seconds since 1970."""
+
+Reopen: TypeAlias = Callable[[], CountStore]
+"""A store on what the last one held, yet to be opened."""
+
+
+class Chained(Protocol):
+    """A store that can be made to go back in time, and its clients."""
+
+    is_noticed_as_such: bool
+    """Whether an old client sees the store as it is now, and not that it is another."""
+
+    def client(self) -> Store:
+        """Another client, for the same data directory."""
+        ...
+
+    def keep(self) -> None:
+        """Keep what there is now."""
+        ...
+
+    async def go_back(self) -> None:
+        """Be what was kept."""
+        ...
+
+    def set_mark(self, mark: int) -> None:
+        """Move the mark behind everybody's back."""
+        ...
+
+
+class ChainedSqlite:
+    """A file that is replaced by an older copy."""
+
+    is_noticed_as_such = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "likd.db"
+
+    def client(self) -> Store:
+        return SqliteStore(self.path, "here", url_key=KEYS.of_url, wall_clock=lambda: NOW)
+
+    def keep(self) -> None:
+        with closing(sqlite3.connect(self.path)) as there, closing(sqlite3.connect(f"{self.path}.copy")) as copy:
+            there.backup(copy)
+
+    async def go_back(self) -> None:
+        await trio.to_thread.run_sync(self._bring_back)
+
+    def _bring_back(self) -> None:
+        Path(f"{self.path}.copy").replace(self.path)
+        for end in ("-wal", "-shm"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+
+    def set_mark(self, mark: int) -> None:
+        with closing(sqlite3.connect(self.path)) as there:
+            there.execute("UPDATE applied SET table_id = ?", (mark,))
+            there.commit()
+
+
+class ChainedSimulated:
+    """A database in memory that is made what it was."""
+
+    is_noticed_as_such = True
+
+    def __init__(self, path: Path) -> None:
+        self._anchor = SimStore(random.Random(1), KEYS.of_url)
+
+    def client(self) -> Store:
+        uri = self._anchor.database.uri
+        return SimStore(random.Random(2), KEYS.of_url, wall_clock=lambda: NOW, uri=uri)
+
+    def keep(self) -> None:
+        self._anchor.database.keep_copy()
+
+    async def go_back(self) -> None:
+        assert self._anchor.database.go_back(random.Random(1))
+
+    def set_mark(self, mark: int) -> None:
+        self._anchor.database._sight.execute("UPDATE applied SET table_id = ?", (mark,))
+
+
+def _sqlite(path: Path) -> Reopen:
+    return lambda: SqliteStore(path / "likd.db", "here", url_key=KEYS.of_url, wall_clock=lambda: NOW)
+
+
+def _simulated(path: Path) -> Reopen:
+    store = SimStore(random.Random(1), KEYS.of_url, wall_clock=lambda: NOW)
+    return lambda: store
+
+
+class ChainedPostgres:
+    """A database whose rows are made what they were."""
+
+    is_noticed_as_such = True
+
+    def __init__(self, path: Path) -> None:
+        self._url = postgres.server().database()
+
+    def client(self) -> Store:
+        from likd.stores.postgres.connection import conninfo
+        from likd.stores.postgres.store import PostgresDatabase
+
+        database = PostgresDatabase(conninfo(self._url), "here", url_key=KEYS.of_url)
+        return ThreadedStore(database, wall_clock=lambda: NOW)
+
+    def keep(self) -> None:
+        self._do(*(f"CREATE TABLE kept_{table} AS TABLE {table}" for table in TABLES))
+
+    async def go_back(self) -> None:
+        for table in TABLES:
+            self._do(f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM kept_{table}")
+
+    def set_mark(self, mark: int) -> None:
+        self._do(f"UPDATE likd_nodes SET mark = {mark}")
+
+    def _do(self, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+def _postgres(path: Path) -> Reopen:
+    return ChainedPostgres(path).client
+
+
+def _fake(path: Path) -> Reopen:
+    store = FakeStore()
+    return lambda: store
+
+
+KINDS: Mapping[str, Callable[[Path], Reopen]] = {
+    "sqlite": _sqlite,
+    "simulated": _simulated,
+    "fake": _fake,
+    "postgresql": _postgres,
+}
+
+CHAINED: Mapping[str, Callable[[Path], Chained]] = {
+    "sqlite": ChainedSqlite,
+    "simulated": ChainedSimulated,
+    "postgresql": ChainedPostgres,
+}
+"""Those that know lives and epochs: the fake one is for what lies between."""
