@@ -3,6 +3,7 @@
     scripts/bench                          all workloads, five runs each
     scripts/bench --only single --runs 3   those whose name begins so
     scripts/bench --markdown docs/benchmarks.md
+    scripts/bench --processes 2            processor time of two front processes and their engine, beside one process
 
 Client and server share the machine. wrk and redis-server are used when they are installed; what is missing is
 said.
@@ -68,6 +69,7 @@ class Bench:
     runs: int
     scale: float
     soak_seconds: float
+    processes: int = 0
     results: list[Result] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -555,6 +557,7 @@ def markdown(bench: Bench) -> str:
 
 def main() -> None:
     # It needs what is above.
+    import bench_fronts
     import bench_reads
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -563,10 +566,11 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name begins so")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the figures in FILE")
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
+    parser.add_argument("--processes", type=int, default=0, metavar="N", help="only this: N fronts beside one process")
     arguments = parser.parse_args()
-    bench = Bench(arguments.runs, arguments.scale, arguments.soak)
+    bench = Bench(arguments.runs, arguments.scale, arguments.soak, arguments.processes)
     print(machine(), flush=True)
-    for workload in [*WORKLOADS, *bench_reads.WORKLOADS]:
+    for workload in bench_fronts.WORKLOADS if bench.processes else [*WORKLOADS, *bench_reads.WORKLOADS]:
         if not arguments.only or any(workload.__name__.startswith(name) for name in arguments.only):
             workload(bench)
     print("\n" + markdown(bench).partition("Ratios:")[2].strip())
