@@ -27,6 +27,7 @@ function request()
 end
 """
 WORKLOADS_OF_FRONTS = (
+    ("single likes, 2 connections", "POST", "/v1/events", 1, THOUSAND, 2),
     ("single likes, 64 connections", "POST", "/v1/events", 1, THOUSAND, 64),
     ("single likes, 256 connections", "POST", "/v1/events", 1, THOUSAND, 256),
     ("single likes, Zipf over 100,000 URLs, 256 connections", "POST", "/v1/events", 1, ZIPF, 256),
@@ -79,17 +80,20 @@ def _measure(daemon: Daemon, script: str, connections: int, bulk: int, bench: Be
     figures = {"processor": used["engine"]}
     others = [value for name, value in used.items() if name != "engine"]
     if others:
+        # Besides those of connections that open and close.
+        messages = max(1, _messages(after, before) - 2 * connections)
         figures = {
             "processor of the engine": used["engine"],
             "processor of the fronts together": sum(others),
-            "requests a message": requests / _messages(after, before),
+            "processor of the engine for a message": used["engine"] * requests / messages,
+            "requests a message": requests / messages,
         }
     return figures
 
 
 def _messages(after: Status, before: Status) -> int:
     was, now = (sum(process.get("messages", 0) for process in status["processes"]) for status in (before, after))
-    return max(1, int(now) - int(was))
+    return int(now) - int(was)
 
 
 WORKLOADS = [fronts]
