@@ -121,7 +121,7 @@ class Actors:
                     url_keys: set[bytes] = set()
                     keys = await finish_in_turns(self._hold_all(submission, url_keys))
                     if not self._must_wait(url_keys):
-                        await self._look_up(keys, again)
+                        await self._look_up(keys, again=again)
                         if merge is self._merge and (folds is self._folds or not self._must_wait(url_keys)):
                             return
                     elif self._folds is not None:
@@ -147,12 +147,12 @@ class Actors:
         """Add those of `acts` that change something to `events`, and what they change to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
-            if likes == self._likes(act.key, changes):
+            if likes == self._likes(act, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
                     events.setdefault(act.kind, {}).setdefault(act.url, 0)
-                    add_likings(changes, {act.key: Liking(False, 0)})
+                    add_likings(changes, {act.key: Liking(likes=False, net=0)})
                 continue
             add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})
             urls = events.setdefault(act.kind, {})
@@ -251,11 +251,19 @@ class Actors:
         self._applied = applied
         self.forget()
 
-    def _likes(self, key: bytes, changes: Likings) -> bool:
+    def _likes(self, act: Act, changes: Likings) -> bool:
+        key = act.key
         liking = changes.get(key)
         if liking is not None:
             return liking.likes
-        if self._merge is not None and self._merged_in is not None and key.startswith(self._merge.new_key):
+        if self._merge is None or self._merged_in is None:
+            return self._known(key)
+        if self._merge.erases:
+            if not self._merge.takes(act.url):
+                return self._known(key)
+            changed = self._changed.get(key)
+            return changed is not None and changed[1] > self._merged_in and changed[0]
+        if key.startswith(self._merge.new_key):
             changed = self._changed.get(key)
             if changed is not None and changed[1] > self._merged_in:
                 return changed[0]
@@ -281,7 +289,7 @@ class Actors:
             yield
         return self._holding[submission]
 
-    async def _look_up(self, keys: Sequence[bytes], again: bool) -> None:
+    async def _look_up(self, keys: Sequence[bytes], *, again: bool) -> None:
         """Get those of `keys` into memory that are not, or all of them `again`."""
         for begin in range(0, len(keys), SLICE_KEYS):
             some = keys[begin : begin + SLICE_KEYS]
@@ -326,7 +334,7 @@ class Actors:
     def _needed(self, acts: Sequence[Act]) -> list[bytes]:
         """The keys that have to be known to decide `acts`."""
         keys = [act.key for act in self._aliases.acts(acts)]
-        if self._merge is not None:
+        if self._merge is not None and not self._merge.erases:
             both = self._merge.old_key, self._merge.new_key
             keys += [_sibling(key, self._merge) for key in keys if key.startswith(both)]
         return keys
@@ -334,6 +342,13 @@ class Actors:
     def _merged(self, fold: Fold) -> None:
         """The store has merged: of what is held an actor likes the new URL if he liked either."""
         self.forget()
+        if fold.erases:
+            for submission in self._holding:
+                for act in self._aliases.acts(submission.acts):
+                    if fold.takes(act.url) and act.key in self._cached:
+                        self._cached[act.key] = False
+            self.give_up_merge()
+            return
         for key, likes in self._cached.items():
             if key.startswith(fold.new_key):
                 self._cached[key] = likes or self._cached.get(_sibling(key, fold), False)

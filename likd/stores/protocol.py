@@ -69,30 +69,39 @@ class Retention:
 
 @attrs.frozen
 class Applied:
-    """What a store made of increments: what it added to their rows by itself, and how many actors had liked both
-    of the URLs that were merged, each of whom likes once from now on."""
+    """What a store made of increments.
+
+    What it added to their rows by itself, how many actors had liked both of the URLs that were merged, each of whom
+    likes once from now on, and which URLs were erased.
+    """
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
+    erased: Sequence[str] = ()
 
 
 @attrs.frozen
 class Folding:
-    """How far the store is with its URLs: made by `rules` ("" if that is not known), and if others hold by now, on the
-    way `to` these, done up to and with the URL `after`."""
+    """How far the store is with its URLs.
+
+    They are made by `rules` ("" if that is not known). If others hold by now, they are on the way `to` these, done up
+    to and with the URL `after`.
+    """
 
     rules: str
     to: str | None = None
     after: str = ""
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts"]
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites"]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 
 class CountStore(Protocol):
-    """What counting and draining need, and every store has: totals by URL, and how far they go, which is the id of the
-    last table that was applied."""
+    """What counting and draining need, and every store has.
+
+    Totals by URL, and how far they go, which is the id of the last table that was applied.
+    """
 
     @property
     def kind(self) -> str:

@@ -132,7 +132,7 @@ def _share(sock: socket.socket, listeners: Listeners) -> None:
             copy.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         copy.bind(name)
         copy.listen(BACKLOG)
-        copy.setblocking(False)
+        copy.settimeout(0)
 
 
 def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
@@ -147,7 +147,7 @@ def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
             # Nobody is let in before it listens.
             bind.path.chmod(mode)
             sock.listen(BACKLOG)
-        sock.setblocking(False)
+        sock.settimeout(0)
     except OSError as error:
         sock.close()
         raise _refused(bind, error.errno, error.strerror or str(error)) from error
@@ -167,7 +167,7 @@ def _remove_stale(bind: UnixBind) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise BindError(f"can't listen on {bind}: there is a file that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+        probe.settimeout(0)
         try:
             probe.connect(os.fspath(bind.path))
         except ConnectionRefusedError:

@@ -25,9 +25,10 @@ from likd.web.live.server import LiveLane
 
 
 class WebServer:
-    """Serves the API on `listeners`: every connection begins in the express lane, and may move to the live lane as a
-    websocket, or to the full lane. With `fronts`, so many processes accept the connections, and hand over what they
-    don't do.
+    """Serves the API on `listeners`.
+
+    Every connection begins in the express lane, and may move to the live lane as a websocket, or to the full lane.
+    With `fronts`, so many processes accept the connections, and hand over what they don't do.
 
     All have their connections out of the same `seats`, and request bodies out of the same `room`.
     """

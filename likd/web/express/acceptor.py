@@ -57,7 +57,7 @@ class Acceptor:
             if leave is None:
                 sock.close()
                 continue
-            sock.setblocking(False)
+            sock.settimeout(0)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accept(sock, address, leave)

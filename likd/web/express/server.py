@@ -103,7 +103,7 @@ class ExpressLane:
 
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
         """Serve a connection that was accepted elsewhere, of which `data` was read, and `leave` its seat then."""
-        sock.setblocking(False)
+        sock.settimeout(0)
         try:
             address = peer_of(sock.getpeername())
         except OSError:

@@ -109,7 +109,7 @@ class _Served:
 
     def __init__(self, welcome: Welcome, link: Link, listeners: list[socket.socket]) -> None:
         for listener in listeners:
-            listener.setblocking(False)
+            listener.settimeout(0)
         config = Config(bind=parsers.binds(list(welcome.binds)), origins=welcome.origins)
         gate = Gate(config, Tokens())
         room = BodyBudget(welcome.bodies_bytes_max)

@@ -27,7 +27,7 @@ class Link:
     """
 
     def __init__(self, sock: socket.socket, first: type[Hello | Welcome]) -> None:
-        sock.setblocking(False)
+        sock.settimeout(0)
         self._socket = sock
         self._receiver = Receiver(first)
         self._received: deque[int] = deque()
