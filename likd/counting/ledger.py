@@ -23,6 +23,8 @@ ROW_BYTES = 256
 """What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
 ROW_BYTES_MAX = 400
 """So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
+SLICE_ROWS = 1000
+"""Rows that a step adds to the sums of what is pending: well under a millisecond."""
 
 OldNames: TypeAlias = Mapping[str, Collection[str]]
 """URL → names under which the store may still have counts of it, because it was counted by other rules."""
@@ -113,10 +115,25 @@ class Ledger:
         self._tables[table.id] = table
         self._moves += 1
 
-    def committed(self, table: Table) -> None:
-        """The counters of `table` gave up their counts: `table.rows` has them."""
-        if table.rows is not None and self._tables.pop(table.id, None) is not None:
-            self._commit(table.id, table.rows)
+    def committed(self, table: Table) -> Steps[None]:
+        """The counters of `table` gave up their counts: `table.rows` has them. Does nothing if that is known.
+
+        In steps: each row is part of totals by the table, or by the sums of what is pending.
+        """
+        rows = table.rows
+        if rows is None or table.id not in self._tables:
+            return
+        while table.unsummed:
+            some = {}
+            for _ in range(min(len(table.unsummed), SLICE_ROWS)):
+                url, counts = table.unsummed.popitem()
+                some[url] = counts
+            self._pending.add(some)
+            rows.update(some)
+            if table.unsummed:
+                yield
+        del self._tables[table.id]
+        self._keep(table.id, rows)
 
     def dropped(self, table: Table) -> None:
         """A table ended without any counts."""
@@ -324,7 +341,7 @@ class Ledger:
         """Add to `counts` what the store does not have yet under `name`."""
         self._pending.add_to(name, counts)
         for table in self._tables.values():
-            open_counts = table.counts(name)
+            open_counts = table.unsummed_counts(name)
             if open_counts:
                 add(counts, open_counts)
 
@@ -333,9 +350,12 @@ class Ledger:
         self._moved = trio.Event()
 
     def _commit(self, table: int, rows: Rows) -> None:
+        self._pending.add(rows)
+        self._keep(table, rows)
+
+    def _keep(self, table: int, rows: Rows) -> None:
         self._committed[table] = rows
         self._moves += 1
-        self._pending.add(rows)
         for follower in tuple(self.followers):
             follower.committed(table, rows)
 
