@@ -34,6 +34,7 @@ from likd.counting.ledger import Ledger
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
+from likd.counting.table_limit import TableLimit
 from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
@@ -214,7 +215,7 @@ async def open_engine(
             ledger=ledger,
             aliases=aliases,
             next_table=recovered.next_table,
-            table_urls_max=config.table_limit,
+            table_limit=TableLimit(config.table_limit, config.table_limit_max),
             flush_interval_seconds=config.flush_interval,
             wall_clock=wall_clock,
         )

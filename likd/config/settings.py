@@ -106,6 +106,12 @@ class Config:
     table_limit: int = _setting(
         parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs at which a table is swapped for a new one."
     )
+    table_limit_max: int = _setting(
+        parsers.number(int, 1, 1_000_000),
+        10_000,
+        "URLS",
+        "What that grows to while tables fill in half a second; no more than --table-limit keeps it as it is.",
+    )
     flush_interval: float = _setting(
         parsers.seconds(0.01, 3600), 5, "SECONDS", "The age at which a table is swapped for a new one."
     )
@@ -360,7 +366,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
         "Counting": (
-            *("durability", "table_limit", "flush_interval", "pool_size", "counters_max", "hung_timeout"),
+            *(
+                "durability",
+                "table_limit",
+                "table_limit_max",
+                "flush_interval",
+                "pool_size",
+                "counters_max",
+                "hung_timeout",
+            ),
             *("max_leases", "cache_actors_max"),
         ),
         "The store": (

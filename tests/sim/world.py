@@ -39,6 +39,7 @@ from tests.sim.store import SimStore
 
 CONFIG = Config(
     table_limit=4,
+    table_limit_max=8,
     flush_interval=0.3,
     pool_size=4,
     hung_timeout=0.5,
