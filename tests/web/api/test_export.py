@@ -90,7 +90,7 @@ async def test_a_page_costs_its_own_size_however_much_waits(monkeypatch: pytest.
             gathered += len(urls)
             yield urls
 
-    monkeypatch.setattr(totals, "unapplied_steps", counted)
+    monkeypatch.setattr(totals.ledger, "unapplied_steps", counted)
     await totals.counts(["http://hot/"])
     sizes = [len(lines(some)) async for some in exporter(store, totals).export()]
     assert sum(sizes) == 25_000
