@@ -128,10 +128,13 @@ class Ledger:
     def placed(self, table: int, merge: Fold) -> None:
         """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
+        self._actors.place_merge(table)
+        if merge.erases:
+            # Reads follow when the store does.
+            return
         self.aliases.add(merge.old, merge.new)
         for name in self._stored_as.pop(merge.old, ()):
             self.is_stored_as(merge.new, name)
-        self._actors.place_merge(table)
         self.forgotten([merge.old, merge.new])
 
     def is_stored_as(self, url: str, name: str) -> None:
@@ -219,12 +222,12 @@ class Ledger:
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         self._pending.gone()
-        if self.reader is not None:
-            self.reader.applied(increments, applied)
         for table_id in first.tables:
             merge = self.merging.pop(table_id, None)
-            if merge is not None and applied is not None:
+            if merge is not None and applied is not None and not merge.erases:
                 self.liked_both[merge.old] = applied.liked_both
+        if self.reader is not None:
+            self.reader.applied(increments, applied)
         self.applied = increments.last
         self._tell()
         return first
@@ -262,6 +265,17 @@ class Ledger:
         """Is never the same again once any total has changed, from before that is acknowledged."""
         return self._moves, *(table.posts for table in self._tables.values())
 
+    def unapplied_parts(self) -> list[tuple[int, int, int | None, Rows]]:
+        """What is committed or waits: the first and the last table, the minute if it is known, and the rows.
+
+        The rows get no more.
+        """
+        parts: list[tuple[int, int, int | None, Rows]] = []
+        for waiting in self.waiting:
+            it = waiting.increments
+            parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
+        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
         return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}
@@ -276,7 +290,7 @@ class Ledger:
 
     def counting_steps(self, size: int) -> Iterator[list[str]]:
         """Those of them that are in tables that still count, or are being merged."""
-        merging = [merge.new for merge in self.merging.values()]
+        merging = [merge.new for merge in self.merging.values() if not merge.erases]
         return _steps([merging, *(table.urls for table in self._tables.values())], size)
 
     def pending_steps(self) -> Iterator[Mapping[str, Counts]]:

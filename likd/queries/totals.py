@@ -37,8 +37,11 @@ class Totals:
                 self.ledger.forgotten(applied.corrections)
         elif increments.actors:
             self.forget(increments.rows)
-        if increments.merge is not None:
-            self.forget([increments.merge.old, increments.merge.new])
+        merge = increments.merge
+        if merge is not None and merge.erases:
+            self.forget({merge.old, *self._bases.of_host(merge.host), *(applied.erased if applied else ())})
+        elif merge is not None:
+            self.forget([merge.old, merge.new])
 
     def settle(self) -> Steps[None]:
         """Do what `applied` left to be done, which nobody waits for."""

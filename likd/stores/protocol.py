@@ -71,12 +71,13 @@ class Retention:
 class Applied:
     """What a store made of increments.
 
-    What it added to their rows by itself, and how many actors had liked both of the URLs that were merged, each of whom
-    likes once from now on.
+    What it added to their rows by itself, how many actors had liked both of the URLs that were merged, each of whom
+    likes once from now on, and which URLs were erased.
     """
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
+    erased: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -92,7 +93,7 @@ class Folding:
     after: str = ""
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts"]
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites"]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 

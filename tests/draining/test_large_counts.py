@@ -95,7 +95,13 @@ def loading(store: SqliteStore) -> Admin:
     """An admin of whose operations only loading is used."""
     unused: Any = None
     return Admin(
-        unused, unused, totals_over(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes")
+        unused,
+        unused,
+        unused,
+        totals_over(store, applied=0, cache_urls_max=10),
+        store,
+        UrlRules(),
+        ("likes", "unlikes"),
     )
 
 
