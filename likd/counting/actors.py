@@ -373,17 +373,22 @@ class Actors:
 
     def _merged(self, fold: Fold) -> None:
         """The store has merged: of what is held an actor likes the new URL if he liked either."""
-        self.forget()
         if fold.erases:
-            for submission in self._holding:
-                for act in self._aliases.acts(submission.acts):
-                    if fold.takes(act.url) and act.key in self._cached:
-                        self._cached[act.key] = False
-            self.give_up_merge()
+            self._erased(fold)
             return
+        self.forget()
         for key, likes in self._cached.items():
             if key.startswith(fold.new_key):
                 self._cached[key] = likes or self._cached.get(_sibling(key, fold), False)
+        self.give_up_merge()
+
+    def _erased(self, fold: Fold) -> None:
+        """The store has erased: of what is held nobody likes it."""
+        self.forget()
+        for submission in self._holding:
+            for act in self._aliases.acts(submission.acts):
+                if fold.takes(act.url) and act.key in self._cached:
+                    self._cached[act.key] = False
         self.give_up_merge()
 
     def _evict(self) -> None:

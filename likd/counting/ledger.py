@@ -222,12 +222,12 @@ class Ledger:
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         self._pending.gone()
-        for table_id in first.tables:
-            merge = self.merging.pop(table_id, None)
-            if merge is not None and applied is not None and not merge.erases:
-                self.liked_both[merge.old] = applied.liked_both
         if self.reader is not None:
             self.reader.applied(increments, applied)
+        for table_id in first.tables:
+            merge = self.merging.pop(table_id, None)
+            if merge is not None and not merge.erases and applied is not None:
+                self.liked_both[merge.old] = applied.liked_both
         self.applied = increments.last
         self._tell()
         return first

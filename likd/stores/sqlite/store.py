@@ -125,9 +125,10 @@ class SqliteDatabase(Database):
             corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
             grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
-            both, erased = 0, []
+            both = 0
+            erased: tuple[str, ...] = ()
             if increments.merge is not None and increments.merge.erases:
-                erased = self._merges.erase(connection, increments.merge)
+                erased = tuple(self._merges.erase(connection, increments.merge))
             elif increments.merge is not None:
                 both = self._merges.merge(connection, increments.merge)
             marks.move(connection, self.chain.source, increments.last)

@@ -39,6 +39,12 @@ class Urls:
         self._gate.check_urls(caller, hrefs)
         return hrefs
 
+    def writable(self, url: str, caller: Caller) -> str:
+        """What `url` counts as, if the caller may count something of it."""
+        self._gate.check_writes(caller)
+        (href,) = self.readable([url], caller)
+        return href
+
     def each_readable(self, urls: Sequence[str], caller: Caller, *, partial: bool) -> Sequence[str | Problem]:
         """The same; if `partial` with a problem in the place of each that can't be read."""
         if not partial or not 1 <= len(urls) <= COUNT_URLS_MAX:
