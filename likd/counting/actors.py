@@ -207,10 +207,11 @@ class Actors:
                 yield
             if key[:URL_KEY_BYTES] not in self._folds.url_keys or key not in self._changed:
                 continue
-            if self._merge is None or self._merged_in is None or not key.startswith(self._merge.new_key):
+            merge = self._merge
+            if merge is None or merge.erases or self._merged_in is None or not key.startswith(merge.new_key):
                 found.append(key)
             elif self._changed[key][1] > self._merged_in:
-                found += [key, _sibling(key, self._merge)]
+                found += [key, _sibling(key, merge)]
         return found
 
     def end_folds(self) -> None:
