@@ -281,6 +281,12 @@ class Config:
         "FILE",
         "File with tokens for posting events, one a line; LIKD_WRITE_TOKENS has some, too, with commas between.",
     )
+    tokens_file: str = _setting(
+        parsers.optional_path,
+        "",
+        "FILE",
+        "File with tokens that have names, which the log tells: in each line admin or writer, the name, the token.",
+    )
     public_sites: tuple[str, ...] = _setting(
         parsers.words(
             lambda word: bool(parsers.HOST.fullmatch(word)), "host names, for example example.com,*.example.org"
@@ -359,6 +365,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "origins",
                 "admin_token_file",
                 "write_tokens_file",
+                "tokens_file",
                 "trusted_proxies",
                 "insecure",
             ),
