@@ -254,8 +254,8 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         handlers=handlers,
         keys=keys,
         window=window,
-        keep_batches=config.keep_batches,
-        keep_applied=config.replay_window > 0,
+        keep_batches=max(config.keep_batches, int(database.replay_seconds > 0)),
+        keep_applied=(database.replay_seconds if config.replay_window is None else config.replay_window) > 0,
         wall_clock=clock.now,
     )
     return await recovery.run()

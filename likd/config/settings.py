@@ -120,12 +120,12 @@ class Config:
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
     )
-    replay_window: float = _setting(
-        parsers.seconds(0, 31_536_000),
-        0,
+    replay_window: float | None = _setting(
+        parsers.auto(parsers.seconds(0, 31_536_000)),
+        "auto",
         "SECONDS",
         "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
-        " failover) and is given them again.",
+        " failover) and is given them again; 'auto' is 0 for sqlite and 60 for postgresql.",
     )
     replay_bytes_max: int = _setting(
         parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."

@@ -198,8 +198,8 @@ class Actors:
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
-    def store_went_back(self, applied: int) -> None:
-        """The store has what is up to table `applied`: what it had more comes again as batches."""
+    def resume(self, applied: int) -> None:
+        """The store has what is up to table `applied`, whatever was thought: what it lost comes again as batches."""
         self._applied = applied
         self.forget()
 

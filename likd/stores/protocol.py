@@ -110,6 +110,11 @@ class CountStore(Protocol):
         ...
 
     @property
+    def replay_seconds(self) -> float:
+        """How long what it was given should be kept for it, if nothing else is said; 0 for one that is not far."""
+        ...
+
+    @property
     def parts(self) -> frozenset[Part]:
         """The parts that it has."""
         ...

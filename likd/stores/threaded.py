@@ -42,6 +42,10 @@ class ThreadedStore:
         return self._database.chain.epoch
 
     @property
+    def replay_seconds(self) -> float:
+        return self._database.replay_seconds
+
+    @property
     def parts(self) -> frozenset[Part]:
         return self._database.parts()
 

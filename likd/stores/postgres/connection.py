@@ -120,6 +120,7 @@ class Line:
     def tried(self, work: Callable[[Connection], T]) -> T:
         """What `work` makes of a transaction, which is tried again for as long as PostgreSQL asks for that."""
         for left in range(TRIES_MAX, 0, -1):
+            is_old = self._connection is not None
             try:
                 with self.transaction() as connection:
                     return work(connection)
@@ -127,6 +128,10 @@ class Line:
                 if left == 1:
                     raise
                 time.sleep(PAUSE_SECONDS * random())
+            except psycopg.OperationalError:
+                # Its server may have gone and come back since. What only reads is asked again, of a new one.
+                if not (is_old and self._read_only):
+                    raise
         raise AssertionError("the last try returns or raises")
 
     def _drop(self) -> None:

@@ -67,8 +67,13 @@ def make(connection: Connection) -> None:
         " (one boolean PRIMARY KEY, version int NOT NULL, readable_from int NOT NULL)"
     )
     connection.execute("INSERT INTO likd_schema VALUES (true, 1, 1) ON CONFLICT DO NOTHING")
-    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
+    lock(connection)
     connection.execute(_TABLES)
+
+
+def lock(connection: Connection) -> None:
+    """One node at a time changes tables, or is given its number."""
+    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
 
 
 def add_names(connection: Connection, names: tuple[str, ...]) -> None:
@@ -80,7 +85,6 @@ def add_names(connection: Connection, names: tuple[str, ...]) -> None:
     new = [name for name in names if name not in there]
     if not new:
         return
-    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
     for name in new:
         for table in COUNTED:
             statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint NOT NULL DEFAULT 0"

@@ -81,6 +81,7 @@ class PostgresDatabase(Database):
     def _open(self, names: tuple[str, ...], connection: Connection) -> int:
         if not schema.check_version(connection):
             schema.make(connection)
+        schema.lock(connection)
         schema.add_names(connection, names)
         mark = self.chain.begin(self._entry(connection, lock=True))
         row = connection.execute(

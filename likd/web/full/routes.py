@@ -171,7 +171,8 @@ def add_api(
         refused = bounds.reached(count=False)
         if refused is not None:
             raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
-        return respond(Answer(200, b'{"status":"ready"}'))
+        fault = status.engine.drainer.fault
+        return respond(Answer(200, msgspec.json.encode({"status": "ready", "store": "failing" if fault else "ok"})))
 
     @app.websocket("/v1/live")
     @needs(Role.PUBLIC)
