@@ -33,7 +33,7 @@ class Database(ABC):
     faults: ClassVar[tuple[type[Exception], ...]]
     """What its driver raises."""
 
-    replay_seconds: ClassVar[float] = 0.0
+    replay_seconds: float = 0.0
     """How long it may go back in time, if nothing else is said. One that can't does not keep a daemon from starting by
     being away, either: it is beside it."""
 
