@@ -7,6 +7,7 @@
     ├── event manager
     ├── monitor
     ├── live hub
+    ├── other nodes  of a store that is shared
     └── folder       while there are URLs that were counted by other rules
 
 Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
@@ -50,6 +51,7 @@ from likd.model import Submission
 from likd.plugins.handlers import Handlers
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
+from likd.queries.other_nodes import OtherNodes
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
@@ -218,7 +220,9 @@ async def open_engine(
         async def learn() -> None:
             if merges:
                 for old, new in known_aliases(rules, actor_keys, (await store.aliases()).items()).items():
-                    aliases.add(old, new)
+                    if old not in aliases:
+                        aliases.add(old, new)
+                        totals.forget([old, new])
 
         manager = EventManager(
             submissions=submissions_out,
@@ -295,6 +299,8 @@ async def open_engine(
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
         root.add("live hub", hub.run)
+        if "feed" in store.parts:
+            root.add("other nodes", OtherNodes(store=store, totals=totals, actors=actors, learn=learn).run)
         if not folder.done:
             root.add("folder", folder.run, permanent=False)
         yield Engine(

@@ -343,6 +343,14 @@ class Totals:
         self._bases.forget(urls)
         self._tell_followers(urls)
 
+    def forget_all(self) -> None:
+        """The store's counts of any URL may have been changed by others."""
+        self._epoch += 1
+        self._bases = Bases(self._cache_urls_max)
+        self._moves += 1
+        for follower in tuple(self.followers):
+            follower.store_went_back()
+
     async def wait_moved(self) -> None:
         """Wait until the next table is applied, or ended without counts."""
         await self._moved.wait()

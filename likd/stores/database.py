@@ -9,7 +9,7 @@ from typing import ClassVar
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.stores.chain import Chain
-from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 
 PART_METHODS: Mapping[Part, str] = {
     "actors": "read_actors",
@@ -18,6 +18,7 @@ PART_METHODS: Mapping[Part, str] = {
     "pages": "page",
     "merging": "fold",
     "starting counts": "load",
+    "feed": "news",
 }
 """A database has a part if it has this method of its own."""
 
@@ -103,6 +104,10 @@ class Database(ABC):
     def loaded(self, name: str) -> bool:
         """As ImportStore.loaded."""
         raise self._lacks("takes no starting counts")
+
+    def news(self, last: News | None) -> News:
+        """As FeedStore.news."""
+        raise self._lacks("has no other nodes")
 
     def _lacks(self, what: str) -> Unsupported:
         return Unsupported(f"a store of the kind {self.kind} {what}")

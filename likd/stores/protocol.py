@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias
 
@@ -86,7 +86,22 @@ class Folding:
     after: str = ""
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts"]
+@attrs.frozen
+class News:
+    """What other nodes brought into a store: their `marks`, how many `merges` there were by any node, and whether
+    counts `changed` otherwise.
+
+    `urls` and `actors` are whom it is about since the last news; `urls` is None if it may be about any.
+    """
+
+    marks: Mapping[int, int]
+    merges: int
+    changed: str
+    urls: Set[str] | None = None
+    actors: Set[bytes] = frozenset()
+
+
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "feed"]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 
@@ -223,5 +238,13 @@ class ImportStore(Protocol):
         ...
 
 
-class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, Protocol):
+class FeedStore(Protocol):
+    """Is shared by several data directories, and tells each what the others brought."""
+
+    async def news(self, last: News | None) -> News:
+        """What there is since the `last` news. Raises StoreError."""
+        ...
+
+
+class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, FeedStore, Protocol):
     """A store as a daemon holds it: counts, and such of the other parts as it has."""

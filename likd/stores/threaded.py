@@ -10,7 +10,7 @@ import trio
 
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
-from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 
 T = TypeVar("T")
 
@@ -90,6 +90,9 @@ class ThreadedStore:
 
     async def loaded(self, name: str) -> bool:
         return await self._call(self._writing, self._database.loaded, name)
+
+    async def news(self, last: News | None) -> News:
+        return await self._call(self._reading, self._database.news, last)
 
     async def aclose(self) -> None:
         if self._abandoned:

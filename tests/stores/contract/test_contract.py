@@ -95,6 +95,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "pages": lambda: store.page("", 3),
         "merging": lambda: store.folding(),
         "starting counts": lambda: store.loaded("name"),
+        "feed": lambda: store.news(None),
     }
 
 

@@ -19,7 +19,7 @@ from likd.counting.actors import ActorKeys
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced, StoreError
-from likd.model import LIKE, Accepted, Fold, Submission
+from likd.model import LIKE, Accepted, Act, Fold, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.status import StatusReport
 from likd.stores.postgres.connection import conninfo
@@ -44,12 +44,12 @@ def own_server() -> Iterator[postgres.Server]:
 
 
 @asynccontextmanager
-async def life(path: Path, url: str, **settings: Any) -> AsyncIterator[Engine]:
+async def life(path: Path, url: str, source: str = "here", **settings: Any) -> AsyncIterator[Engine]:
     async with (
         open_engine(
             attrs.evolve(CONFIG, **settings),
             disk=RealDisk(path),
-            store=ThreadedStore(PostgresDatabase(conninfo(url), "here", url_key=KEYS.of_url)),
+            store=ThreadedStore(PostgresDatabase(conninfo(url), source, url_key=KEYS.of_url)),
             handlers=Handlers({"likes": Likes()}),
             actor_keys=KEYS,
         ) as engine,
@@ -168,6 +168,60 @@ async def test_a_directory_whose_files_were_removed_does_not_take_old_numbers_fo
             await trio.to_thread.run_sync(own_server.start)
             await trio.sleep(20)
     assert stored(url) == {A: 11}
+
+
+async def test_what_one_node_brings_is_seen_on_another_within_a_second(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+    async with life(tmp_path / "one", url, "one") as one, life(tmp_path / "two", url, "two") as two:
+        await like(one, A, 1)
+        await like(two, A, 2)
+        await drained(one)
+        await drained(two)
+        await seen(two, A, 3)
+        await seen(one, A, 3)
+        await like(one, A, 4)
+        await like(one, B, 5)
+        await drained(one)
+        began = trio.current_time()
+        await seen(two, A, 7)
+        await seen(two, B, 5)
+        assert trio.current_time() - began < 5, "within a second on a machine that has nothing else to do"
+        assert [url for url, _ in await two.top("likes", 5)] == [A, B]
+
+        await one.merger.merge(B, A)
+        await seen(two, B, 12)
+        assert two.totals.aliases(B) == A
+        await like(two, B, 8)
+        await drained(two)
+        await seen(one, A, 20)
+        assert [url for url, _ in await two.top("likes", 5)] == [A]
+    assert await trio.to_thread.run_sync(stored, url) == {A: 20}
+
+
+async def test_a_visitor_likes_once_on_whichever_node(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+    async with life(tmp_path / "one", url, "one") as one, life(tmp_path / "two", url, "two") as two:
+        for engine in (one, two, one):
+            act = Submission({}, 1, acts=[Act(LIKE, A, KEYS("ann", A))])
+            await engine.actors.load(act)
+            engine.actors.release_when_settled(act, engine.intake.offer(act))
+            assert isinstance(await act.settled(), Accepted)
+        await drained(one)
+        await drained(two)
+        for engine in (one, two):
+            with trio.fail_after(10):
+                while True:
+                    counts = (await engine.totals.counts([A]))[A]
+                    if counts.get("likes", 0) - counts.get("unlikes", 0) == 1 and counts["likes"] <= 2:
+                        break
+                    await trio.sleep(0.05)
+
+
+async def seen(engine: Engine, url: str, likes: int) -> None:
+    with trio.fail_after(10):
+        # What other nodes do is told by nobody.
+        while (await engine.totals.counts([url]))[url].get("likes", 0) != likes:  # noqa: ASYNC110
+            await trio.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -89,10 +89,15 @@ def test_nodes_write_rows_of_their_own_and_reads_add_them_up(url: str, database:
     other.close()
 
 
+@pytest.mark.parametrize("indexes", [True, False])
 @pytest.mark.parametrize("by", ["likes", "net"])
-def test_top_lists_over_rows_of_many_nodes_are_exact(url: str, by: str) -> None:
+def test_top_lists_over_rows_of_many_nodes_are_exact(url: str, by: str, indexes: bool) -> None:
     rng = random.Random(by)
     nodes = [node(url, f"node {n}") for n in range(4)]
+    nodes[0]._top_indexes = indexes
+    nodes[0].open(NAMES)
+    there = {name for (name,) in execute(url, "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'likd_top_%'")}
+    assert there == ({f"likd_top_{name}" for name in (*NAMES, "net")} if indexes else set())
     truth: Rows = {}
     for each in nodes:
         rows: Rows = {}
@@ -382,4 +387,17 @@ async def test_a_server_that_is_not_there_is_away(url: str) -> None:
     store = ThreadedStore(PostgresDatabase(conninfo("postgresql://likd@127.0.0.1:1/likd"), "here"))
     with pytest.raises(StoreAway):
         await store.open(NAMES)
+    await store.aclose()
+
+
+async def test_another_secret_for_actors_is_refused(url: str) -> None:
+    ours, theirs = ActorKeys(b"ours"), ActorKeys(b"theirs")
+    for keys in (ours, ours):
+        store = ThreadedStore(PostgresDatabase(conninfo(url), "here", secret_fingerprint=keys.fingerprint))
+        await store.open(NAMES)
+        await store.aclose()
+    store = ThreadedStore(PostgresDatabase(conninfo(url), "there", secret_fingerprint=theirs.fingerprint))
+    with pytest.raises(StoreError, match="hashed with another secret") as refused:
+        await store.open(NAMES)
+    assert not isinstance(refused.value, StoreAway)
     await store.aclose()
