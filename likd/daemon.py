@@ -51,7 +51,7 @@ DESCRIPTORS_RESERVED = 64
 """File descriptors that connections leave to the journal, the batch files and the store."""
 
 GC_ALLOCATIONS = 50_000
-"""Counting makes many objects and no cycles: the cyclic collector need not look often."""
+"""Counting and recovery make many objects and no cycles: the cyclic collector need not look often."""
 
 T = TypeVar("T")
 
@@ -117,12 +117,12 @@ async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
 
 
 async def _run(config: Config, ready: Callable[[Daemon], None], notifier: Notifier, obedience: _Obedience) -> None:
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
     async with open_daemon(config) as daemon, trio.open_nursery() as nursery:
         obedience.daemon = daemon
         await nursery.start(daemon.run)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_ALLOCATIONS, 20, 20)
         ready(daemon)
         notifier.ready(f"listening on {' '.join(daemon.web.addresses)}")
         nursery.start_soon(notifier.feed_watchdog)
@@ -191,6 +191,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             faults=faults,
         )
         engine.root.add("web", web.run)
+        if web.fronts is not None:
+            engine.root.add("fronts", web.fronts.run, below=web.fronts.supervisor)
         engine.root.add("watchdog", watchdog.run)
         yield Daemon(engine, web)
 

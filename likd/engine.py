@@ -38,7 +38,7 @@ from likd.counting.table import Table
 from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
-from likd.draining.folding import Folder, Names, known_aliases
+from likd.draining.folding import Folder, Names, known_aliases, take_over
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
@@ -55,6 +55,7 @@ from likd.queries.other_nodes import OtherNodes
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
+from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Folding, Store
@@ -186,12 +187,7 @@ async def open_engine(
             aliases=aliases,
             behind=behind,
         )
-        for batch in map(names.batch, recovered.batches):
-            if batch.merge is not None:
-                actors.begin_merge(batch.merge)
-                totals.placed(batch.table, batch.merge)
-            totals.batched(batch)
-            await trio.lowlevel.checkpoint()
+        renamed = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -210,6 +206,7 @@ async def open_engine(
             names=names,
             tolerance=tolerance,
             folding=await _folding(store, rules, away),
+            first=renamed,
             behind=behind,
         )
         if away is None:
@@ -260,8 +257,8 @@ async def open_engine(
             names=handlers.counts,
             behind=behind,
             jitter=jitter,
-            prepare=folder.begin,
-            renamed=names.batch,
+            prepare=folder.prepare,
+            renamed=names.by_now,
             away=away,
             learn=learn,
             next_table=recovered.next_table,

@@ -362,4 +362,4 @@ def _complete(group: int, segments: Iterable[_Segment]) -> None:
 def _newest_id(names: Iterable[str]) -> int:
     """The highest id in the names of files, 0 if there is none."""
     matches = filter(None, map(_IDS.fullmatch, names))
-    return max((int(id) for match in matches for id in match.groups("0")), default=0)
+    return max((int(table) for match in matches for table in match.groups("0")), default=0)

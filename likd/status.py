@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
 from likd.durability.applied_log import ranges
 from likd.engine import Engine
+from likd.runtime.processes import ProcessStatistics, statistics
 from likd.runtime.supervisor import Child
 
 
@@ -17,6 +20,14 @@ class StatusReport:
 
     engine: Engine
     version: str
+    others: Callable[[], Sequence[ProcessStatistics]] = tuple
+    """The processes besides the engine's."""
+
+    @property
+    def processes(self) -> list[ProcessStatistics]:
+        """The engine and the others, in numbers."""
+        mine = statistics("engine", os.getpid())
+        return [*([] if mine is None else [mine]), *self.others()]
 
     @property
     def lag_seconds(self) -> float:
@@ -30,6 +41,7 @@ class StatusReport:
         table = engine.manager.open_table
         return {
             "version": self.version,
+            "processes": [attrs.asdict(process) for process in self.processes],
             "uptime_seconds": round(engine.monitor.uptime, 3),
             "rates": {name: round(rate.per_second, 1) for name, rate in engine.monitor.rates.items()},
             "totals": {
@@ -109,7 +121,9 @@ class StatusReport:
 
 
 def _child(child: Child) -> dict[str, Any]:
+    below = {} if child.below is None else {"children": [_child(each) for each in child.below.children]}
     return {
+        **below,
         "name": child.name,
         "state": child.state,
         "restarts": child.restarts,

@@ -32,10 +32,10 @@ class Daemon:
         self.process = Process(arguments, self.log, os.environ if environment is None else environment, descriptors)
         select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline().decode()
-        found = re.fullmatch(r"likd is listening on http://([\d.]+):(\d+)\n", line)
+        found = re.fullmatch(r"likd is listening on http://([\d.]+):(\d+)(/\S+)?\n", line)
         assert found, f"{line!r}\n{self.log.read_text()}"
         self.address = found[1], int(found[2])
-        self.url = f"http://{found[1]}:{found[2]}"
+        self.url = f"http://{found[1]}:{found[2]}{found[3] or ''}"
 
     def stop(self, signal: int = 15) -> int:
         """Signal it and wait for its exit status."""

@@ -14,10 +14,10 @@ LAYERS = """
     daemon
     web.compose
     web.server
-    web.live
+    web.fronts web.live
     web.express web.full
     web.api
-    web.access web.answers web.listeners web.tls
+    web.access web.answers web.clients web.listeners web.tls
     web.problems web.query_string
     status
     engine

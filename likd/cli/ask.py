@@ -13,7 +13,7 @@ async def post(daemon: Daemon, path: str, body: bytes, headers: dict[str, str] |
     """What the daemon answers to `body`. Raises ClientError with its own words if it refuses."""
     async with open_client(daemon, 120, headers) as client:
         try:
-            response = await client.post(f"{daemon.url}{path}", content=body)
+            response = await client.post(f"{daemon.root}{path}", content=body)
         except httpx.RequestError as error:
             raise ClientError(f"can't connect to {daemon.url}: {error or type(error).__name__}") from None
     if response.is_error:

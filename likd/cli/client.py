@@ -15,6 +15,7 @@ import click
 import httpx
 import trio
 
+from likd.config.parsers import UNIX
 from likd.errors import LikdError
 from likd.runtime.backoff import Backoff
 
@@ -35,7 +36,20 @@ class Daemon:
     """Where the daemon is, and the token it or a proxy before it asks for."""
 
     url: str
+    """Its address, or the path of its Unix socket: unix:PATH, or unix:PATH:/BASE for a daemon below a path."""
     token: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def socket(self) -> str | None:
+        """The Unix socket by which it is reached, if it is."""
+        return self.url.removeprefix(UNIX).partition(":/")[0] if self.url.startswith(UNIX) else None
+
+    @property
+    def root(self) -> str:
+        """What the URLs of its paths begin with."""
+        if self.socket is None:
+            return self.url
+        return f"http://localhost{self.url.removeprefix(UNIX).removeprefix(self.socket).removeprefix(':')}"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -45,12 +59,12 @@ class Daemon:
     @property
     def events_url(self) -> str:
         """Where events are posted."""
-        return f"{self.url}/v1/events"
+        return f"{self.root}/v1/events"
 
     @property
     def live_url(self) -> str:
         """The address of the websocket."""
-        return f"ws{self.url.removeprefix('http')}/v1/live"
+        return f"ws{self.root.removeprefix('http')}/v1/live"
 
 
 def open_client(
@@ -60,13 +74,13 @@ def open_client(
 
     What is for this machine goes straight there. Raises ClientError if the environment can't be made sense of.
     """
-    proxy = proxy_for(daemon.url)
+    proxy = proxy_for(daemon.root)
     try:
         return httpx.AsyncClient(
             headers={**daemon.headers, **(headers or {})},
             timeout=timeout,
             # A transport of its own keeps httpx from looking for proxies itself.
-            transport=httpx.AsyncHTTPTransport(verify=httpx.create_ssl_context(), proxy=proxy),
+            transport=httpx.AsyncHTTPTransport(verify=httpx.create_ssl_context(), proxy=proxy, uds=daemon.socket),
         )
     except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
         about = f"the proxy {without_secrets(proxy)}" if proxy else "the certificates (SSL_CERT_FILE, SSL_CERT_DIR)"
@@ -135,12 +149,17 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 class DaemonUrl(click.ParamType[str]):
-    """The address of a daemon: http or https, a host, maybe a path."""
+    """The address of a daemon: http or https, a host, maybe a path; or a Unix socket."""
 
     name = "url"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """`value` without a slash at its end."""
+        if value.startswith(UNIX):
+            socket, _, base = value.removeprefix(UNIX).partition(":/")
+            if not socket or not value.isprintable() or not base.isascii() or " " in base:
+                self.fail(f"{value!r} is not a socket like {UNIX}/run/likd.sock", param, ctx)
+            return value.rstrip("/")
         try:
             parts = urlsplit(value)
             whole = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -148,7 +167,7 @@ class DaemonUrl(click.ParamType[str]):
         except ValueError:
             whole = False
         if not whole or not value.isascii() or not value.isprintable() or " " in value:
-            self.fail(f"{value!r} is not an address like {DEFAULT_URL}", param, ctx)
+            self.fail(f"{value!r} is not an address like {DEFAULT_URL} or {UNIX}/run/likd.sock", param, ctx)
         if parts.query or parts.fragment or parts.username is not None:
             self.fail(f"{value!r} has more than scheme, host, port and path", param, ctx)
         return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
@@ -177,7 +196,7 @@ def daemon_options(command: F) -> F:
         metavar="URL",
         envvar="LIKD_URL",
         default=DEFAULT_URL,
-        help=f"The daemon's address.  [env: LIKD_URL; default: {DEFAULT_URL}]",
+        help=f"The daemon's address, or its Unix socket as {UNIX}PATH.  [env: LIKD_URL; default: {DEFAULT_URL}]",
     )(command)
 
 

@@ -17,6 +17,7 @@ import click
 import trio
 
 from likd.cli.options import Grouped, with_settings
+from likd.config.parsers import Bind, UnixBind, in_words
 from likd.config.settings import Config, ConfigError, load, unknown_variables
 from likd.errors import StartError, StoreError
 from likd.stores.sqlite.store import WAL_BYTES
@@ -77,7 +78,7 @@ def _access(config: Config) -> Iterator[Finding]:
     told = [f"{len(tokens.admin)} admin tokens, {len(tokens.write)} write tokens"]
     told += [f"public sites {', '.join(config.public_sites)}"] if config.public_sites else []
     open_to_all = not tokens.admin and not tokens.write and not config.public_sites
-    yield "ok", "access", f"open to all who reach {config.bind}" if open_to_all else "; ".join(told)
+    yield "ok", "access", f"open to all who reach {in_words(config.bind)}" if open_to_all else "; ".join(told)
 
 
 def _disk(config: Config) -> Iterator[Finding]:
@@ -215,24 +216,29 @@ def _port(config: Config) -> Iterator[Finding]:
 
     from likd.web.listeners import BindError, open_listeners
 
-    try:
-        for listener in trio.run(open_listeners, config.bind):
-            listener.close()
-    except BindError as error:
-        host = "127.0.0.1" if config.bind.host in ("0.0.0.0", "::") else str(config.bind).rpartition(":")[0]
-        scheme = "https" if config.tls_cert else "http"
+    for bind in config.bind:
         try:
-            alive = httpx.get(
-                f"{scheme}://{host}:{config.bind.port}/healthz", timeout=5, verify=False, trust_env=False
-            ).json()
-        except (httpx.HTTPError, ValueError, OSError):
-            alive = None
-        if alive == {"status": "ok"}:
-            yield "ok", "port", f"a likd listens on {config.bind} already"
+            trio.run(open_listeners, [bind]).close()
+        except BindError as error:
+            scheme = "https" if config.tls_cert else "http"
+            socket = str(bind.path) if isinstance(bind, UnixBind) else None
+            where = "localhost" if isinstance(bind, UnixBind) else _reachable(bind)
+            transport = httpx.HTTPTransport(verify=False, uds=socket)
+            try:
+                with httpx.Client(timeout=5, transport=transport) as client:
+                    alive = client.get(f"{scheme}://{where}{config.base_path}/healthz").json()
+            except (httpx.HTTPError, ValueError, OSError):
+                alive = None
+            if alive == {"status": "ok"}:
+                yield "ok", "port", f"a likd listens on {bind} already"
+            else:
+                yield "fail", "port", str(error)
         else:
-            yield "fail", "port", str(error)
-        return
-    yield "ok", "port", f"{config.bind} is free"
+            yield "ok", "port", f"{bind} is free"
+
+
+def _reachable(bind: Bind) -> str:
+    return f"127.0.0.1:{bind.port}" if bind.host in ("0.0.0.0", "::") else str(bind)
 
 
 def _existing(path: Path) -> Path:

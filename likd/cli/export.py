@@ -39,7 +39,7 @@ async def _export(daemon: Daemon, output: TextIO, *, as_csv: bool) -> None:
     writer: Any = None
     async with open_client(daemon, 60) as client:
         try:
-            async with client.stream("GET", f"{daemon.url}/v1/export") as response:
+            async with client.stream("GET", f"{daemon.root}/v1/export") as response:
                 if response.is_error:
                     await response.aread()
                     raise ClientError(reason(response))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -121,6 +122,39 @@ class Bind:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@attrs.frozen
+class UnixBind:
+    """A Unix socket to listen on."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{UNIX}{self.path}"
+
+
+def in_words(binds: Iterable[Bind | UnixBind]) -> str:
+    """All of them, for a message."""
+    return ", ".join(map(str, binds))
+
+
+UNIX = "unix:"
+SOCKET_PATH_BYTES_MAX = 107
+"""What fits into an address of the system."""
+
+
+def processes(value: object) -> int:
+    """A number of front processes; `auto` is one less than the processors that this process may use."""
+    if value == "auto":
+        return max(1, len(os.sched_getaffinity(0)) - 1)
+    try:
+        return int(number(int, 1, PROCESSES_MAX)(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
+PROCESSES_MAX = 256
+
+
 def flag(value: object) -> bool:
     """True or false, in one of the usual words."""
     if isinstance(value, bool):
@@ -173,21 +207,54 @@ def is_network(word: str) -> bool:
     return True
 
 
-def bind(value: object) -> Bind:
-    """A host and a port."""
-    if isinstance(value, Bind):
+def binds(value: object) -> tuple[Bind | UnixBind, ...]:
+    """One or more addresses or sockets: in TOML one or an array, elsewhere separated by commas."""
+    if isinstance(value, Bind | UnixBind):
+        return (value,)
+    found = value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not found:
+        raise ValueError(_BIND_EXPECTED)
+    return tuple(dict.fromkeys(map(_bind, found)))
+
+
+_BIND_EXPECTED = "HOST:PORT or unix:PATH, for example 127.0.0.1:8080, [::1]:8080 or unix:/run/likd.sock"
+
+
+def _bind(value: object) -> Bind | UnixBind:
+    if isinstance(value, Bind | UnixBind):
         return value
-    expected = "HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
     if not isinstance(value, str):
-        raise ValueError(expected)
+        raise ValueError(_BIND_EXPECTED)
+    value = value.strip()
+    if value.startswith(UNIX):
+        socket_path = value.removeprefix(UNIX)
+        if not socket_path or "\0" in socket_path or len(os.fsencode(socket_path)) > SOCKET_PATH_BYTES_MAX:
+            raise ValueError(f"unix:PATH with a path of at most {SOCKET_PATH_BYTES_MAX} bytes")
+        return UnixBind(path(socket_path))
     host, colon, port = value.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(expected)
+        raise ValueError(_BIND_EXPECTED)
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(expected)
+        raise ValueError(_BIND_EXPECTED)
     return Bind(host, int(port))
+
+
+def mode(value: object) -> int:
+    """The permissions of a file, in octal digits."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    raise ValueError("permissions in octal digits, for example '0660'")
+
+
+def base_path(value: object) -> str:
+    """The path below which all others are, without a slash at its end; "" for none."""
+    if isinstance(value, str):
+        value = value.rstrip("/")
+        if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value, re.ASCII):
+            return value
+    raise ValueError("a path, for example /likes")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from likd.config import parsers
-from likd.config.parsers import Bind
+from likd.config.parsers import Bind, UnixBind
 from likd.errors import LikdError
 
 CONFIG_FILE = "likd.toml"
@@ -72,8 +72,24 @@ _LOG_FORMATS = ("auto", "console", "json")
 class Config:
     """All settings of the daemon."""
 
-    bind: Bind = _setting(
-        parsers.bind, "127.0.0.1:8080", "HOST:PORT", "Address to listen on; port 0 lets the system choose."
+    bind: tuple[Bind | UnixBind, ...] = _setting(
+        parsers.binds,
+        "127.0.0.1:8080",
+        "HOST:PORT|unix:PATH",
+        "Where to listen, several with commas between; port 0 lets the system choose.",
+    )
+    socket_mode: int = _setting(
+        parsers.mode, "0660", "MODE", "Permissions of a Unix socket: whoever may write to it may connect."
+    )
+    base_path: str = _setting(
+        parsers.base_path, "", "PATH", "The path below which everything is served, for example /likes."
+    )
+    processes: int = _setting(
+        parsers.processes,
+        1,
+        "N|auto",
+        "Front processes that speak HTTP before the one that counts; 1 is none but that one, auto one less than there"
+        " are processors.",
     )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
     store: str = _setting(
@@ -347,7 +363,7 @@ class Config:
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Where": ("bind", "data_dir", "tls_cert", "tls_key", "log_format"),
+        "Where": ("bind", "socket_mode", "base_path", "processes", "data_dir", "tls_cert", "tls_key", "log_format"),
         "Who may do what": (
             *(
                 "public_sites",

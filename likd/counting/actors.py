@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import attrs
 import trio
@@ -21,6 +21,8 @@ from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
 """Keys that are held, looked up or let go of in one step of a millisecond."""
+SLICE_CHANGES = 5000
+"""Changes that are looked through in one step."""
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12
 
@@ -54,6 +56,14 @@ class ActorKeys:
         return hashlib.blake2b(url.encode(), key=self.secret, digest_size=URL_KEY_BYTES).digest()
 
 
+@attrs.frozen(eq=False)
+class Folds:
+    """To the URLs whose actors' keys begin with one of `url_keys` others are folded until it is `done`."""
+
+    url_keys: frozenset[bytes]
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+
 class Actors:
     """Who likes what: the store's answer, and over it the changes that the store does not have yet.
 
@@ -82,6 +92,7 @@ class Actors:
         self._applied = applied
         self._cached: OrderedDict[bytes, bool] = OrderedDict()
         self._cached_max = cached_max
+        self._folds: Folds | None = None
         self._held: dict[bytes, int] = {}
         self._holding: dict[Submission, list[bytes]] = {}
         self._released: deque[list[bytes]] = deque()
@@ -95,7 +106,7 @@ class Actors:
     def hold(self, submission: Submission) -> bool:
         """Hold what the acts of `submission` need to know, if all of it is in memory."""
         keys = self._needed(submission.acts)
-        if not self._knows(keys):
+        if not self._knows(keys) or self._must_wait({key[:URL_KEY_BYTES] for key in keys}):
             return False
         self._hold(submission, keys)
         return True
@@ -103,7 +114,7 @@ class Actors:
     async def load(self, submission: Submission) -> None:
         """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError.
 
-        Many acts are held and looked up in steps, and anew if a merge began or ended meanwhile.
+        Many acts are held and looked up in steps, and anew if a merge began or ended meanwhile, or a fold began.
         """
         if len(submission.acts) <= SLICE_KEYS and self.hold(submission):
             return
@@ -111,11 +122,15 @@ class Actors:
         try:
             with in_time():
                 while True:
-                    merge = self._merge
-                    keys = await finish_in_turns(self._hold_all(submission))
-                    await self._look_up(keys, again)
-                    if merge is self._merge:
-                        return
+                    merge, folds = self._merge, self._folds
+                    url_keys: set[bytes] = set()
+                    keys = await finish_in_turns(self._hold_all(submission, url_keys))
+                    if not self._must_wait(url_keys):
+                        await self._look_up(keys, again=again)
+                        if merge is self._merge and (folds is self._folds or not self._must_wait(url_keys)):
+                            return
+                    elif self._folds is not None:
+                        await self._folds.done.wait()
                     self.release(submission)
                     again = True
         except BaseException:
@@ -142,7 +157,7 @@ class Actors:
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
                     events.setdefault(act.kind, {}).setdefault(act.url, 0)
-                    add_likings(changes, {act.key: Liking(False, 0)})
+                    add_likings(changes, {act.key: Liking(likes=False, net=0)})
                 continue
             add_likings(changes, {act.key: Liking(likes, 1 if likes else -1)})
             urls = events.setdefault(act.kind, {})
@@ -162,6 +177,39 @@ class Actors:
     def give_up_merge(self) -> None:
         """It will not be."""
         self._merge = self._merged_in = None
+
+    def begin_folds(self, url_keys: Iterable[bytes]) -> None:
+        """To the URLs whose keys begin so others are folded: no act on them is held until `end_folds`.
+
+        Acts that were held before are decided by what the store had until then.
+        """
+        self._folds = Folds(frozenset(url_keys))
+
+    def changing(self) -> Steps[list[bytes]]:
+        """The keys of what was decided and the store does not have yet, at URLs to which others are folded.
+
+        It was decided as if nobody who likes the old URL liked the new one. What was decided before a merge that waits
+        is left out: after it, whoever likes either URL likes the new one.
+        """
+        assert self._folds is not None
+        found: list[bytes] = []
+        for number, key in enumerate(list(self._changed), start=1):
+            if number % SLICE_CHANGES == 0:
+                yield
+            if key[:URL_KEY_BYTES] not in self._folds.url_keys or key not in self._changed:
+                continue
+            if self._merge is None or self._merged_in is None or not key.startswith(self._merge.new_key):
+                found.append(key)
+            elif self._changed[key][1] > self._merged_in:
+                found += [key, _sibling(key, self._merge)]
+        return found
+
+    def end_folds(self) -> None:
+        """The others are folded, or that failed: the store is asked again."""
+        if self._folds is not None:
+            self._folds.done.set()
+            self._folds = None
+        self.forget()
 
     def change(self, table: int, changes: Likings) -> dict[bytes, tuple[bool, int] | None]:
         """These changes are part of `table`. Returns what `undo` needs if they are refused."""
@@ -226,21 +274,26 @@ class Actors:
             return self._known(key) or self._known(_sibling(key, self._merge))
         return self._known(key)
 
+    def _must_wait(self, url_keys: Set[bytes]) -> bool:
+        return self._folds is not None and not self._folds.url_keys.isdisjoint(url_keys)
+
     def _hold(self, submission: Submission, keys: list[bytes]) -> None:
         if keys:
             self._holding.setdefault(submission, []).extend(keys)
         for key in keys:
             self._held[key] = self._held.get(key, 0) + 1
 
-    def _hold_all(self, submission: Submission) -> Steps[list[bytes]]:
-        """Hold what the acts of `submission` need to know, whether it is known or not."""
+    def _hold_all(self, submission: Submission, url_keys: set[bytes]) -> Steps[list[bytes]]:
+        """Hold what the acts of `submission` need to know, whether it is known or not. Adds the keys of its URLs."""
         for begin in range(0, len(submission.acts), SLICE_KEYS):
-            self._hold(submission, self._needed(submission.acts[begin : begin + SLICE_KEYS]))
+            needed = self._needed(submission.acts[begin : begin + SLICE_KEYS])
+            url_keys.update(key[:URL_KEY_BYTES] for key in needed)
+            self._hold(submission, needed)
             self._let_go()
             yield
         return self._holding[submission]
 
-    async def _look_up(self, keys: Sequence[bytes], again: bool) -> None:
+    async def _look_up(self, keys: Sequence[bytes], *, again: bool) -> None:
         """Get those of `keys` into memory that are not, or all of them `again`."""
         for begin in range(0, len(keys), SLICE_KEYS):
             some = keys[begin : begin + SLICE_KEYS]

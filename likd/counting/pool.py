@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from likd.counting.counter import Observer, UrlCounter
+from likd.runtime.notice import Notice
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,9 @@ class PoolStatus:
 class PoolManager:
     """Owner of all counters and keeper of their tasks.
 
-    `size` counters and a buffer of 10 % are kept warm. A counter gets its task with its first turn: one whose only
-    delta is committed before that never needs one. When they are all leased the pool grows, up to
+    `size` counters and a buffer of 10 % are kept warm. A counter gets a turn, and with its first one its task, when
+    there is something to do: an observer to be told, or a second delta to be added to the first. Most of many URLs get
+    one in a table, which waits to be committed. When they are all leased the pool grows, up to
     `counters_max`, which callers heed by asking what is `free` before they take on work; what is idle beyond the
     warm ones is let go after `idle_seconds`. A counter whose observer does not return within
     `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
@@ -68,7 +70,7 @@ class PoolManager:
         self._leased = 0
         self._due: deque[UrlCounter] = deque()
         self._hung = self._crashed = self._worn = 0
-        self._work = trio.Event()
+        self._work = Notice()
         self._tended: dict[int, UrlCounter] = {}
         for _ in range(self._warm):
             self._idle.append(self._new())
@@ -106,9 +108,8 @@ class PoolManager:
         all that is done for a like, this is done most often, so it is spelled out here instead of calling methods.
         """
         before = len(counters)
-        idle, due = self._idle, self._due
-        if not due:
-            self._work.set()
+        idle, due, observed = self._idle, self._due, bool(self._observers)
+        rested = not due
         for url, n in increments.items():
             counter = counters.get(url)
             if counter is None:
@@ -118,11 +119,15 @@ class PoolManager:
             delta = counter.delta
             if delta is None:
                 counter.delta = {name: n}
+                if not observed:
+                    continue
             else:
                 delta[name] = delta.get(name, 0) + n
             if not counter.due:
                 counter.due = True
                 due.append(counter)
+        if rested and due:
+            self._work.give()
         self._leased += len(counters) - before
 
     def donate(self, counters: Iterable[UrlCounter]) -> None:
@@ -138,7 +143,7 @@ class PoolManager:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
-        self._work.set()
+        self._work.give()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._patrol)
             for number, counter in enumerate(list(self._tended.values()), start=1):
@@ -148,11 +153,10 @@ class PoolManager:
             task_status.started()
             while True:
                 await self._work.wait()
-                self._work = trio.Event()
                 if self._due:
                     self._give_turns(nursery)
                     if self._due:
-                        self._work.set()
+                        self._work.give()
                     await trio.sleep(TURN_INTERVAL_SECONDS)
 
     async def dismiss(self) -> None:
@@ -173,7 +177,7 @@ class PoolManager:
     def _enlist(self, counter: UrlCounter) -> None:
         counter.due = True
         if not self._due:
-            self._work.set()
+            self._work.give()
         self._due.append(counter)
 
     def _give_turns(self, nursery: trio.Nursery) -> None:

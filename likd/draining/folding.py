@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import attrs
 import structlog
@@ -17,6 +19,7 @@ from likd.errors import Behind, StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import Fold, Rows, add, rename_likings
 from likd.queries.totals import Totals
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.runtime.notice import Notice
 from likd.stores.protocol import Folding, MergingStore
 
@@ -43,11 +46,19 @@ class Names:
         """What `url` counts as."""
         return self.aliases(by_rules(self.rules, url))
 
-    def batch(self, batch: Batch) -> Batch:
+    def by_rules(self, batch: Batch) -> dict[str, str]:
+        """The URLs of `batch` and its merge that are others by the rules that hold now, and what they are."""
+        urls = [*batch.rows, *([batch.merge.old, batch.merge.new] if batch.merge is not None else [])]
+        return {url: new for url, new in zip(urls, all_by_rules(self.rules, urls), strict=True) if new != url}
+
+    def by_now(self, batch: Batch) -> Batch:
+        """`batch` by the URLs that count now."""
+        return self.batch(batch, self.by_rules(batch))
+
+    def batch(self, batch: Batch, by_rules: Mapping[str, str]) -> Batch:
         """`batch` by the URLs that count now. What two of them had becomes the sum, and an actor's two likings one."""
-        urls = list(batch.rows)
-        new_urls = map(self.aliases, all_by_rules(self.rules, urls))
-        renamed = {url: new for url, new in zip(urls, new_urls, strict=True) if new != url}
+        new_urls = ((url, self.aliases(by_rules.get(url, url))) for url in batch.rows)
+        renamed = {url: new for url, new in new_urls if new != url}
         merge = self._merge(batch.merge)
         if not renamed:
             return attrs.evolve(batch, merge=merge)
@@ -66,6 +77,27 @@ class Names:
         if old == new or old in self.aliases:
             return None
         return Fold(old, new, self.keys.of_url(old), self.keys.of_url(new))
+
+
+def take_over(batches: Iterable[Batch], names: Names, totals: Totals, actors: Actors) -> Steps[list[tuple[str, str]]]:
+    """Let the `batches` that a start found wait for the store, by the URLs that count now.
+
+    Returns those of their URLs that are others by now, and what they are. The store may have counts and actors of
+    these by their old names, and what waits may stand on that.
+    """
+    renamed: dict[str, str] = {}
+    for batch in batches:
+        by_rules = names.by_rules(batch)
+        for old, new in by_rules.items():
+            totals.is_stored_as(new, old)
+        renamed |= by_rules
+        batch = names.batch(batch, by_rules)
+        if batch.merge is not None:
+            actors.begin_merge(batch.merge)
+            totals.placed(batch.table, batch.merge)
+        totals.batched(batch)
+        yield
+    return list(renamed.items())
 
 
 def by_rules(rules: UrlRules, url: str) -> str:
@@ -101,7 +133,9 @@ class Folder:
     """Folds what the store has of URLs that count as others by the rules that hold now, page by page.
 
     It goes on after a restart where it was: as `folding` says, or the store when it is there. While it is at it,
-    counting and reading go on: the counts of a URL grow by what it had under other names as these come by.
+    counting and reading go on: the counts of a URL grow by what it had under other names as these come by. `first`
+    come those (old, new) of which something waits for the store that was decided by what it has: they are folded before
+    anything is applied.
     """
 
     def __init__(
@@ -114,6 +148,7 @@ class Folder:
         names: Names,
         tolerance: WriteTolerance,
         folding: Folding | None,
+        first: Sequence[tuple[str, str]] = (),
         behind: Notice | None = None,
     ) -> None:
         self._store = store
@@ -128,6 +163,11 @@ class Folder:
         self.after = ""
         """All URLs up to this one are looked through."""
         self.done = self._begun = self._is_known = False
+        self._first = deque(first)
+        if self._first:
+            # What waits for the store stands on what they are folded for, and who acts on them must know of both.
+            actors.begin_folds({names.keys.of_url(url) for _, new in first for url in (new, names.aliases(new))})
+        self._prepared = trio.Event()
         self.folded = 0
         self.fault: str | None = None
         actors.folding = True
@@ -137,7 +177,7 @@ class Folder:
     async def begin(self) -> None:
         """Note in the store that it is under way, or that there is nothing to do. Raises StoreError.
 
-        Must be done before anything is applied. Does nothing if it was.
+        Does nothing if it was done.
         """
         if not self._is_known:
             self._know(await self._store.folding())
@@ -148,6 +188,7 @@ class Folder:
             return
         if not found:
             await self._note_done()
+            self._first_done()
         elif self._noted.to != self._rules:
             await self._store.fold([], self._state)
         self._begun = True
@@ -161,6 +202,28 @@ class Folder:
         self.after = folding.after if folding.to == self._rules else ""
         self.done = self._begun = folding.to is None and folding.rules == self._rules
         self._actors.folding = not self.done
+        if self.done and self._first:
+            self._first_done()
+
+    async def prepare(self) -> None:
+        """Begin, and fold what comes first; must be done before anything is applied. Raises StoreError.
+
+        Does nothing if it was done. Only one task may be at it.
+        """
+        await self.begin()
+        while self._first:
+            folds = [self._to(old, self._totals.settled_name(new)) for old, new in islice(self._first, FOLDS_AT_ONCE)]
+            await self._fold(folds, [])
+            for _ in folds:
+                self._first.popleft()
+            if not self._first:
+                self._first_done()
+
+    def _first_done(self) -> None:
+        self._first.clear()
+        self._totals.nothing_is_stored_otherwise()
+        self._actors.end_folds()
+        self._prepared.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until all is folded. A store that fails is tried again."""
@@ -185,11 +248,14 @@ class Folder:
         await self.begin()
         if self.done:
             return
+        if self._first:
+            # The drainer is at these.
+            await self._prepared.wait()
         pages = 0
         while rows := await self._store.page(self.after, PAGE_URLS):
             folds = await self._folds([url for url, _ in rows])
             for begin in range(0, len(folds), FOLDS_AT_ONCE):
-                await self._fold(folds[begin : begin + FOLDS_AT_ONCE])
+                await self._fold_while_acts_wait(folds[begin : begin + FOLDS_AT_ONCE])
             self.after = rows[-1][0]
             pages += 1
             if pages % PAGES_NOTED == 0:
@@ -204,7 +270,6 @@ class Folder:
 
     async def _folds(self, urls: list[str]) -> list[Fold]:
         folds: list[Fold] = []
-        key = self._names.keys.of_url
         for begin in range(0, len(urls), SLICE_URLS):
             await trio.lowlevel.checkpoint()
             some = urls[begin : begin + SLICE_URLS]
@@ -212,15 +277,28 @@ class Folder:
                 # A merge that waits folds its URLs itself, in its turn.
                 new = self._totals.settled_name(by_now)
                 if new != url:
-                    folds.append(Fold(url, new, key(url), key(new)))
+                    folds.append(self._to(url, new))
         return folds
 
-    async def _fold(self, folds: list[Fold]) -> None:
+    def _to(self, old: str, new: str) -> Fold:
+        return Fold(old, new, self._names.keys.of_url(old), self._names.keys.of_url(new))
+
+    async def _fold_while_acts_wait(self, folds: list[Fold]) -> None:
+        """Fold, and let nobody decide meanwhile whether somebody likes one of the new URLs."""
+        key_of = self._names.keys.of_url
+        self._actors.begin_folds({key for fold in folds for key in (fold.new_key, key_of(self._names(fold.new)))})
+        try:
+            await self._intake.barrier()
+            await self._fold(folds, await finish_in_turns(self._actors.changing()))
+        finally:
+            self._actors.end_folds()
+
+    async def _fold(self, folds: list[Fold], changing: Sequence[bytes]) -> None:
         await self._tolerance.take(len(folds))
         urls = [url for fold in folds for url in (fold.old, fold.new, self._names(fold.new))]
         try:
             # All that comes before them is looked through, and none of the folded is there any more.
-            await self._store.fold(folds, self._state)
+            await self._store.fold(folds, self._state, changing)
         finally:
             # An answer that got lost may have been a yes.
             self._totals.forget(urls)

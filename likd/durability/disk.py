@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -91,7 +92,7 @@ class RealAppendFile:
             write_all(self._fd, data)
             await self._flusher.flush(self._fd)
         else:
-            await trio.to_thread.run_sync(self._append, data, sync)
+            await trio.to_thread.run_sync(partial(self._append, data, sync=sync))
 
     async def truncate(self, size: int) -> None:
         await trio.to_thread.run_sync(self._truncate, size)
@@ -99,7 +100,7 @@ class RealAppendFile:
     async def close(self) -> None:
         await trio.to_thread.run_sync(os.close, self._fd)
 
-    def _append(self, data: bytes, sync: bool) -> None:
+    def _append(self, data: bytes, *, sync: bool) -> None:
         write_all(self._fd, data)
         if sync:
             os.fdatasync(self._fd)

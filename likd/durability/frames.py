@@ -110,6 +110,7 @@ def _run_at(data: bytes, begin: int, run_bytes: int) -> Run:
     begins: list[int] = []
     payloads: list[bytes] = []
     unpack, crc32, size, until = _HEADER.unpack_from, zlib.crc32, len(data), begin + run_bytes
+    seeds: dict[int, int] = {}  # checksums of lengths
     while begin < until:
         start = begin + _HEADER.size
         if start > size:
@@ -119,7 +120,10 @@ def _run_at(data: bytes, begin: int, run_bytes: int) -> Run:
         if magic != MAGIC or length > PAYLOAD_BYTES_MAX or end > size:
             break
         payload = data[start:end]
-        if crc32(payload, crc32(data[begin + 4 : begin + 8])) != checksum:
+        seed = seeds.get(length)
+        if seed is None:
+            seed = seeds[length] = crc32(data[begin + 4 : begin + 8])
+        if crc32(payload, seed) != checksum:
             break
         begins.append(begin)
         payloads.append(payload)

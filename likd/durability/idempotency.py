@@ -96,17 +96,17 @@ class KeyWindow:
             taken = self._owners[owner] = Taken(max(1, int(self._keys_max * share)))
         taken.add(records)
 
-    def holds(self, owner: str, print: bytes) -> bool:
-        """Whether the key that `print` stands for is among those remembered of `owner`."""
+    def holds(self, owner: str, key_hash: bytes) -> bool:
+        """Whether the key that `key_hash` stands for is among those remembered of `owner`."""
         taken = self._owners.get(owner)
-        return taken is not None and taken.get(print) is not None
+        return taken is not None and taken.get(key_hash) is not None
 
     def _taken(self, key: str) -> Record | None:
         owner, _, name = key.rpartition(" ")
-        print = fingerprint(name)
+        key_hash = fingerprint(name)
         for each in (owner,) if owner == PUBLIC else (owner, ""):
             taken = self._owners.get(each)
-            record = taken.get(print) if taken is not None else None
+            record = taken.get(key_hash) if taken is not None else None
             if record is not None:
                 return record
         return None
@@ -251,12 +251,12 @@ class KeyLog:
         for line in reversed(lines):
             owned: dict[str, list[bytes]] = {}
             for owner, records in line.owned.items():
-                for print, record in key_lines.records(records):
+                for key_hash, record in key_lines.records(records):
                     looked_up += 1
                     if looked_up % LOOK_UPS == 0:
                         yield
-                    if (owner, print) not in seen and self._remembered.holds(owner, print):
-                        seen.add((owner, print))
+                    if (owner, key_hash) not in seen and self._remembered.holds(owner, key_hash):
+                        seen.add((owner, key_hash))
                         owned.setdefault(owner, []).append(record)
             if owned:
                 kept.append(Line.of(line.at, owned))

@@ -35,9 +35,9 @@ def fingerprint(key: str) -> bytes:
     return hashlib.blake2b(key.encode(), digest_size=PRINT_BYTES).digest()
 
 
-def pack(print: bytes, digest: bytes, events: int, at: float) -> bytes:
+def pack(key_hash: bytes, digest: bytes, events: int, at: float) -> bytes:
     """The record of a request."""
-    return _RECORD.pack(print, digest, events, at)
+    return _RECORD.pack(key_hash, digest, events, at)
 
 
 class Taken:
@@ -55,10 +55,10 @@ class Taken:
     def __len__(self) -> int:
         return self._size
 
-    def get(self, print: bytes) -> Record | None:
-        """The newest record of the key with this print."""
+    def get(self, key_hash: bytes) -> Record | None:
+        """The newest record of the key with this key_hash."""
         for generation in reversed(self._generations):
-            record = generation.get(print)
+            record = generation.get(key_hash)
             if record is not None:
                 return record
         return None
@@ -122,12 +122,12 @@ class _Generation:
             index[slot] = place
         self._records += records
 
-    def get(self, print: bytes) -> Record | None:
+    def get(self, key_hash: bytes) -> Record | None:
         index, mask = self._index, self._mask
-        slot = hash(print) & mask
+        slot = hash(key_hash) & mask
         newest = 0
         while place := index[slot]:
-            if place > newest and self._records.startswith(print, (place - 1) * RECORD_BYTES):
+            if place > newest and self._records.startswith(key_hash, (place - 1) * RECORD_BYTES):
                 newest = place
             slot = (slot + 1) & mask
         if newest <= self.forgotten:

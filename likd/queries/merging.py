@@ -14,7 +14,7 @@ from likd.queries.totals import Totals
 from likd.stores.protocol import CountStore
 
 STORE_SECONDS_MAX = 40.0
-"""Whoever asked for a merge waits so long for the store. What is durable will be done, however long it takes."""
+"""Whoever asks for a merge waits so long for the store at most; what is durable will be done, however long it takes."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +63,10 @@ class Merger:
     store: CountStore
     _offered: bool = False
 
-    async def merge(self, old: str, new: str) -> Merged:
-        """Merge canonical `old` into canonical `new`. Raises MergeError, MergeRefused, Unsupported.
+    async def merge(self, old: str, new: str, *, store_seconds: float = STORE_SECONDS_MAX) -> Merged:
+        """Merge canonical `old` into canonical `new`, waiting so long for the store.
+
+        Raises MergeError, MergeRefused, Unsupported.
 
         Cut off before it has its place, it may have been done or not; asking again is safe.
         """
@@ -83,7 +85,7 @@ class Merger:
         outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         if isinstance(outcome, Refused):
             raise MergeRefused(outcome)
-        with trio.move_on_after(STORE_SECONDS_MAX):
+        with trio.move_on_after(store_seconds):
             while old in (merge.old for merge in self.totals.merging.values()):
                 await self.totals.wait_moved()
         pending = any(merge.old == old for merge in self.totals.merging.values())

@@ -123,6 +123,7 @@ class Totals:
         self.store_ahead = trio.Event()
         """Is set when a reader saw that the store has more than it said: asking it again will tell."""
         self.followers: list[Follower] = []
+        self._stored_as: dict[str, list[str]] = {}
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
         self._pending = Pending()
@@ -157,8 +158,22 @@ class Totals:
         """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
         self.aliases.add(merge.old, merge.new)
+        for name in self._stored_as.pop(merge.old, ()):
+            self.is_stored_as(merge.new, name)
         self._actors.place_merge(table)
         self._tell_followers([merge.old, merge.new])
+
+    def is_stored_as(self, url: str, name: str) -> None:
+        """The store may have counts of `url` by another `name`, on which something stands that waits for it.
+
+        They are part of each total until `nothing_is_stored_otherwise`: what takes back a like by the old name must
+        not be read without that like.
+        """
+        self._stored_as.setdefault(self.aliases(url), []).append(name)
+
+    def nothing_is_stored_otherwise(self) -> None:
+        """All that the store had by other names is folded into what counts now."""
+        self._stored_as = {}
 
     def settled_name(self, url: str) -> str:
         """What `url` counts for in the store, where merges that wait are not done yet."""
@@ -366,10 +381,10 @@ class Totals:
     def _names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
         """Under which names the store has the counts of what is asked for."""
         url = self.aliases(asked)
-        if not self.merging and not also:
+        if not self.merging and not also and not self._stored_as:
             return (url,)
         merging = [merge.old for merge in self.merging.values() if merge.new == url]
-        return list(dict.fromkeys([url, *merging, *also.get(asked, ())]))
+        return list(dict.fromkeys([url, *merging, *self._stored_as.get(url, ()), *also.get(asked, ())]))
 
     def _tell_followers(self, urls: Collection[str]) -> None:
         self._moves += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -36,6 +36,8 @@ class Child:
     name: str
     run: Run
     permanent: bool = True
+    below: Supervisor | None = None
+    """What it supervises itself, if it is a supervisor."""
     state: State = "starting"
     restarts: int = 0
     last_fault: str | None = None
@@ -88,11 +90,18 @@ class Supervisor:
         self._scope = trio.CancelScope()
         self.ended = trio.Event()
 
-    def add(self, name: str, run: Run, *, permanent: bool = True) -> Child:
+    def add(self, name: str, run: Run, *, permanent: bool = True, below: Supervisor | None = None) -> Child:
         """Add a child before the supervisor runs; children start in the order they were added."""
-        child = Child(name, run, permanent)
+        child = Child(name, run, permanent, below)
         self.children.append(child)
         return child
+
+    def walk(self) -> Iterator[Child]:
+        """All children, and those of the supervisors among them."""
+        for child in self.children:
+            yield child
+            if child.below is not None:
+                yield from child.below.walk()
 
     def drain(self) -> None:
         """From now on a child that ends by itself is finished, not restarted. One that raises still is."""

@@ -40,14 +40,14 @@ class Chain:
     """Tells it from another that got the same epoch, of a store that forgot the one in between."""
 
     def begin(self, entry: Entry | None) -> int:
-        """This life is the newest from now on, with a new epoch: the mark of what the store has."""
+        """Be the newest life from now on, with a new epoch: the mark of what the store has."""
         self.epoch = max(self.epoch, entry.epoch if entry else 0) + 1
         self.node = entry.node if entry else 0
         self.known = entry.mark if entry else 0
         return self.known
 
     def check(self, entry: Entry | None) -> None:
-        """This life may write. Raises Fenced, Behind."""
+        """Make sure that this life may write. Raises Fenced, Behind."""
         if entry is None or entry.epoch < self.epoch:
             raise Behind(entry.mark if entry else 0)
         if entry.life != self.life:

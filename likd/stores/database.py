@@ -89,7 +89,7 @@ class Database(ABC):
         """As MergingStore.aliases."""
         raise self._lacks("can't merge URLs")
 
-    def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         """As MergingStore.fold."""
         raise self._lacks("can't merge URLs")
 

@@ -69,8 +69,11 @@ class Retention:
 
 @attrs.frozen
 class Applied:
-    """What a store made of increments: what it added to their rows by itself, and how many actors had liked both
-    of the URLs that were merged, each of whom likes once from now on."""
+    """What a store made of increments.
+
+    What it added to their rows by itself, and how many actors had liked both of the URLs that were merged, each of whom
+    likes once from now on.
+    """
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
@@ -78,8 +81,11 @@ class Applied:
 
 @attrs.frozen
 class Folding:
-    """How far the store is with its URLs: made by `rules` ("" if that is not known), and if others hold by now, on the
-    way `to` these, done up to and with the URL `after`."""
+    """How far the store is with its URLs.
+
+    They are made by `rules` ("" if that is not known). If others hold by now, they are on the way `to` these, done up
+    to and with the URL `after`.
+    """
 
     rules: str
     to: str | None = None
@@ -88,10 +94,10 @@ class Folding:
 
 @attrs.frozen
 class News:
-    """What other nodes brought into a store: their `marks`, how many `merges` there were by any node, and whether
-    counts `changed` otherwise.
+    """What other nodes brought into a store.
 
-    `urls` and `actors` are whom it is about since the last news; `urls` is None if it may be about any.
+    Their `marks`, how many `merges` there were by any node, and whether counts `changed` otherwise. `urls` and `actors`
+    are whom it is about since the last news; `urls` is None if it may be about any.
     """
 
     marks: Mapping[int, int]
@@ -106,8 +112,10 @@ Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", 
 
 
 class CountStore(Protocol):
-    """What counting and draining need, and every store has: totals by URL, and how far they go, which is the id of the
-    last table that was applied."""
+    """What counting and draining need, and every store has.
+
+    Totals by URL, and how far they go, which is the id of the last table that was applied.
+    """
 
     @property
     def kind(self) -> str:
@@ -209,11 +217,12 @@ class MergingStore(PageStore, Protocol):
         """The URLs that were merged into others. Raises StoreError."""
         ...
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
         """Fold as a merge does, without aliases, and note `folding`, in one durable transaction.
 
         An actor who unliked the new URL since the first `folding` with a `to` does not like it for having liked the
-        old one. Raises StoreError.
+        old one. Nor does one of the keys that are `changing`: increments that are to come have what becomes of it, and
+        were made without knowing of the old one. Raises StoreError.
         """
         ...
 

@@ -53,7 +53,7 @@ class ThreadedStore:
         try:
             # Opened again, it may be another database than before: nobody reads meanwhile.
             async with self._reading:
-                return await self._call(self._writing, self._database.open, tuple(names), abandon=True)
+                return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
             raise
@@ -79,8 +79,8 @@ class ThreadedStore:
     async def aliases(self) -> dict[str, str]:
         return await self._call(self._writing, self._database.aliases)
 
-    async def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        await self._call(self._writing, self._database.fold, folds, folding)
+    async def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes] = ()) -> None:
+        await self._call(self._writing, self._database.fold, folds, folding, changing)
 
     async def folding(self) -> Folding:
         return await self._call(self._writing, self._database.folding)
@@ -95,11 +95,18 @@ class ThreadedStore:
         return await self._call(self._reading, self._database.news, last)
 
     async def aclose(self) -> None:
-        if self._abandoned:
+        if self._abandoned and self._writing.borrowed_tokens:
             # A thread still brings a large database up to date; what it did not commit ends with the process.
             return
         async with self._reading:
             await self._call(self._writing, self._database.close)
+
+    def _open(self, names: tuple[str, ...]) -> int:
+        try:
+            return self._database.open(names)
+        finally:
+            if self._abandoned:
+                self._database.close()
 
     async def _call(
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False

@@ -37,8 +37,13 @@ class Answer:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
-TO_LOGIN = Answer(303, b"", "text/html; charset=utf-8", {"Location": "/login"})
-"""Where a person goes who may not see a page yet."""
+HEALTHY = Answer(200, b'{"status":"ok"}')
+"""The process serves."""
+
+
+def to_login(base: str) -> Answer:
+    """Where a person goes who may not see a page yet, of those below the path `base`."""
+    return Answer(303, b"", "text/html; charset=utf-8", {"Location": f"{base}/login"})
 
 
 def is_person(method: str, accept: str) -> bool:

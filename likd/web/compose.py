@@ -5,6 +5,7 @@ from __future__ import annotations
 from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
+from likd.ingest.parser import Ingest
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
 from likd.testing.faults import Faults
@@ -18,12 +19,20 @@ from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.api.files import Files
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
+from likd.web.express.requests import Drop, HotRequests, Send
+from likd.web.fronts.desk import Desk
+from likd.web.fronts.fronts import Fronts, Shares
+from likd.web.fronts.messages import VERSION, Welcome
+from likd.web.fronts.process import FrontProcess
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
 from likd.web.full.pages import add_pages
@@ -50,63 +59,125 @@ async def compose_web(
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
     gate = Gate(config, tokens, logins=logins, refusals=refusals)
     tls = server_context(config)
+    fronts = config.processes if config.processes > 1 else 0
+    shares = Shares.of(config.bodies_bytes_max, config.body_bytes_max, fronts)
+    room = BodyBudget(shares.engine)
     visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
-    operations = Operations(
-        intake=engine.intake,
-        handlers=engine.handlers,
-        totals=engine.totals,
-        actors=engine.actors,
-        top=engine.top,
+    urls = Urls(engine.rules, gate, engine.actors)
+    bodies = EventBodies(
+        ingest=Ingest(
+            engine.handlers.kinds, engine.rules, engine.actor_keys, engine.handlers.done, config.counters_max
+        ),
         gate=gate,
         visitors=visitors,
-        canonical=engine.rules,
-        actor_key=engine.actor_keys,
         body_bytes_max=config.body_bytes_max,
-        bodies_bytes_max=config.bodies_bytes_max,
+        bodies_bytes_max=shares.engine,
         urls_max=config.counters_max,
     )
-    board = StatusReport(engine, __version__)
+    posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
+    counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
+    board = StatusReport(engine, __version__, lambda: () if web.fronts is None else web.fronts.statistics())
     sessions = LiveSessions(
         hub=engine.hub,
-        operations=operations,
+        urls=urls,
+        counts=counts,
         gate=gate,
         status=lambda: {"status": board.status(), "tree": board.tree()},
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(operations=operations, gate=gate, tls=tls is not None)
-    reads = Reads(operations, engine.totals, engine.store)
-    pictures = Pictures(operations, engine.totals, gate)
-    files = Files()
+    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
+    reads = Reads(urls, counts, engine.totals, engine.store)
+    pictures = Pictures(posting, urls, counts, engine.totals, gate)
+    files = Files(config.base_path)
     add_api(
         app,
-        operations=operations,
+        posting=posting,
+        counts=counts,
         reads=reads,
         pictures=pictures,
-        admin=Admin(operations, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        admin=Admin(counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, operations=operations, files=files, names=engine.handlers.counts)
+    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts, base=config.base_path)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
+    hot_reads = HotReads(counts, reads, pictures, files)
+
+    def make_requests(send: Send, drop: Drop) -> HotRequests:
+        return HotRequests(
+            posting=posting,
+            bodies=bodies,
+            reads=hot_reads,
+            gate=gate,
+            room=room,
+            long_requests_max=connections_max,
+            send=send,
+            drop=drop,
+            base=config.base_path,
+        )
+
+    listeners = await open_listeners(config.bind, socket_mode=config.socket_mode, processes=config.processes)
     web = WebServer(
-        operations=operations,
-        reads=HotReads(operations, reads, pictures, files),
+        make_requests=make_requests,
+        recall=bodies.recall,
         gate=gate,
         app=app,
-        listeners=await open_listeners(config.bind),
+        listeners=listeners,
         tls=tls,
         hub=engine.hub,
         sessions=sessions,
         seats=ConnectionLimit(
             connections_max, config.connections_per_address, Proxies(config.trusted_proxies), refusals
         ),
-        room=BodyBudget(config.bodies_bytes_max),
+        room=room,
         head_seconds=config.head_timeout,
         idle_seconds=config.idle_timeout,
         grace_seconds=config.shutdown_timeout / 2,
+        base=config.base_path,
+        fronts=fronts,
     )
+    if fronts:
+        desk = Desk(
+            posting=posting,
+            make_requests=make_requests,
+            seats=web.seats,
+            take_connection=web.take,
+            base=config.base_path,
+        )
+        welcome = _welcome(config, engine, gate, connections_max, shares.front)
+        web.stand_behind(
+            desk,
+            Fronts(
+                [
+                    FrontProcess(desk, sockets, welcome, config.log_format, config.hung_timeout)
+                    for sockets in (listeners.sockets, *listeners.copies)
+                ]
+            ),
+        )
     add_metrics(app, board, gate, visitors, web.seats, lambda: web.faults, watchdog)
     return web
+
+
+def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, bodies_bytes_max: int) -> Welcome:
+    return Welcome(
+        version=VERSION,
+        base=config.base_path,
+        encrypted=bool(config.tls_cert),
+        open=gate.open,
+        binds=tuple(map(str, config.bind)),
+        origins=config.origins,
+        connections_max=connections_max,
+        head_seconds=config.head_timeout,
+        idle_seconds=config.idle_timeout,
+        body_bytes_max=config.body_bytes_max,
+        bodies_bytes_max=bodies_bytes_max,
+        urls_max=config.counters_max,
+        kinds=tuple(engine.handlers.kinds),
+        done=dict(engine.handlers.done),
+        same_schemes=config.same_schemes,
+        drop_parameters=config.drop_parameters,
+        secret=engine.actor_keys.secret,
+    )

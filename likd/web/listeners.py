@@ -1,13 +1,21 @@
-"""Listening sockets."""
+"""Listening sockets: of addresses, and Unix sockets with the files by which they are reached."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import socket
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
 
+import attrs
 import trio
 
-from likd.config.parsers import Bind
+from likd.config.parsers import Bind, UnixBind
 from likd.errors import StartError
 
 BACKLOG = 1024
@@ -17,30 +25,169 @@ class BindError(StartError):
     """The address can't be listened on; the message says which and why."""
 
 
-async def open_listeners(bind: Bind) -> list[socket.socket]:
-    """Listen on every address that `bind` means, without blocking. Raises BindError."""
+@attrs.frozen
+class SocketFile:
+    """The file of a Unix socket that listens, as it was when it was made."""
+
+    path: Path
+    device: int
+    inode: int
+
+    def remove(self) -> None:
+        """Remove the file, unless it has become another's."""
+        with suppress(OSError), _locked(self.path):
+            now = self.path.lstat()
+            if (now.st_dev, now.st_ino) == (self.device, self.inode):
+                self.path.unlink()
+
+
+@attrs.frozen
+class Listeners:
+    """Sockets that listen, without blocking, and the files that are to go with them."""
+
+    sockets: list[socket.socket] = attrs.field(factory=list)
+    copies: list[list[socket.socket]] = attrs.field(factory=list)
+    """What the others than the first who accept have in the place of `sockets`, one after the other."""
+    files: list[SocketFile] = attrs.field(factory=list)
+
+    def remove_files(self) -> None:
+        """Nobody finds the Unix sockets any more. Who is connected already, or waits for it, stays so."""
+        for file in self.files:
+            file.remove()
+        self.files.clear()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self.remove_files()
+        for sock in {*self.sockets, *chain.from_iterable(self.copies)}:
+            sock.close()
+
+
+async def open_listeners(
+    binds: Iterable[Bind | UnixBind], *, socket_mode: int = 0o660, processes: int = 1
+) -> Listeners:
+    """Listen on every address that `binds` mean. Raises BindError, and listens on none of them then.
+
+    Each of several `processes` has listeners of its own, among which the system shares connections out; a Unix socket
+    is the same for all.
+
+    A Unix socket has the permissions `socket_mode`. A file that is left of one on which nobody listens any more is
+    replaced; one on which somebody does, or that is no socket, is not touched.
+    """
+    listeners = Listeners(copies=[[] for _ in range(1, processes)])
+    try:
+        for bind in binds:
+            if isinstance(bind, UnixBind):
+                _open_unix(bind, socket_mode, listeners)
+            else:
+                for sock in await _open_tcp(bind):
+                    _share(sock, listeners)
+    except BaseException:
+        listeners.close()
+        raise
+    return listeners
+
+
+async def check_free(binds: Iterable[Bind | UnixBind]) -> None:
+    """Raises BindError if `binds` can't be listened on now."""
+    (await open_listeners(binds)).close()
+
+
+def address(listener: socket.socket, scheme: str, base: str = "") -> str:
+    """The URL by which `listener` is reached, or its path."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return str(UnixBind(Path(os.fsdecode(name))))
+    return f"{scheme}://{Bind(*name[:2])}{base}"
+
+
+async def _open_tcp(bind: Bind) -> list[socket.socket]:
     try:
         listeners = await trio.open_tcp_listeners(bind.port, host=bind.host, backlog=BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error.__cause__, BaseExceptionGroup):
             reason = "; ".join(str(inner) for inner in error.__cause__.exceptions)
-        if error.errno == errno.EADDRINUSE:
-            reason = "the address is in use"
-        raise BindError(f"can't listen on {bind}: {reason}") from error
+        raise _refused(bind, error.errno, reason) from error
     sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
     for sock in sockets:
         sock.settimeout(0)
     return sockets
 
 
-async def check_free(bind: Bind) -> None:
-    """Raises BindError if `bind` can't be listened on now."""
-    for sock in await open_listeners(bind):
+def _share(sock: socket.socket, listeners: Listeners) -> None:
+    """Listen as `sock` does, for each of those who accept."""
+    if not listeners.copies:
+        listeners.sockets.append(sock)
+        return
+    # It alone was told if somebody else listens there: those who share an address do so with anybody of their user.
+    family, name = sock.family, sock.getsockname()
+    sock.close()
+    for those in (listeners.sockets, *listeners.copies):
+        copy = socket.socket(family, socket.SOCK_STREAM)
+        those.append(copy)
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            copy.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        copy.bind(name)
+        copy.listen(BACKLOG)
+        copy.settimeout(0)
+
+
+def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Between one's look at a file that is left and its own listening, no other likd may do the same.
+        with _locked(bind.path):
+            _remove_stale(bind)
+            sock.bind(os.fspath(bind.path))
+            made = bind.path.lstat()
+            listeners.files.append(SocketFile(bind.path, made.st_dev, made.st_ino))
+            # Nobody is let in before it listens.
+            bind.path.chmod(mode)
+            sock.listen(BACKLOG)
+        sock.settimeout(0)
+    except OSError as error:
         sock.close()
+        raise _refused(bind, error.errno, error.strerror or str(error)) from error
+    except BaseException:
+        sock.close()
+        raise
+    for those in (listeners.sockets, *listeners.copies):
+        those.append(sock)
 
 
-def address(listener: socket.socket, scheme: str) -> str:
-    """The URL by which `listener` is reached."""
-    host, port = listener.getsockname()[:2]
-    return f"{scheme}://{Bind(host, port)}"
+def _remove_stale(bind: UnixBind) -> None:
+    """Remove the file of a socket on which nobody listens. Raises BindError if it is anything else, OSError."""
+    try:
+        found = bind.path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise BindError(f"can't listen on {bind}: there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(os.fspath(bind.path))
+        except ConnectionRefusedError:
+            bind.path.unlink()
+            return
+        except BlockingIOError:
+            pass  # More wait to be accepted than it has room for.
+        raise OSError(errno.EADDRINUSE, "")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone, among all likd, with the files in the directory of `path`. Raises OSError."""
+    directory = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _refused(bind: Bind | UnixBind, number: int | None, reason: str) -> BindError:
+    return BindError(f"can't listen on {bind}: {'the address is in use' if number == errno.EADDRINUSE else reason}")

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from likd.errors import LikdError
+from likd.errors import LikdError, StoreError, Unsupported
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -45,3 +45,15 @@ class Problem(LikdError):
     def about(self) -> dict[str, object]:
         """What is said of it where it is one part of an answer."""
         return {"status": self.status, "detail": self.detail, **self.members}
+
+
+def wrong(field: str, value: str, expected: str) -> Problem:
+    """The problem of a parameter."""
+    return Problem(422, f"{field} is {value[:80]!a}", members={"field": field, "expected": expected})
+
+
+def store_away(error: StoreError) -> Problem:
+    """The problem of a store that does not answer a read, or has no answer to such."""
+    if isinstance(error, Unsupported):
+        return Problem(501, str(error))
+    return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

@@ -13,18 +13,22 @@ from likd.queries.live_hub import LiveHub
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
-from likd.web.api.events import Operations
 from likd.web.api.live_socket import LiveSessions
-from likd.web.express.hot_reads import HotReads
+from likd.web.express.fast_path import Recall
+from likd.web.express.requests import MakeRequests
 from likd.web.express.server import ExpressLane
+from likd.web.fronts.desk import Desk
+from likd.web.fronts.fronts import Fronts
 from likd.web.full.server import FullLane
-from likd.web.listeners import address
+from likd.web.listeners import Listeners, address
 from likd.web.live.server import LiveLane
 
 
 class WebServer:
-    """Serves the API on `listeners`: every connection begins in the express lane, and may move to the live lane as a
-    websocket, or to the full lane.
+    """Serves the API on `listeners`.
+
+    Every connection begins in the express lane, and may move to the live lane as a websocket, or to the full lane.
+    With `fronts`, so many processes accept the connections, and hand over what they don't do.
 
     All have their connections out of the same `seats`, and request bodies out of the same `room`.
     """
@@ -32,11 +36,11 @@ class WebServer:
     def __init__(
         self,
         *,
-        operations: Operations,
-        reads: HotReads,
+        make_requests: MakeRequests,
+        recall: Recall,
         gate: Gate,
         app: QuartTrio,
-        listeners: list[socket.socket],
+        listeners: Listeners,
         tls: ssl.SSLContext | None,
         hub: LiveHub,
         sessions: LiveSessions,
@@ -45,6 +49,8 @@ class WebServer:
         head_seconds: float,
         idle_seconds: float,
         grace_seconds: float,
+        base: str = "",
+        fronts: int = 0,
     ) -> None:
         self._full = FullLane(
             app,
@@ -53,31 +59,44 @@ class WebServer:
             connections_max=seats.connections_max,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
+            base=base,
         )
-        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds)
+        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds, base=base)
         self._express = ExpressLane(
-            operations=operations,
-            reads=reads,
+            make_requests=make_requests,
+            recall=recall,
             gate=gate,
-            listeners=listeners,
+            listeners=[] if fronts else listeners.sockets,
             hand_over=self._hand_over,
             encrypted=tls is not None,
             seats=seats,
             room=room,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
+            base=base,
         )
+        self.take = self._express.take
+        """Serve a connection that was accepted elsewhere."""
         self.seats = seats
+        self._desk: Desk | None = None
+        self.fronts: Fronts | None = None
         self._hub = hub
         self._grace = grace_seconds
         self._stopping = trio.Event()
-        self.addresses = [address(listener, "http" if tls is None else "https") for listener in listeners]
+        self._listeners = listeners
+        scheme = "http" if tls is None else "https"
+        self.addresses = [address(listener, scheme, base) for listener in listeners.sockets]
         """The URLs that are listened on."""
 
     @property
     def faults(self) -> int:
         """Hot requests, their connections and live websockets that ended because of a fault of likd's own."""
-        return self._express.faults + self._live.faults
+        fronts = 0 if self._desk is None or self.fronts is None else self._desk.faults + self.fronts.faults
+        return self._express.faults + self._live.faults + fronts
+
+    def stand_behind(self, desk: Desk, fronts: Fronts) -> None:
+        """Let `fronts` accept the connections, and serve those that they hand over; before it runs."""
+        self._desk, self.fronts = desk, fronts
 
     def stop(self) -> None:
         """Take no more connections, and end the ones there are."""
@@ -90,18 +109,31 @@ class WebServer:
             async with trio.open_nursery() as bare:
                 await bare.start(self._live.run)
                 await bare.start(self._express.run)
+                if self._desk is not None:
+                    await bare.start(self._desk.run)
                 task_status.started()
                 await self._stopping.wait()
+                deadline = trio.current_time() + self._grace
+                self._listeners.remove_files()
+                await self._stop_fronts(deadline)
                 self._express.stop()
                 self._hub.closing.set()
                 await self._live.stop()
-                await self._full.stop(self._grace)
-                with trio.move_on_after(self._grace):
+                await self._full.stop(deadline - trio.current_time())
+                with trio.move_on_at(deadline):
                     await self._live.wait_stopped()
                     await self._express.wait_stopped()
                 bare.cancel_scope.cancel()
         self._live.close()
         self._express.close()
+
+    async def _stop_fronts(self, deadline: float) -> None:
+        """They may hand connections over until they have ended."""
+        if self.fronts is not None:
+            self._listeners.close()
+            self.fronts.stop()
+            with trio.move_on_at(deadline):
+                await self.fronts.wait_stopped()
 
     def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
         """What is not for the express lane is for one of the others."""

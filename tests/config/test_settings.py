@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from likd.config.parsers import Bind
+from likd.config.parsers import Bind, UnixBind, in_words
 from likd.config.settings import GROUPS, Config, ConfigError, load, settings, unknown_variables
 
 
@@ -21,6 +21,9 @@ def written(text: str | bytes) -> Path:
     path = Path("mine.toml")
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
+
+
+BIND_EXPECTED = "HOST:PORT or unix:PATH, for example 127.0.0.1:8080, [::1]:8080 or unix:/run/likd.sock"
 
 
 def wrong(
@@ -37,7 +40,7 @@ def test_without_settings_there_are_the_defaults() -> None:
     config = load({}, file=None, environment={})
     assert config == Config()
     assert (config.bind, config.data_dir, config.durability, config.table_limit) == (
-        Bind("127.0.0.1", 8080),
+        (Bind("127.0.0.1", 8080),),
         Path("data"),
         "fsync",
         2000,
@@ -96,13 +99,49 @@ def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_an_address_is_host_and_port(text: str, host: str, port: int, shown: str) -> None:
-    bind = load({"bind": text}, file=None, environment={}).bind
+    (bind,) = load({"bind": text}, file=None, environment={}).bind
+    assert isinstance(bind, Bind)
     assert (bind.host, bind.port, str(bind)) == (host, port, shown)
 
 
 @pytest.mark.parametrize("text", ["", "8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1", "::1:8080"])
 def test_anything_else_is_no_address(text: str) -> None:
-    assert wrong({"bind": text}) == f"--bind: {text!r} is not HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"
+    assert wrong({"bind": text}) == f"--bind: {text!r} is not {BIND_EXPECTED}"
+
+
+def test_there_can_be_several_addresses_and_sockets() -> None:
+    binds = load({"bind": "127.0.0.1:8080, unix:/run/likd.sock"}, file=None, environment={}).bind
+    assert binds == (Bind("127.0.0.1", 8080), UnixBind(Path("/run/likd.sock")))
+    assert in_words(binds) == "127.0.0.1:8080, unix:/run/likd.sock"
+
+
+@pytest.mark.parametrize("text", ["unix:", "unix:/" + "x" * 107, "unix:/a\0b"])
+def test_a_socket_has_a_path_that_fits_into_an_address(text: str) -> None:
+    assert wrong({"bind": text}) == f"--bind: {text!r} is not unix:PATH with a path of at most 107 bytes"
+
+
+@pytest.mark.parametrize(("text", "mode"), [("0660", 0o660), ("600", 0o600), ("0777", 0o777)])
+def test_permissions_are_octal(text: str, mode: int) -> None:
+    assert load({"socket_mode": text}, file=None, environment={}).socket_mode == mode
+
+
+@pytest.mark.parametrize("value", ["", "8", "888", "01777", "rw-", 660])
+def test_anything_else_is_no_permission(value: object) -> None:
+    assert "permissions in octal digits" in wrong({"socket_mode": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "base"), [("", ""), ("/", ""), ("/likes", "/likes"), ("/likes/", "/likes"), ("/a/b-2.x", "/a/b-2.x")]
+)
+def test_a_base_path_has_no_slash_at_its_end(text: str, base: str) -> None:
+    assert load({"base_path": text}, file=None, environment={}).base_path == base
+
+
+@pytest.mark.parametrize(
+    "text", ["likes", "/a//b", "//a", "/..", "/a/../b", "/a b", "/a?b", "/ä", "https://a.example/"]
+)
+def test_anything_else_is_no_base_path(text: str) -> None:
+    assert wrong({"base_path": text}) == f"--base-path: {text!r} is not a path, for example /likes"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +188,10 @@ def test_a_wrong_variable_is_named() -> None:
         ("durability = 1", "mine.toml: durability: 1 is not one of fsync, os, none"),
         ("durability = {}", "mine.toml: durability: {} is not one of fsync, os, none"),
         ("data_dir = 5", "mine.toml: data_dir: 5 is not a path"),
-        ("bind = 8080", "mine.toml: bind: 8080 is not HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"),
+        (
+            "bind = 8080",
+            f"mine.toml: bind: 8080 is not {BIND_EXPECTED}",
+        ),
         ("table_limits = 5", "mine.toml: there is no setting 'table_limits': did you mean table_limit?"),
         ("[likd]\ntable_limit = 5", "mine.toml: there is no setting 'likd'"),
     ],
@@ -242,7 +284,7 @@ def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None
         environment={"LIKD_TABLE_LIMIT": "2", "LIKD_FLUSH_INTERVAL": "4"},
     )
 
-    assert (config.table_limit, config.flush_interval, config.bind) == (3, 4.0, Bind("127.0.0.1", 1))
+    assert (config.table_limit, config.flush_interval, config.bind) == (3, 4.0, (Bind("127.0.0.1", 1),))
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,47 @@ async def test_many_acts_that_are_loaded_while_their_url_is_merged_know_of_both(
     assert events == {}
 
 
+@pytest.mark.parametrize("acts", [1, 2 * SLICE_KEYS])
+async def test_acts_on_a_url_to_which_another_is_folded_wait_and_are_looked_up_then(acts: int) -> None:
+    store = FakeStore()
+    actors = Actors(store, applied=0, cached_max=10_000)
+    known = submission(act("b", url=f"{URL}other"), *[act(f"a{n}") for n in range(acts)])
+    await actors.load(known)
+    actors.release(known)
+    actors.begin_folds([KEYS.of_url(URL)])
+    again = submission(*known.acts)
+    assert not actors.hold(again)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actors.load, again)
+        await wait_all_tasks_blocked()
+        elsewhere = submission(act("b", url=f"{URL}other"))
+        assert actors.hold(elsewhere)
+        store.liking.add(KEYS("a0", URL))
+        actors.end_folds()
+    events: Events = {}
+    actors.decide(again.acts[:2], events, {})
+    assert events == {LIKE: {f"{URL}other": 1}}
+
+
+async def test_a_submission_that_is_looked_up_when_a_fold_begins_is_looked_up_again() -> None:
+    store = FakeStore(slow=True)
+    actors = Actors(store, applied=0, cached_max=10_000)
+    late = submission(act("a"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actors.load, late)
+        await wait_all_tasks_blocked()
+        actors.begin_folds([KEYS.of_url(URL)])
+        store.slow = False
+        for gate in store.gates:
+            gate.set()
+        await wait_all_tasks_blocked()
+        store.liking.add(KEYS("a", URL))
+        actors.end_folds()
+    events: Events = {}
+    actors.decide(late.acts, events, {})
+    assert events == {}
+
+
 async def test_a_load_that_is_cut_off_holds_nothing() -> None:
     actors = Actors(FakeStore(slow=True), applied=0, cached_max=10)
     async with trio.open_nursery() as nursery:

@@ -227,7 +227,12 @@ async def test_a_delta_that_is_committed_before_its_turn_needs_no_task(autojump_
 async def test_tasks_are_started_a_few_in_each_turn(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
         before = trio.lowlevel.current_statistics().tasks_living
-        pool.post({}, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
+        counters: dict[str, UrlCounter] = {}
+        urls = {f"https://example.com/{n}": 1 for n in range(500)}
+        pool.post(counters, "likes", urls)
+        await trio.sleep(1)
+        assert trio.lowlevel.current_statistics().tasks_living == before, "there is nothing to be done for one delta"
+        pool.post(counters, "likes", urls)
         await wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().tasks_living == before + WAKES_PER_TURN_MAX
         await trio.sleep(1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import trio
@@ -18,10 +21,12 @@ from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine
+from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
-from likd.stores.protocol import Folding, Increments
+from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
+from likd.stores.threaded import ThreadedStore
 from tests.queries.test_merging import KEYS, World
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
@@ -194,6 +199,89 @@ async def test_an_old_name_shows_no_less_while_folding_is_under_way(world: World
         assert await net(engine, new) == 5
 
 
+def held_fold(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Nothing is folded before this is set."""
+    may_fold = trio.Event()
+    fold: Any = ThreadedStore.fold
+
+    async def wait_and_fold(store: ThreadedStore, folds: Sequence[Fold], *args: object) -> None:
+        if folds:
+            await may_fold.wait()
+        await fold(store, folds, *args)
+
+    monkeypatch.setattr(ThreadedStore, "fold", wait_and_fold)
+    return may_fold
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_stored_by_another_name(
+    world: World, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    new = f"{HTTPS}new" if merged else HTTPS
+    async with world.life(same_schemes=False) as engine:
+        for actor in "ab":
+            await send(engine, act(actor, HTTP))
+        await engine.drain()
+    may_fold, may_apply = held_fold(monkeypatch), trio.Event()
+
+    async def apply(store: ThreadedStore, increments: Increments, apply: Any = ThreadedStore.apply) -> Applied | None:
+        await may_apply.wait()
+        result: Applied | None = await apply(store, increments)
+        return result
+
+    monkeypatch.setattr(ThreadedStore, "apply", apply)
+    async with world.life(same_schemes=False) as engine:
+        if merged:
+            assert (await engine.merger.merge(HTTP, new, store_seconds=0.05)).pending
+        await send(engine, act("a", new if merged else HTTP, UNLIKE))
+    async with world.life(same_schemes=True) as engine:
+        assert await net(engine, new) == 1
+        may_fold.set()
+        with trio.fail_after(5):
+            while engine.folder.folded == 0:
+                await trio.lowlevel.checkpoint()
+        assert await net(engine, new) == 1
+        may_apply.set()
+        await folded(engine)
+        await engine.drain()
+        assert await engine.store.read([HTTP, HTTPS, new]) == (engine.totals.applied, {new: {"likes": 2, "unlikes": 1}})
+
+
+@pytest.mark.parametrize("kinds", [[LIKE], [LIKE, UNLIKE]])
+@pytest.mark.parametrize("merged", [False, True])
+async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, kinds: list[str], merged: bool
+) -> None:
+    new = f"{HTTPS}new" if merged else HTTPS
+    async with world.life(same_schemes=False) as engine:
+        await send(engine, act("a", HTTP))
+        await engine.drain()
+    may_look = trio.Event()
+
+    async def page(store: ThreadedStore, after: str, limit: int, page: Any = ThreadedStore.page) -> Any:
+        if limit > 1:
+            await may_look.wait()
+        return await page(store, after, limit)
+
+    monkeypatch.setattr(ThreadedStore, "page", page)
+    async with world.life(same_schemes=True) as engine:
+        if merged:
+            monkeypatch.setattr(ThreadedStore, "apply", AsyncMock(side_effect=StoreError))
+            assert (await engine.merger.merge(HTTPS, new, store_seconds=0.05)).pending
+        for kind in kinds:
+            await send(engine, act("a", new, kind))
+        likes = int(kinds[-1] == LIKE)
+        assert await net(engine, new) == likes
+        may_look.set()
+        await folded(engine)
+        assert await net(engine, new) == likes
+        monkeypatch.undo()
+        await engine.drain()
+        found = (await engine.store.read([HTTP, HTTPS, new]))[1]
+        assert found.keys() == {new}
+        assert found[new]["likes"] - found[new].get("unlikes", 0) == likes
+
+
 urls = st.sampled_from([f"{scheme}://example.com/{n}" for scheme in ("http", "https") for n in range(2)])
 batches = st.builds(
     Batch,
@@ -212,7 +300,7 @@ batches = st.builds(
 @given(batches)
 def test_a_batch_by_new_rules_has_the_same_sums(batch: Batch) -> None:
     names = Names(ONE, Aliases(KEYS.of_url), KEYS)
-    mapped = names.batch(batch)
+    mapped = names.batch(batch, names.by_rules(batch))
     assert {name: n for name, n in mapped.sums.items() if n} == {name: n for name, n in batch.sums.items() if n}
     assert not any(url.startswith("http:") for url in mapped.rows)
     assert _net(mapped) == _net(batch)
@@ -234,7 +322,8 @@ def test_a_merge_that_waits_is_by_the_rules_that_hold_now() -> None:
     names = Names(ONE, Aliases(KEYS.of_url), KEYS)
 
     def merge(old: str, new: str) -> Fold | None:
-        return names.batch(Batch(1, 0.0, 0.0, NAMES, {}, merge=Fold(old, new, b"o" * 8, b"n" * 8))).merge
+        batch = Batch(1, 0.0, 0.0, NAMES, {}, merge=Fold(old, new, b"o" * 8, b"n" * 8))
+        return names.batch(batch, names.by_rules(batch)).merge
 
     old, new = f"{HTTPS}old", f"{HTTPS}new"
     assert merge(f"{HTTP}old", f"{HTTP}new") == Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))

@@ -1,4 +1,4 @@
-"""A browser, a site with buttons on its pages, and a network that can be made to lie."""
+"""Browsers, and a site with buttons on its pages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import importlib
 import os
 import re
 import shutil
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,22 @@ import attrs
 import pytest
 
 from tests.daemon import Client, Daemon
+from tests.e2e import webkit
+from tests.e2e.network import Network
 
 playwright: Any = None
 with contextlib.suppress(ImportError):
     playwright = importlib.import_module("playwright.sync_api")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(
-    playwright is None or CHROMIUM is None, reason="no playwright or no chromium: the browser tests are skipped"
-)
+
+ENGINES = ("chromium", "firefox", "webkit")
+_ASKED = os.environ.get("LIKD_TEST_BROWSERS", "")
+IN_FULL = {"": ENGINES[:1], "all": ENGINES}.get(_ASKED) or tuple(_ASKED.split(","))
+"""The engines in which all tests run: Chromium, which is the fastest, or those that are asked for."""
+IN_CORE = () if _ASKED else ENGINES[1:]
+"""The engines in which only the tests that are marked `core` run."""
+assert set(IN_FULL) <= set(ENGINES), f"LIKD_TEST_BROWSERS is {_ASKED!r}; expected all, or some of {','.join(ENGINES)}"
 
 NOT_THROWN = re.compile("can’t establish a connection|Same Origin Policy|page’s settings blocked|was interrupted")
 """What Firefox says in the console and nobody has thrown."""
@@ -39,21 +45,14 @@ HURRY = """
 """
 """What is waited for in a page comes ten times sooner."""
 
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    """What drives browsers."""
-    playwright.expect.set_options(timeout=15_000)
-    with playwright.sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium(driver: Any) -> Iterator[Any]:
-    """A running Chromium: it can be told what its visitor prefers."""
-    browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    yield browser
-    browser.close()
+SOCKETS = """
+    const Socket = window.WebSocket;
+    window.sockets = [];
+    window.WebSocket = class extends Socket {
+        constructor(...asked) { super(...asked); sockets.push(this); }
+    };
+"""
+"""Notes the page's websockets."""
 
 
 PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
@@ -62,29 +61,87 @@ PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)
 AS_A_PERSON = "Object.defineProperty(Navigator.prototype, 'webdriver', { configurable: true, get: () => false })"
 """A script for pages that are to count views although a program drives their browser."""
 
-ENGINES = ["chromium", *(["firefox"] if os.environ.get("LIKD_TEST_FIREFOX") else [])]
-"""Firefox takes several times as long, so it is asked for by hand."""
-
 
 @pytest.fixture(scope="module", params=ENGINES)
-def browser(driver: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Each browser that there is."""
-    if request.param == "chromium":
-        yield request.getfixturevalue("chromium")
-        return
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A running browser of each engine that is there."""
+    launch = {"chromium": _chromium, "firefox": _firefox, "webkit": _webkit}[request.param]
+    with launch() as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def _playwright() -> Iterator[Any]:
+    if playwright is None:
+        pytest.skip("no playwright: its browsers' tests are skipped")
+    playwright.expect.set_options(timeout=15_000)
+    with playwright.sync_playwright() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium: its tests are skipped")
+    with _playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def _firefox() -> Iterator[Any]:
+    """Debian's own, which speaks WebDriver BiDi."""
     if FIREFOX is None:
         pytest.skip("no firefox: its tests are skipped")
-    try:
-        # Debian's own, which speaks WebDriver BiDi.
-        preferences = {"ui.prefersReducedMotion": 1}
-        browser = driver.firefox.launch(
-            channel="moz-firefox", executable_path=FIREFOX, firefox_user_prefs=preferences, timeout=30_000
-        )
-        browser.new_context().close()
-    except playwright.Error as error:
-        pytest.skip(f"this playwright can't drive {FIREFOX}: {str(error).splitlines()[0]}")
-    yield browser
-    browser.close()
+    with _playwright() as running:
+        try:
+            preferences = {
+                "ui.prefersReducedMotion": 1,
+                "ui.systemUsesDarkTheme": 1,
+                "intl.accept_languages": "de-DE",
+            }
+            browser = running.firefox.launch(
+                channel="moz-firefox", executable_path=FIREFOX, firefox_user_prefs=preferences, timeout=30_000
+            )
+            browser.new_context().close()
+        except playwright.Error as error:
+            pytest.skip(f"this playwright can't drive {FIREFOX}: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def _webkit() -> Iterator[Any]:
+    if missing := webkit.missing():
+        pytest.skip(f"no {missing}: webkit's tests are skipped")
+    with webkit.running() as browser:
+        yield browser
+
+
+CAN = {"chromium": {"color_scheme", "has_touch", "locale", "viewport"}, "firefox": {"viewport"}, "webkit": set[str]()}
+"""What a visitor may be said to prefer or to have, by engine."""
+
+ALWAYS: dict[str, dict[str, object]] = {
+    "chromium": {},
+    "firefox": {"color_scheme": "dark", "locale": "de-DE"},
+    "webkit": {"color_scheme": "dark", "locale": "C"},
+}
+"""What is true of all its visitors; to WebKit the system says its locale, and mostly has none."""
+
+
+def new_page(browser: Any, **options: Any) -> Any:
+    """A page of a visitor of whom this is true, where the engine can be told so."""
+    engine = browser.browser_type.name
+    told = {name: value for name, value in options.items() if name not in ALWAYS[engine]}
+    if cannot := set(told) - CAN[engine]:
+        pytest.skip(f"{engine} can't be told {', '.join(sorted(cannot))}")
+    return browser.new_page(**told)
+
+
+def expect(locator: Any) -> Any:
+    """What is waited for of `locator`."""
+    return locator.expect() if isinstance(locator, webkit.Locator) else playwright.expect(locator)
 
 
 @pytest.fixture
@@ -143,74 +200,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
         thread.join()
 
 
-class Network:
-    """A way to `address` that passes everything on, until it lies.
-
-    A connection on which something is sent for which `stalls` holds is silent from then on. All that there are
-    fall silent by `hush`; none is closed by either. While it `refuses`, connections end at once.
-    """
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.stalls: Callable[[bytes], bool] = lambda _: False
-        self.refuses = False
-        self.asked: list[bytes] = []
-        """The first line of each request that came."""
-        self._silent: set[socket.socket] = set()
-        self._open: list[socket.socket] = []
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
-
-    def hush(self) -> None:
-        """Let nothing more through on the connections that are open now."""
-        self._silent.update(self._open)
-
-    def lead(self, address: tuple[str, int]) -> None:
-        """Lead new connections to another address."""
-        self._address = address
-
-    def close(self) -> None:
-        """End all."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listener.close()
-        for sock in self._open:
-            sock.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                if self.refuses:
-                    near.close()
-                    continue
-            except OSError:
-                return
-            try:
-                far = socket.create_connection(self._address)
-            except OSError:
-                near.close()
-                continue
-            self._open += [near, far]
-            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
-        try:
-            while data := source.recv(65536):
-                if up:
-                    self.asked.append(data.partition(b"\r\n")[0])
-                    if self.stalls(data):
-                        self._silent.update((source, target))
-                if source not in self._silent:
-                    target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            target.close()
-
-
 @pytest.fixture
 def network(public: Daemon) -> Iterator[Network]:
     """The way to the public daemon."""
@@ -219,9 +208,26 @@ def network(public: Daemon) -> Iterator[Network]:
     network.close()
 
 
-def is_handshake(data: bytes) -> bool:
-    """Whether a websocket is asked for."""
-    return b"upgrade: websocket" in data.lower()
+def hide(page: Any) -> None:
+    """Let nobody see the page; where the engine has no such thing, let the page believe it."""
+    if isinstance(page, webkit.Page):
+        page.hide()
+    else:
+        page.evaluate(HIDDEN, True)
+
+
+def show(page: Any) -> None:
+    """Let a hidden page be seen again."""
+    if isinstance(page, webkit.Page):
+        page.show()
+    else:
+        page.evaluate(HIDDEN, False)
+
+
+HIDDEN = """hidden => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def face(page: Any, which: str | int = 0) -> Any:
@@ -232,8 +238,8 @@ def face(page: Any, which: str | int = 0) -> Any:
 
 def shows(page: Any, count: int | str, *, liked: bool = False, which: str | int = 0) -> None:
     """Wait until a button shows this."""
-    playwright.expect(face(page, which)).to_have_attribute("aria-pressed", str(liked).lower())
-    playwright.expect(face(page, which).locator("[part=count]")).to_have_text(str(count))
+    expect(face(page, which)).to_have_attribute("aria-pressed", str(liked).lower())
+    expect(face(page, which).locator("[part=count]")).to_have_text(str(count))
 
 
 def counts(daemon: Daemon, url: str) -> dict[str, int]:
@@ -246,6 +252,6 @@ def counts(daemon: Daemon, url: str) -> dict[str, int]:
 def like(daemon: Daemon, url: str, times: int = 1) -> None:
     """Others like `url`."""
     with Client(daemon.address) as client:
-        for _ in range(times):
-            body = b'{"kind":"like","url":"%s","actor":"%s"}' % (url.encode(), os.urandom(8).hex().encode())
-            assert client.request("POST", "/v1/events", body).status == 202
+        line = '{"kind":"like","url":"%s","actor":"%s"}'
+        body = "\n".join(line % (url, os.urandom(8).hex()) for _ in range(times)).encode()
+        assert client.request("POST", "/v1/events", body).status == 202

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import threading
@@ -53,6 +54,25 @@ def like(url: str, actor: str | None = None) -> dict[str, Any]:
 def test_http_and_https_are_one_page(daemon: Daemon) -> None:
     post(daemon, like("http://example.com/"), like("https://example.com/"), like("http://example.com:8000/"))
     assert counts(daemon, "http://example.com/")["likes"] == counts(daemon, "https://example.com/")["likes"] == 2
+
+
+def test_a_merge_holds_at_once_and_over_a_restart_although_the_store_is_away(tmp_path: Path) -> None:
+    path, environment = tmp_path / "data", {**os.environ, "LIKD_TEST_FAULTS": "1"}
+    body = json.dumps({"old": OLD, "new": NEW, "wait": 0.1}).encode()
+    pending = {"url": NEW, "merged": OLD, "pending": True}
+    with Daemon(path, "--flush-interval", "0.1", environment=environment) as daemon, Client(daemon.address) as client:
+        post(daemon, like(OLD, "a"), like(NEW, "a"), like(NEW, "b"))
+        client.request("POST", "/v1/fault", b'{"fault":"store","seconds":600}')
+        answer = client.request("POST", "/v1/merge", body)
+        assert (answer.status, answer.json) == (202, pending)
+        assert client.request("POST", "/v1/merge", body.replace(b"/old", b"/older")).status == 409
+        daemon.process.kill()
+    with Daemon(path, "--flush-interval", "0.1") as daemon:
+        post(daemon, like(OLD, "b"), like(OLD, "c"))
+        wait_until(lambda: counts(daemon, OLD)["net"] == 3)
+        done = {"url": NEW, "likes": 4, "unlikes": 1, "net": 3, "impressions": 0, "merged": OLD, "pending": False}
+        with Client(daemon.address) as client:
+            assert client.request("POST", "/v1/merge", body).json == {**done, "liked_both": 1}
 
 
 def test_what_was_counted_by_other_rules_is_not_lost(tmp_path: Path) -> None:

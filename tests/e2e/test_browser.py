@@ -1,40 +1,21 @@
-"""The button and the dashboard in a real Chromium."""
+"""The button and the dashboard in real browsers."""
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
-import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
-from tests.e2e.browsers import AS_A_PERSON
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the browser tests are skipped")
+from tests.e2e.browsers import HURRY, Site, counts, expect, face, new_page, shows
+from tests.e2e.network import Network
 
 URL = "https://example.com/demo"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    playwright.expect.set_options(timeout=15_000)
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -43,30 +24,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(reduced_motion="reduce")
-    context.add_init_script(AS_A_PERSON)
-    errors: list[str] = []
-    context.on("weberror", lambda error: errors.append(str(error.error)))
-    yield context
-    context.close()
-    assert errors == []
-
-
-def button(page: Page) -> Locator:
-    return page.locator("like-button").first.locator("button")
-
-
-def shows(page: Page, count: int, *, liked: bool) -> None:
-    playwright.expect(button(page)).to_have_attribute("aria-pressed", str(liked).lower())
-    playwright.expect(button(page).locator("[part=count]")).to_have_text(str(count))
-
-
-def net(daemon: Daemon, url: str = URL) -> int:
-    with Client(daemon.address) as client:
-        count: int = client.request("GET", f"/v1/counts?url={url}").json["counts"][0]["net"]
-        return count
+def net(daemon: Daemon) -> int:
+    return counts(daemon, URL)["net"]
 
 
 def like(daemon: Daemon, times: int = 1) -> None:
@@ -76,24 +35,25 @@ def like(daemon: Daemon, times: int = 1) -> None:
 
 
 @pytest.fixture
-def page(context: BrowserContext, daemon: Daemon) -> Page:
+def page(context: Any, daemon: Daemon) -> Any:
     page = context.new_page()
     page.goto(daemon.url + "/demo")
     shows(page, 0, liked=False)
     return page
 
 
-def test_a_visitor_likes_and_takes_it_back(page: Page, daemon: Daemon) -> None:
-    button(page).click()
+@pytest.mark.core
+def test_a_visitor_likes_and_takes_it_back(page: Any, daemon: Daemon) -> None:
+    face(page).click()
     shows(page, 1, liked=True)
     wait_until(lambda: net(daemon) == 1)
-    button(page).click()
+    face(page).click()
     shows(page, 0, liked=False)
     wait_until(lambda: net(daemon) == 0)
 
 
-def test_a_reload_remembers_and_a_visitor_has_one_like(page: Page, daemon: Daemon) -> None:
-    button(page).click()
+def test_a_reload_remembers_and_a_visitor_has_one_like(page: Any, daemon: Daemon) -> None:
+    face(page).click()
     wait_until(lambda: net(daemon) == 1)
     page.reload()
     shows(page, 1, liked=True)
@@ -101,30 +61,32 @@ def test_a_reload_remembers_and_a_visitor_has_one_like(page: Page, daemon: Daemo
     page.evaluate("localStorage.removeItem('likd:liked')")
     page.reload()
     shows(page, 1, liked=False)
-    button(page).click()
+    face(page).click()
     shows(page, 1, liked=True)
     assert net(daemon) == 1
 
 
-def test_two_tabs_follow_each_other(page: Page, context: BrowserContext, daemon: Daemon) -> None:
+def test_two_tabs_follow_each_other(page: Any, context: Any, daemon: Daemon) -> None:
     other = context.new_page()
     other.goto(daemon.url + "/demo")
     page.bring_to_front()
-    button(page).click()
+    face(page).click()
     other.bring_to_front()
     shows(other, 1, liked=True)
     like(daemon, 41)
     shows(other, 42, liked=True)
 
 
-def test_counts_of_others_are_live(page: Page, daemon: Daemon) -> None:
+@pytest.mark.core
+def test_counts_of_others_are_live(page: Any, daemon: Daemon) -> None:
     like(daemon, 7)
     shows(page, 7, liked=False)
 
 
-def test_likes_while_offline_are_sent_once_later(page: Page, context: BrowserContext, daemon: Daemon) -> None:
+@pytest.mark.core
+def test_likes_while_offline_are_sent_once_later(page: Any, context: Any, daemon: Daemon) -> None:
     context.set_offline(True)
-    button(page).click()
+    face(page).click()
     shows(page, 1, liked=True)
     assert net(daemon) == 0
     context.set_offline(False)
@@ -132,11 +94,9 @@ def test_likes_while_offline_are_sent_once_later(page: Page, context: BrowserCon
     shows(page, 1, liked=True)
 
 
-def test_a_like_survives_a_page_that_was_closed_while_offline(
-    page: Page, context: BrowserContext, daemon: Daemon
-) -> None:
+def test_a_like_survives_a_page_that_was_closed_while_offline(page: Any, context: Any, daemon: Daemon) -> None:
     context.set_offline(True)
-    button(page).click()
+    face(page).click()
     shows(page, 1, liked=True)
     page.close()
     context.set_offline(False)
@@ -144,74 +104,51 @@ def test_a_like_survives_a_page_that_was_closed_while_offline(
     wait_until(lambda: net(daemon) == 1)
 
 
-def test_the_keyboard_is_enough_and_screen_readers_are_told(page: Page) -> None:
-    button(page).focus()
+def test_the_keyboard_is_enough_and_screen_readers_are_told(page: Any) -> None:
+    face(page).focus()
     page.keyboard.press("Space")
     shows(page, 1, liked=True)
     page.keyboard.press("Enter")
     shows(page, 0, liked=False)
-    snapshot = page.locator("like-button").first.aria_snapshot()
+    snapshot = face(page).aria_snapshot()
     assert snapshot == '- button "Like, 0"'
 
 
-def test_without_a_websocket_counts_are_polled(context: BrowserContext, daemon: Daemon) -> None:
+@pytest.mark.core
+def test_where_a_policy_forbids_websockets_counts_are_polled_and_a_bad_url_disables_its_button_alone(
+    context: Any, site: Site, daemon: Daemon
+) -> None:
+    network = Network(daemon.address)
     page = context.new_page()
-    page.add_init_script("""
-        window.WebSocket = class {
-            static OPEN = 1;
-            constructor() { setTimeout(() => this.onclose?.({}), 0); }
-            close() {}
-        };
-        const later = window.setTimeout;
-        window.setTimeout = (work, delay) => later(work, Math.min(delay ?? 0, 50));
-    """)
-    page.goto(daemon.url + "/demo")
-    shows(page, 0, liked=False)
+    page.add_init_script(HURRY)
+    head = f'<meta http-equiv="Content-Security-Policy" content="connect-src {network.url}">'
+    bad, good = (f'<like-button url="{url}" server="{network.url}"></like-button>' for url in ("mailto:a@b.c", URL))
+    page.goto(site.write(daemon.url, bad + good, head=head))
+    shows(page, 0, which=1)
+    expect(face(page)).to_be_disabled()
     like(daemon, 3)
-    shows(page, 3, liked=False)
+    shows(page, 3, which=1)
+    face(page, 1).click()
+    wait_until(lambda: net(daemon) == 4)
+    assert not any(b"/v1/live" in line for line in network.asked)
+    network.close()
 
 
-def test_views_are_counted_once_a_page(page: Page, daemon: Daemon) -> None:
-    def impressions() -> int:
-        with Client(daemon.address) as client:
-            count: int = client.request("GET", f"/v1/counts?url={URL}").json["counts"][0]["impressions"]
-            return count
-
-    wait_until(lambda: impressions() == 1)
+def test_views_are_counted_once_a_page(page: Any, daemon: Daemon) -> None:
+    wait_until(lambda: counts(daemon, URL)["impressions"] == 1)
     page.reload()
-    wait_until(lambda: impressions() == 2)
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """A site of another origin, whose root the tests write."""
-    root = tmp_path / "site"
-    root.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    wait_until(lambda: counts(daemon, URL)["impressions"] == 2)
 
 
 @pytest.mark.parametrize("let_in", [True, False])
-def test_a_button_on_another_site(context: BrowserContext, elsewhere: str, tmp_path: Path, let_in: bool) -> None:
+def test_a_button_on_another_site(context: Any, site: Site, tmp_path: Path, let_in: bool) -> None:
     sites = "localhost,example.com" if let_in else "example.com"
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
-    if not let_in:
-        elsewhere = elsewhere.replace("localhost", "lh.test.localhost")
     with Daemon(tmp_path / "public", "--public-sites", sites, environment=secrets) as daemon:
-        (tmp_path / "site" / "index.html").write_text(
-            f'<!doctype html><script src="{daemon.url}/likd.js" defer></script><like-button url="{URL}"></like-button>'
-        )
+        address = site.write(daemon.url, f'<like-button url="{URL}"></like-button>')
         page = context.new_page()
-        page.goto(elsewhere)
-        button(page).click()
+        page.goto(address if let_in else address.replace("localhost", "lh.test.localhost"))
+        face(page).click()
         if let_in:
             shows(page, 1, liked=True)
             wait_until(lambda: net(daemon) == 1)
@@ -220,51 +157,51 @@ def test_a_button_on_another_site(context: BrowserContext, elsewhere: str, tmp_p
             assert net(daemon) == 0
 
 
-def test_the_button_works_under_a_strict_content_security_policy(page: Page) -> None:
+def test_the_button_works_under_a_strict_content_security_policy(page: Any) -> None:
     blocked: list[str] = []
     page.on("console", lambda message: blocked.append(message.text) if "Content Security" in message.text else None)
     page.reload()
-    button(page).click()
+    face(page).click()
     shows(page, 1, liked=True)
-    assert button(page).evaluate("button => getComputedStyle(button).borderRadius") == "999px"
+    assert face(page).evaluate("button => getComputedStyle(button).borderRadius") == "999px"
     assert blocked == []
 
 
-def test_the_dashboard_is_live(context: BrowserContext, daemon: Daemon) -> None:
+def test_the_dashboard_is_live(context: Any, daemon: Daemon) -> None:
     page = context.new_page()
     page.goto(daemon.url + "/")
-    playwright.expect(page.locator("#link")).to_have_text("live")
-    playwright.expect(page.locator("#tree .node")).to_contain_text(
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#tree .node")).to_contain_text(
         ["likd", "pool manager", "drainer", "batcher", "event manager", "monitor", "live hub", "web", "watchdog"]
     )
-    playwright.expect(page.locator("#top-empty")).to_be_visible()
+    expect(page.locator("#top-empty")).to_be_visible()
     like(daemon, 500)
-    playwright.expect(page.locator("[data-kind=like] .figure")).to_have_text("500")
-    playwright.expect(page.locator("#top li a")).to_have_text("example.com/demo")
-    playwright.expect(page.locator("#hot li b")).to_have_text(re.compile(r"/s$"))
-    playwright.expect(page.locator("[data-rate=events_per_second]")).not_to_have_text("0")
+    expect(page.locator("[data-kind=like] .figure")).to_have_text("500")
+    expect(page.locator("#top li a")).to_have_text("example.com/demo")
+    expect(page.locator("#hot li b")).to_have_text(re.compile(r"/s$"))
+    expect(page.locator("[data-rate=events_per_second]")).not_to_have_text("0")
     page.locator("#top li a").click()
-    playwright.expect(page.locator("[data-count=likes]")).to_have_text("500")
-    playwright.expect(page.locator("#chart rect.likes")).to_have_count(1, timeout=10_000)
+    expect(page.locator("[data-count=likes]")).to_have_text("500")
+    expect(page.locator("#chart rect.likes")).to_have_count(1, timeout=10_000)
 
 
-def test_the_dashboard_asks_for_the_token(context: BrowserContext, tmp_path: Path) -> None:
+def test_the_dashboard_asks_for_the_token(context: Any, tmp_path: Path) -> None:
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
     with Daemon(tmp_path / "data", environment=secrets) as daemon:
         page = context.new_page()
         page.goto(daemon.url + "/")
         page.get_by_label("Admin token").fill("not-the-admin-token")
         page.get_by_role("button", name="Log in").click()
-        playwright.expect(page.get_by_role("alert")).to_have_text("That is not the admin token.")
+        expect(page.get_by_role("alert")).to_have_text("That is not the admin token.")
         page.get_by_label("Admin token").fill("an-admin-token-for-this")
         page.get_by_role("button", name="Log in").click()
-        playwright.expect(page.locator("#link")).to_have_text("live")
+        expect(page.locator("#link")).to_have_text("live")
         page.get_by_role("button", name="Log out").click()
-        playwright.expect(page.get_by_label("Admin token")).to_be_visible()
+        expect(page.get_by_label("Admin token")).to_be_visible()
 
 
-def test_pages_fit_a_phone(chromium: Browser, daemon: Daemon) -> None:
-    page = chromium.new_page(viewport={"width": 360, "height": 740})
+def test_pages_fit_a_phone(browser: Any, daemon: Daemon) -> None:
+    page = new_page(browser, viewport={"width": 360, "height": 740})
     for path in ("/", "/demo", "/docs", "/login", f"/url?url={URL}"):
         page.goto(daemon.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -10,9 +11,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import Site, counts, face, like, needs_browser, playwright, shows
-
-pytestmark = needs_browser
+from tests.e2e.browsers import SOCKETS, Site, counts, expect, face, like, shows
 
 BAD = {
     "elsewhere": "https://elsewhere.test/",
@@ -25,7 +24,7 @@ BAD = {
 
 
 def refused(page: Any, which: str) -> None:
-    playwright.expect(face(page, which)).to_be_disabled()
+    expect(face(page, which)).to_be_disabled()
     assert (
         page.locator(f"#{which}").evaluate("button => button.matches(':state(refused)') && button.state") == "refused"
     )
@@ -54,6 +53,34 @@ def test_a_bad_url_disables_its_button_alone_and_the_reason_is_told(context: Any
     assert sum("expected an absolute http or https URL of at most 2048 bytes" in text for text in told) == 5
 
 
+def test_of_twenty_mixed_buttons_each_is_what_its_own_url_and_attributes_say(
+    context: Any, public: Daemon, site: Site
+) -> None:
+    looks = ["", "impression", "words", 'theme="dark"', 'max="3"', 'lang="fr"', 'label="Yes"']
+    good = {f"good{n}": f'url="https://example.com/mixed/{n}" {looks[n % len(looks)]}' for n in range(13)}
+    bad = {name: f'url="{url}"' for name, url in BAD.items()} | {"kind": 'url="https://example.com/mixed/0" kind="wow"'}
+    for n in range(13):
+        like(public, f"https://example.com/mixed/{n}", n % 4)
+    # Every other one is bad, while there are bad ones.
+    mixed = [pair for pairs in itertools.zip_longest(good.items(), bad.items()) for pair in pairs if pair]
+    assert len(mixed) == 20
+    page = context.new_page()
+    page.add_init_script(SOCKETS)
+    page.goto(
+        site.write(public.url, "".join(f'<like-button id="{name}" {rest}></like-button>' for name, rest in mixed))
+    )
+    for name in bad:
+        refused(page, name)
+    for n, name in enumerate(good):
+        shows(page, n % 4, which=name)
+        face(page, name).click()
+        shows(page, n % 4 + 1, liked=True, which=name)
+    for n, name in enumerate(good):
+        like(public, f"https://example.com/mixed/{n}")
+        shows(page, n % 4 + 2, liked=True, which=name)
+    assert page.evaluate("sockets.map((socket) => socket.readyState)") == [1]
+
+
 def test_a_bad_url_disables_its_button_alone_where_counts_are_polled(context: Any, public: Daemon, site: Site) -> None:
     like(public, "https://example.com/polled", 2)
     page = context.new_page()
@@ -71,13 +98,13 @@ def test_a_good_url_after_a_bad_one_is_shown(context: Any, public: Daemon, site:
     like(public, "https://example.com/after")
     page = context.new_page()
     page.goto(site.write(public.url, '<like-button url="http://[x"></like-button>'))
-    playwright.expect(face(page)).to_be_disabled()
+    expect(face(page)).to_be_disabled()
     for bad in ("http://[y", "https://elsewhere.test/"):
         page.evaluate("url => document.querySelector('like-button').setAttribute('url', url)", bad)
-        playwright.expect(face(page)).to_be_disabled()
+        expect(face(page)).to_be_disabled()
     page.evaluate("document.querySelector('like-button').setAttribute('server', 'http://[z')")
     page.evaluate("document.querySelector('like-button').setAttribute('url', 'https://example.com/after')")
-    playwright.expect(face(page)).to_be_disabled()
+    expect(face(page)).to_be_disabled()
     page.evaluate("document.querySelector('like-button').removeAttribute('server')")
     shows(page, 1)
     face(page).click()
@@ -202,3 +229,24 @@ def test_the_demo_is_liked_once_whatever_makes_a_visitor(context: Any, tmp_path:
         shows(page, 1, liked=True)
         face(page).click()
         wait_until(lambda: counts(daemon, "https://example.com/demo")["net"] == 0)
+
+
+def test_what_is_pressed_and_seen_right_before_the_visitor_leaves_is_counted(
+    context: Any, public: Daemon, site: Site
+) -> None:
+    away = site.write(public.url, "", name="away", script="")
+    url = "https://example.com/left"
+    page = context.new_page()
+    page.goto(site.write(public.url, f'<like-button url="{url}" impression></like-button>'))
+    shows(page, 0)
+    # Nothing is sent before the page goes but what it sends then.
+    page.evaluate(
+        """away => {
+        document.querySelector("like-button").shadowRoot.querySelector("button").click();
+        location.assign(away);
+    }""",
+        away,
+    )
+    wait_until(lambda: counts(public, url)["impressions"] == 1)
+    wait_until(lambda: counts(public, url)["net"] == 1)
+    page.wait_for_function("away => location.href === away", arg=away)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import Network, Site, counts, face, like, needs_browser, shows
+from tests.e2e.browsers import Site, counts, face, like, shows
+from tests.e2e.network import Network
 
-pytestmark = needs_browser
 REFUSED = """
     for (const name of ["localStorage", "sessionStorage"])
         Object.defineProperty(window, name, { get() { throw new DOMException("refused", "SecurityError"); } });

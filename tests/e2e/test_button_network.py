@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.browsers import HURRY, Network, Site, counts, face, is_handshake, like, needs_browser, shows
+from tests.e2e.browsers import HURRY, SOCKETS, Site, counts, face, hide, like, show, shows
+from tests.e2e.network import Network, is_handshake
 
-pytestmark = needs_browser
 URL = "https://example.com/network"
 BLOCKED = """
-    // As Chromium does it: an error, and no end.
+    // An error, and no end.
     window.WebSocket = class {
         static OPEN = 1;
         constructor() { setTimeout(() => this.onerror?.({}), 0); }
         close() {}
     };
 """
+CLOSED = BLOCKED.replace("onerror", "onclose")
 THROWN = "window.WebSocket = class { constructor() { throw new DOMException('forbidden', 'SecurityError'); } };"
 
 
@@ -143,7 +144,7 @@ def test_an_outage_is_a_state_of_the_button(
     shows(page, 0)
 
 
-@pytest.mark.parametrize("forbidden", [BLOCKED, THROWN], ids=["error", "throw"])
+@pytest.mark.parametrize("forbidden", [BLOCKED, CLOSED, THROWN], ids=["error", "close", "throw"])
 def test_without_websockets_counts_are_polled(
     context: Any, network: Network, site: Site, public: Daemon, url: str, forbidden: str
 ) -> None:
@@ -152,20 +153,6 @@ def test_without_websockets_counts_are_polled(
     shows(page, 0)
     like(public, url, 3)
     shows(page, 3)
-
-
-def test_a_policy_that_forbids_websockets_ends_in_polling(
-    context: Any, network: Network, site: Site, public: Daemon, url: str
-) -> None:
-    page = context.new_page()
-    page.add_init_script(HURRY)
-    policy = f"connect-src {network.url}"
-    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    page.goto(site.write(public.url, f'<like-button url="{url}" server="{network.url}"></like-button>', head=head))
-    shows(page, 0)
-    like(public, url, 3)
-    shows(page, 3)
-    assert not any(b"/v1/live" in line for line in network.asked)
 
 
 def test_an_answer_that_was_overtaken_by_news_is_not_shown(
@@ -208,3 +195,36 @@ def test_a_daemon_that_comes_back_is_found(context: Any, tmp_path: Path, site: S
         like(daemon, url)
         shows(page, 2, liked=True)
     network.close()
+
+
+def test_a_hidden_page_hangs_up_and_is_live_again_when_it_is_seen(
+    context: Any, network: Network, site: Site, public: Daemon, url: str
+) -> None:
+    context.add_init_script(SOCKETS)
+    page = page_of(context, network, site, public, url, hurry=False)
+    shows(page, 0)
+    page.wait_for_function("sockets.length === 1 && sockets[0].readyState === 1")
+    hide(page)
+    page.wait_for_function("sockets[0].readyState > 1")
+    like(public, url, 2)
+    show(page)
+    shows(page, 2)
+    page.wait_for_function("sockets.length === 2 && sockets[1].readyState === 1")
+    like(public, url)
+    shows(page, 3)
+
+
+def test_a_page_to_which_the_visitor_goes_back_is_live(
+    context: Any, network: Network, site: Site, public: Daemon, url: str
+) -> None:
+    away = site.write(public.url, "", name="away", script="")
+    page = page_of(context, network, site, public, url, hurry=False)
+    face(page).click()
+    shows(page, 1, liked=True)
+    wait_until(lambda: counts(public, url)["net"] == 1)
+    page.goto(away)
+    like(public, url, 2)
+    page.go_back()
+    shows(page, 3, liked=True)
+    like(public, url)
+    shows(page, 4, liked=True)

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
-from tests.e2e.browsers import Site, counts, face, like, needs_browser, playwright, shows
+from tests.e2e.browsers import Site, counts, expect, face, like, new_page, shows
 
-pytestmark = needs_browser
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -76,9 +75,9 @@ def test_what_is_seen_is_in_the_accessible_name(context: Any, public: Daemon, si
     shows(page, "12.3K")
     assert name_of(page) == "Like, 12.3K"
     assert face(page).get_attribute("title") == "12,345"
-    playwright.expect(face(page).locator("[part=label]")).to_be_visible()
+    expect(face(page).locator("[part=label]")).to_be_visible()
     page.evaluate("document.querySelector('like-button').words = false")
-    playwright.expect(face(page).locator("[part=label]")).to_be_hidden()
+    expect(face(page).locator("[part=label]")).to_be_hidden()
 
 
 def test_a_property_is_the_attribute(context: Any, public: Daemon, site: Site, url: str) -> None:
@@ -233,9 +232,9 @@ def test_the_space_that_the_docs_reserve_is_what_the_button_takes(
 
 @pytest.mark.parametrize(("scheme", "light"), [("normal", True), ("light dark", False)])
 def test_colours_follow_the_page_and_not_the_visitor(
-    chromium: Any, public: Daemon, site: Site, url: str, scheme: str, light: bool
+    browser: Any, public: Daemon, site: Site, url: str, scheme: str, light: bool
 ) -> None:
-    page = chromium.new_page(color_scheme="dark")
+    page = new_page(browser, color_scheme="dark")
     head = f"<style>:root {{ color-scheme: {scheme} }}</style>"
     page.goto(site.write(public.url, f'<like-button url="{url}"></like-button>', head=head))
     colour = face(page).evaluate("button => getComputedStyle(button).backgroundColor")
@@ -262,8 +261,8 @@ def test_the_count_stands_on_the_line_of_the_text_around_it(context: Any, public
     assert abs(bottoms[0] - bottoms[1]) < 1
 
 
-def test_a_finger_has_44_pixels(chromium: Any, public: Daemon, site: Site, url: str) -> None:
-    page = chromium.new_page(has_touch=True)
+def test_a_finger_has_44_pixels(browser: Any, public: Daemon, site: Site, url: str) -> None:
+    page = new_page(browser, has_touch=True)
     page.goto(site.write(public.url, f'<like-button url="{url}"></like-button>'))
     box = face(page).bounding_box()
     assert min(box["width"], box["height"]) >= 44
@@ -302,11 +301,11 @@ def test_the_demo_works_in_public_mode_and_for_an_admin(context: Any, public: Da
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
     with Daemon(tmp_path / "closed", environment=secrets) as daemon:
         page.goto(daemon.url + "/demo")
-        playwright.expect(face(page)).to_be_disabled()
+        expect(face(page)).to_be_disabled()
         page.get_by_role("link", name="log in").click()
         page.get_by_label("Admin token").fill("an-admin-token-for-this")
         page.get_by_role("button", name="Log in").click()
-        playwright.expect(page.locator("#link")).to_have_text("live")
+        expect(page.locator("#link")).to_have_text("live")
         page.goto(daemon.url + "/demo")
         face(page).click()
         shows(page, 1, liked=True)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
-from tests.e2e.browsers import HURRY, Network, like, needs_browser, playwright
+from tests.e2e.browsers import HURRY, expect, like, new_page
+from tests.e2e.network import Network
 
-pytestmark = needs_browser
 URL = "https://example.com/dashboard"
 THROWN = "window.WebSocket = class { constructor() { throw new DOMException('forbidden', 'SecurityError'); } };"
 SILENT = """
@@ -44,11 +44,11 @@ def test_without_websockets_the_dashboard_claims_nothing_and_a_urls_page_asks(
     page = context.new_page()
     page.add_init_script(HURRY + forbidden)
     page.goto(private.url + "/")
-    playwright.expect(page.locator("#link")).to_have_text("no websocket: figures are old")
+    expect(page.locator("#link")).to_have_text("no websocket: figures are old")
     for said in ("#hot-empty", "#top-empty"):
-        playwright.expect(page.locator(said)).to_be_hidden()
+        expect(page.locator(said)).to_be_hidden()
     page.goto(f"{private.url}/url?url={URL}")
-    playwright.expect(page.locator("[data-count=likes]")).not_to_have_text("–")
+    expect(page.locator("[data-count=likes]")).not_to_have_text("–")
 
 
 def test_a_connection_that_dies_silently_is_replaced(context: Any, private: Daemon) -> None:
@@ -56,18 +56,18 @@ def test_a_connection_that_dies_silently_is_replaced(context: Any, private: Daem
     page = context.new_page()
     page.add_init_script(HURRY)
     page.goto(network.url + "/")
-    playwright.expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#link")).to_have_text("live")
     network.hush()
     wait_until(lambda: page.evaluate("1") and sum(b"/v1/live" in line for line in network.asked) >= 2)
-    playwright.expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#link")).to_have_text("live")
     network.close()
 
 
-def test_figures_are_written_as_the_page_is_and_stay_on_one_line(chromium: Any, private: Daemon) -> None:
+def test_figures_are_written_as_the_page_is_and_stay_on_one_line(browser: Any, private: Daemon) -> None:
     many(private, 4_321)
-    page = chromium.new_page(locale="de-DE", viewport={"width": 360, "height": 740})
+    page = new_page(browser, locale="de-DE")
     page.goto(private.url + "/")
     figure = page.locator("#top li b")
-    playwright.expect(figure).to_have_text(re.compile(r"^4,3\d\d$"))
+    expect(figure).to_have_text(re.compile(r"^4,3\d\d$"))
     assert figure.first.evaluate("item => getComputedStyle(item).whiteSpace") == "nowrap"
     page.close()

@@ -18,7 +18,6 @@ from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
-from likd.queries import merging
 from likd.queries.merging import MergeBusy, MergeError
 from likd.stores.protocol import Increments
 from likd.stores.sqlite.store import SqliteDatabase, SqliteStore
@@ -141,13 +140,12 @@ async def test_a_body_that_was_being_read_during_a_merge_counts_for_the_new_url(
 async def test_while_the_store_is_away_reads_have_both_urls_and_no_count_goes_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.05)
     async with world.life() as engine:
         await like(engine, OLD, 5)
         await like(engine, NEW, 2)
         assert (await counts(engine, OLD), await counts(engine, NEW)) == ({"likes": 5}, {"likes": 2})
         world.store_away(True)
-        assert (await engine.merger.merge(OLD, NEW)).pending
+        assert (await engine.merger.merge(OLD, NEW, store_seconds=0.05)).pending
         assert await counts(engine, OLD) == await counts(engine, NEW) == {"likes": 7}
         await like(engine, OLD)
         assert await counts(engine, OLD) == await counts(engine, NEW) == {"likes": 8}
@@ -168,7 +166,6 @@ async def test_an_act_after_the_place_of_a_merge_heeds_what_came_before_on_eithe
     world: World, monkeypatch: pytest.MonkeyPatch, before: list[str], after: str, known: bool
 ) -> None:
     """Whether the store has done it or not, and whether it has what came before or not."""
-    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.05)
     async with world.life() as engine:
         for url in before:
             await send(engine, act("a", url))
@@ -180,7 +177,7 @@ async def test_an_act_after_the_place_of_a_merge_heeds_what_came_before_on_eithe
             await send(engine, act("a", url) if url in before else act("a", url, UNLIKE))
             await counts(engine, url)
         world.store_away(True)
-        assert (await engine.merger.merge(OLD, NEW)).pending
+        assert (await engine.merger.merge(OLD, NEW, store_seconds=0.05)).pending
         await send(engine, act("a", after))
         if before:
             assert await net(engine, NEW) == len(before)
@@ -199,7 +196,6 @@ async def test_an_act_after_the_place_of_a_merge_heeds_what_came_before_on_eithe
 async def test_a_merge_that_was_acknowledged_is_done_after_a_crash(
     world: World, monkeypatch: pytest.MonkeyPatch, batched: bool
 ) -> None:
-    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.05)
     async with world.life() as engine:
         await send(engine, act("a", OLD))
         await send(engine, act("a", NEW))
@@ -209,7 +205,7 @@ async def test_a_merge_that_was_acknowledged_is_done_after_a_crash(
         await send(engine, act("c", OLD, UNLIKE))
         world.store_away(True)
         world.stuck = not batched
-        merge = await engine.merger.merge(OLD, NEW)
+        merge = await engine.merger.merge(OLD, NEW, store_seconds=0.05)
         assert merge.pending
         await send(engine, act("b", NEW, UNLIKE))
         await send(engine, act("c", OLD))

@@ -82,8 +82,8 @@ class SimDatabase(SqliteDatabase):
                 self.keep_copy()
         return applied
 
-    def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
-        super().fold(folds, folding)
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
+        super().fold(folds, folding, changing)
         self._copies.clear()
 
     def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:

@@ -18,7 +18,7 @@ from likd.stores.chain import Chain
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Increments
 from likd.stores.threaded import ThreadedStore
-from likd.web.api.events import store_away
+from likd.web.problems import store_away
 from tests.rows import add_rows
 
 A, B = "https://example.com/a", "https://example.com/b"

@@ -33,6 +33,11 @@ def apply(connection: Connection, changes: Mapping[bytes, Liking], *, folding: b
     return off
 
 
+def note_unliked(connection: Connection, keys: Sequence[bytes]) -> None:
+    """What these actors like under an old name of the URL is not to make them like it."""
+    _insert(connection, "likd_unliked", sorted(keys))
+
+
 def read(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
     """Those of `keys` that are there."""
     return {key for (key,) in connection.execute("SELECT key FROM likd_actors WHERE key = ANY(%s)", (list(keys),))}

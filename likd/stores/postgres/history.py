@@ -38,8 +38,10 @@ class History:
     names: tuple[str, ...] = ()
 
     def targets(self, connection: Connection, minute: int, now: int) -> list[tuple[str, str, int]]:
-        """Where counts of `minute` are to be added: tables, what they count time by, and the time. Hours that are
-        over by that are rolled up."""
+        """Where counts of `minute` are to be added: tables, what they count time by, and the time.
+
+        Hours that are over by that are rolled up.
+        """
         hour, day = minute // 60, minute // 1440
         reached = min(hour, now // 60)
         open_hour = self._open_hour(connection, reached)

@@ -39,8 +39,11 @@ class Merges:
         )
         return both
 
-    def fold_by_rules(self, connection: Connection, folds: Sequence[Fold], folding: Folding) -> None:
-        """Fold as a merge does, without aliases, and note how far that is."""
+    def fold_by_rules(
+        self, connection: Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]
+    ) -> None:
+        """Fold as a merge does, without aliases, and note how far that is; who is `changing` stays as is."""
+        actors.note_unliked(connection, changing)
         # What was merged a moment ago is not there any more to be folded into.
         merged = aliases_of(connection, [fold.new for fold in folds])
         targets = [

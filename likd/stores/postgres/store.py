@@ -159,11 +159,11 @@ class PostgresDatabase(Database):
     def aliases(self) -> dict[str, str]:
         return self._writer.tried(merges.aliases)
 
-    def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         def work(connection: Connection) -> None:
             merges.lock(connection)
             self.chain.check(self._entry(connection))
-            self._merges.fold_by_rules(connection, folds, folding)
+            self._merges.fold_by_rules(connection, folds, folding, changing)
 
         self._writer.tried(work)
 

@@ -34,9 +34,14 @@ def apply(connection: sqlite3.Connection, changes: Mapping[bytes, Liking], *, fo
     not_liking = [(key,) for key, (likes, _) in changes.items() if not likes]
     connection.executemany("DELETE FROM actors WHERE key = ?", not_liking)
     if folding:
-        connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", not_liking)
+        note_unliked(connection, [key for (key,) in not_liking])
         connection.executemany("DELETE FROM unliked WHERE key = ?", liking)
     return off
+
+
+def note_unliked(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    """What these actors like under an old name of the URL is not to make them like it."""
+    connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", [(key,) for key in keys])
 
 
 def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

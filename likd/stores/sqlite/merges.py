@@ -35,8 +35,11 @@ class Merges:
         connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
         return both
 
-    def fold_by_rules(self, connection: sqlite3.Connection, folds: Sequence[Fold], folding: Folding) -> None:
-        """Fold as a merge does, without aliases, and note how far that is."""
+    def fold_by_rules(
+        self, connection: sqlite3.Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]
+    ) -> None:
+        """Fold as a merge does, without aliases, and note how far that is; who is `changing` stays as is."""
+        actors.note_unliked(connection, changing)
         # What was merged a moment ago is not there any more to be folded into.
         query = "SELECT new, new_key FROM aliases WHERE old = ?"
         merged = [(fold, connection.execute(query, (fold.new,)).fetchone()) for fold in folds]

@@ -136,10 +136,10 @@ class SqliteDatabase(Database):
     def aliases(self) -> dict[str, str]:
         return merges.aliases(_open_or_raise(self._writer))
 
-    def fold(self, folds: Sequence[Fold], folding: Folding) -> None:
+    def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         with self._transaction() as connection:
             self.chain.check(marks.read(connection, self.chain.source))
-            self._merges.fold_by_rules(connection, folds, folding)
+            self._merges.fold_by_rules(connection, folds, folding, changing)
 
     def folding(self) -> Folding:
         return merges.folding(_open_or_raise(self._writer))

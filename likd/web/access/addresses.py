@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
+from likd.config.parsers import Bind, UnixBind
+
 IPV6_CALLER_BITS = 64
 """Whoever has one IPv6 address has as many as they like: a network of this length is one caller."""
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?", re.ASCII)
@@ -75,6 +77,16 @@ def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`."""
     parsed = _parse(host.strip("[]"))
     return host == "localhost" if parsed is None else parsed.is_loopback
+
+
+def is_local(binds: Iterable[Bind | UnixBind]) -> bool:
+    """Whether only this machine reaches what listens there."""
+    return all(isinstance(bind, UnixBind) or is_loopback(bind.host) for bind in binds)
+
+
+def peer_of(name: object) -> str:
+    """The address of a socket's other end, by its name. Whoever comes by a Unix socket is of this machine."""
+    return str(name[0]) if isinstance(name, tuple) else "127.0.0.1"
 
 
 @lru_cache(maxsize=16_384)

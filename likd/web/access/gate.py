@@ -4,89 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-
-import attrs
+from collections.abc import Iterable, Mapping
 
 from likd.config.settings import Config
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import Act, Events
-from likd.web.access.addresses import Hosts, Proxies, caller_of, is_loopback
+from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
+from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
+from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
+from likd.web.access.origins import Origins, demo_host, headers_for, host_of, is_own_page
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
 from likd.web.access.tokens import Role, Tokens
-from likd.web.access.visitors import PURPOSES, Visitor
+from likd.web.access.visitors import Visitor
 from likd.web.problems import Problem
 
 PUBLIC_EVENTS_MAX = 100
 """Events in one request of a caller without a token: a page of buttons has no more."""
 PUBLIC_BODY_BYTES_MAX = 1 << 18
 """Their body: each of them with a URL as long as it may be."""
-TOKEN = "token "
-"""With this the name of a caller with a token begins."""
-COOKIE = "likd_admin"
-SESSIONS_SENT_MAX = 4
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
 _TOKENS = "--write-tokens-file, --admin-token-file"
-
-_CORS = {
-    "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After",
-    "Vary": "Origin",
-}
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Encoding, Content-Type, Idempotency-Key",
-    "Access-Control-Max-Age": "86400",
-}
-
-
-@attrs.frozen
-class Credentials:
-    """What the headers of a request say of its caller."""
-
-    authorization: str = attrs.field(default="", repr=False)
-    origin: str = ""
-    host: str = ""
-    forwarded_for: str = ""
-    cookie: str = attrs.field(default="", repr=False)
-    agent: str = ""
-    """User-Agent."""
-    purpose: str = ""
-    """Why it is asked for, where that is told: Sec-Purpose and its older names."""
-
-    @classmethod
-    def of(cls, header: Callable[[str], str]) -> Credentials:
-        """Read them off a request, whose `header` of a name is "" if it has none."""
-        return cls(
-            header("Authorization"),
-            header("Origin"),
-            header("Host"),
-            header("X-Forwarded-For"),
-            header("Cookie"),
-            header("User-Agent"),
-            " ".join([header(name) for name in PURPOSES]),
-        )
-
-
-NO_CREDENTIALS = Credentials()
-
-
-@attrs.frozen
-class Caller:
-    """A caller that was let in: its role, its name for limits, and the headers of the answer."""
-
-    role: Role
-    name: str = ""
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    visitor: Visitor | None = None
-    """Of the public only."""
-
-
-UNRESTRICTED = Caller(Role.ADMIN)
-"""The caller where all is open to all."""
 
 
 class Gate:
@@ -106,19 +46,18 @@ class Gate:
         self.logins = logins or Logins(secrets.token_bytes())
         self._refusals = refusals or Refusals()
         self._sites = Hosts(config.public_sites)
-        self._origins = frozenset(origin.lower() for origin in config.origins)
-        self._local = is_loopback(config.bind.host)
+        self._local = is_local(config.bind)
+        self._origins = Origins(self._sites, config.origins, local=self._local)
+        self._knows_host = self._origins.knows_host
         self._proxies = Proxies(config.trusted_proxies)
         self.open = not tokens.admin and not tokens.write and not self._sites
         """Whether everyone may do everything."""
         self.demo_host = demo_host(config.public_sites) or ("example.com" if self.open else None)
         """A host whose pages anybody may like here, if there is one."""
         self._inside = self._local and not tokens.admin and not self._sites
-        self._knows_host = lru_cache(maxsize=1024)(self._is_own_host)
         self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
         self._attempts = RateLimit(LOGIN_RATE, LOGIN_BURST)
-        self._known_origin = lru_cache(maxsize=1024)(self._knows_origin)
         self.refused = {"401": 0, "403": 0, "422": 0, "429": 0}
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
@@ -150,7 +89,7 @@ class Gate:
         role, name = self._identify(credentials, headers, peer)
         if role < need:
             self._refuse_role(role, need, headers, name or self._client(peer, credentials))
-        if not name and self._inside and not self._knows_host(credentials.host):
+        if not name and self._inside and not self._origins.knows_host(credentials.host):
             self._tell("403", "the Host is no name of this machine", credentials.host, "--origins")
             raise Problem(
                 403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
@@ -194,8 +133,8 @@ class Gate:
         """Raises Problem unless the caller may know of these canonical URLs."""
         if caller.role is Role.PUBLIC:
             for url in urls:
-                if _host(url) not in self._sites:
-                    self._tell("403", "the site is not public", _host(url), "--public-sites")
+                if host_of(url) not in self._sites:
+                    self._tell("403", "the site is not public", host_of(url), "--public-sites")
                     members = {"field": "url", "expected": "a URL of a public site"}
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
@@ -204,10 +143,10 @@ class Gate:
         origin = credentials.origin
         if not origin:
             return {}
-        if not self._known_origin(origin, credentials.host):
+        if not self._origins.knows(origin, credentials.host):
             self._tell("403", "pages of this origin are not let in", origin, "--origins")
             raise Problem(403, "pages of this origin are not let in", members={"field": "Origin"})
-        return {"Access-Control-Allow-Origin": origin, **_CORS, **(_PREFLIGHT if preflight else {})}
+        return headers_for(origin, preflight=preflight)
 
     def limit_login(self, peer: str, credentials: Credentials) -> None:
         """Count an attempt at the token. Raises Problem if there were too many."""
@@ -225,18 +164,18 @@ class Gate:
 
     def logout(self, credentials: Credentials) -> None:
         """End the session of the cookie. Raises Problem for a page that is not our own."""
-        if not _is_own_page(credentials):
+        if not is_own_page(credentials):
             self._tell("403", "only our own pages log out", credentials.origin, "no setting")
             raise Problem(403, "only the daemon's own pages log out", members={"field": "Origin"})
-        for session in _sessions(credentials.cookie):
+        for session in sessions_of(credentials.cookie):
             self.logins.end(session)
 
     def resource_policy(self, referer: str, host: str) -> str:
         """Who may embed a badge: any page, if pages elsewhere could use it, else the ones let in."""
-        if self._sites or self._origins:
+        if self._origins.listed:
             return "cross-origin"
         scheme, _, rest = referer.partition("://")
-        return "cross-origin" if self._known_origin(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
+        return "cross-origin" if self._origins.knows(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
 
     def tell_event(self, caller: Caller, refused: IngestError) -> None:
         """An event of this caller is refused; told if one of a caller with a token would not be."""
@@ -270,7 +209,7 @@ class Gate:
                 self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
         if self.open or self._inside:
             return Role.ADMIN, ""
-        if credentials.cookie and _is_own_page(credentials) and self._has_session(credentials.cookie):
+        if credentials.cookie and is_own_page(credentials) and self._has_session(credentials.cookie):
             return Role.ADMIN, ""
         return (Role.PUBLIC if self._sites else Role.NOBODY), ""
 
@@ -288,19 +227,8 @@ class Gate:
             },
         )
 
-    def _knows_origin(self, origin: str, host: str) -> bool:
-        if _is_of_host(origin, host):
-            return True
-        if not (origin.isascii() and origin.isprintable()):
-            # It would be told back.
-            return False
-        name = _name_of(origin.partition("://")[2])
-        if "*" in self._origins or origin.lower() in self._origins or (self._sites and name in self._sites):
-            return True
-        return self._local and is_loopback(name)
-
     def _has_session(self, cookies: str) -> bool:
-        return bool(self._tokens.admin) and any(self.logins.holds(session) for session in _sessions(cookies))
+        return bool(self._tokens.admin) and any(self.logins.holds(session) for session in sessions_of(cookies))
 
     def _tell(self, status: str, reason: str, name: str, setting: str) -> None:
         self.refused[status] += 1
@@ -312,45 +240,3 @@ class Gate:
             # A proxy that is not known as one: its visitors are one caller.
             setting = "--trusted-proxies"
         self._tell("429", "too many requests from this caller", name, setting)
-
-    def _is_own_host(self, host: str) -> bool:
-        """Whether `host` can only mean this machine; what has no dot is no name that the internet gives."""
-        name = _name_of(host)
-        if "*" in self._origins or any(_is_of_host(origin, host) for origin in self._origins):
-            return True
-        return is_loopback(name) or ("." not in name and ":" not in name) or name.endswith(".localhost")
-
-
-def demo_host(sites: Iterable[str]) -> str | None:
-    """A host among those that `sites` names."""
-    for site in sites:
-        return "example.com" if site == "*" else site.replace("*", "demo", 1).lower()
-    return None
-
-
-def _is_own_page(credentials: Credentials) -> bool:
-    """Whether no page of another origin asks. One of the same site is not whom the cookie was given to, either."""
-    return not credentials.origin or _is_of_host(credentials.origin, credentials.host)
-
-
-def _sessions(cookies: str) -> list[str]:
-    """The values of our cookie: browsers send several, if several were set for different paths."""
-    pairs = [pair.strip().partition("=") for pair in cookies.split(";")]
-    return [value for name, _, value in pairs if name == COOKIE][:SESSIONS_SENT_MAX]
-
-
-def _is_of_host(origin: str, host: str) -> bool:
-    """Whether a page of `origin` came from `host`, the name and port that it calls now."""
-    return bool(host) and origin.partition("://")[2].lower() == host.lower()
-
-
-def _name_of(authority: str) -> str:
-    """A host's name without its port."""
-    name, colon, port = authority.lower().rpartition(":")
-    return (name if colon and port.isdecimal() else authority.lower()).strip("[]")
-
-
-def _host(url: str) -> str:
-    """The host of a canonical URL, without its port."""
-    authority = url.split("/", 3)[2].rpartition("@")[2]
-    return authority if authority.endswith("]") else authority.rsplit(":", 1)[0] if ":" in authority else authority

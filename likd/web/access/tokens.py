@@ -10,8 +10,9 @@ from pathlib import Path
 
 import attrs
 
+from likd.config.parsers import in_words
 from likd.config.settings import Config, ConfigError
-from likd.web.access.addresses import is_loopback
+from likd.web.access.addresses import is_local
 
 TOKEN_CHARACTERS_MIN = 16
 
@@ -77,9 +78,9 @@ def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
 
 def refuse_unsafe(config: Config, tokens: Tokens) -> None:
     """Raises ConfigError if others than this machine could reach a daemon that has no admin token."""
-    if not tokens.admin and not config.insecure and not is_loopback(config.bind.host):
+    if not tokens.admin and not config.insecure and not is_local(config.bind):
         raise ConfigError(
-            f"--bind: {config.bind} is reached from other machines, and there is no admin token:"
+            f"--bind: {in_words(config.bind)} is reached from other machines, and there is no admin token:"
             " give --admin-token-file or LIKD_ADMIN_TOKEN, or say --insecure"
         )
 
@@ -92,4 +93,4 @@ def access_in_words(config: Config, tokens: Tokens) -> str:
         return "holders of a token"
     if tokens.write:
         return "holders of a token, and this machine"
-    return "this machine" if is_loopback(config.bind.host) else "whoever reaches it"
+    return "this machine" if is_local(config.bind) else "whoever reaches it"

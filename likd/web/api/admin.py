@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Annotated
 
 import attrs
 import msgspec
@@ -14,13 +15,13 @@ from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
 from likd.model import Rows, add
-from likd.queries.merging import MergeBusy, MergeError, Merger, MergeRefused
+from likd.queries.merging import STORE_SECONDS_MAX, MergeBusy, MergeError, Merger, MergeRefused
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.stores.protocol import TOTAL_MAX, ImportStore
 from likd.web.answers import Answer
-from likd.web.api.events import Operations, store_away
-from likd.web.problems import Problem
+from likd.web.api.counts import CountReads
+from likd.web.problems import Problem, store_away
 
 LOAD_LINES_MAX = 10_000
 SLICE_LINES = 100
@@ -33,13 +34,17 @@ TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
 class _Merge(msgspec.Struct, forbid_unknown_fields=True):
     old: str
     new: str
+    wait: Annotated[float, msgspec.Meta(ge=0, le=STORE_SECONDS_MAX)] = STORE_SECONDS_MAX
+
+
+_MERGE_EXPECTED = f"fields old and new, and wait from 0 to {STORE_SECONDS_MAX:g} seconds"
 
 
 @attrs.frozen
 class Admin:
     """Merges and loads. They raise Problem for everything a client can do wrong."""
 
-    operations: Operations
+    counts: CountReads
     merger: Merger
     totals: Totals
     store: ImportStore
@@ -53,10 +58,10 @@ class Admin:
             asked = msgspec.json.decode(without_bom(body), type=_Merge)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             wrong = explain(error)
-            raise Problem(422, wrong.detail, members={**wrong.place, "expected": "fields old and new"}) from None
+            raise Problem(422, wrong.detail, members={**wrong.place, "expected": _MERGE_EXPECTED}) from None
         old, new = (self._url(field, url) for field, url in (("old", asked.old), ("new", asked.new)))
         try:
-            merged = await self.merger.merge(old, new)
+            merged = await self.merger.merge(old, new, store_seconds=asked.wait)
             if merged.pending:
                 return Answer(202, msgspec.json.encode({"url": merged.new, "merged": old, "pending": True}))
             counts = (await self.totals.counts([merged.new]))[merged.new]
@@ -71,7 +76,7 @@ class Admin:
             raise Problem(500, f"{error}; it may be merged after a crash", headers=retry) from None
         except StoreError as error:
             raise store_away(error) from None
-        row = self.operations.row(merged.new, counts)
+        row = self.counts.row(merged.new, counts)
         row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
         return Answer(200, msgspec.json.encode(row))
 

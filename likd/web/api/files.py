@@ -81,9 +81,9 @@ class Asset:
 
 
 class Files:
-    """All files under the paths by which browsers ask for them; their answers are made once."""
+    """All files under the paths by which browsers ask for them, below `base`; their answers are made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str = "") -> None:
         sources = {
             path.name: path.read_bytes()
             for path in files("likd.web").joinpath("static").iterdir()
@@ -92,6 +92,7 @@ class Files:
         self.description: dict[str, Any] = msgspec.json.decode(sources[DESCRIPTION])
         """What the API is, as OpenAPI says it."""
         self.description["info"]["version"] = __version__
+        self.description["servers"] = [{"url": base or "/"}]
         sources[DESCRIPTION] = msgspec.json.encode(self.description)
         self.mark = hashlib.blake2b(b"".join(sources.values()), digest_size=4).hexdigest()
         """Names these files among all there were."""

@@ -14,11 +14,15 @@ from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import Accepted, Counts, Outcome, Submission
 from likd.queries.totals import Totals
-from likd.web.access.gate import Caller, Credentials, Gate
+from likd.web.access.caller import Caller
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, conditional, tagged
-from likd.web.api.events import Operations, store_away, wrong
-from likd.web.problems import Problem
+from likd.web.api.counts import CountReads
+from likd.web.api.events import Posting
+from likd.web.api.urls import Urls
+from likd.web.problems import Problem, store_away, wrong
 from likd.web.query_string import query_value
 
 PIXEL = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
@@ -65,7 +69,9 @@ class PictureRequest:
 class Pictures:
     """Draws pictures, and counts that they were seen. Raises Problem for everything that a client can do wrong."""
 
-    operations: Operations
+    posting: Posting
+    urls: Urls
+    reads: CountReads
     totals: Totals
     gate: Gate
 
@@ -74,7 +80,7 @@ class Pictures:
         href = self._check_badge(asked, caller)
         if asked.impression == "true":
             return None
-        counts = self.totals.counts_nowait(href, self.operations.old_names([asked.url], [href]))
+        counts = self.totals.counts_nowait(href, self.urls.old_names([asked.url], [href]))
         return None if counts is None else self._draw(asked, href, counts)
 
     async def badge(self, asked: PictureRequest, caller: Caller) -> Answer:
@@ -86,7 +92,7 @@ class Pictures:
             if (submission := self.see(asked, caller)) is not None:
                 outcome = await submission.settled()
                 if not isinstance(outcome, Accepted):
-                    return self.operations.answer(outcome)
+                    return self.posting.answer(outcome)
         return self._draw(asked, href, await self._counts(asked, href))
 
     def see(self, asked: PictureRequest, caller: Caller) -> Submission | None:
@@ -98,14 +104,14 @@ class Pictures:
         self.gate.cross_origin(attrs.evolve(asked.credentials, origin=origin))
         if not origin and caller.role is not Role.PUBLIC and asked.fetch_site == "cross-site":
             raise Problem(403, "a page that does not say who it is is not let in", members={"field": "Referer"})
-        return self.operations.see(asked.url, caller)
+        return self.posting.see(asked.url, caller)
 
     def pixel(self, outcome: Outcome | None) -> Answer:
         """The pixel, once its impression is settled, or without one."""
         policy = {"Cross-Origin-Resource-Policy": "cross-origin"}
         if outcome is None or isinstance(outcome, Accepted):
             return Answer(200, PIXEL, "image/gif", {"Cache-Control": "no-store", **policy})
-        failed = self.operations.answer(outcome)
+        failed = self.posting.answer(outcome)
         return attrs.evolve(failed, headers={**failed.headers, **policy})
 
     def _check_badge(self, asked: PictureRequest, caller: Caller) -> str:
@@ -113,22 +119,22 @@ class Pictures:
         if asked.impression not in ("true", "false"):
             members = {"field": "impression", "expected": "true or false"}
             raise Problem(422, f"impression is {short(asked.impression)}", members=members)
-        self.operations.check_by(asked.by)
+        self.reads.check_by(asked.by)
         if len(asked.label) > LABEL_CHARACTERS_MAX:
             raise wrong("label", asked.label[:LABEL_CHARACTERS_MAX], f"at most {LABEL_CHARACTERS_MAX} characters")
         if _CONTROL.search(asked.label):
             raise wrong("label", asked.label, "no control characters")
-        (href,) = self.operations.readable([asked.url], caller)
+        (href,) = self.urls.readable([asked.url], caller)
         return href
 
     async def _counts(self, asked: PictureRequest, href: str) -> Counts:
         try:
-            return (await self.totals.counts([href], self.operations.old_names([asked.url], [href])))[href]
+            return (await self.totals.counts([href], self.urls.old_names([asked.url], [href])))[href]
         except StoreError as error:
             raise store_away(error) from None
 
     def _draw(self, asked: PictureRequest, href: str, counts: Counts) -> Answer:
-        drawn = _badge(asked.label or asked.by, self.operations.row(href, counts)[asked.by])
+        drawn = _badge(asked.label or asked.by, self.reads.row(href, counts)[asked.by])
         headers = {
             **drawn.headers,
             "Cross-Origin-Resource-Policy": self.gate.resource_policy(asked.referer, asked.credentials.host),

@@ -17,10 +17,12 @@ from likd.errors import StoreError
 from likd.model import Counts
 from likd.queries.totals import Totals
 from likd.stores.protocol import UNIT_SECONDS, HistoryStore, PageStore, Unit, in_time
-from likd.web.access.gate import Caller
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.events import Operations, store_away, wrong
+from likd.web.api.counts import CountReads
 from likd.web.api.kept import Kept
+from likd.web.api.urls import Urls
+from likd.web.problems import store_away, wrong
 from likd.web.query_string import query_value
 
 HISTORY_MAX = 2000
@@ -87,7 +89,8 @@ class Reads:
     Histories and top lists are told again out of memory for as long as nothing moves.
     """
 
-    operations: Operations
+    urls: Urls
+    counts: CountReads
     totals: Totals
     store: ReadStore
     clock: Callable[[], float] = time.time
@@ -119,7 +122,7 @@ class Reads:
 
     async def top(self, asked: TopRequest, caller: Caller) -> Answer:
         """The top list."""
-        look = partial(self.operations.top, asked.by, asked.limit)
+        look = partial(self.counts.top, asked.by, asked.limit)
         return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
@@ -157,7 +160,7 @@ class Reads:
     async def _lines(self, urls: list[str]) -> bytes:
         totals = await self.totals.counts(urls, keep=False)
         rows = [
-            msgspec.json.encode(self.operations.row(url, counts))
+            msgspec.json.encode(self.counts.row(url, counts))
             for url, counts in totals.items()
             if counts and url not in self.totals.aliases
         ]
@@ -182,11 +185,11 @@ class Reads:
         seconds = UNIT_SECONDS[unit]
         now = _number("until", asked.until, 0, 1 << 40) if asked.until else int(self.clock())
         end = (now // seconds + 1) * seconds
-        (href,) = self.operations.readable([asked.url], caller)
+        (href,) = self.urls.readable([asked.url], caller)
         return _Span(href, self.totals.settled_name(href), unit, max(0, end - units * seconds), end)
 
     def _row(self, counts: Counts) -> dict[str, Any]:
-        row = self.operations.row("", counts)
+        row = self.counts.row("", counts)
         del row["url"]
         return row
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from likd.model import Accepted, Events, Outcome, Submission
 from likd.web.answers import Responses
-from likd.web.api.events import Operations
-from likd.web.express.connection import Exchange
+from likd.web.api.events import Posting
+from likd.web.express.exchange import Exchange
 
 
 class Coalescer:
@@ -16,8 +16,8 @@ class Coalescer:
     `send` is called with each of them and its answer.
     """
 
-    def __init__(self, operations: Operations, responses: Responses, send: Callable[[Exchange, bytes], object]) -> None:
-        self._operations = operations
+    def __init__(self, posting: Posting, responses: Responses, send: Callable[[Exchange, bytes], object]) -> None:
+        self._posting = posting
         self._responses = responses
         self._send = send
         self._events: Events = {}
@@ -38,7 +38,7 @@ class Coalescer:
         events, self._events = self._events, {}
 
         def settled(outcome: Outcome) -> None:
-            answer = self._operations.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
+            answer = self._posting.answer(Accepted(1) if isinstance(outcome, Accepted) else outcome)
             response = self._responses.make(answer, keep_alive=True)
             for exchange in exchanges:
                 if exchange.keep_alive and not exchange.headers:
@@ -47,6 +47,6 @@ class Coalescer:
                     alone = self._responses.make(answer, keep_alive=exchange.keep_alive, extra=exchange.headers)
                     self._send(exchange, alone)
 
-        answering = self._operations.submit_nowait(Submission(events, len(exchanges), requests=len(exchanges)))
+        answering = self._posting.submit_nowait(Submission(events, len(exchanges), requests=len(exchanges)))
         assert answering is not None, "events without actors need no look into the store"
         answering.on_settled(settled)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from enum import Enum, auto
-from types import MappingProxyType
-from typing import Any
-
-import attrs
 
 from likd.web.access.body_budget import BODY_BYTES_PER_SECOND, BODY_SECONDS
 from likd.web.answers import HEAD_BYTES_MAX
+from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import COLD, Head, Heads, Operation
+from likd.web.express.states import FINAL, NEXT, State, Timeouts
 from likd.web.problems import Problem
 
 PIPELINE_MAX = 64
@@ -22,69 +18,7 @@ BODY_ADMITTED_BYTES = 1 << 14
 LINGER_SECONDS = 2.0
 """How long a client that was told the last answer has to close the connection."""
 
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TLS_HANDSHAKE = 0x16
-
-
-class State(Enum):
-    """What a connection does with what the client sends."""
-
-    HEADS = auto()
-    """It reads the heads of requests, with small bodies."""
-    BODY = auto()
-    """It receives a large body."""
-    ENDING = auto()
-    """It takes no more requests, and ends when what it owes is answered."""
-    LINGERING = auto()
-    """All is answered. The client is left time to read it: to close at once could destroy what is on its way."""
-    HANDED_OVER = auto()
-    """Final: somebody else goes on with it."""
-    CLOSED = auto()
-    """Final."""
-
-
-NEXT: Mapping[State, frozenset[State]] = {
-    State.HEADS: frozenset({State.BODY, State.ENDING, State.HANDED_OVER, State.CLOSED}),
-    State.BODY: frozenset({State.HEADS, State.ENDING, State.CLOSED}),
-    State.ENDING: frozenset({State.LINGERING, State.CLOSED}),
-    State.LINGERING: frozenset({State.CLOSED}),
-    State.HANDED_OVER: frozenset(),
-    State.CLOSED: frozenset(),
-}
-"""What may follow each state. A connection that is in a final one takes nothing and says nothing any more."""
-
-FINAL = tuple(state for state, following in NEXT.items() if not following)
-
-
-class Exchange:
-    """A request, and the place of its answer.
-
-    Without a `body` it is only announced: the body is large, and comes once it is admitted. With a `problem`
-    it could not be read, and the problem is the answer.
-    """
-
-    __slots__ = ("admitted", "body", "client", "head", "headers", "keep_alive", "problem", "response")
-
-    def __init__(self, head: Head, body: bytes | None) -> None:
-        self.head = head
-        self.body = body
-        self.problem: Problem | None = None
-        self.keep_alive = head.keep_alive
-        self.admitted = 0
-        """Bytes of the body that are accounted for until the answer is known."""
-        self.headers: Mapping[str, str] = NO_HEADERS
-        """What the answer's caller adds to its headers."""
-        self.response: bytes | None = None
-        self.client: Any = None
-        """Whoever moves the bytes: the connection does not look at it."""
-
-
-@attrs.frozen
-class Timeouts:
-    """How long a connection waits, in seconds: for a head, and for its next request or for anything else."""
-
-    head_seconds: float
-    idle_seconds: float
 
 
 class Connection:
@@ -204,29 +138,7 @@ class Connection:
                     # Empty lines before a request are to be passed over (RFC 9112, 2.2).
                     self._data = data.lstrip(b"\r\n")
                     continue
-            end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
-            head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
-            if head is None and self._ended:
-                # What will never be a head is judged by the same parser as any other that is not plain.
-                head = COLD
-            if head is None:
-                if len(data) >= HEAD_BYTES_MAX:
-                    return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
-                return None
-            if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
-                return None
-            if head.operation is Operation.COLD:
-                self._become(State.HANDED_OVER)
-                return None
-            stop = end + head.length
-            if stop <= len(data) and head.length <= BODY_ADMITTED_BYTES:
-                self._data = data[stop:]
-                self.deadline = now + self._timeouts.head_seconds
-                return self._begin(Exchange(head, data[end:stop]))
-            if self._announced is None:
-                self._announced = Exchange(head, None)
-                return self._announced
-            return None
+            return self._next_request(now)
         if self.state is State.BODY and not self._missing:
             return self._complete_body()
         return None
@@ -241,6 +153,11 @@ class Connection:
         data, self._data = self._data[self._data.index(b"\r\n\r\n") + 4 :], b""
         self._take_body(data)
         return announced.head.expects_continue and not data
+
+    def hand_over(self) -> None:
+        """Somebody else takes the request that was announced, and all that follows."""
+        self._announced = None
+        self._become(State.HANDED_OVER)
 
     def refuse(self, problem: Problem) -> Exchange:
         """Answer with `problem` what can't be read on from, after the answers that are owed before it."""
@@ -316,6 +233,33 @@ class Connection:
         if state not in NEXT[self.state]:
             raise AssertionError(f"a connection that is {self.state.name} can't become {state.name}")
         self.state = state
+
+    def _next_request(self, now: float) -> Exchange | None:
+        """The request that what was received begins with, if it can be begun."""
+        data = self._data
+        end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
+        head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
+        if head is None and self._ended:
+            # What will never be a head is judged by the same parser as any other that is not plain.
+            head = COLD
+        if head is None:
+            if len(data) >= HEAD_BYTES_MAX:
+                return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
+            return None
+        if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
+            return None
+        if head.operation is Operation.COLD:
+            self._become(State.HANDED_OVER)
+            return None
+        stop = end + head.length
+        if stop <= len(data) and head.length <= BODY_ADMITTED_BYTES:
+            self._data = data[stop:]
+            self.deadline = now + self._timeouts.head_seconds
+            return self._begin(Exchange(head, data[end:stop]))
+        if self._announced is None:
+            self._announced = Exchange(head, None)
+            return self._announced
+        return None
 
     def _begin(self, exchange: Exchange) -> Exchange:
         self._owed.append(exchange)

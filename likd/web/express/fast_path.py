@@ -8,12 +8,17 @@ the usual way, as if it had not been looked at: the connection, the gate and the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 
 from likd.web.access.gate import Gate
-from likd.web.express.connection import Connection, Exchange
+from likd.web.express.connection import Connection
+from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
+
+Recall: TypeAlias = Callable[[bytes], tuple[str, str] | None]
+"""The kind and URL of a body that is one event and came in these bytes before."""
 
 
 @attrs.frozen
@@ -22,7 +27,7 @@ class FastPath:
 
     heads: Heads
     gate: Gate
-    recall: Callable[[bytes], tuple[str, str] | None]
+    recall: Recall
     gather: Callable[[Exchange, tuple[str, str]], None]
 
     def begin(self, client: object, http: Connection, data: bytes, now: float) -> bool:

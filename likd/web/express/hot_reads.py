@@ -6,9 +6,9 @@ from typing import Any
 
 import attrs
 
-from likd.web.access.gate import Caller
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
 from likd.web.api.files import Files
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
@@ -19,7 +19,7 @@ from likd.web.express.http1 import Head, Operation
 class HotReads:
     """Does the operations that read. They raise Problem, as their counterparts in the full lane do."""
 
-    operations: Operations
+    counts: CountReads
     reads: Reads
     pictures: Pictures
     files: Files
@@ -29,8 +29,8 @@ class HotReads:
         asked: Any = head.asked
         match head.operation:
             case Operation.COUNTS:
-                counts = self.operations.counts_nowait(asked.urls, caller, partial=asked.partial)
-                return None if counts is None else conditional(counts, asked.if_none_match)
+                found = self.counts.counts_nowait(asked.urls, caller, partial=asked.partial)
+                return None if found is None else conditional(found, asked.if_none_match)
             case Operation.BADGE:
                 return self.pictures.badge_nowait(asked, caller)
             case Operation.HISTORY:
@@ -44,8 +44,8 @@ class HotReads:
         asked: Any = head.asked
         match head.operation:
             case Operation.COUNTS:
-                counts = await self.operations.counts(asked.urls, caller, partial=asked.partial)
-                return conditional(counts, asked.if_none_match)
+                found = await self.counts.counts(asked.urls, caller, partial=asked.partial)
+                return conditional(found, asked.if_none_match)
             case Operation.BADGE:
                 return await self.pictures.badge(asked, caller)
             case Operation.HISTORY:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import attrs
 
 from likd.web.access.addresses import valid_host
-from likd.web.access.gate import Credentials
+from likd.web.access.credentials import Credentials
 from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
 from likd.web.api.pictures import PictureRequest
@@ -24,8 +24,8 @@ KEEP_ALIVE: Mapping[str, str] = {"connection": "keep-alive"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_HOT = re.compile(
-    rb"(POST /v1/events|(?:GET|HEAD) (/healthz|/v1/counts|/badge\.svg|/pixel\.gif|/v1/history|/v1/top"
+_HOT = (
+    rb"(POST %(base)b/v1/events|(?:GET|HEAD) %(base)b(/healthz|/v1/counts|/badge\.svg|/pixel\.gif|/v1/history|/v1/top"
     rb"|/likd(?:\.[0-9A-Za-z]+)?\.js|/openapi\.json|/static/[\w.-]+)(?:\?([\x21\x22\x24-\x7e]*))?)"
     rb" HTTP/1\.([01])\r\n"
 )
@@ -98,6 +98,8 @@ class Head:
     credentials: Credentials = Credentials()
     by_person: bool = False
     """Whether it is a person's browser that goes there, and may have to log in."""
+    data: bytes = attrs.field(default=b"", repr=False)
+    """As it came."""
     says_keep_alive: bool = False
     """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
     plain: bool = attrs.field(init=False)
@@ -118,12 +120,15 @@ COLD = Head(Operation.COLD)
 
 
 class Heads:
-    """Reads heads. Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
+    """Reads heads of requests for what is below the path `base`.
+
+    Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
 
     A head that breaks HTTP is COLD, too: what is said of it is for a whole parser to decide.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base: str = "") -> None:
+        self._hot = re.compile(_HOT % {b"base": re.escape(base.encode())})
         self._known: dict[bytes, Head] = {}
 
     def recall(self, data: bytes) -> Head | None:
@@ -134,7 +139,7 @@ class Heads:
         """The head that `data` is, up to and with its empty line."""
         head = self._known.get(data)
         if head is None:
-            head = _parse(data)
+            head = _parse(data, self._hot)
             if head.events.idempotency_key is None and len(data) <= HEAD_CACHE_BYTES_MAX:
                 if len(self._known) >= HEAD_CACHE_MAX:
                     self._known.clear()
@@ -146,9 +151,9 @@ class Heads:
         return COLD if _BARE_LINE_FEED.search(data) else None
 
 
-def _parse(data: bytes) -> Head:
+def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
     """A hot head, of the plainest form that HTTP allows. Everything else is COLD: a whole parser looks at it."""
-    hot = _HOT.match(data)
+    hot = hot_head.match(data)
     if hot is None or not _FIELDS.fullmatch(data, hot.end()):
         return COLD
     fields = _FIELD.findall(data, hot.end())
@@ -194,6 +199,7 @@ def _parse(data: bytes) -> Head:
         method == "HEAD",
         credentials,
         is_person(method, header("Accept")),
+        data,
         says_keep_alive=old and keep_alive,
     )
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 import trio
 
 from likd.model import Outcome, Submission
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.gate import UNRESTRICTED, Caller, Gate
+from likd.web.access.caller import UNRESTRICTED, Caller
+from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import TO_LOGIN, Answer, Responses, answer_problem
-from likd.web.api.events import Operations
+from likd.web.answers import HEALTHY, Answer, Responses, answer_problem, to_login
+from likd.web.api.event_bodies import EventBodies
+from likd.web.api.events import Posting
 from likd.web.api.pictures import PictureRequest
 from likd.web.express.coalescer import Coalescer
-from likd.web.express.connection import Exchange
+from likd.web.express.exchange import Exchange
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.http1 import KEEP_ALIVE, Head, Operation
 from likd.web.problems import Problem
@@ -31,6 +33,38 @@ So are those in an encoding, of which it is not known how much they hold.
 Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
 """What answers a request, or takes its events."""
+
+Drop: TypeAlias = Callable[[Exchange], None]
+
+
+class Requests(Protocol):
+    """What answers the requests of an express lane: here, or by asking elsewhere."""
+
+    def gather(self, exchange: Exchange, event: tuple[str, str], /) -> None:
+        """Let a request that is one event go with the others."""
+
+    @property
+    def faults(self) -> int:
+        """Requests that could not be answered because of a fault of likd's own."""
+
+    def submit(self) -> None:
+        """Submit the single events that were gathered since the last time."""
+
+    def takes(self, announced: Exchange) -> bool:
+        """Whether a request whose large body is announced is for this lane; else its connection is handed over."""
+
+    def admit(self, announced: Exchange, address: str) -> Problem | None:
+        """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
+
+    def begin(self, exchange: Exchange, address: str) -> bool:
+        """Answer a request from `address`, now or later; whether nothing may begin behind it before."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Answer the requests that take longer, until cancelled."""
+
+
+MakeRequests: TypeAlias = Callable[[Send, Drop], Requests]
+"""Makes them, from what sends an answer, and what ends the connection of a request that will have none."""
 
 _NEEDS = {Operation.HEALTH: Role.NOBODY, Operation.TOP: Role.WRITER}
 """What role an operation needs, where that is not the public's. Files are for the pages of all origins."""
@@ -48,22 +82,26 @@ class HotRequests:
     def __init__(
         self,
         *,
-        operations: Operations,
+        posting: Posting,
+        bodies: EventBodies,
         reads: HotReads,
         gate: Gate,
         room: BodyBudget,
         long_requests_max: int,
         send: Send,
-        drop: Callable[[Exchange], None],
+        drop: Drop,
+        base: str = "",
     ) -> None:
-        self._operations = operations
+        self._to_login = to_login(base)
+        self._posting = posting
+        self._bodies = bodies
         self._reads = reads
         self._gate = gate
         self._room = room
         self._responses = Responses()
         self._send = send
         self._drop = drop
-        self._gathering = Coalescer(operations, self._responses, send)
+        self._gathering = Coalescer(posting, self._responses, send)
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
@@ -98,16 +136,22 @@ class HotRequests:
                 caller = self._gate.admit(address, head.credentials, _NEEDS.get(head.operation, Role.PUBLIC))
                 _add_headers(exchange, caller)
             if head.plain and caller.role is not Role.PUBLIC:
-                event = self._operations.recall(body)
+                event = self._bodies.recall(body)
                 if event is not None:
                     self._gathering.add(exchange, event)
                     return False
             return self._answer(exchange, head, body, caller)
         except Problem as problem:
-            self._fill(exchange, TO_LOGIN if problem.status == 401 and head.by_person else answer_problem(problem))
+            self._fill(
+                exchange, self._to_login if problem.status == 401 and head.by_person else answer_problem(problem)
+            )
         except Exception as error:
             self._fail(exchange, error)
         return False
+
+    def takes(self, announced: Exchange) -> bool:
+        """All of them."""
+        return True
 
     def admit(self, announced: Exchange, address: str) -> Problem | None:
         """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
@@ -115,8 +159,8 @@ class HotRequests:
         caller = UNRESTRICTED
         try:
             caller = self._gate.recognize(head.credentials, Role.PUBLIC, address)
-            if head.length > self._operations.body_limit(caller):
-                raise self._operations.too_large(caller)
+            if head.length > self._bodies.limit(caller):
+                raise self._bodies.too_large(caller)
             if not self._room.take(head.length):
                 raise Problem(503, "too many request bodies are being received", headers={"Retry-After": "1"})
         except Problem as problem:
@@ -128,10 +172,10 @@ class HotRequests:
         """Answer, or raise Problem; whether a task does it."""
         if head.operation is Operation.EVENTS:
             if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
-                return self._do_later(exchange, partial(self._operations.submit_long, body, head.events, caller))
+                return self._do_later(exchange, partial(self._posting.submit_long, body, head.events, caller))
             return self._read(exchange, head, body, caller)
         if head.operation is Operation.HEALTH:
-            self._fill(exchange, self._operations.health())
+            self._fill(exchange, HEALTHY)
             return False
         if head.operation is Operation.PIXEL:
             self._show_pixel(exchange, head, caller)
@@ -152,13 +196,13 @@ class HotRequests:
             seen.on_settled(lambda outcome: self._fill(exchange, pictures.pixel(outcome)))
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
-        submission = self._operations.read(body, head.events, caller)
+        submission = self._posting.read(body, head.events, caller)
         if head.plain and (event := submission.single) is not None:
             self._gathering.add(exchange, event)
             return False
-        answering = self._operations.submit_nowait(submission)
+        answering = self._posting.submit_nowait(submission)
         if answering is None:
-            return self._do_later(exchange, partial(self._operations.submit, submission))
+            return self._do_later(exchange, partial(self._posting.submit, submission))
         self._fill_when_settled(exchange, answering)
         return False
 
@@ -190,7 +234,7 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._operations.answer(outcome, submission.ignored))
+            self._fill(exchange, self._posting.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import time
@@ -11,19 +10,22 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
-from likd.web.api.events import Operations
-from likd.web.express.connection import FINAL, Connection, Exchange, State, Timeouts
-from likd.web.express.fast_path import FastPath
-from likd.web.express.hot_reads import HotReads
+from likd.web.clients import Clients
+from likd.web.express.acceptor import Acceptor, Seats
+from likd.web.express.client import Client
+from likd.web.express.connection import Connection
+from likd.web.express.exchange import Exchange
+from likd.web.express.fast_path import FastPath, Recall
 from likd.web.express.http1 import CONTINUE, Heads
-from likd.web.express.requests import HotRequests
+from likd.web.express.line import Line
+from likd.web.express.requests import MakeRequests
+from likd.web.express.states import FINAL, State, Timeouts
 
 EVENTS_AT_ONCE = 128
-ACCEPTS_AT_ONCE = 64
 SWEEP_SECONDS = 1.0
 RECEIVE_BYTES = HEAD_BYTES_MAX
 """Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
@@ -35,23 +37,6 @@ HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 log = structlog.get_logger(__name__)
-
-
-class Client:
-    """A client's socket, the HTTP that is spoken on it, and what it was not sent yet of its answers."""
-
-    __slots__ = ("address", "http", "interest", "leave", "output", "queued", "socket")
-
-    def __init__(self, sock: socket.socket, address: str, leave: Callable[[], None], http: Connection) -> None:
-        self.socket = sock
-        self.address = address
-        self.leave = leave
-        """Gives its seat back."""
-        self.http = http
-        self.output = b""
-        self.interest: int = _IN
-        self.queued = False
-        """Whether there is more to do for it than to wait for its next request, and it is in line for that."""
 
 
 class ExpressLane:
@@ -67,46 +52,32 @@ class ExpressLane:
     def __init__(
         self,
         *,
-        operations: Operations,
-        reads: HotReads,
+        make_requests: MakeRequests,
+        recall: Recall,
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
         encrypted: bool,
-        seats: ConnectionLimit,
+        seats: Seats,
         room: BodyBudget,
         head_seconds: float,
         idle_seconds: float,
+        base: str = "",
     ) -> None:
         self._timeouts = Timeouts(head_seconds, idle_seconds)
-        self._heads = Heads()
+        self._heads = Heads(base)
         self._now = time.monotonic()
-        self._stopping = False
-        self._listeners = {listener.fileno(): listener for listener in listeners}
         self._give = hand_over
         self._encrypted = encrypted
-        self._seats = seats
         self._room = room
-        self._clients: dict[int, Client] = {}
-        self._queue: list[Client] = []
-        self._queued = trio.Event()
-        requests = HotRequests(
-            operations=operations,
-            reads=reads,
-            gate=gate,
-            room=room,
-            long_requests_max=seats.connections_max,
-            send=self._send,
-            drop=self._drop,
-        )
-        self._requests = requests
-        self._fast_path = FastPath(self._heads, gate, operations.recall, requests.gather)
+        self._clients: Clients[Client] = Clients(self._closed)
+        self._close = self._clients.close
+        self._acceptor = Acceptor(listeners, self._clients.epoll, seats, self._accept)
+        self._line = Line()
+        self._enlist = self._line.add
+        self._requests = make_requests(self._send, lambda exchange: self._close(exchange.client))
+        self._fast_path = FastPath(self._heads, gate, recall, self._requests.gather)
         self._said_tls = False
-        self._stopped = trio.Event()
-        self._faults = 0
-        self._epoll = select.epoll()
-        for fd in self._listeners:
-            self._epoll.register(fd, _IN)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. When run again after a fault, connections are found as they were."""
@@ -116,56 +87,75 @@ class ExpressLane:
             await nursery.start(self._requests.run)
             task_status.started()
             while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                await trio.lowlevel.wait_readable(self._clients.epoll.fileno())
                 self._serve_ready()
 
     def stop(self) -> None:
         """Close the listeners, and each connection once what it asked for is answered."""
-        self._stopping = True
-        for fd, listener in self._listeners.items():
-            self._epoll.unregister(fd)
-            listener.close()
-        self._listeners.clear()
-        for client in list(self._clients.values()):
+        self._acceptor.close()
+        self._clients.stop()
+        for client in self._clients:
             if client.http.resting and not client.output:
                 self._close(client)
             else:
                 client.http.finish()
                 self._enlist(client)
-        if not self._clients:
-            self._stopped.set()
+
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+        """Serve a connection that was accepted elsewhere, of which `data` was read, and `leave` its seat then."""
+        sock.settimeout(0)
+        try:
+            address = peer_of(sock.getpeername())
+        except OSError:
+            sock.close()
+            leave()
+            return
+        if self._encrypted:
+            self._give(sock, data, leave)
+            return
+        client = Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now))
+        self._clients.add(client)
+        client.http.receive(data, self._now)
+        if self._clients.stopping:
+            client.http.finish()
+        self._enlist(client)
+
+    def expel(self, leave: Callable[[], None]) -> None:
+        """Close the connection that has this seat, if there is one."""
+        for client in self._clients:
+            if client.leave is leave:
+                self._close(client)
 
     async def wait_stopped(self) -> None:
         """Wait until the last connection has ended after `stop`."""
-        await self._stopped.wait()
+        await self._clients.wait_stopped()
 
     def close(self) -> None:
         """Close everything at once."""
-        for client in list(self._clients.values()):
-            self._close(client)
-        self._epoll.close()
+        self._clients.close_all()
 
     @property
     def faults(self) -> int:
         """Requests and connections that ended because of a fault of likd's own."""
-        return self._faults + self._requests.faults
+        return self._clients.faults + self._requests.faults
 
     def _serve_ready(self) -> None:
         self._now = time.monotonic()
         listeners: list[socket.socket] = []
-        for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
-            client = self._clients.get(fd)
+        clients, acceptor = self._clients.by_descriptor, self._acceptor
+        for fd, events in self._clients.epoll.poll(0, EVENTS_AT_ONCE):
+            client = clients.get(fd)
             if client is not None:
                 try:
                     self._ready(client, events)
                 except Exception as error:
-                    self._failed(client, error)
-            elif fd in self._listeners:
-                listeners.append(self._listeners[fd])
+                    self._clients.failed(client, error)
+            elif fd in acceptor.listeners:
+                listeners.append(acceptor.listeners[fd])
         self._requests.submit()
         # New connections come last: one that closed just now may have left them its file descriptor.
         for listener in listeners:
-            self._accept(listener)
+            acceptor.accept(listener)
 
     def _ready(self, client: Client, events: int) -> None:
         """Do what the client's socket is ready for (bits of epoll)."""
@@ -216,27 +206,26 @@ class ExpressLane:
         self._watch(client)
 
     def _begin(self, client: Client, exchange: Exchange) -> None:
-        http = client.http
         if exchange.body is None:
+            if not self._requests.takes(exchange):
+                client.http.hand_over()
+                return
             refused = self._requests.admit(exchange, client.address)
             if refused is None:
-                if http.admit(self._now):
+                if client.http.admit(self._now):
                     client.output += CONTINUE
                     self._flush(client)
                 return
-            exchange = http.refuse(refused)
+            exchange = client.http.refuse(refused)
         exchange.client = client
         if self._requests.begin(exchange, client.address):
-            http.hold()
+            client.http.hold()
 
     def _watch(self, client: Client) -> None:
         if client.http.state in FINAL:
             return
         wants_input = client.http.wants_input and not client.output
-        interest = (_IN if wants_input else 0) | (_OUT if client.output else 0)
-        if interest != client.interest:
-            client.interest = interest
-            self._epoll.modify(client.socket.fileno(), interest)
+        self._clients.watch(client, (_IN if wants_input else 0) | (_OUT if client.output else 0))
 
     def _send(self, exchange: Exchange, response: bytes) -> None:
         """Answer a request. Called by the event manager's acknowledgement: one client's fault is its own."""
@@ -252,7 +241,7 @@ class ExpressLane:
             if client.output or not client.http.quiet or client.interest != _IN:
                 self._enlist(client)
         except Exception as error:
-            self._failed(client, error)
+            self._clients.failed(client, error)
 
     def _flush(self, client: Client) -> None:
         if not client.output:
@@ -270,25 +259,12 @@ class ExpressLane:
             client.output = client.output[sent:]
             client.http.delay(self._now)
 
-    def _enlist(self, client: Client) -> None:
-        """Go on with the client soon: not within the acknowledgement that is answering it."""
-        if not client.queued:
-            client.queued = True
-            self._queue.append(client)
-            self._queued.set()
-
     async def _go_on(self) -> None:
         while True:
-            await self._queued.wait()
-            self._queued = trio.Event()
+            clients = await self._line.take()
             self._now = time.monotonic()
-            queue, self._queue = self._queue, []
-            for client in queue:
-                client.queued = False
-                try:
-                    self._proceed(client)
-                except Exception as error:
-                    self._failed(client, error)
+            for client in clients:
+                self._clients.guard(self._proceed, client)
             self._requests.submit()
 
     def _end(self, client: Client) -> None:
@@ -303,36 +279,12 @@ class ExpressLane:
                 self._close(client)
 
     def _hand_over(self, client: Client) -> None:
-        if self._forget(client):
+        if self._clients.forget(client):
             self._give(client.socket, client.http.rest, client.leave)
 
-    def _close(self, client: Client) -> None:
+    def _closed(self, client: Client) -> None:
         client.http.close()
-        client.output = b""
-        if self._forget(client):
-            self._room.give_back(client.http.admitted)
-            client.socket.close()
-            client.leave()
-
-    def _forget(self, client: Client) -> bool:
-        """Let go of the client's socket; whether it was still this lane's."""
-        fd = client.socket.fileno()
-        if self._clients.get(fd) is not client:
-            return False
-        del self._clients[fd]
-        self._epoll.unregister(fd)
-        if self._stopping and not self._clients:
-            self._stopped.set()
-        return True
-
-    def _drop(self, exchange: Exchange) -> None:
-        self._close(exchange.client)
-
-    def _failed(self, client: Client, error: Exception) -> None:
-        """One connection's fault must not end the others."""
-        self._faults += 1
-        log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-        self._close(client)
+        self._room.give_back(client.http.admitted)
 
     def _say_tls(self, client: Client) -> None:
         if not self._said_tls:
@@ -340,45 +292,21 @@ class ExpressLane:
             log.warning("a client speaks TLS to a port without", peer=client.address, setting="--tls-cert, --tls-key")
         self._close(client)
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
-            try:
-                sock, peer = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno == errno.ECONNABORTED:
-                    continue
-                # Out of file descriptors or memory: wait for some, rather than spin on a listener that is ready.
-                log.error("can't accept a connection", fault=error.strerror)
-                self._epoll.modify(listener.fileno(), 0)
-                return
-            leave = self._seats.take(peer[0])
-            if leave is None:
-                sock.close()
-                continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._encrypted:
-                self._give(sock, b"", leave)
-                continue
-            http = Connection(self._heads, self._timeouts, self._now)
-            self._clients[sock.fileno()] = Client(sock, peer[0], leave, http)
-            self._epoll.register(sock.fileno(), _IN)
+    def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
+        if self._encrypted:
+            self._give(sock, b"", leave)
+        else:
+            self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 
     async def _sweep(self) -> None:
         """Once a second: connections whose deadline has passed, and listeners that had to pause."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
             self._now = time.monotonic()
-            for client in list(self._clients.values()):
+            for client in self._clients:
                 if client.http.deadline < self._now:
-                    try:
-                        self._expire(client)
-                    except Exception as error:
-                        self._failed(client, error)
-            for fd in self._listeners:
-                self._epoll.modify(fd, _IN)
+                    self._clients.guard(self._expire, client)
+            self._acceptor.resume()
 
     def _expire(self, client: Client) -> None:
         refused = None if client.output else client.http.expire(self._now)

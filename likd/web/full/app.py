@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from quart import Response, has_request_context, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
-from likd.web.answers import TO_LOGIN, answer_problem, is_person
-from likd.web.api.events import Operations
+from likd.web.answers import answer_problem, is_person, to_login
 from likd.web.full.auth import add_auth
 from likd.web.full.routes import header, respond
 from likd.web.problems import Problem
 
 
-def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
+def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool, base: str) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
     # The package that has the templates.
     app = QuartTrio("likd.web", static_folder=None)
@@ -25,12 +27,12 @@ def create_app(*, operations: Operations, gate: Gate, tls: bool) -> QuartTrio:
     # So is their time; and an answer is taken at the pace of its reader, as long as that takes any of it.
     app.config["BODY_TIMEOUT"] = None
     app.config["RESPONSE_TIMEOUT"] = None
-    add_auth(app, gate, body_limit=operations.body_limit, tls=tls)
+    add_auth(app, gate, body_limit=body_limit, tls=tls)
 
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:
         if problem.status == 401 and has_request_context() and is_person(request.method, header("Accept")):
-            return respond(TO_LOGIN)
+            return respond(to_login(base))
         return respond(answer_problem(problem))
 
     @app.errorhandler(HTTPException)

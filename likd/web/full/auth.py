@@ -11,7 +11,9 @@ from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 
 from likd.web.access.addresses import valid_host
-from likd.web.access.gate import Caller, Credentials, Gate
+from likd.web.access.caller import Caller
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import HEAD_BYTES_MAX, SECURITY
 from likd.web.full.bodies import limit_body
@@ -49,35 +51,21 @@ def caller() -> Caller:
 def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int], tls: bool) -> None:
     """Put `gate` before all views of `app`."""
 
-    def check(asked: BaseRequestWebsocket) -> None:
-        """Raises Problem for a head that no view should see."""
-        # As the express lane does; h11 is more lenient.
-        hosts = asked.headers.getlist("Host")
-        if len(set(hosts)) > 1 or (hosts and not valid_host(hosts[0]) and (hosts[0] or asked.http_version >= "1.1")):
-            raise Problem(400, "the Host is not a host", headers=CLOSE, members={"field": "Host"})
-        size = sum(len(name) + len(value) for name, value in asked.headers.items()) + len(asked.query_string)
-        if size > HEAD_BYTES_MAX:
-            raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
-        path: str = asked.scope["path"]
-        if path.startswith("//"):
-            # It would be another name of the path that follows, for all who guard paths.
-            raise Problem(404, "there is no such path")
-
     def let_in(asked: BaseRequestWebsocket) -> Role:
         view = app.view_functions.get(asked.endpoint or "")
         # A path that there is not is nobody's secret.
         role = Role.NOBODY if view is None else getattr(view, "needs", Role.ADMIN)
         if getattr(view, "for_any_page", False):
             g.caller = Caller(Role.NOBODY)
-            return role
-        g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
+        else:
+            g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
         return role
 
     @app.before_request
     async def before_request() -> Response | None:
         if request.method == "OPTIONS" and request.scope["path"] == "*":
             return Response(b"", 204)
-        check(request)
+        _check_head(request)
         if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
             raise Problem(400, "Content-Length and Transfer-Encoding exclude each other", headers=CLOSE)
         if request.method == "OPTIONS" and request.url_rule is not None:
@@ -91,24 +79,43 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 
     @app.before_websocket
     async def before_websocket() -> None:
-        check(websocket)
+        _check_head(websocket)
         let_in(websocket)
 
     @app.after_request
     async def after_request(response: Response) -> Response:
-        told: dict[str, str] = {**SECURITY, **(g.caller.headers if "caller" in g else {})}
-        for name, value in told.items():
-            response.headers.setdefault(name, value)
-        if tls:
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        if response.status_code in (204, 304):
-            # It would be that of the answer which is not sent (RFC 9110, 8.6).
-            response.headers.pop("Content-Length", None)
-        return response
+        return _add_headers(response, tls=tls)
 
     @app.after_websocket
     async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
-        return await after_request(response) if isinstance(response, Response) else response
+        return _add_headers(response, tls=tls) if isinstance(response, Response) else response
+
+
+def _check_head(asked: BaseRequestWebsocket) -> None:
+    """Raises Problem for a head that no view should see."""
+    # As the express lane does; h11 is more lenient.
+    hosts = asked.headers.getlist("Host")
+    if len(set(hosts)) > 1 or (hosts and not valid_host(hosts[0]) and (hosts[0] or asked.http_version >= "1.1")):
+        raise Problem(400, "the Host is not a host", headers=CLOSE, members={"field": "Host"})
+    size = sum(len(name) + len(value) for name, value in asked.headers.items()) + len(asked.query_string)
+    if size > HEAD_BYTES_MAX:
+        raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
+    path: str = asked.scope["path"]
+    if path.startswith("//"):
+        # It would be another name of the path that follows, for all who guard paths.
+        raise Problem(404, "there is no such path")
+
+
+def _add_headers(response: Response, *, tls: bool) -> Response:
+    told: dict[str, str] = {**SECURITY, **(g.caller.headers if "caller" in g else {})}
+    for name, value in told.items():
+        response.headers.setdefault(name, value)
+    if tls:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if response.status_code in (204, 304):
+        # It would be that of the answer which is not sent (RFC 9110, 8.6).
+        response.headers.pop("Content-Length", None)
+    return response
 
 
 def credentials(asked: BaseRequestWebsocket) -> Credentials:

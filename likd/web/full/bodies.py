@@ -38,6 +38,7 @@ class BoundedBodies:
         self._room = room
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """As ASGI says."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -208,13 +208,9 @@ class Inbound:
         if sum(len(name) + len(value) + 3 for name, value in self._headers) + len(self._target) > HEAD_BYTES_MAX:
             raise _head_too_large()
         target = self._origin_form(method)
-        if b"host" not in self._fields and version == "1.1":
+        if b"host" not in fields and version == "1.1":
             raise Problem(400, "the Host header is missing")
-        chunked = b"transfer-encoding" in fields
-        if chunked and version == "1.0":
-            raise Problem(400, "HTTP/1.0 has no Transfer-Encoding")
-        if chunked and fields[b"transfer-encoding"].lower() != b"chunked":
-            raise Problem(501, "Transfer-Encoding: expected chunked")
+        chunked = self._is_chunked(version)
         body = chunked or int(self._length) > 0
         websocket = version == "1.1" and method == b"GET" and not body and self._wants_websocket()
         last = not parser.should_keep_alive() and not websocket
@@ -252,6 +248,17 @@ class Inbound:
             self._flush()
             request.data += b"0\r\n\r\n"
         request.whole = True
+
+    def _is_chunked(self, version: str) -> bool:
+        """Whether the body comes in chunks. Raises Problem for what can't be read otherwise, either."""
+        encoding = self._fields.get(b"transfer-encoding")
+        if encoding is None:
+            return False
+        if version == "1.0":
+            raise Problem(400, "HTTP/1.0 has no Transfer-Encoding")
+        if encoding.lower() != b"chunked":
+            raise Problem(501, "Transfer-Encoding: expected chunked")
+        return True
 
     def _origin_form(self, method: bytes) -> bytes:
         """The target as a path: its host, if it names one, is what the request is for (RFC 9112, 3.2.2)."""

@@ -113,7 +113,7 @@ class Metrics:
         yield _counter("likd_counters_hung", "Counters restarted because their observer did not return.", pool.hung)
         yield _counter("likd_counters_crashed", "Counters restarted because they crashed.", pool.crashed)
         yield _counter("likd_counters_worn", "Counters replaced after their last lease.", pool.worn)
-        restarts = {child.name: child.restarts for child in engine.root.children}
+        restarts = {child.name: child.restarts for child in engine.root.walk()}
         yield _counters("likd_child_restarts", "Restarts of supervised tasks.", "child", restarts)
         yield _counters(
             "likd_handler_faults",
@@ -148,6 +148,17 @@ class Metrics:
         yield _gauge(
             "likd_aside_bytes", "Disk space of events that a handler could not count.", engine.batcher.aside_bytes
         )
+        processes = self.board.processes
+        yield _counters(
+            "likd_process_cpu_seconds",
+            "Processor time of the engine and of each front since its start.",
+            "process",
+            {process.name: process.cpu_seconds for process in processes},
+        )
+        memory = GaugeMetricFamily("likd_process_memory_bytes", "Memory of each of them.", labels=["process"])
+        for process in processes:
+            memory.add_metric([process.name], process.memory_bytes)
+        yield memory
         info = GaugeMetricFamily("likd_build_info", "1, with the version.", labels=["version"])
         info.add_metric([self.board.version], 1)
         yield info

@@ -7,11 +7,12 @@ from quart import Response, render_template, request
 from quart_trio import QuartTrio
 
 from likd import __version__
-from likd.web.access.gate import COOKIE, Gate
+from likd.web.access.credentials import COOKIE
+from likd.web.access.gate import Gate
 from likd.web.access.sessions import SESSION_SECONDS
 from likd.web.access.tokens import Role
-from likd.web.api.events import Operations
 from likd.web.api.files import Files, takes_gzip
+from likd.web.api.urls import Urls
 from likd.web.full.auth import caller, credentials, for_any_page, needs
 from likd.web.full.bodies import read_body
 from likd.web.problems import Problem
@@ -25,11 +26,14 @@ _CSP = (
 log = structlog.get_logger(__name__)
 
 
-def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: Files, names: tuple[str, ...]) -> None:
+def add_pages(app: QuartTrio, *, gate: Gate, urls: Urls, files: Files, names: tuple[str, ...], base: str) -> None:
     """Add the dashboard, the page of a URL, login, demo, API description, and what they are made of."""
 
     async def page(template: str, **context: object) -> Response:
-        body = await render_template(template, version=__version__, mark=files.mark, login=gate.wants_login, **context)
+        shown = {"version": __version__, "mark": files.mark, "login": gate.wants_login, "base": base}
+        body = await render_template(
+            template, **shown, home=f"{request.host_url}{base[1:]}{'/' if base else ''}", **context
+        )
         headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
         return Response(body, headers=headers, content_type="text/html; charset=utf-8")
 
@@ -49,7 +53,7 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: File
     @app.get("/url")
     @needs(Role.ADMIN)
     async def url_page() -> Response:
-        (href,) = operations.readable([query_value(request.query_string, "url")], caller())
+        (href,) = urls.readable([query_value(request.query_string, "url")], caller())
         return await page("url.html", url=href, names=names)
 
     @app.get("/demo")
@@ -81,10 +85,11 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: File
             await gate.logins.keep()
         except OSError as error:
             log.error("a login can't be kept: it ends with the daemon", fault=str(error))
-        away = Response("", 303, headers={"Location": "/"})
+        away = Response("", 303, headers={"Location": f"{base}/"})
         away.set_cookie(
             COOKIE,
             session,
+            path=f"{base}/",
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="Strict",
@@ -102,8 +107,8 @@ def add_pages(app: QuartTrio, *, gate: Gate, operations: Operations, files: File
             log.error("a logout can't be kept", fault=str(error))
             detail = "the session has ended, but may be back when the daemon starts again: the disk does not take it"
             raise Problem(503, detail, headers={"Retry-After": "10"}) from None
-        away = Response("", 303, headers={"Location": "/login"})
-        away.delete_cookie(COOKIE)
+        away = Response("", 303, headers={"Location": f"{base}/login"})
+        away.delete_cookie(COOKIE, path=f"{base}/")
         return away
 
     @app.get("/likd.js")

@@ -21,16 +21,17 @@ from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitors
-from likd.web.answers import Answer, EventHeaders, conditional
+from likd.web.answers import HEALTHY, Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
-from likd.web.api.events import Operations, store_away
+from likd.web.api.counts import CountReads
+from likd.web.api.events import Posting
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
 from likd.web.api.reads import HistoryRequest, Reads, TopRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
-from likd.web.problems import Problem
+from likd.web.problems import Problem, store_away
 from likd.web.query_string import query_value, query_values
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def flag(name: str) -> bool:
 def add_api(
     app: QuartTrio,
     *,
-    operations: Operations,
+    posting: Posting,
+    counts: CountReads,
     reads: Reads,
     pictures: Pictures,
     admin: Admin,
@@ -74,7 +76,19 @@ def add_api(
     sessions: LiveSessions,
 ) -> None:
     """Add everything under /v1, /healthz and /readyz, and the pictures."""
+    _add_events(app, posting)
+    _add_reads(app, counts, reads)
+    _add_pictures(app, pictures)
+    _add_admin(app, admin, status)
+    _add_health(app, bounds, status)
 
+    @app.websocket("/v1/live")
+    @needs(Role.PUBLIC)
+    async def live() -> None:
+        await sessions.serve(websocket, caller(), ask=stream_of(websocket.scope).ask)
+
+
+def _add_events(app: QuartTrio, posting: Posting) -> None:
     @app.post("/v1/events")
     @needs(Role.PUBLIC)
     async def post_events() -> Response:
@@ -83,34 +97,22 @@ def add_api(
             request.headers.get("Content-Encoding", ""),
             request.headers.get("Idempotency-Key"),
         )
-        submission = await operations.submit_long(await read_body(), headers, caller())
-        return respond(operations.answer(await submission.settled(), submission.ignored))
+        submission = await posting.submit_long(await read_body(), headers, caller())
+        return respond(posting.answer(await submission.settled(), submission.ignored))
 
+
+def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
     @app.get("/v1/counts")
     @needs(Role.PUBLIC)
     async def get_counts() -> Response:
         partial = flag("partial")
-        answer = await operations.counts(query_values(request.query_string, "url"), caller(), partial=partial)
+        answer = await counts.counts(query_values(request.query_string, "url"), caller(), partial=partial)
         return respond(conditional(answer, header("If-None-Match")))
 
     @app.get("/v1/history")
     @needs(Role.PUBLIC)
     async def get_history() -> Response:
         return respond(await reads.history(HistoryRequest.of(request.query_string, header("If-None-Match")), caller()))
-
-    def picture() -> PictureRequest:
-        return PictureRequest.of(request.method, request.query_string, header, credentials(request))
-
-    @app.get("/badge.svg")
-    @needs(Role.PUBLIC)
-    async def get_badge() -> Response:
-        return respond(await pictures.badge(picture(), caller()))
-
-    @app.get("/pixel.gif")
-    @needs(Role.PUBLIC)
-    async def get_pixel() -> Response:
-        seen = pictures.see(picture(), caller())
-        return respond(pictures.pixel(await seen.settled() if seen is not None else None))
 
     @app.get("/v1/top")
     @needs(Role.WRITER)
@@ -139,6 +141,24 @@ def add_api(
 
         return Response(lines(), content_type="application/x-ndjson")
 
+
+def _add_pictures(app: QuartTrio, pictures: Pictures) -> None:
+    def picture() -> PictureRequest:
+        return PictureRequest.of(request.method, request.query_string, header, credentials(request))
+
+    @app.get("/badge.svg")
+    @needs(Role.PUBLIC)
+    async def get_badge() -> Response:
+        return respond(await pictures.badge(picture(), caller()))
+
+    @app.get("/pixel.gif")
+    @needs(Role.PUBLIC)
+    async def get_pixel() -> Response:
+        seen = pictures.see(picture(), caller())
+        return respond(pictures.pixel(await seen.settled() if seen is not None else None))
+
+
+def _add_admin(app: QuartTrio, admin: Admin, status: StatusReport) -> None:
     @app.get("/v1/status")
     @needs(Role.ADMIN)
     async def get_status() -> Response:
@@ -160,10 +180,12 @@ def add_api(
         dry_run = asked("dry_run", "false") == "true"
         return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key"), dry_run=dry_run))
 
+
+def _add_health(app: QuartTrio, bounds: Bounds, status: StatusReport) -> None:
     @app.get("/healthz")
     @needs(Role.NOBODY)
     async def healthz() -> Response:
-        return respond(operations.health())
+        return respond(HEALTHY)
 
     @app.get("/readyz")
     @needs(Role.NOBODY)
@@ -173,11 +195,6 @@ def add_api(
             raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
         fault = status.engine.drainer.fault
         return respond(Answer(200, msgspec.json.encode({"status": "ready", "store": "failing" if fault else "ok"})))
-
-    @app.websocket("/v1/live")
-    @needs(Role.PUBLIC)
-    async def live() -> None:
-        await sessions.serve(websocket, caller(), ask=stream_of(websocket.scope).ask)
 
 
 def add_metrics(

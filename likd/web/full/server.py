@@ -24,7 +24,9 @@ from hypercorn.typing import (
 )
 from quart_trio import QuartTrio
 
+from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
+from likd.web.full.base_path import BelowBase
 from likd.web.full.bodies import BoundedBodies
 from likd.web.full.stream import STREAM, Stream, Wire, stream_of
 from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX
@@ -51,10 +53,11 @@ class FullLane:
         connections_max: int,
         head_seconds: float,
         idle_seconds: float,
+        base: str = "",
     ) -> None:
         self._app = app
         self._tls = tls
-        self._bounded = BoundedBodies(cast(ASGIFramework, app), room)
+        self._bounded = BelowBase(cast(ASGIFramework, BoundedBodies(cast(ASGIFramework, app), room)), base)
         self._asgi = ASGIWrapper(cast(ASGIFramework, self._answer))
         self._head_seconds = head_seconds
         self._idle_seconds = idle_seconds
@@ -141,6 +144,8 @@ class FullLane:
         stream = stream_of(scope)
         if self._tls is not None:
             cast(dict[str, Any], scope)["scheme"] = "https" if scope["type"] == "http" else "wss"
+        if scope["type"] != "lifespan" and scope["client"] is None:
+            scope["client"] = (peer_of(""), 0)
         begun = ended = False
 
         async def tell(message: ASGISendEvent) -> None:

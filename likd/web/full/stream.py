@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import trio
 
+from likd.runtime.notice import Notice
 from likd.web.answers import Responses, answer_problem
 from likd.web.full.inbound import Inbound
 from likd.web.full.websocket_frames import Frames, Violation
@@ -134,7 +135,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._inbound = Inbound()
         self._inbound.feed(data)
         self._frames: Frames | None = None
-        self._turn = trio.Event()
+        self._turn = Notice()
         self._lingers = True
 
     @property
@@ -151,19 +152,19 @@ class Stream(trio.abc.HalfCloseableStream):
         """The request in hand is answered, or its websocket has ended."""
         self._inbound.answered()
         self._deadline = trio.current_time() + (self._head_seconds if self._inbound.begun else self._idle_seconds)
-        self._turn.set()
+        self._turn.give()
 
     def accepted(self) -> None:
         """The request in hand has become a websocket."""
         self._frames = Frames()
         self._frames.feed(self._inbound.upgrade())
-        self._turn.set()
+        self._turn.give()
 
     def ask(self) -> None:
         """The next message of the websocket may come."""
         if self._frames is not None:
             self._frames.ask()
-            self._turn.set()
+            self._turn.give()
 
     def drop(self) -> None:
         """End a connection on which nothing is under way."""
@@ -177,7 +178,7 @@ class Stream(trio.abc.HalfCloseableStream):
             if data := self._inbound.take():
                 return data
             if self._inbound.waiting:
-                await self._wait_turn()
+                await self._turn.wait()
             elif self._inbound.refused is not None:
                 answer = answer_problem(self._inbound.refused)
                 await self.send_all(_responses.make(answer, keep_alive=False))
@@ -231,7 +232,7 @@ class Stream(trio.abc.HalfCloseableStream):
             if data := frames.take():
                 return data
             if frames.full:
-                await self._wait_turn()
+                await self._turn.wait()
                 continue
             if frames.busy:
                 frames.work()
@@ -268,7 +269,3 @@ class Stream(trio.abc.HalfCloseableStream):
             data = bytes(await (self._secure or self.wire).receive_some(max_bytes))
         self._lingers = bool(data)
         return data
-
-    async def _wait_turn(self) -> None:
-        self._turn = trio.Event()
-        await self._turn.wait()

@@ -1,5 +1,6 @@
-"""What a client says on its websocket, as the servers of both lanes get it: whole frames that keep to RFC 6455, one
-message at a time, none larger than its bound.
+"""What a client says on its websocket, as the servers of both lanes get it.
+
+Whole frames that keep to RFC 6455, one message at a time, none larger than its bound.
 
 Hypercorn sees too late that a message is too large, goes on taking what comes behind one that breaks the protocol, and
 does not say what is wrong; so none of these reaches it.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-from likd.web.api.live_socket import Session
+from likd.web.api.live_news import Session
 from likd.web.live.connection import Connection
 
 
@@ -69,7 +69,6 @@ class Client:
         waiting: int = struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
         return waiting
 
-    def reset(self) -> None:
-        """Close at once, so that it sees that something is missing."""
+    def cut_off(self) -> None:
+        """When it is closed next, its side is to see that something is missing."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()

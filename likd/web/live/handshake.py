@@ -8,11 +8,9 @@ import attrs
 from wsproto.utilities import generate_accept_token
 
 from likd.web.access.addresses import valid_host
-from likd.web.access.gate import Credentials
+from likd.web.access.credentials import Credentials
 from likd.web.answers import HEAD_BYTES_MAX
 from likd.web.full.inbound import Inbound
-
-PATH = b"/v1/live"
 
 
 @attrs.frozen
@@ -24,9 +22,9 @@ class Handshake:
     rest: bytes
 
 
-def read_handshake(data: bytes) -> Handshake | None:
-    """The handshake for `/v1/live` that `data` begins with; None for all else, which the full lane has answers to."""
-    if not data.startswith(b"GET " + PATH):
+def read_handshake(data: bytes, path: bytes = b"/v1/live") -> Handshake | None:
+    """The handshake for `path` that `data` begins with; None for all else, which the full lane has answers to."""
+    if not data.startswith(b"GET " + path):
         return None
     inbound = Inbound()
     inbound.feed(data)
@@ -36,7 +34,7 @@ def read_handshake(data: bytes) -> Handshake | None:
     target, fields = asked
     host = fields[b"host"].decode("latin-1")
     size = sum(len(name) + len(value) for name, value in fields.items()) + len(target)
-    if target.partition(b"?")[0] != PATH or not valid_host(host) or size > HEAD_BYTES_MAX:
+    if target.partition(b"?")[0] != path or not valid_host(host) or size > HEAD_BYTES_MAX:
         return None
 
     def header(name: str) -> str:

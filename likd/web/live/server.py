@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import structlog
 import trio
 
 from likd.queries.live_hub import LiveHub
-from likd.runtime.notice import Notice
+from likd.web.access.addresses import peer_of
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import Responses, answer_problem
-from likd.web.api.live_socket import Close, LiveSessions, going_away
+from likd.web.api.live_ops import Close, going_away
+from likd.web.api.live_socket import LiveSessions
+from likd.web.clients import CLIENTS_AT_ONCE, Clients
 from likd.web.full.server import PING_SECONDS
 from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, SILENCE_SECONDS_MIN
 from likd.web.live.client import Client
-from likd.web.live.connection import PING, text_frame
+from likd.web.live.connection import PING
 from likd.web.live.handshake import Handshake, read_handshake
+from likd.web.live.teller import Teller
 from likd.web.problems import Problem
 
-CLIENTS_AT_ONCE = 100
-"""So many are sent something, or have sent something, before others get their turn: about a millisecond."""
 RECEIVE_BYTES = 1 << 14
 SWEEP_SECONDS = 1.0
-TIMED_SECONDS = 0.1
-"""How exact the time is at which a client is told what needs no news of the hub."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-
-log = structlog.get_logger(__name__)
 
 
 class LiveLane:
@@ -42,84 +38,79 @@ class LiveLane:
     and told what is newest then when it does. What a client asks for is done by a task that ends with it.
     """
 
-    def __init__(self, *, sessions: LiveSessions, hub: LiveHub, gate: Gate, idle_seconds: float) -> None:
+    def __init__(
+        self, *, sessions: LiveSessions, hub: LiveHub, gate: Gate, idle_seconds: float, base: str = ""
+    ) -> None:
+        self._path = f"{base}/v1/live".encode()
         self._sessions = sessions
         self._hub = hub
         self._gate = gate
         self._idle_seconds = idle_seconds
         self._silence_seconds = max(idle_seconds, SILENCE_SECONDS_MIN)
         self._responses = Responses()
-        self._clients: dict[int, Client] = {}
+        self._clients: Clients[Client] = Clients(self._closed)
+        self._close = self._clients.close
+        self._guard = self._clients.guard
         self._busy: list[Client] = []
-        self._timed: dict[Client, float] = {}
-        """When clients are to be told something though there is no news."""
-        self._timed_first = Notice()
-        self._news = Notice()
-        self._message = self._frame = b""
-        self._stopping = False
-        self._stopped = trio.Event()
+        self._teller = Teller(sessions, self._clients, self._send)
         # No bound of its own: a client has one at a time.
         self._asked_in, self._asked = trio.open_memory_channel[tuple[Client, str | bytes]](float("inf"))
-        self._epoll = select.epoll()
-        self.faults = 0
+
+    @property
+    def faults(self) -> int:
         """Connections that ended because of a fault of likd's own."""
+        return self._clients.faults
 
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> bool:
         """Serve the connection `sock` from now on, if `data`, which was read before, asks for `/v1/live`; else False.
 
         `leave` is called to give its seat back.
         """
-        handshake = None if self._stopping else read_handshake(data)
+        handshake = None if self._clients.stopping else read_handshake(data, self._path)
         if handshake is None:
             return False
         client = Client(sock, leave, None)
-        self._clients[sock.fileno()] = client
-        self._epoll.register(sock.fileno(), _IN)
+        self._clients.add(client)
         self._guard(self._begin, client, handshake)
         return True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. When run again after a fault, clients are found as they were."""
-        self._hub.listen(self._news)
+        self._hub.listen(self._teller.news)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._broadcast)
+                nursery.start_soon(self._teller.run)
                 nursery.start_soon(self._obey_all)
-                nursery.start_soon(self._tell_timed)
                 nursery.start_soon(self._sweep)
                 task_status.started()
                 while True:
                     if self._busy:
                         await trio.lowlevel.checkpoint()
                     else:
-                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+                        await trio.lowlevel.wait_readable(self._clients.epoll.fileno())
                     self._serve_ready()
         finally:
-            self._hub.unlisten(self._news)
+            self._hub.unlisten(self._teller.news)
 
     async def stop(self) -> None:
         """Tell all clients that the daemon goes away, and take no more."""
-        self._stopping = True
-        await self._each(self._clients.values(), self._say_close, going_away())
-        if not self._clients:
-            self._stopped.set()
+        self._clients.stop()
+        await self._clients.each(self._clients, self._say_close, going_away())
 
     async def wait_stopped(self) -> None:
         """Wait until the last connection has ended after `stop`."""
-        await self._stopped.wait()
+        await self._clients.wait_stopped()
 
     def close(self) -> None:
         """Close everything at once."""
-        for client in list(self._clients.values()):
-            self._close(client)
-        self._epoll.close()
+        self._clients.close_all()
 
     def _begin(self, client: Client, handshake: Handshake) -> None:
         now = trio.current_time()
         client.heard_until = now + self._silence_seconds
         client.ping_at = now + PING_SECONDS
         try:
-            address = client.socket.getpeername()[0]
+            address = peer_of(client.socket.getpeername())
             caller = self._gate.admit(address, handshake.credentials, Role.PUBLIC)
         except OSError:
             self._close(client)
@@ -138,8 +129,8 @@ class LiveLane:
         busy, self._busy = self._busy, []
         for client in busy:
             self._guard(self._work, client)
-        for fd, events in self._epoll.poll(0, CLIENTS_AT_ONCE):
-            ready = self._clients.get(fd)
+        for fd, events in self._clients.epoll.poll(0, CLIENTS_AT_ONCE):
+            ready = self._clients.by_descriptor.get(fd)
             if ready is not None:
                 self._guard(self._ready, ready, events)
 
@@ -151,7 +142,7 @@ class LiveLane:
         """Do what the client's socket is ready for (bits of epoll)."""
         if events & _OUT:
             self._send(client, b"")
-            self._tell(client)
+            self._teller.tell(client)
         if events & _IN:
             self._receive(client)
         elif events & (select.EPOLLERR | select.EPOLLHUP):
@@ -193,22 +184,7 @@ class LiveLane:
             self._end_session(client)
             if not client.output and not client.leaving:
                 self._linger(client)
-        self._watch(client)
-
-    def _watch(self, client: Client) -> None:
-        interest = client.wanted()
-        if interest != client.interest and client.socket.fileno() >= 0:
-            client.interest = interest
-            self._epoll.modify(client.socket.fileno(), interest)
-
-    def _tell(self, client: Client) -> None:
-        """Send the client all that it was not told yet, unless it has to take other things first."""
-        if client.output or client.session is None:
-            return
-        for message in self._sessions.messages(client.session):
-            if message is not self._message:
-                self._message, self._frame = message, text_frame(message)
-            self._send(client, self._frame)
+        self._clients.watch(client, client.wanted())
 
     def _send(self, client: Client, data: bytes) -> None:
         """Send what the client takes at once, and keep the rest for when it takes more."""
@@ -229,38 +205,7 @@ class LiveLane:
             client.taken_until = trio.current_time() + self._idle_seconds
             client.unsent = client.waiting()
         client.output = output[sent:]
-        self._watch(client)
-
-    async def _broadcast(self) -> None:
-        while True:
-            await self._news.wait()
-            clients = list(self._clients.values())
-            for begin in range(0, len(clients), CLIENTS_AT_ONCE):
-                for client in clients[begin : begin + CLIENTS_AT_ONCE]:
-                    try:
-                        self._tell(client)
-                    except Exception as error:
-                        self._failed(client, error)
-                await trio.lowlevel.checkpoint()
-
-    async def _tell_timed(self) -> None:
-        while True:
-            if not self._timed:
-                await self._timed_first.wait()
-            await trio.sleep(TIMED_SECONDS)
-            now = trio.current_time()
-            due = [client for client, at in self._timed.items() if at <= now]
-            await self._each(due, self._tell_in_time)
-
-    def _tell_in_time(self, client: Client) -> None:
-        """Tell the client what is new, and remember when that is to be done again though there is no news."""
-        self._timed.pop(client, None)
-        self._tell(client)
-        if client.session is not None:
-            pause = self._sessions.pause(client.session)
-            if pause != float("inf"):
-                self._timed[client] = trio.current_time() + pause
-                self._timed_first.give()
+        self._clients.watch(client, client.wanted())
 
     async def _obey_all(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -277,7 +222,7 @@ class LiveLane:
         except Close as asked:
             close = asked
         except Exception as error:
-            self._failed(client, error)
+            self._clients.failed(client, error)
         except BaseException:
             # The lane is cancelled half way through: its client must not wait.
             self._close(client)
@@ -289,7 +234,7 @@ class LiveLane:
         if close is not None:
             self._guard(self._say_close, client, close)
         else:
-            self._guard(self._tell_in_time, client)
+            self._guard(self._teller.tell_in_time, client)
             self._guard(self._proceed, client)
 
     def _say_close(self, client: Client, close: Close) -> None:
@@ -307,29 +252,16 @@ class LiveLane:
 
     def _end_session(self, client: Client) -> None:
         """The client watches no more. What it asked for and is still being done is cancelled, and then it ends."""
-        self._timed.pop(client, None)
+        self._teller.forget(client)
         if client.obeying is not None:
             client.obeying.cancel()
         elif client.session is not None:
             self._sessions.end(client.session)
             client.session = None
 
-    def _close(self, client: Client, *, cut_off: bool = False) -> None:
-        """It is over, whatever was not sent yet."""
-        fd = client.socket.fileno()
-        if self._clients.get(fd) is not client:
-            return
-        del self._clients[fd]
-        self._epoll.unregister(fd)
+    def _closed(self, client: Client) -> None:
         client.connection.ending = True
-        client.output = b""
-        if cut_off:
-            client.reset()
-        client.socket.close()
-        client.leave()
         self._end_session(client)
-        if self._stopping and not self._clients:
-            self._stopped.set()
 
     async def _sweep(self) -> None:
         """Once a second: clients whose time has passed, and pings."""
@@ -338,10 +270,10 @@ class LiveLane:
             now = trio.current_time()
             due = [
                 client
-                for client in self._clients.values()
+                for client in self._clients
                 if client.ping_at <= now or client.heard_until <= now or client.output
             ]
-            await self._each(due, self._check_time)
+            await self._clients.each(due, self._check_time)
 
     def _check_time(self, client: Client) -> None:
         now = trio.current_time()
@@ -349,29 +281,11 @@ class LiveLane:
             if client.taken_until <= now:
                 waiting = client.waiting()
                 if waiting >= client.unsent:
-                    self._close(client, cut_off=True)
+                    client.cut_off()
+                    self._close(client)
                 client.taken_until, client.unsent = now + self._idle_seconds, waiting
         elif client.heard_until <= now and client.obeying is None:
             self._close(client)
         elif client.ping_at <= now and not client.connection.ending:
             client.ping_at = now + PING_SECONDS
             self._send(client, PING)
-
-    async def _each(self, clients: Iterable[Client], act: Callable[..., None], *arguments: object) -> None:
-        """Do something for each of `clients`, and let others in between."""
-        for count, client in enumerate(list(clients), 1):
-            self._guard(act, client, *arguments)
-            if count % CLIENTS_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-
-    def _guard(self, act: Callable[..., None], client: Client, *arguments: object) -> None:
-        """One client's fault must not end the others."""
-        try:
-            act(client, *arguments)
-        except Exception as error:
-            self._failed(client, error)
-
-    def _failed(self, client: Client, error: Exception) -> None:
-        self.faults += 1
-        log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-        self._close(client)

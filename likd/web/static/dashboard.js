@@ -52,7 +52,7 @@ function rank(id, rows, shown) {
     bar.value = row.value / most;
     bar.setAttribute("aria-hidden", "true");
     link.textContent = row.url.replace(/^https?:\/\//, "");
-    link.href = "/url?url=" + encodeURIComponent(row.url);
+    link.href = document.documentElement.dataset.base + "/url?url=" + encodeURIComponent(row.url);
     figure.textContent = shown(row.value);
   });
   while (list.children.length > rows.length) list.lastChild.remove();

@@ -40,7 +40,7 @@ function follow(wishes, on) {
     drop();
     let fresh;
     try {
-      fresh = new WebSocket(location.origin.replace(/^http/, "ws") + "/v1/live");
+      fresh = new WebSocket(location.origin.replace(/^http/, "ws") + document.documentElement.dataset.base + "/v1/live");
     } catch {
       return end();
     }

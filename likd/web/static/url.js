@@ -13,14 +13,14 @@ function showCounts({ counts }) {
 
 /* Without a websocket counts are asked for. */
 async function readCounts() {
-  const response = await fetch("/v1/counts?" + new URLSearchParams({ url }));
+  const response = await fetch(document.documentElement.dataset.base + "/v1/counts?" + new URLSearchParams({ url }));
   if (response.ok) showCounts(await response.json());
 }
 
 async function showHistory() {
   if (!follow.live) await readCounts();
   const query = new URLSearchParams({ url, unit: unit.value });
-  const response = await fetch("/v1/history?" + query);
+  const response = await fetch(document.documentElement.dataset.base + "/v1/history?" + query);
   if (!response.ok) return;
   const { history } = await response.json();
   chart(history);

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from likd.config.parsers import Bind
 from likd.config.settings import Config, ConfigError, load
 from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
+from likd.web.access.caller import UNRESTRICTED
 from likd.web.access.connection_limit import ConnectionLimit
-from likd.web.access.gate import COOKIE, UNRESTRICTED, Credentials, Gate
+from likd.web.access.credentials import COOKIE, Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.sessions import LOGINS_MAX, SESSION_SECONDS, Logins
 from likd.web.access.tokens import Role, Tokens, load_tokens, refuse_unsafe
@@ -73,7 +75,7 @@ def test_on_this_machine_the_inside_is_open_until_there_is_an_admin_token_or_a_p
     assert {need: status(inside, Credentials(), need) for need in Role} == dict.fromkeys(Role, 200)
     assert inside.recognize(Credentials(), Role.PUBLIC).role is Role.ADMIN
     public = gate(Tokens(), public_sites=SITES)
-    elsewhere = gate(Tokens(write=TOKENS.write), bind=Bind("0.0.0.0", 1))
+    elsewhere = gate(Tokens(write=TOKENS.write), bind=(Bind("0.0.0.0", 1),))
     for need in (Role.WRITER, Role.ADMIN):
         assert (status(public, Credentials(), need), status(elsewhere, Credentials(), need)) == (401, 401)
 
@@ -378,7 +380,7 @@ def test_every_host_can_be_judged(host: str) -> None:
 
 
 def test_a_badge_is_for_pages_that_could_use_it() -> None:
-    local, guarded = gate(Tokens()), gate(bind=Bind("0.0.0.0", 1))
+    local, guarded = gate(Tokens()), gate(bind=(Bind("0.0.0.0", 1),))
     for open_to_pages in (gate(public_sites=SITES), gate(origins=("https://app.test",))):
         assert open_to_pages.resource_policy("", "likes.test") == "cross-origin"
     assert local.resource_policy("http://localhost:3000/page", "127.0.0.1:8080") == "cross-origin"
@@ -438,14 +440,14 @@ def test_a_poor_token_is_refused_and_not_repeated(token: str) -> None:
     ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
 )
 def test_other_machines_are_not_let_in_by_accident(host: str, safe: bool) -> None:
-    config = Config(bind=Bind(host, 8080))
+    config = Config(bind=(Bind(host, 8080),))
     if safe:
         refuse_unsafe(config, Tokens())
     else:
         with pytest.raises(ConfigError, match="no admin token"):
             refuse_unsafe(config, Tokens())
     refuse_unsafe(config, TOKENS)
-    refuse_unsafe(Config(bind=Bind(host, 8080), insecure=True), Tokens())
+    refuse_unsafe(Config(bind=(Bind(host, 8080),), insecure=True), Tokens())
 
 
 def test_one_address_gets_some_of_the_seats_and_a_proxy_all() -> None:

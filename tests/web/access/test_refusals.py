@@ -12,7 +12,8 @@ from likd.config.parsers import Bind
 from likd.config.settings import Config
 from likd.web.access.addresses import Proxies
 from likd.web.access.connection_limit import ConnectionLimit
-from likd.web.access.gate import Credentials, Gate
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
 from likd.web.access.refusals import AGAIN_SECONDS, NAME_CHARACTERS_MAX, NAMES_MAX, Refusals
 from likd.web.access.tokens import Role, Tokens
 from likd.web.problems import Problem
@@ -99,7 +100,7 @@ def test_each_refusal_names_who_it_was_and_what_would_let_it_in() -> None:
     assert refused(gate(**slow, trusted_proxies=(PEER,)), behind) == ("198.51.100.7", "--address-rate")
     writer = Credentials("Bearer a-write-token-of-some-length")
     assert refused(gate(token_rate=0.1, token_burst=1), writer)[1] == "--token-rate"
-    assert refused(gate(bind=Bind("0.0.0.0", 1)), writer, Role.ADMIN)[1] == tokens
+    assert refused(gate(bind=(Bind("0.0.0.0", 1),)), writer, Role.ADMIN)[1] == tokens
 
 
 def test_no_token_is_told() -> None:

@@ -25,7 +25,8 @@ class Merging:
     def __init__(self, answer: Merged | Exception) -> None:
         self._answer = answer
 
-    async def merge(self, old: str, new: str) -> Merged:
+    async def merge(self, old: str, new: str, *, store_seconds: float) -> Merged:
+        assert store_seconds == 40
         assert (old, new) == (OLD, NEW)
         if isinstance(self._answer, Exception):
             raise self._answer
@@ -58,6 +59,15 @@ async def test_a_merge_that_is_done_has_the_counts() -> None:
 async def test_a_merge_that_the_store_has_yet_to_do_is_pending() -> None:
     answer = await admin(Merged(NEW, pending=True)).merge(BODY)
     assert (answer.status, msgspec.json.decode(answer.body)) == (202, {"url": NEW, "merged": OLD, "pending": True})
+
+
+@pytest.mark.parametrize("wait", [-1, 40.5, "5", None])
+async def test_nobody_waits_longer_than_may_be_asked_for(wait: object) -> None:
+    body = msgspec.json.encode({"old": OLD, "new": NEW, "wait": wait})
+    with pytest.raises(Problem) as problem:
+        await admin(Merged(NEW, pending=True)).merge(body)
+    assert problem.value.status == 422
+    assert problem.value.members == {"field": "wait", "expected": "fields old and new, and wait from 0 to 40 seconds"}
 
 
 @pytest.mark.parametrize(

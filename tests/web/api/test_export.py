@@ -15,7 +15,7 @@ from likd.durability.batch_file import Batch
 from likd.model import Counts, Rows, add
 from likd.queries.totals import Totals
 from likd.web.api import reads as reads_module
-from likd.web.api.events import Operations
+from likd.web.api.counts import CountReads
 from likd.web.api.reads import Reads
 from tests.fakestore import FakeStore, post
 
@@ -31,7 +31,7 @@ class Bare:
 
 
 def exporter(store: FakeStore, totals: Totals) -> Reads:
-    return Reads(cast(Operations, Bare()), totals, cast(Any, store))
+    return Reads(cast(Any, None), cast(CountReads, Bare()), totals, cast(Any, store))
 
 
 def lines(data: bytes) -> list[tuple[str, int]]:

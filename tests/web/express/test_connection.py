@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likd.web.answers import HEAD_BYTES_MAX
-from likd.web.express.connection import FINAL, NEXT, PIPELINE_MAX, Connection, Exchange, State, Timeouts
+from likd.web.express.connection import PIPELINE_MAX, Connection
+from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads, Operation
+from likd.web.express.states import FINAL, NEXT, State, Timeouts
 from likd.web.problems import Problem
 
 TIMEOUTS = Timeouts(10.0, 60.0)

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.web.access.gate import Credentials, Gate
-from likd.web.express.connection import Connection, Exchange, Timeouts
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
+from likd.web.express.connection import Connection
+from likd.web.express.exchange import Exchange
 from likd.web.express.fast_path import FastPath
 from likd.web.express.http1 import Heads
+from likd.web.express.states import Timeouts
 from tests.web.express.test_connection import COLD, GET, post
 
 EVENT = ("like", "https://a.example/")

@@ -21,9 +21,12 @@ from likd.queries.live_hub import LiveHub
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.runtime.notice import Notice
-from likd.web.access.gate import Caller, Gate
+from likd.web.access.caller import Caller
+from likd.web.access.gate import Gate
 from likd.web.access.tokens import Tokens
-from likd.web.api.live_socket import STATUS_SECONDS, Close, LiveSessions, Session
+from likd.web.api.live_news import STATUS_SECONDS, Session
+from likd.web.api.live_ops import Close
+from likd.web.api.live_socket import LiveSessions
 from likd.web.full.server import PING_SECONDS
 from likd.web.full.stream import SILENCE_SECONDS_MIN
 from likd.web.live.connection import Connection, text_frame

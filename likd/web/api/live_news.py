@@ -1,0 +1,134 @@
+"""What the clients of `/v1/live` are told: encoded once for all who watch the same and were told the same."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Container
+from typing import Any
+
+import attrs
+import msgspec
+
+from likd.queries.live_hub import LiveHub
+from likd.web.access.caller import Caller
+from likd.web.api.counts import CountReads, refused
+from likd.web.problems import Problem
+
+STATUS_SECONDS = 1.0
+SHARED_BYTES_MAX = 1 << 22
+"""Messages that are kept for the others who watch the same; beyond that each is encoded for its client alone."""
+
+
+@attrs.define(eq=False)
+class Session:
+    """What one client watches. URLs keep the form they were asked in, and the version sent last.
+
+    Its fields are for LiveSessions and LiveNews.
+    """
+
+    caller: Caller
+    urls: dict[str, str] = attrs.field(factory=dict)
+    fresh: dict[str, None] = attrs.field(factory=dict)
+    """Those among `urls` whose counts are to be sent whether they change or not, in this order."""
+    refused: dict[str, Problem] = attrs.field(factory=dict)
+    """Those that can't be watched, which is to be said."""
+    pinged: bool = False
+    top: tuple[str, int] | None = None
+    fresh_top: bool = False
+    hot: int = 0
+    status_at: float | None = None
+    seen: int = 0
+    more: bool = False
+    """Whether there may be more to tell than what changed among `urls`."""
+    key: str = ""
+    """Stands for all that is in `urls`: the same for all sessions that watch the same. Empty if it is not known."""
+
+
+class LiveNews:
+    """Knows what is new for each session, by what `hub` saw last and `status` tells."""
+
+    def __init__(self, hub: LiveHub, counts: CountReads, status: Callable[[], dict[str, Any]]) -> None:
+        self._hub = hub
+        self._counts = counts
+        self._status = status
+        self._changes_of = 0
+        self._changes: dict[tuple[str, int], bytes] = {}
+        """What changed until version `_changes_of`, for each key of a session and version that it saw last."""
+        self._changes_bytes = 0
+
+    def messages(self, session: Session) -> list[bytes]:
+        """All that the client has not been told yet, as of now."""
+        if not (session.more or session.fresh or session.refused):
+            # Thousands who watch the same are told here: what each costs is what they cost.
+            changes = self._shared_changes(session)
+            return [changes] if changes else []
+        return self._all_messages(session)
+
+    def _all_messages(self, session: Session) -> list[bytes]:
+        messages: list[bytes] = []
+        if session.pinged:
+            session.pinged = False
+            messages.append(b'{"type":"pong"}')
+        if session.refused:
+            rows = [refused(url, problem) for url, problem in session.refused.items()]
+            session.refused = {}
+            messages.append(msgspec.json.encode({"type": "refused", "refused": rows}))
+        seen = session.seen
+        if session.fresh:
+            fresh, session.fresh = session.fresh, {}
+            session.seen = self._hub.version
+            messages.append(self._rows("snapshot", session, list(fresh)))
+            changes = self._changed(session, seen, without=fresh)
+        else:
+            changes = self._shared_changes(session)
+        if changes:
+            messages.append(changes)
+        if session.top is not None:
+            watched = self._hub.watched_top(*session.top)
+            if session.fresh_top or watched.version > seen:
+                rows = [
+                    {**self._counts.row(url, counts), "rate": round(watched.rates.get(url, 0.0), 1)}
+                    for url, counts in watched.top
+                ]
+                messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
+            session.fresh_top = False
+        if session.hot and self._hub.version > seen:
+            hot = [{"url": url, "rate": round(rate, 1)} for url, rate in self._hub.hottest(session.hot)]
+            messages.append(msgspec.json.encode({"type": "hot", "hot": hot}))
+        if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
+            session.status_at = time.monotonic()
+            messages.append(msgspec.json.encode({"type": "status", **self._status()}))
+        session.more = session.top is not None or session.hot > 0 or session.status_at is not None
+        return messages
+
+    def _shared_changes(self, session: Session) -> bytes:
+        """What changed since the client was told, encoded once for all who watch and saw the same; may be empty."""
+        version = self._hub.version
+        seen, session.seen = session.seen, version
+        if seen == version or not session.urls:
+            return b""
+        if self._changes_of != version:
+            self._changes_of, self._changes, self._changes_bytes = version, {}, 0
+        if not session.key:
+            session.key = sys.intern(msgspec.json.encode(list(session.urls)).decode())
+        changes = self._changes.get((session.key, seen))
+        if changes is None:
+            changes = self._changed(session, seen, without={})
+            self._changes_bytes += len(changes)
+            if self._changes_bytes <= SHARED_BYTES_MAX:
+                self._changes[session.key, seen] = changes
+        return changes
+
+    def _changed(self, session: Session, seen: int, *, without: Container[str]) -> bytes:
+        urls = [
+            url for url, href in session.urls.items() if self._hub.watched(href).version > seen and url not in without
+        ]
+        return self._rows("changes", session, urls) if urls else b""
+
+    def _rows(self, kind: str, session: Session, urls: list[str]) -> bytes:
+        rows = []
+        for url in urls:
+            watched = self._hub.watched(session.urls[url])
+            rows.append({**self._counts.row(url, watched.counts), "rate": round(watched.rate, 1)})
+        return msgspec.json.encode({"type": kind, "counts": rows})

@@ -1,0 +1,66 @@
+"""The URLs that requests name: what each counts as, if its caller may know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from likd.counting.actors import Actors
+from likd.ingest.schema import short
+from likd.ingest.urls import EXPECTED, UrlRules, canonical
+from likd.queries.totals import NO_OLD_NAMES, OldNames
+from likd.web.access.caller import Caller
+from likd.web.access.gate import Gate
+from likd.web.problems import Problem
+
+COUNT_URLS_MAX = 1000
+
+
+class Urls:
+    """Reads URLs by the rules of `canonical`, for callers that `gate` let in. Raises Problem."""
+
+    def __init__(self, canonical: UrlRules, gate: Gate, actors: Actors) -> None:
+        self.canonical = canonical
+        self._gate = gate
+        self._actors = actors
+
+    def readable(self, urls: Sequence[str], caller: Caller) -> list[str]:
+        """What `urls` count as, if the caller may read them all."""
+        if not 1 <= len(urls) <= COUNT_URLS_MAX:
+            members: dict[str, object] = {"field": "url", "expected": f"1 to {COUNT_URLS_MAX} URLs"}
+            raise Problem(422, f"{len(urls)} URLs are asked for", members=members)
+        hrefs: list[str] = []
+        for index, url in enumerate(urls):
+            try:
+                hrefs.append(self.canonical(url))
+            except ValueError:
+                members = {"index": index, "field": "url", "expected": EXPECTED}
+                raise Problem(422, f"url is {short(url)}", members=members) from None
+        self._gate.check_urls(caller, hrefs)
+        return hrefs
+
+    def each_readable(self, urls: Sequence[str], caller: Caller, *, partial: bool) -> Sequence[str | Problem]:
+        """The same; if `partial` with a problem in the place of each that can't be read."""
+        if not partial or not 1 <= len(urls) <= COUNT_URLS_MAX:
+            return self.readable(urls, caller)
+        hrefs: list[str | Problem] = []
+        for url in urls:
+            try:
+                hrefs += self.readable([url], caller)
+            except Problem as problem:
+                # Where it stands in the answer says which it is.
+                problem.members.pop("index", None)
+                hrefs.append(problem)
+        return hrefs
+
+    def old_names(self, urls: Sequence[str], hrefs: Sequence[str | Problem]) -> OldNames:
+        """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.
+
+        There may be more such names. But no name that was good before shows less than it did.
+        """
+        if not self._actors.folding:
+            return NO_OLD_NAMES
+        also: dict[str, list[str]] = {}
+        for url, href in zip(urls, hrefs, strict=True):
+            if isinstance(href, str) and (old := canonical(url)) != href:
+                also.setdefault(href, []).append(old)
+        return also

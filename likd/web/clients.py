@@ -1,0 +1,116 @@
+"""The clients of a lane: known by their descriptors, watched on one epoll, and let go of in one way."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+import trio
+
+CLIENTS_AT_ONCE = 100
+"""So many have something done for them before others get their turn: about a millisecond."""
+
+log = structlog.get_logger(__name__)
+
+
+class Client(Protocol):
+    """What every lane keeps of a client."""
+
+    socket: socket.socket
+    leave: Callable[[], None]
+    """Gives its seat back."""
+    interest: int
+    """What its socket is watched for (bits of epoll)."""
+    output: bytes
+    """What it was not sent yet."""
+
+
+C = TypeVar("C", bound=Client)
+
+
+class Clients(Generic[C]):
+    """Who is served by a lane. `closed` is called with each whose connection was closed, once."""
+
+    def __init__(self, closed: Callable[[C], object]) -> None:
+        self.epoll = select.epoll()
+        self.by_descriptor: dict[int, C] = {}
+        self.stopping = False
+        """Whether no more are to come."""
+        self.faults = 0
+        """Connections that ended because of a fault of likd's own."""
+        self._closed = closed
+        self._stopped = trio.Event()
+
+    def __iter__(self) -> Iterator[C]:
+        """All of them as of now."""
+        return iter(list(self.by_descriptor.values()))
+
+    def add(self, client: C) -> None:
+        """Serve `client` from now on."""
+        descriptor = client.socket.fileno()
+        self.by_descriptor[descriptor] = client
+        self.epoll.register(descriptor, client.interest)
+
+    def watch(self, client: C, interest: int) -> None:
+        """Watch the client's socket for `interest` (bits of epoll)."""
+        if interest != client.interest and client.socket.fileno() >= 0:
+            client.interest = interest
+            self.epoll.modify(client.socket.fileno(), interest)
+
+    def forget(self, client: C) -> bool:
+        """Let go of the client's socket, which stays open; whether it was still this lane's."""
+        descriptor = client.socket.fileno()
+        if self.by_descriptor.get(descriptor) is not client:
+            return False
+        del self.by_descriptor[descriptor]
+        self.epoll.unregister(descriptor)
+        if self.stopping and not self.by_descriptor:
+            self._stopped.set()
+        return True
+
+    def close(self, client: C) -> None:
+        """Close the client's connection, whatever it was not sent yet."""
+        if self.forget(client):
+            client.output = b""
+            client.socket.close()
+            client.leave()
+            self._closed(client)
+
+    def failed(self, client: C, error: Exception) -> None:
+        """One client's fault must not end the others."""
+        self.faults += 1
+        log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
+        self.close(client)
+
+    def guard(self, act: Callable[..., object], client: C, *arguments: object) -> None:
+        """Do something for one of them; if that fails, it ends alone."""
+        try:
+            act(client, *arguments)
+        except Exception as error:
+            self.failed(client, error)
+
+    async def each(self, clients: Iterable[C], act: Callable[..., object], *arguments: object) -> None:
+        """Do something for each of `clients`, and let others in between."""
+        for count, client in enumerate(list(clients), 1):
+            self.guard(act, client, *arguments)
+            if count % CLIENTS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
+    def stop(self) -> None:
+        """No more come."""
+        self.stopping = True
+        if not self.by_descriptor:
+            self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the last one has ended after `stop`."""
+        await self._stopped.wait()
+
+    def close_all(self) -> None:
+        """Close everything at once."""
+        for client in self:
+            self.close(client)
+        self.epoll.close()

@@ -1,0 +1,1 @@
+"""Front processes: they speak HTTP, one engine counts."""

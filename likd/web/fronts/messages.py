@@ -1,0 +1,153 @@
+"""What front and engine say to each other: one small class a meaning."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+VERSION = 1
+"""Grows with each change of what is said here: both ends have to be of the same."""
+
+
+class Hello(msgspec.Struct, tag=0, array_like=True, frozen=True):
+    """A front is there. The first message of all; its form never changes."""
+
+    version: int
+
+
+class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
+    """What a front has to know. The first message of the engine."""
+
+    version: int
+    base: str
+    encrypted: bool
+    """Whether clients speak TLS, which is the engine's."""
+    open: bool
+    """Whether whoever reaches the daemon may do everything: events are read by fronts then."""
+    binds: tuple[str, ...]
+    origins: tuple[str, ...]
+    connections_max: int
+    head_seconds: float
+    idle_seconds: float
+    body_bytes_max: int
+    bodies_bytes_max: int
+    """The front's part of the memory for bodies."""
+    urls_max: int
+    kinds: tuple[str, ...]
+    done: dict[str, str]
+    """Kinds of which an actor has one at a time, each with what is done."""
+    same_schemes: bool
+    drop_parameters: tuple[str, ...]
+    secret: bytes
+    """By which the keys of actors are made."""
+
+    def __repr__(self) -> str:
+        return f"Welcome(version={self.version})"
+
+
+class Events(msgspec.Struct, tag=2, array_like=True, frozen=True):
+    """Single events of several requests, of callers who may do everything. Answered."""
+
+    number: int
+    events: dict[str, dict[str, int]]
+    requests: int
+
+
+class Submit(msgspec.Struct, tag=3, array_like=True, frozen=True):
+    """The events of one request, of such a caller. Answered."""
+
+    number: int
+    events: dict[str, dict[str, int]]
+    size: int
+    key: tuple[str, bytes] | None
+    acts: list[tuple[str, str, bytes]]
+    act_urls: int | None
+
+
+class Answered(msgspec.Struct, tag=4, array_like=True, frozen=True):
+    """What is answered to the events of a number."""
+
+    number: int
+    status: int
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
+
+
+class Request(msgspec.Struct, tag=5, array_like=True, frozen=True):
+    """A request as it came, which the engine answers whole."""
+
+    number: int
+    head: bytes
+    body: bytes
+    keep_alive: bool
+    address: str
+
+
+class Response(msgspec.Struct, tag=6, array_like=True, frozen=True):
+    """The bytes of its answer; None if it will have none."""
+
+    number: int
+    data: bytes | None
+
+
+class Opened(msgspec.Struct, tag=7, array_like=True, frozen=True):
+    """A connection was accepted. The engine may say that there is no seat."""
+
+    seat: int
+    address: str
+
+
+class Full(msgspec.Struct, tag=8, array_like=True, frozen=True):
+    """There is no seat for a connection: it is to be closed."""
+
+    seat: int
+
+
+class Closed(msgspec.Struct, tag=9, array_like=True, frozen=True):
+    """A connection has ended, and its seat is free."""
+
+    seat: int
+
+
+class Hand(msgspec.Struct, tag=10, array_like=True, frozen=True):
+    """A connection goes over to the engine, with its seat and what was read of it. Its descriptor comes along."""
+
+    seat: int
+    data: bytes
+
+
+class Ping(msgspec.Struct, tag=11, array_like=True, frozen=True):
+    """Is the front alive?"""
+
+    number: int
+
+
+class Pong(msgspec.Struct, tag=12, array_like=True, frozen=True):
+    """It is. So many of its requests and connections ended because of a fault of likd's own."""
+
+    number: int
+    faults: int
+
+
+class Stop(msgspec.Struct, tag=13, array_like=True, frozen=True):
+    """Accept nothing more, answer what was asked, and end."""
+
+
+Message: TypeAlias = (
+    Hello
+    | Welcome
+    | Events
+    | Submit
+    | Answered
+    | Request
+    | Response
+    | Opened
+    | Full
+    | Closed
+    | Hand
+    | Ping
+    | Pong
+    | Stop
+)

@@ -1,0 +1,1 @@
+"""likd beside its peers and its own past, measured in one run, every sum checked."""
