@@ -327,7 +327,7 @@ def test_what_postgresql_wants_tried_again_is(database: PostgresDatabase, fault:
 
 
 async def test_a_server_that_does_not_answer_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "ANSWER_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(connection_module, "WRITE_SECONDS_MAX", 0.2)
     line = Line(conninfo(url), read_only=False)
     line.closed = False
     with pytest.raises(psycopg.OperationalError, match=r"does not answer within 0.2 s") as fault:
