@@ -8,7 +8,8 @@
     ├── monitor
     ├── live hub
     ├── other nodes  of a store that is shared
-    └── folder       while there are URLs that were counted by other rules
+    ├── folder       while there are URLs that were counted by other rules
+    └── site sums    while there are counts of earlier versions that are in no sum by site
 
 Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
 next. That is also the order of a shutdown.
@@ -39,6 +40,7 @@ from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
 from likd.draining.folding import Folder, Names, known_aliases, take_over
+from likd.draining.summing import Summer
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
@@ -52,6 +54,7 @@ from likd.plugins.handlers import Handlers
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
 from likd.queries.other_nodes import OtherNodes
+from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
@@ -59,6 +62,7 @@ from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Folding, Store
+from likd.stores.sites import site_store
 
 log = structlog.get_logger(__name__)
 
@@ -213,6 +217,12 @@ async def open_engine(
             with suppress(StoreError):
                 # Else it is done before the first batch is applied.
                 await folder.begin()
+        summed = site_store(store)
+        summer = Summer(summed) if summed is not None else None
+        if summer is not None:
+            with suppress(StoreError):
+                # Else it is found out later.
+                await summer.begin()
 
         async def learn() -> None:
             if merges:
@@ -273,7 +283,9 @@ async def open_engine(
             },
         )
         top = TopLists(store, totals)
-        hub = LiveHub(totals=totals, top=top, interval_seconds=config.live_interval)
+        hub = LiveHub(
+            totals=totals, top=top, interval_seconds=config.live_interval, sites=SiteWatch(store, totals, wall_clock)
+        )
         bounds.add(
             "tables",
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
@@ -300,6 +312,8 @@ async def open_engine(
             root.add("other nodes", OtherNodes(store=store, totals=totals, actors=actors, learn=learn).run)
         if not folder.done:
             root.add("folder", folder.run, permanent=False)
+        if summer is not None and not summer.done:
+            root.add("site sums", summer.run, permanent=False)
         yield Engine(
             config=config,
             root=root,

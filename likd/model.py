@@ -36,6 +36,12 @@ Columns: TypeAlias = dict[str, dict[str, int]]
 """Counts of many URLs the other way round: name → URL → by how much it grew."""
 
 
+def host_of(url: str) -> str:
+    """The host of a canonical URL, without its port: the site that it belongs to."""
+    authority = url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    return authority if authority.endswith("]") else authority.rsplit(":", 1)[0] if ":" in authority else authority
+
+
 def add(counts: Counts, increments: Mapping[str, int]) -> None:
     """Add `increments` to `counts` in place."""
     for name, n in increments.items():
@@ -120,12 +126,30 @@ def _sum(net: int | None, more: int | None) -> int | None:
 
 
 class Fold(NamedTuple):
-    """A URL that becomes part of another, and how the keys of the actors of each begin."""
+    """A URL that becomes part of another, and how the keys of the actors of each begin.
+
+    Or one that begins anew, without counts, history and actors: then `new` is the same, or empty if it is to be
+    unknown. Instead of a URL that may be a whole site, "//" and its host.
+    """
 
     old: str
     new: str
     old_key: bytes
     new_key: bytes
+
+    @property
+    def erases(self) -> bool:
+        """Whether what there is is erased."""
+        return self.new in ("", self.old)
+
+    @property
+    def host(self) -> str:
+        """The site that is erased, if it is one."""
+        return self.old[2:] if self.old.startswith("//") else ""
+
+    def takes(self, url: str) -> bool:
+        """Whether it is about `url` that is erased."""
+        return url == self.old or (bool(self.host) and host_of(url) == self.host)
 
 
 class Aside(NamedTuple):

@@ -14,9 +14,10 @@ from hypothesis import settings
 
 from likd.durability.disk import RealDisk
 
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("quick", deadline=None, max_examples=50, print_blob=True)
+settings.register_profile("ci", settings.get_profile("quick"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
+settings.load_profile(os.environ.get("LIKD_TEST_EXAMPLES") or ("ci" if os.environ.get("CI") else "quick"))
 
 
 SLOW = ("tests/e2e/", "tests/sim/", "tests/test_recovery_crashes.py")

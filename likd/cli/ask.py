@@ -11,9 +11,16 @@ from likd.cli.client import ClientError, Daemon, open_client, printable
 
 async def post(daemon: Daemon, path: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """What the daemon answers to `body`. Raises ClientError with its own words if it refuses."""
+    return await ask(daemon, "POST", path, body, headers)
+
+
+async def ask(
+    daemon: Daemon, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What the daemon answers. Raises ClientError with its own words if it refuses."""
     async with open_client(daemon, 120, headers) as client:
         try:
-            response = await client.post(f"{daemon.root}{path}", content=body)
+            response = await client.request(method, f"{daemon.root}{path}", content=body)
         except httpx.RequestError as error:
             raise ClientError(f"can't connect to {daemon.url}: {error or type(error).__name__}") from None
     if response.is_error:

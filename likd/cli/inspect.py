@@ -87,7 +87,8 @@ def _show_batch(path: Path, batch: Batch, rows: int) -> None:
     for url, counts in hottest[:rows]:
         click.echo(f"  {_sums(counts)}  {printable(url)}")
     if batch.merge is not None:
-        click.echo(f"  then {printable(batch.merge.old)} is merged into {printable(batch.merge.new)}")
+        done = "erased" if batch.merge.erases else f"merged into {printable(batch.merge.new)}"
+        click.echo(f"  then {printable(batch.merge.old)} is {done}")
 
 
 def _inspect_journal(path: Path, data: bytes, rows: int) -> int:

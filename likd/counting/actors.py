@@ -152,7 +152,7 @@ class Actors:
         """Add those of `acts` that change something to `events`, and what they change to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
-            if likes == self._likes(act.key, changes):
+            if likes == self._likes(act, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
                     # A row of its own tells the store, without a count.
@@ -263,11 +263,19 @@ class Actors:
             if key not in self._held:
                 self._cached.pop(key, None)
 
-    def _likes(self, key: bytes, changes: Likings) -> bool:
+    def _likes(self, act: Act, changes: Likings) -> bool:
+        key = act.key
         liking = changes.get(key)
         if liking is not None:
             return liking.likes
-        if self._merge is not None and self._merged_in is not None and key.startswith(self._merge.new_key):
+        if self._merge is None or self._merged_in is None:
+            return self._known(key)
+        if self._merge.erases:
+            if not self._merge.takes(act.url):
+                return self._known(key)
+            changed = self._changed.get(key)
+            return changed is not None and changed[1] > self._merged_in and changed[0]
+        if key.startswith(self._merge.new_key):
             changed = self._changed.get(key)
             if changed is not None and changed[1] > self._merged_in:
                 return changed[0]
@@ -338,7 +346,7 @@ class Actors:
     def _needed(self, acts: Sequence[Act]) -> list[bytes]:
         """The keys that have to be known to decide `acts`."""
         keys = [act.key for act in self._aliases.acts(acts)]
-        if self._merge is not None:
+        if self._merge is not None and not self._merge.erases:
             both = self._merge.old_key, self._merge.new_key
             keys += [_sibling(key, self._merge) for key in keys if key.startswith(both)]
         return keys
@@ -346,6 +354,13 @@ class Actors:
     def _merged(self, fold: Fold) -> None:
         """The store has merged: of what is held an actor likes the new URL if he liked either."""
         self.forget()
+        if fold.erases:
+            for submission in self._holding:
+                for act in self._aliases.acts(submission.acts):
+                    if fold.takes(act.url) and act.key in self._cached:
+                        self._cached[act.key] = False
+            self.give_up_merge()
+            return
         for key, likes in self._cached.items():
             if key.startswith(fold.new_key):
                 self._cached[key] = likes or self._cached.get(_sibling(key, fold), False)

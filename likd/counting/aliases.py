@@ -46,6 +46,16 @@ class Aliases:
         self._new.update(dict.fromkeys(olds, new))
         self._olds.setdefault(new, []).extend(olds)
 
+    def remove(self, old: str) -> None:
+        """From now on `old` counts for itself."""
+        new = self._new.pop(old, None)
+        if new is not None:
+            self._olds[new].remove(old)
+
+    def of(self, new: str) -> list[str]:
+        """The URLs that count for `new`."""
+        return sorted(self._olds.get(new, ()))
+
     def events(self, events: Events) -> Events:
         """`events` by the URLs that they count for; costs next to nothing if none of them was merged."""
         if not self._new or all(self._new.keys().isdisjoint(urls.keys()) for urls in events.values()):

@@ -90,6 +90,10 @@ class Intake:
         """Submissions that the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
 
+    def claim(self, submission: Submission) -> Submission:
+        """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""
+        return self._keys.claim(submission)
+
     async def order(self, submission: Submission) -> None:
         """Take a submission that no bound applies to, once there is room. Raises trio.ClosedResourceError."""
         await self._submissions.send(submission)

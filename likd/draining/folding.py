@@ -73,6 +73,9 @@ class Names:
     def _merge(self, merge: Fold | None) -> Fold | None:
         if merge is None:
             return None
+        if merge.erases:
+            old = merge.old if merge.host else self(merge.old)
+            return Fold(old, old if merge.new else "", self.keys.of_url(old), b"")
         old, new = by_rules(self.rules, merge.old), self(merge.new)
         if old == new or old in self.aliases:
             return None

@@ -9,7 +9,7 @@ If actors liked or unliked, the header ends with `actors=<how many>`, and after 
 `+` if the actor likes the URL now or `-` if not, the key of actor and URL in hexadecimal, and by how much the actor's
 events here add to likes less unlikes (which files of earlier versions do not tell). If the table was closed by a merge,
 the header ends with `merges=1`, and the last of these lines has what the keys of both URLs' actors begin with and the
-URLs.
+URLs. If something was erased, the second of these is the same as the first, or empty.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HEADER = re.compile(
 )
 _ACTOR = re.compile(r"([+-])((?:[0-9a-f]{2}){1,64})(?: (0|-?[1-9]\d{0,8}))?")
 
-_MERGE = re.compile(r"((?:[0-9a-f]{2})*)\t((?:[0-9a-f]{2})*)\t([^\t]+)\t([^\t]+)")
+_MERGE = re.compile(r"((?:[0-9a-f]{2})*)\t((?:[0-9a-f]{2})*)\t([^\t]+)\t([^\t]*)")
 _END = re.compile(r"end sums=(\d{1,20}(?:,\d{1,20})*) sha256=([0-9a-f]{64})")
 _NUMBER = re.compile(r"0|[1-9]\d{0,18}")
 

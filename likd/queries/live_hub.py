@@ -10,9 +10,10 @@ import trio
 
 from likd.errors import StoreError
 from likd.model import Counts
+from likd.queries.site_watch import SiteWatch, WatchedSite
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
-from likd.queries.trending import Hot
+from likd.queries.trending import By, Hot, HotUrl
 from likd.runtime.notice import Notice
 
 RATE_SECONDS = 3.0
@@ -57,12 +58,14 @@ class LiveHub:
         totals: Totals,
         top: TopLists,
         interval_seconds: float,
+        sites: SiteWatch | None = None,
     ) -> None:
         self._totals = totals
         self._top = top
         self._interval = interval_seconds
         self._urls: dict[str, Watched] = {}
         self._tops: dict[tuple[str, int], WatchedTop] = {}
+        self._sites = sites
         self._hot = Hot(totals)
         self._hot_watchers = 0
         self._listeners: set[Notice] = set()
@@ -80,7 +83,7 @@ class LiveHub:
         task_status.started()
         last = trio.current_time()
         while True:
-            while not self._urls and not self._tops and not self._hot_watchers:
+            while not self._urls and not self._tops and not self._hot_watchers and not self._sites:
                 await self._wanted.wait()
                 last = trio.current_time()
             await trio.sleep(self._interval)
@@ -145,9 +148,26 @@ class LiveHub:
         if not self._hot_watchers:
             self._hot.stop()
 
-    def hottest(self, limit: int) -> list[tuple[str, float]]:
-        """The URLs that get most events a second now, as far as somebody watches."""
-        return self._hot.hottest(limit)
+    def hottest(self, limit: int, by: By = "events", site: str = "") -> list[HotUrl]:
+        """The URLs that get most events a second now, or most likes, as far as somebody watches; those of one site."""
+        return self._hot.hottest(limit, by, site)
+
+    async def watch_site(self, host: str) -> None:
+        """Begin to watch the sums of a site, or of all (""); they are known when this returns. Raises StoreError."""
+        if self._sites is None:
+            raise StoreError("there are no sums by site")
+        await self._sites.watch(host, self.version)
+        self._wanted.give()
+
+    def unwatch_site(self, host: str) -> None:
+        """One watcher of the site less."""
+        if self._sites is not None:
+            self._sites.unwatch(host)
+
+    def watched_site(self, host: str) -> WatchedSite:
+        """The newest state of a site that is watched."""
+        assert self._sites is not None
+        return self._sites[host]
 
     def listen(self, notice: Notice) -> None:
         """From now on `notice` is given after each look that found something changed."""
@@ -171,6 +191,10 @@ class LiveHub:
                     if watched is not None:
                         changed |= self._update(watched, counts, elapsed, version)
                 await trio.lowlevel.checkpoint()
+            if self._sites is not None:
+                changed |= await self._sites.sample(
+                    version, lambda rate, before, now: _rate(rate, before, now, elapsed)
+                )
             limits: dict[str, int] = {}
             for by, limit in self._tops:
                 limits[by] = max(limit, limits.get(by, 0))
@@ -214,6 +238,7 @@ class LiveHub:
 def _rate(rate: float, before: Counts, now: Counts, elapsed: float) -> float:
     """The rate after `elapsed` seconds; it comes to rest at zero."""
     keep = math.exp(-elapsed / RATE_SECONDS)
-    grown = sum(now.values()) - sum(before.values())
+    # Less than before: it was erased.
+    grown = max(0, sum(now.values()) - sum(before.values()))
     new = rate * keep + grown / elapsed * (1 - keep)
     return new if new >= 0.05 else 0.0

@@ -9,9 +9,10 @@ import trio
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.intake import Intake
 from likd.errors import LikdError, Unsupported
-from likd.model import Fold, Outcome, Refused, Submission
+from likd.model import Fold, IdempotencyKey, Outcome, Refused, Submission
 from likd.queries.totals import Totals
 from likd.stores.protocol import CountStore
+from likd.stores.sites import site_store
 
 STORE_SECONDS_MAX = 40.0
 """Whoever asks for a merge waits so long for the store at most; what is durable will be done, however long it takes."""
@@ -93,8 +94,64 @@ class Merger:
         log.info("merged", old=old, new=new, pending=pending, liked_both=merged.liked_both)
         return merged
 
-    async def _place(self, fold: Fold) -> Outcome:
-        submission = Submission({}, 0, merge=fold)
+    async def erase(self, target: str, *, keep: bool, key: IdempotencyKey | None = None) -> bool:
+        """Let a canonical URL, or a site ("//" and its host), begin anew; whether the store has yet to do it.
+
+        Its counts, history and actors are removed. It is known still, with zeros, if it is to `keep` its place. With a
+        `key` it is done once. Raises MergeError, MergeRefused, KeyReused, Unsupported.
+        """
+        if site_store(self.store) is None:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't erase")
+        if not target.startswith("//"):
+            target = self.totals.aliases(target)
+        if self._offered or self.totals.merging:
+            raise MergeBusy("another merge is under way")
+        url_key = b"" if target.startswith("//") else self.actor_keys.of_url(target)
+        outcome = await self._place(Fold(target, target if keep else "", url_key, b""), key)
+        if isinstance(outcome, Refused):
+            raise MergeRefused(outcome)
+        with trio.move_on_after(STORE_SECONDS_MAX):
+            while target in (merge.old for merge in self.totals.merging.values()):
+                await self.totals.wait_moved()
+        pending = any(merge.old == target for merge in self.totals.merging.values())
+        log.info("erased", target=target, keep=keep, pending=pending)
+        return pending
+
+    async def remove_alias(self, old: str) -> None:
+        """Let `old` count for itself from now on. Raises MergeError, StoreError.
+
+        What came for it while it was an alias stays where it was counted.
+        """
+        aliases = self.totals.aliases
+        if old not in aliases:
+            raise MergeError("it is no alias")
+        if self._offered or self.totals.merging:
+            raise MergeBusy("another merge is under way")
+        store = site_store(self.store)
+        if store is None:
+            raise Unsupported(f"a store of the kind {self.store.kind} can't remove aliases")
+        new = aliases(old)
+        self._offered = True
+        # From now on acts on either are held with what is known of both: what each counts for may change.
+        self.actors.begin_merge(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
+        try:
+            await self.intake.barrier()
+            await store.remove_alias(old)
+            aliases.remove(old)
+        except trio.ClosedResourceError:
+            raise MergeRefused(Refused("the daemon is shutting down", 5)) from None
+        finally:
+            self.actors.give_up_merge()
+            self._offered = False
+            self.totals.forget([old, new])
+        log.info("alias removed", old=old, new=new)
+
+    async def _place(self, fold: Fold, key: IdempotencyKey | None = None) -> Outcome:
+        submission = Submission({}, 0, key, merge=fold)
+        if key is not None:
+            answering = self.intake.claim(submission)
+            if answering is not submission or submission.outcome is not None:
+                return await answering.settled()
         submission.on_settled(self._settled)
         self._offered = True
         self.actors.begin_merge(fold)

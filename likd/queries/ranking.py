@@ -132,7 +132,7 @@ class Ranking:
         heapq.heapify(self._leaders)
         heapq.heapify(self._climbers)
         # Two that are being merged may be more together than either is in the store.
-        self._doubtful.update(merge.new for merge in self._totals.merging.values())
+        self._doubtful.update(merge.new for merge in self._totals.merging.values() if not merge.erases)
         self._listed = 0
         await self._list(LIST_MIN)
         self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN

@@ -157,10 +157,13 @@ class Totals:
     def placed(self, table: int, merge: Fold) -> None:
         """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
+        self._actors.place_merge(table)
+        if merge.erases:
+            # Reads follow when the store does.
+            return
         self.aliases.add(merge.old, merge.new)
         for name in self._stored_as.pop(merge.old, ()):
             self.is_stored_as(merge.new, name)
-        self._actors.place_merge(table)
         self._tell_followers([merge.old, merge.new])
 
     def is_stored_as(self, url: str, name: str) -> None:
@@ -326,6 +329,17 @@ class Totals:
         """What the store does not have yet of `url`."""
         return self._add_up(self._names(url), {})
 
+    def unapplied_parts(self) -> list[tuple[int, int, int | None, Rows]]:
+        """What is committed or waits: the first and the last table, the minute if it is known, and the rows.
+
+        The rows get no more.
+        """
+        parts: list[tuple[int, int, int | None, Rows]] = []
+        for waiting in self.waiting:
+            it = waiting.increments
+            parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
+        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
         return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}
@@ -340,7 +354,7 @@ class Totals:
 
     def counting_steps(self, size: int) -> Iterator[list[str]]:
         """Those of them that are in tables that still count, or are being merged."""
-        merging = [merge.new for merge in self.merging.values()]
+        merging = [merge.new for merge in self.merging.values() if not merge.erases]
         return _steps([merging, *(table.urls for table in self._tables.values())], size)
 
     def pending_steps(self) -> Iterator[Mapping[str, Counts]]:
@@ -374,6 +388,9 @@ class Totals:
         for table in tables:
             merge = self.merging.pop(table, None)
             if merge is not None:
+                if merge.erases:
+                    self.forget({merge.old, *self._bases.of_host(merge.host), *(applied.erased if applied else ())})
+                    continue
                 self.forget([merge.old, merge.new])
                 if applied is not None:
                     self.liked_both[merge.old] = applied.liked_both

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Literal, TypeAlias
 
+import attrs
 import trio
 
-from likd.model import Rows
+from likd.model import LIKES, Counts, Rows, host_of
 from likd.queries.growth import URLS_AT_ONCE, Growth
 from likd.queries.totals import Totals
 
@@ -16,10 +18,25 @@ URLS_MAX = 2000
 COLD = 0.05
 
 
+By: TypeAlias = Literal["events", "likes"]
+"""What is hot: what gets most events, or most likes."""
+BYS: tuple[By, By] = ("events", "likes")
+
+
+@attrs.frozen
+class HotUrl:
+    """A URL, and how many events and likes a second it gets."""
+
+    url: str
+    rate: float
+    likes: float
+
+
 class Hot:
     """Looks at what grew, again and again, while somebody wants to know.
 
-    Rates are events a second (time constant 10 s) of at most `URLS_MAX` URLs, those with the highest.
+    Rates are events a second (time constant 10 s), and likes apart from all others, each of at most `URLS_MAX` URLs,
+    those with the highest.
     """
 
     def __init__(self, totals: Totals) -> None:
@@ -27,7 +44,7 @@ class Hot:
         self._growth: Growth | None = None
         self._begun = trio.Event()
         self._grown: Rows = {}
-        self._hottest: list[tuple[float, str]] = []
+        self._hottest: dict[By, list[tuple[float, str]]] = {"events": [], "likes": []}
 
     @property
     def begun(self) -> bool:
@@ -52,7 +69,7 @@ class Hot:
         self._growth = None
         self._begun = trio.Event()
         self._grown = {}
-        self._hottest = []
+        self._hottest = {"events": [], "likes": []}
 
     async def sample(self, elapsed: float) -> None:
         """Look, in steps, `elapsed` seconds after the last time."""
@@ -62,24 +79,32 @@ class Hot:
         await growth.look(self._grown)
         grown, self._grown = self._grown, {}
         keep = math.exp(-elapsed / RATE_SECONDS)
-        hottest: list[tuple[float, str]] = []
-        for rate, url in self._hottest:
-            new = sum(grown.pop(url).values()) if url in grown else 0
-            _put(hottest, rate * keep + new / elapsed * (1 - keep), url)
+        share = (1 - keep) / elapsed
+        before = self._hottest
+        hottest: dict[By, list[tuple[float, str]]] = {"events": [], "likes": []}
+        for by, heap in hottest.items():
+            for rate, url in before[by]:
+                _put(heap, rate * keep + _news(grown.get(url, {}), by) * share, url)
+        known = {by: {url for _, url in before[by]} for by in hottest}
         while grown:
             await trio.lowlevel.checkpoint()
             for _ in range(min(URLS_AT_ONCE, len(grown))):
                 url, counts = grown.popitem()
-                _put(hottest, sum(counts.values()) / elapsed * (1 - keep), url)
+                for by, heap in hottest.items():
+                    if url not in known[by]:
+                        _put(heap, _news(counts, by) * share, url)
         if self._growth is growth:
-            self._hottest = self._named(hottest)
+            self._hottest = {by: self._named(heap) for by, heap in hottest.items()}
 
-    def hottest(self, limit: int) -> list[tuple[str, float]]:
-        """The URLs with the highest rates, by the names that they count for."""
+    def hottest(self, limit: int, by: By = "events", site: str = "") -> list[HotUrl]:
+        """The URLs with the highest rates, by the names that they count for, of one site if it is given."""
         aliases = self._totals.aliases
-        if any(url in aliases for _, url in self._hottest):
-            self._hottest = self._named(self._hottest)
-        return [(url, rate) for rate, url in self._hottest[:limit]]
+        for each, ranked in self._hottest.items():
+            if any(url in aliases for _, url in ranked):
+                self._hottest[each] = self._named(ranked)
+        found = [url for _, url in self._hottest[by] if not site or host_of(url) == site][:limit]
+        rates, likes = ({url: rate for rate, url in self._hottest[each]} for each in BYS)
+        return [HotUrl(url, rates.get(url, likes.get(url, 0.0)), likes.get(url, 0.0)) for url in found]
 
     def _named(self, hottest: list[tuple[float, str]]) -> list[tuple[float, str]]:
         """Highest first, what was counted under the name of a URL that was merged as the URL that it counts for."""
@@ -89,6 +114,10 @@ class Hot:
             name = aliases(url)
             rates[name] = rates.get(name, 0.0) + rate
         return sorted(((rate, url) for url, rate in rates.items()), reverse=True)
+
+
+def _news(counts: Counts, by: By) -> int:
+    return counts.get(LIKES, 0) if by == "likes" else sum(counts.values())
 
 
 def _put(hottest: list[tuple[float, str]], rate: float, url: str) -> None:

@@ -10,7 +10,9 @@ from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.stores.chain import Chain
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
+SITES_LACKED = "does not sum up by site"
 PART_METHODS: Mapping[Part, str] = {
     "actors": "read_actors",
     "top lists": "top",
@@ -19,6 +21,7 @@ PART_METHODS: Mapping[Part, str] = {
     "merging": "fold",
     "starting counts": "load",
     "feed": "news",
+    "sites": "sites",
 }
 """A database has a part if it has this method of its own."""
 
@@ -108,6 +111,30 @@ class Database(ABC):
     def news(self, last: News | None) -> News:
         """As FeedStore.news."""
         raise self._lacks("has no other nodes")
+
+    def sum_up(self) -> bool:
+        """As SiteStore.sum_up."""
+        raise self._lacks(SITES_LACKED)
+
+    def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
+        """As SiteStore.sites."""
+        raise self._lacks(SITES_LACKED)
+
+    def past(self, spans: Sequence[Span], url: str, site: str) -> PastRead:
+        """As SiteStore.past."""
+        raise self._lacks(SITES_LACKED)
+
+    def pages(self, query: PagesQuery) -> PagesRead:
+        """As SiteStore.pages."""
+        raise self._lacks(SITES_LACKED)
+
+    def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        """As SiteStore.liked_both."""
+        raise self._lacks(SITES_LACKED)
+
+    def remove_alias(self, old: str) -> None:
+        """As SiteStore.remove_alias."""
+        raise self._lacks(SITES_LACKED)
 
     def _lacks(self, what: str) -> Unsupported:
         return Unsupported(f"a store of the kind {self.kind} {what}")

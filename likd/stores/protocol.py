@@ -71,12 +71,13 @@ class Retention:
 class Applied:
     """What a store made of increments.
 
-    What it added to their rows by itself, and how many actors had liked both of the URLs that were merged, each of whom
-    likes once from now on.
+    What it added to their rows by itself, how many actors had liked both of the URLs that were merged, each of whom
+    likes once from now on, and which URLs were erased.
     """
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
+    erased: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -107,7 +108,7 @@ class News:
     actors: Set[bytes] = frozenset()
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "feed"]
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 

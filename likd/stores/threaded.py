@@ -11,12 +11,13 @@ import trio
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 T = TypeVar("T")
 
 
 class ThreadedStore:
-    """`database` as a Store: one call writes at a time, one reads, and neither keeps the event loop.
+    """`database` as a Store: one call writes at a time, one reads, one lists, and none keeps the event loop.
 
     A read may be given up: its thread ends it, and the next waits for that. A write is waited for, but an `open` may
     be given up, too, and then the store is not used any more. `wall_clock` is the time by which old history is removed.
@@ -27,6 +28,7 @@ class ThreadedStore:
         self._wall_clock = wall_clock
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
+        self._listing = trio.CapacityLimiter(1)
         self._abandoned = False
 
     @property
@@ -52,7 +54,7 @@ class ThreadedStore:
     async def open(self, names: Sequence[str]) -> int:
         try:
             # Opened again, it may be another database than before: nobody reads meanwhile.
-            async with self._reading:
+            async with self._reading, self._listing:
                 return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
@@ -94,11 +96,29 @@ class ThreadedStore:
     async def news(self, last: News | None) -> News:
         return await self._call(self._reading, self._database.news, last)
 
+    async def sum_up(self) -> bool:
+        return await self._call(self._writing, self._database.sum_up)
+
+    async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
+        return await self._call(self._listing, self._database.sites, spans, hosts)
+
+    async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
+        return await self._call(self._listing, self._database.past, spans, url, site)
+
+    async def pages(self, query: PagesQuery) -> PagesRead:
+        return await self._call(self._listing, self._database.pages, query)
+
+    async def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        return await self._call(self._listing, self._database.liked_both, old_key, new_key)
+
+    async def remove_alias(self, old: str) -> None:
+        await self._call(self._writing, self._database.remove_alias, old)
+
     async def aclose(self) -> None:
         if self._abandoned and self._writing.borrowed_tokens:
             # A thread still brings a large database up to date; what it did not commit ends with the process.
             return
-        async with self._reading:
+        async with self._reading, self._listing:
             await self._call(self._writing, self._database.close)
 
     def _open(self, names: tuple[str, ...]) -> int:
@@ -111,7 +131,7 @@ class ThreadedStore:
     async def _call(
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
     ) -> T:
-        abandon |= limiter is self._reading
+        abandon |= limiter is not self._writing
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except self._database.faults as fault:

@@ -6,6 +6,7 @@ from likd import __version__
 from likd.config.settings import Config
 from likd.engine import Engine
 from likd.ingest.parser import Ingest
+from likd.queries.unapplied import Unapplied
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
 from likd.testing.faults import Faults
@@ -23,9 +24,11 @@ from likd.web.api.counts import CountReads
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.files import Files
+from likd.web.api.histories import Histories, KeptFor
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.sites import SiteLists
 from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
 from likd.web.express.requests import Drop, HotRequests, Send
@@ -87,7 +90,11 @@ async def compose_web(
         watches_max=config.watches_max,
     )
     app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
-    reads = Reads(urls, counts, engine.totals, engine.store)
+    unapplied = Unapplied(engine.totals, engine.wall_clock)
+    kept_for = KeptFor(config.keep_minutes, config.keep_hours)
+    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
+    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
+    reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
     files = Files(config.base_path)
     add_api(
@@ -96,7 +103,8 @@ async def compose_web(
         counts=counts,
         reads=reads,
         pictures=pictures,
-        admin=Admin(counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        sites=sites,
+        admin=Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
         status=board,
         bounds=engine.bounds,
         sessions=sessions,

@@ -94,7 +94,9 @@ def test_a_handler_may_not_make_counts_that_no_sum_can_hold(n: int, counted: boo
 def loading(store: SqliteStore) -> Admin:
     """An admin of whose operations only loading is used."""
     unused: Any = None
-    return Admin(unused, unused, Totals(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes"))
+    return Admin(
+        unused, unused, unused, Totals(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes")
+    )
 
 
 @pytest.mark.parametrize(

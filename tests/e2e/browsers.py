@@ -56,7 +56,7 @@ SOCKETS = """
 
 
 PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
-"""Without a window Chromium says that it has none."""
+"""Without a window Chromium says that it has none; a context changes that, but not for what a page sends as it goes."""
 
 AS_A_PERSON = "Object.defineProperty(Navigator.prototype, 'webdriver', { configurable: true, get: () => false })"
 """A script for pages that are to count views although a program drives their browser."""
@@ -84,7 +84,7 @@ def _chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium: its tests are skipped")
     with _playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", f"--user-agent={PERSON}"])
         yield browser
         browser.close()
 
@@ -147,7 +147,7 @@ def expect(locator: Any) -> Any:
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
     """A visitor with an empty memory, who is a person to all that is said. No page of theirs may throw."""
-    options = {"reduced_motion": "reduce", "user_agent": PERSON} if browser.browser_type.name == "chromium" else {}
+    options = {"reduced_motion": "reduce"} if browser.browser_type.name == "chromium" else {}
     context = browser.new_context(**options)
     context.add_init_script(AS_A_PERSON)
     errors: list[str] = []
@@ -159,8 +159,8 @@ def context(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon in public mode, for the pages of example.com and of this machine."""
+def public(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon in public mode, for the pages of example.com and of this machine. Each engine begins with a new one."""
     path = tmp_path_factory.mktemp("public") / "data"
     environment = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
     flags = ["--public-sites", "example.com,localhost", "--address-rate", "0", "--live-interval", "0.05"]

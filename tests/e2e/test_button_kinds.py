@@ -13,7 +13,7 @@ from tests.e2e.browsers import Site, counts, expect, face, shows
 
 
 @pytest.fixture(scope="module")
-def clapping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def clapping(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     path = tmp_path_factory.mktemp("clapping") / "data"
     flags = ["--public-sites", "example.com,localhost", "--address-rate", "0", "--live-interval", "0.05"]
     environment = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}

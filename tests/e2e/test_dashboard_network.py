@@ -23,7 +23,7 @@ SILENT = """
 
 
 @pytest.fixture(scope="module")
-def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def private(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon of this machine alone."""
     path: Path = tmp_path_factory.mktemp("dashboard") / "data"
     with Daemon(path, "--live-interval", "0.05", "--flush-interval", "0.2") as daemon:

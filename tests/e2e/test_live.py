@@ -293,3 +293,27 @@ def _has_a_seat(daemon: Daemon) -> bool:
             return client.request("GET", "/healthz").status == 200
         except (AssertionError, OSError):
             return False
+
+
+async def test_a_site_is_watched_by_its_sums_and_what_is_hot_there_by_likes(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch_site", host="Hot.Example")
+        first = await hear(websocket)
+        assert (first["type"], first["host"], first["likes"]) == ("site", "hot.example", 0)
+        await say(websocket, op="watch_hot", limit=5, by="likes", site="hot.example")
+        await say(websocket, op="ping")
+        heard: dict[str, dict[str, Any]] = {}
+        while "pong" not in heard:
+            message = await hear(websocket)
+            heard[message["type"]] = message
+        for url in ("https://hot.example/a", "https://hot.example/b", URL):
+            like(daemon, url=url)
+        while len(heard.get("hot", {}).get("hot", [])) < 2 or heard.get("site", {}).get("likes") != 2:
+            message = await hear(websocket)
+            heard[message["type"]] = message
+        assert heard["site"]["today"] == 2
+        assert {row["url"] for row in heard["hot"]["hot"]} == {"https://hot.example/a", "https://hot.example/b"}
+        assert heard["hot"]["hot"][0]["likes"] > 0
+        await say(websocket, op="unwatch_site")
+        await say(websocket, op="watch_site", host="no host")
+        assert await close_code(websocket) == 4400

@@ -153,10 +153,10 @@ async def test_the_hottest_are_those_that_grew_most_since_somebody_looks() -> No
     tables.step("commit", "")
     post(tables.open, URLS[3], 20)
     await hot.sample(1.0)
-    assert [url for url, _ in hot.hottest(5)] == [URLS[3], URLS[1]]
-    rate = hot.hottest(1)[0][1]
+    assert [each.url for each in hot.hottest(5)] == [URLS[3], URLS[1]]
+    rate = hot.hottest(1)[0].rate
     await hot.sample(1.0)
-    assert 0 < hot.hottest(1)[0][1] < rate
+    assert 0 < hot.hottest(1)[0].rate < rate
     hot.stop()
     assert hot.hottest(5) == []
     assert tables.totals.followers == []
@@ -170,15 +170,34 @@ async def test_the_hottest_are_told_by_the_names_that_they_count_for() -> None:
     post(tables.open, URLS[2], 60)
     post(tables.open, URLS[3], 100)
     await hot.sample(1.0)
-    before = dict(hot.hottest(5))
+    before = {each.url: each.rate for each in hot.hottest(5)}
     tables.totals.aliases.add(URLS[1], URLS[2])
-    assert hot.hottest(5) == [
+    assert [(each.url, each.rate) for each in hot.hottest(5)] == [
         (URLS[2], pytest.approx(before[URLS[1]] + before[URLS[2]])),
         (URLS[3], before[URLS[3]]),
     ]
     post(tables.open, URLS[1], 500)
     await hot.sample(1.0)
-    assert [url for url, _ in hot.hottest(5)] == [URLS[2], URLS[3]]
+    assert [each.url for each in hot.hottest(5)] == [URLS[2], URLS[3]]
+
+
+async def test_likes_are_ranked_apart_from_other_events_and_by_site() -> None:
+    tables = Tables()
+    hot = Hot(tables.totals)
+    await hot.start()
+    other = "https://other.example/"
+    post(tables.open, URLS[1], 50)
+    post(tables.open, other, 20)
+    await hot.sample(1.0)
+    most, less = hot.hottest(5)
+    assert (most.url, less.url) == (URLS[1], other)
+    assert most.likes == most.rate
+    assert [each.url for each in hot.hottest(5, site="other.example")] == [other]
+    post(tables.open, URLS[2], 900, "impressions")
+    await hot.sample(1.0)
+    assert hot.hottest(1)[0].url == URLS[2]
+    assert hot.hottest(1)[0].likes == 0
+    assert [each.url for each in hot.hottest(5, "likes")] == [URLS[1], other]
 
 
 async def test_others_get_their_turns_while_the_hottest_are_found_among_many_and_memory_is_bounded() -> None:
@@ -189,7 +208,7 @@ async def test_others_get_their_turns_while_the_hottest_are_found_among_many_and
         post(tables.open, f"http://example.com/{n}", 1 + n)
     assert await turns_during(hot) >= 2 * 20_000 / growth_module.URLS_AT_ONCE - 10
     assert len(hot.hottest(100_000)) == URLS_MAX
-    assert hot.hottest(1)[0][0] == "http://example.com/19999"
+    assert hot.hottest(1)[0].url == "http://example.com/19999"
 
 
 async def test_whoever_begins_to_look_while_another_does_gets_what_comes_then_even_if_that_one_leaves() -> None:
@@ -206,4 +225,4 @@ async def test_whoever_begins_to_look_while_another_does_gets_what_comes_then_ev
     assert hot.begun
     post(tables.open, URLS[0], 9)
     await hot.sample(1.0)
-    assert [url for url, _ in hot.hottest(5)] == [URLS[0]]
+    assert [each.url for each in hot.hottest(5)] == [URLS[0]]

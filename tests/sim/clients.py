@@ -99,7 +99,7 @@ async def _submit(world: World, engine: Engine, request: Request) -> bool:
 
 async def load(world: World, engine: Engine, *, last: bool) -> None:
     """Load starting counts, now and then, and again until that is heard to be done."""
-    admin = Admin(None, engine.merger, engine.totals, engine.store, engine.rules, (LIKES,))  # type: ignore[arg-type]
+    admin = Admin(None, None, engine.merger, engine.totals, engine.store, engine.rules, (LIKES,))  # type: ignore[arg-type]
     while True:
         if not world.loads:
             if last:

@@ -17,6 +17,7 @@ from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite import merges
 from likd.stores.sqlite.store import SqliteDatabase
 from likd.stores.threaded import ThreadedStore
+from tests.stores.site_sums import sums_off
 
 T = TypeVar("T")
 _numbers = count()
@@ -63,13 +64,20 @@ class SimDatabase(SqliteDatabase):
     def merged(self) -> dict[str, str]:
         return merges.aliases(self._sight)
 
+    @property
+    def site_sums_off(self) -> list[str]:
+        """Where the sums by site are not those of the URLs."""
+        return sums_off(self._sight, self._counts.names)
+
     def history_of(self, url: str) -> Counts:
         """All that the history has of `url`."""
         return {
-            name: n
-            for name in self._counts.names
-            if (n := sum(day[1].get(name, 0) for day in self._history.read(self._sight, url, "day", 0, 1 << 40)))
+            name: n for name in self._counts.names if (n := sum(day[1].get(name, 0) for day in self._read_days(url)))
         }
+
+    def _read_days(self, url: str) -> list[tuple[int, Counts]]:
+        row = self._sight.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
+        return [] if row is None else self._history.read(self._sight, row[0], "day", 0, 1 << 40)
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
         if self.applied < increments.last:

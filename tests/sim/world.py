@@ -207,6 +207,8 @@ class World:
                 raise Broken(f"{place}: {counted[place]} counted, {low} acknowledged, {high - low} in doubt")
             if history[place] + loaded[place] != counted[place]:
                 raise Broken(f"{place}: {counted[place]} counted, {history[place]} in the history")
+        if off := self.store.database.site_sums_off:
+            raise Broken(f"sums by site are off: {off[:3]}")
         if self.disk.damaged:
             raise Broken(f"set aside as damaged: {self.disk.damaged}")
         if self.store.database.corrections and not (self.same_schemes or self.store.database.went_back):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from likd.model import Liking, done_by
+from likd.model import LIKE_KEY_BYTES, Liking, done_by
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -67,6 +67,20 @@ def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unlike
     else:
         lost = Counter()
     return lost + _move(connection, "actors", old, new)
+
+
+def remove(connection: sqlite3.Connection, begins: bytes) -> None:
+    """Remove the keys that begin so: the actors of a URL, who like it no more."""
+    if begins:
+        for table in ("actors", "unliked"):
+            connection.execute(f"DELETE FROM {table} WHERE key >= ? AND key < ?", (begins, after(begins)))
+
+
+def liked_both(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
+    """How many actors like both of the URLs whose actors' keys begin so."""
+    query = "SELECT key FROM actors WHERE key >= ? AND key < ? AND length(key) = ?"
+    keys = connection.execute(query, (old, after(old), LIKE_KEY_BYTES)).fetchall()
+    return len(read(connection, [new + key[len(old) :] for (key,) in keys]))
 
 
 def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) -> Counter[str]:

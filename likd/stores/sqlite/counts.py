@@ -9,6 +9,7 @@ from typing import Any
 from likd.model import Rows
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.leaders import Leaders
+from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import open_stage, stage
 from likd.stores.sqlite.sums import growth, open_sums
 
@@ -16,11 +17,12 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NO
 
 
 class CountsTable:
-    """Keeps the totals in the database of `connection`'s caller, who owns the transactions."""
+    """Keeps the totals in the database of `connection`'s caller, who owns the transactions; with them those by site."""
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Sites) -> None:
         self.names: tuple[str, ...] = ()
         self.leaders = Leaders()
+        self._sites = sites
 
     def open(self, connection: sqlite3.Connection, names: tuple[str, ...]) -> list[str]:
         """Bring the table up to date with the counts there are; the indexes that have to be made."""
@@ -37,11 +39,12 @@ class CountsTable:
         """Add `rows`, which are staged then; the names of the counts that they have."""
         grown = stage(connection, self.names, rows)
         self.leaders.wrote(len(rows))
+        self._sites.add(connection, rows, grown)
         columns = "".join(f', "{name}"' for name in grown)
         # Only what grows is named: an index of another count is not looked at.
         update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
         connection.execute(
-            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE true ORDER BY id"
+            f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE id > 0 ORDER BY id"
             f" ON CONFLICT (id) DO {update}"
         )
         return grown

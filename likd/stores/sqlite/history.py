@@ -12,10 +12,11 @@ one that was wrong for hours removes little.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from likd.model import Counts
-from likd.stores.protocol import Retention, Unit
+from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 from likd.stores.sqlite.sums import growth, summed
 
 _SCHEMA = """
@@ -34,7 +35,10 @@ WITH RECURSIVE spans (at) AS (
 """
 """Each span there is, at the cost of one look into the index: DISTINCT would read every row."""
 
-TABLES = ("minutes", "hours", "days")
+TABLES: Mapping[str, tuple[str, str]] = {"minutes": ("hour", "minute"), "hours": ("day", "hour"), "days": ("", "day")}
+"""Of each table the span by which a URL's rows are found, and the unit that a row is of."""
+LISTED_MAX = 20
+"""So many ids are written out in a query."""
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
 
@@ -83,30 +87,100 @@ class History:
         self.add(connection, grown, minute, now)
 
     def read(
-        self, connection: sqlite3.Connection, url: str, unit: Unit, begin: int, end: int
+        self, connection: sqlite3.Connection, row_id: int, unit: Unit, begin: int, end: int
     ) -> list[tuple[int, Counts]]:
-        """What `url` got from `begin` until before `end` (seconds since 1970), by unit."""
-        row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
-        if row is None:
-            return []
+        """What the URL or site of this id got from `begin` until before `end` (seconds since 1970), by unit."""
+        return self.read_all(connection, [row_id], unit, begin, end)[row_id]
+
+    def read_all(
+        self, connection: sqlite3.Connection, row_ids: Sequence[int], unit: Unit, begin: int, end: int
+    ) -> dict[int, list[tuple[int, Counts]]]:
+        """The same for many of them."""
         open_hour = self._open_hour(connection, 0)
-        found: dict[int, Counts] = {}
+        found: dict[int, dict[int, Counts]] = {row_id: {} for row_id in row_ids}
+        collect = partial(self._collect, connection, found, UNIT_SECONDS[unit])
         if unit == "minute":
             for hour in range(begin // 3600, -(-end // 3600)):
-                self._collect(connection, found, "minutes", "minute", 60, "hour = ? AND url = ?", (hour, row[0]))
+                collect("minutes", "minute", f"hour = {hour}")
         elif unit == "hour":
             for day in range(begin // 86_400, -(-end // 86_400)):
-                self._collect(connection, found, "hours", "hour", 3600, "day = ? AND url = ?", (day, row[0]))
+                collect("hours", "hour", f"day = {day}")
             for hour in self._open_hours(connection, open_hour):
-                self._collect(connection, found, "minutes", "hour", 3600, "hour = ? AND url = ?", (hour, row[0]))
+                if begin <= hour * 3600 < end:
+                    collect("minutes", "hour", f"hour = {hour}")
         else:
-            self._collect(connection, found, "days", "day", 86_400, "url = ?", (row[0],))
-            today = (open_hour // 24, row[0])
-            self._collect(connection, found, "hours", "day", 86_400, "day = ? AND url = ?", today)
+            collect("days", "day", f"day >= {begin // 86_400} AND day < {-(-end // 86_400)}")
+            if begin // 86_400 <= open_hour // 24 < end / 86_400:
+                collect("hours", "day", f"day = {open_hour // 24}")
             for hour in self._open_hours(connection, open_hour):
-                at = (hour, row[0])
-                self._collect(connection, found, "minutes", f"{hour // 24}", 86_400, "hour = ? AND url = ?", at)
-        return [(time, counts) for time, counts in sorted(found.items()) if begin <= time < end]
+                if begin // 86_400 <= hour // 24 < end / 86_400:
+                    collect("minutes", f"{hour // 24}", f"hour = {hour}")
+        return {
+            row_id: [(time, counts) for time, counts in sorted(past.items()) if begin <= time < end]
+            for row_id, past in found.items()
+        }
+
+    def pieces(self, connection: sqlite3.Connection, begin: int, end: int) -> list[tuple[str, str]]:
+        """The tables that together have what came from `begin` until before `end` (seconds), and which rows of each.
+
+        Begin and end count as far as they are kept: by minutes, hours or days.
+        """
+        begin, end = begin // 60, max(begin // 60, -(-end // 60))
+        open_hour = self._open_hour(connection, 0)
+        open_hours = list(self._open_hours(connection, open_hour))
+        first_hour, last_hour = -(-begin // 60), end // 60
+        first_day, last_day = -(-first_hour // 24), last_hour // 24
+        found = [("days", f"day >= {first_day} AND day < {last_day}")]
+        hours = {(first_hour, min(last_hour, first_day * 24)), (max(first_hour, last_day * 24), last_hour)}
+        if first_day <= open_hour // 24 < last_day:
+            hours.add((open_hour // 24 * 24, open_hour // 24 * 24 + 24))
+        minutes = {(begin, min(end, first_hour * 60)), (max(begin, last_hour * 60), end)}
+        minutes |= {(hour * 60, hour * 60 + 60) for hour in open_hours if first_hour <= hour < last_hour}
+        for low, high in sorted(hours):
+            if low < high:
+                found.append(("hours", f"day = {low // 24} AND hour >= {low} AND hour < {high}"))
+        for low, high in sorted(minutes):
+            if low < high:
+                found.append(("minutes", f"hour = {low // 60} AND minute >= {low} AND minute < {high}"))
+        return found
+
+    def spans(self, connection: sqlite3.Connection, table: str) -> list[int | None]:
+        """The spans there are in `table`; None stands for all where rows are found without."""
+        span = TABLES[table][0]
+        if not span:
+            return [None]
+        return [at for (at,) in connection.execute(_SPANS.format(span=span, table=table)).fetchall()]
+
+    def book(
+        self,
+        connection: sqlite3.Connection,
+        table: str,
+        at: int | None,
+        given: str,
+        values: Sequence[int],
+        *,
+        sign: int = 1,
+    ) -> None:
+        """Add what the rows `given` have in span `at` of `table`, by the ids `id` that they are to be booked under.
+
+        `given` is what follows FROM in a query whose rows have `id` beside those of `table`.
+        """
+        span, unit = TABLES[table]
+        keys, where = (f"{span}, url, {unit}", f"{span} = {at}") if span else (f"url, {unit}", "true")
+        selected = (f"{at}, id, {unit}") if span else f"id, {unit}"
+        sums = ", ".join(f"{'-' if sign < 0 else ''}({summed(name)})" for name in self._names)
+        connection.execute(
+            f"INSERT INTO {table} ({keys}, {self._columns}) SELECT {selected}, {sums} FROM {given} AND {where}"
+            f" GROUP BY id, {unit} ON CONFLICT DO UPDATE SET {self._growth}",
+            values,
+        )
+
+    def forget(self, connection: sqlite3.Connection, row_ids: str) -> None:
+        """Remove what those got whose ids the query `row_ids` finds."""
+        for table, (span, _) in TABLES.items():
+            for at in self.spans(connection, table):
+                where = f"{span} = {at} AND" if span else ""
+                connection.execute(f"DELETE FROM {table} WHERE {where} url IN ({row_ids})")
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
         """Fold the history of each first of `ids` into that of the second."""
@@ -208,16 +282,19 @@ class History:
     def _collect(
         self,
         connection: sqlite3.Connection,
-        found: dict[int, Counts],
+        found: dict[int, dict[int, Counts]],
+        seconds: int,
         table: str,
         column: str,
-        seconds: int,
         where: str,
-        values: Sequence[int],
     ) -> None:
-        query = f"SELECT {column}, {self._columns} FROM {table} WHERE {where}"
-        for time, *counts in _rows(connection.execute(query, values)):
-            mine = found.setdefault(time * seconds, {})
+        """Add what is in those rows of `table`, by id and by `column`, which are so many `seconds` long."""
+        row_ids = ", ".join(map(str, found))
+        listed = f"url IN ({row_ids})" if len(found) <= LISTED_MAX else "url IN (SELECT value FROM json_each(?))"
+        values = () if len(found) <= LISTED_MAX else (f"[{row_ids}]",)
+        query = f"SELECT url, {column}, {self._columns} FROM {table} WHERE {where} AND {listed}"
+        for row_id, time, *counts in _rows(connection.execute(query, values)):
+            mine = found[row_id].setdefault(time * seconds, {})
             for name, n in zip(self._names, counts, strict=True):
                 if n:
                     mine[name] = mine.get(name, 0) + n

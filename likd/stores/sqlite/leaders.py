@@ -89,6 +89,22 @@ class Leaders:
             found = connection.execute(f"{select} WHERE {_among(value, None)} {order}", (limit,)).fetchall()
         return found
 
+    def has(self, by: str) -> bool:
+        """Whether there is an index by that name."""
+        return by in self._values
+
+    def among(self, connection: sqlite3.Connection, by: str) -> str:
+        """The condition to be in the index `by`."""
+        return _among(_value(by), self._bound(connection, by))
+
+    def first(self, connection: sqlite3.Connection, by: str, limit: int) -> list[tuple[int, int]]:
+        """The ids of the URLs with the most of `by`, and how much that is, as many as the index has of `limit`."""
+        if by not in self._values:
+            return []
+        order = f"ORDER BY {_value(by)} DESC, url LIMIT ?"
+        query = f'SELECT id, {_value(by)} FROM counts INDEXED BY "top_{by}" WHERE {self.among(connection, by)} {order}'
+        return connection.execute(query, (limit,)).fetchall()
+
     def _draw_bound(self, connection: sqlite3.Connection, name: str) -> Bound:
         wanted, urls = self._wanted(connection, name), _urls(connection)
         if urls <= SLACK * wanted:

@@ -14,12 +14,15 @@ from likd.stores import rows as rows_of
 from likd.stores.chain import Chain
 from likd.stores.database import Database
 from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History
 from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
+from likd.stores.sqlite.site_reads import SiteReads
+from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import stage
-from likd.stores.sqlite.sums import check_staged
+from likd.stores.sqlite.sums import check_staged, open_sums
 from likd.stores.threaded import ThreadedStore
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -35,8 +38,9 @@ class SqliteDatabase(Database):
     """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
 
     `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
-    begin. Writes are durable when they return. One connection writes, one transaction at a time; the other
-    reads, one read at a time. The one that writes keeps up to `cache_mib` MiB of the database in memory.
+    begin. Writes are durable when they return. One connection writes, one transaction at a time; two
+    read, one read at a time: of these one lists sites and pages, which may take long. The one that writes keeps up to
+    `cache_mib` MiB of the database in memory.
     """
 
     kind = "sqlite"
@@ -55,11 +59,14 @@ class SqliteDatabase(Database):
         self.chain = Chain(source)
         self._cache_mib = cache_mib
         self._url_key = url_key
-        self._counts = CountsTable()
         self._history = History(retention or Retention())
-        self._merges = Merges(self._counts, self._history)
+        self._sites = Sites(self._history)
+        self._counts = CountsTable(self._sites)
+        self._site_reads = SiteReads(self._history, self._sites, self._counts.leaders)
+        self._merges = Merges(self._counts, self._history, self._sites, url_key)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lister: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
 
@@ -77,9 +84,14 @@ class SqliteDatabase(Database):
         self._writer.executescript(marks.SCHEMA + _LOADS + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
         self._make(self._counts.open(self._writer, names))
         self._history.open(self._writer, names)
+        self._sites.open(self._writer, names)
+        self._site_reads.open(names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
+            self._lister = self._connect()
+            self._lister.execute("PRAGMA query_only = ON")
+            open_sums(self._lister)
         with self._transaction() as connection:
             mark = marks.begin(connection, self.chain)
         self._log = _identity(self._log_path)
@@ -89,10 +101,10 @@ class SqliteDatabase(Database):
         return read_applied(self._path)
 
     def close(self) -> None:
-        for connection in (self._reader, self._writer):
+        for connection in (self._lister, self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = self._file = self._log = None
+        self._lister = self._reader = self._writer = self._file = self._log = None
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
         if self._is_replaced():
@@ -108,10 +120,14 @@ class SqliteDatabase(Database):
             corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
             grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
-            both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
+            both, erased = 0, []
+            if increments.merge is not None and increments.merge.erases:
+                erased = self._merges.erase(connection, increments.merge)
+            elif increments.merge is not None:
+                both = self._merges.merge(connection, increments.merge)
             marks.move(connection, self.chain.source, increments.last)
         self.chain.known = increments.last
-        return Applied(corrections, both)
+        return Applied(corrections, both, tuple(erased))
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         with self._snapshot() as connection:
@@ -127,7 +143,8 @@ class SqliteDatabase(Database):
 
     def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         with self._snapshot() as connection:
-            return self._history.read(connection, url, unit, begin, end)
+            row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
+            return [] if row is None else self._history.read(connection, row[0], unit, begin, end)
 
     def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
         with self._snapshot() as connection:
@@ -153,13 +170,41 @@ class SqliteDatabase(Database):
                 self._counts.add(connection, rows_of.renamed(rows, aliases))
                 check_staged(connection, self._counts.names)
                 for minute, some in past.items():
-                    grown = stage(connection, self._counts.names, rows_of.renamed(some, aliases))
+                    some = rows_of.renamed(some, aliases)
+                    grown = stage(connection, self._counts.names, some)
+                    self._sites.stage(connection, some, grown)
                     self._history.add_past(connection, grown, minute, now)
         return fresh
 
     def loaded(self, name: str) -> bool:
         found = _open_or_raise(self._writer).execute("SELECT 1 FROM loads WHERE name = ?", (name,))
         return found.fetchone() is not None
+
+    def sum_up(self) -> bool:
+        with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
+            return self._sites.sum_up(connection)
+
+    def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
+        with self._snapshot(self._lister) as connection:
+            return self._site_reads.sites(connection, self._applied(connection), spans, hosts)
+
+    def past(self, spans: Sequence[Span], url: str, site: str) -> PastRead:
+        with self._snapshot(self._lister) as connection:
+            return self._site_reads.past(connection, self._applied(connection), spans, url, site)
+
+    def pages(self, query: PagesQuery) -> PagesRead:
+        with self._snapshot(self._lister) as connection:
+            return self._site_reads.pages(connection, self._applied(connection), query)
+
+    def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        with self._snapshot(self._lister) as connection:
+            return actors.liked_both(connection, old_key, new_key)
+
+    def remove_alias(self, old: str) -> None:
+        with self._transaction() as connection:
+            self.chain.check(marks.read(connection, self.chain.source))
+            connection.execute("DELETE FROM aliases WHERE old = ?", (old,))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -211,8 +256,8 @@ class SqliteDatabase(Database):
             raise
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        connection = _open_or_raise(self._reader)
+    def _snapshot(self, reader: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+        connection = _open_or_raise(reader or self._reader)
         connection.execute("BEGIN")
         try:
             yield connection

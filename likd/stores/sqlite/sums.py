@@ -21,11 +21,14 @@ def open_sums(connection: sqlite3.Connection) -> None:
     connection.create_function("saturated", 2, _saturated)
 
 
-def growth(name: str) -> str:
-    """How a row's count grows by the one that was to be inserted: to SUM_MAX at most, and then the log has an error."""
+def growth(name: str, of: str = "url") -> str:
+    """How a row's count grows by the one that was to be inserted: to SUM_MAX at most, and then the log has an error.
+
+    The column `of` says what the row is about.
+    """
     return (
         f'"{name}" = CASE WHEN "{name}" <= {SUM_MAX} - excluded."{name}" THEN "{name}" + excluded."{name}"'
-        f" ELSE saturated(url, '{name}') END"
+        f" ELSE saturated({of}, '{name}') END"
     )
 
 

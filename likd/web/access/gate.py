@@ -138,6 +138,11 @@ class Gate:
                     members = {"field": "url", "expected": "a URL of a public site"}
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
+    def check_site(self, caller: Caller, site: str) -> None:
+        """Raises Problem unless the caller may know of the sums of `site` ("" for those of all)."""
+        if caller.role < Role.ADMIN:
+            self._refuse_role(caller.role, Role.ADMIN, caller.headers, caller.name)
+
     def cross_origin(self, credentials: Credentials, *, preflight: bool = False) -> dict[str, str]:
         """The headers for a page of another origin; none for its own pages. Raises Problem for a page not let in."""
         origin = credentials.origin

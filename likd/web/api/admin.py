@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Annotated
+from contextlib import contextmanager
+from typing import Annotated, TypeVar
 
 import attrs
 import msgspec
 
-from likd.durability.idempotency import KEY
+from likd.durability.idempotency import KEY, KeyReused
 from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.bodies import without_bom
 from likd.ingest.schema import COUNT_MAX, explain, short
 from likd.ingest.urls import EXPECTED, UrlRules
-from likd.model import Rows, add
+from likd.model import Rows, add, total
 from likd.queries.merging import STORE_SECONDS_MAX, MergeBusy, MergeError, Merger, MergeRefused
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.stores.protocol import TOTAL_MAX, ImportStore
+from likd.stores.sites import site_store
+from likd.web.access.caller import Caller
 from likd.web.answers import Answer
 from likd.web.api.counts import CountReads
+from likd.web.api.event_bodies import once
+from likd.web.api.histories import number as number_of
+from likd.web.api.urls import Urls
 from likd.web.problems import Problem, store_away
 
+ALIASES_MAX = 1000
 LOAD_LINES_MAX = 10_000
 SLICE_LINES = 100
 TIME = "time"
@@ -40,10 +47,16 @@ class _Merge(msgspec.Struct, forbid_unknown_fields=True):
 _MERGE_EXPECTED = f"fields old and new, and wait from 0 to {STORE_SECONDS_MAX:g} seconds"
 
 
+class _Reset(msgspec.Struct, forbid_unknown_fields=True):
+    url: str = ""
+    site: str = ""
+
+
 @attrs.frozen
 class Admin:
     """Merges and loads. They raise Problem for everything a client can do wrong."""
 
+    urls: Urls
     counts: CountReads
     merger: Merger
     totals: Totals
@@ -52,33 +65,73 @@ class Admin:
     names: tuple[str, ...]
     """The counts that can be loaded."""
 
-    async def merge(self, body: bytes) -> Answer:
-        """Merge one URL into another."""
-        try:
-            asked = msgspec.json.decode(without_bom(body), type=_Merge)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            wrong = explain(error)
-            raise Problem(422, wrong.detail, members={**wrong.place, "expected": _MERGE_EXPECTED}) from None
+    async def merge(self, body: bytes, *, dry_run: bool = False) -> Answer:
+        """Merge one URL into another; with `dry_run` only tell what would become of it."""
+        asked = _read(body, _Merge, _MERGE_EXPECTED)
         old, new = (self._url(field, url) for field, url in (("old", asked.old), ("new", asked.new)))
-        try:
+        if dry_run:
+            return await self._would_merge(old, new)
+        with _answered("merged"):
             merged = await self.merger.merge(old, new, store_seconds=asked.wait)
             if merged.pending:
                 return Answer(202, msgspec.json.encode({"url": merged.new, "merged": old, "pending": True}))
             counts = (await self.totals.counts([merged.new]))[merged.new]
-        except MergeBusy as error:
-            raise Problem(409, str(error), headers={"Retry-After": "10"}) from None
-        except MergeError as error:
-            raise Problem(422, str(error), members={"field": "old"}) from None
-        except MergeRefused as error:
-            retry = {"Retry-After": str(error.outcome.retry_after)}
-            if error.outcome.certain:
-                raise Problem(503, str(error), headers=retry) from None
-            raise Problem(500, f"{error}; it may be merged after a crash", headers=retry) from None
-        except StoreError as error:
-            raise store_away(error) from None
         row = self.counts.row(merged.new, counts)
         row |= {"merged": old, "pending": False, "liked_both": merged.liked_both}
         return Answer(200, msgspec.json.encode(row))
+
+    async def _would_merge(self, old: str, new: str) -> Answer:
+        aliases = self.totals.aliases
+        new = aliases(new)
+        if aliases(old) == new:
+            raise Problem(422, "it is the same URL already", members={"field": "old", "expected": "two URLs"})
+        with _answered("merged"):
+            counts = await self.totals.counts([old, new])
+            key = self.merger.actor_keys.of_url
+            store = site_store(self.store)
+            both = await store.liked_both(key(old), key(new)) if store is not None else None
+        row = self.counts.row(new, total([counts[old], counts[new]]))
+        row |= {"merged": old, "dry_run": True, "liked_both": both}
+        row["known"] = {"old": any(counts[old].values()), "new": any(counts[new].values())}
+        return Answer(200, msgspec.json.encode(row))
+
+    async def erase(self, url: str, site: str, caller: Caller, key: str | None, *, keep: bool) -> Answer:
+        """Delete a URL or a site, or let it begin anew if it is to `keep` its place. With a `key` it is done once."""
+        if bool(url) == bool(site):
+            raise Problem(422, "one URL or one site is asked for", members={"field": "url", "expected": "url or site"})
+        if site:
+            told = {"site": self.urls.readable_site(site, caller)}
+            target = f"//{told['site']}"
+        else:
+            told = {"url": self._url("url", url)}
+            target = told["url"]
+        with _answered("erased"):
+            identity = None if key is None else once(key, f"{target} {keep}", caller)
+            pending = await self.merger.erase(target, keep=keep, key=identity)
+        told_done = {"reset" if keep else "deleted": True, "pending": pending}
+        return Answer(202 if pending else 200, msgspec.json.encode({**told, **told_done}))
+
+    async def reset(self, body: bytes, caller: Caller, key: str | None) -> Answer:
+        """Let a URL or a site begin anew."""
+        asked = _read(body, _Reset, "a field url or site")
+        return await self.erase(asked.url, asked.site, caller, key, keep=True)
+
+    def aliases(self, url: str, limit: str, after: str) -> Answer:
+        """The URLs that were merged into others, or into `url`, in their order."""
+        most = number_of("limit", limit, 1, ALIASES_MAX)
+        aliases = self.totals.aliases
+        olds = aliases.of(aliases(self._url("url", url))) if url else sorted(aliases)
+        left = [old for old in olds if old > after]
+        rows = [{"old": old, "new": aliases(old)} for old in left[:most]]
+        more = left[most - 1] if len(left) > most else None
+        return Answer(200, msgspec.json.encode({"aliases": rows, "total": len(olds), "next": more}))
+
+    async def remove_alias(self, old: str) -> Answer:
+        """Let a URL that was merged count for itself again."""
+        href = self._url("old", old)
+        with _answered("removed"):
+            await self.merger.remove_alias(href)
+        return Answer(200, msgspec.json.encode({"old": href, "removed": True}))
 
     async def load(self, body: bytes, key: str | None, *, dry_run: bool = False) -> Answer:
         """Add starting counts, once for each `key` for ever; with `dry_run` only check them and the key."""
@@ -148,6 +201,40 @@ class Admin:
         except ValueError:
             members = {"line": line, "field": field, "expected": EXPECTED}
             raise Problem(422, f"{field} is {short(url)}", members=members) from None
+
+
+T = TypeVar("T")
+
+
+def _read(body: bytes, kind: type[T], expected: str) -> T:
+    """What a body says. Raises Problem."""
+    try:
+        return msgspec.json.decode(without_bom(body), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = explain(error)
+        raise Problem(422, wrong.detail, members={**wrong.place, "expected": expected}) from None
+
+
+@contextmanager
+def _answered(done: str) -> Iterator[None]:
+    """What goes wrong with a merge and its kin, as a problem."""
+    try:
+        yield
+    except MergeBusy as error:
+        raise Problem(409, str(error), headers={"Retry-After": "10"}) from None
+    except MergeError as error:
+        raise Problem(422, str(error), members={"field": "old"}) from None
+    except MergeRefused as error:
+        retry = {"Retry-After": str(error.outcome.retry_after)}
+        if error.outcome.certain:
+            raise Problem(503, str(error), headers=retry) from None
+        raise Problem(500, f"{error}; it may be {done} after a crash", headers=retry) from None
+    except KeyReused:
+        raise Problem(
+            422, "this Idempotency-Key came with another request before", members={"field": "Idempotency-Key"}
+        ) from None
+    except StoreError as error:
+        raise store_away(error) from None
 
 
 def _lines(body: bytes) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, TooManyUrls, short
 from likd.model import IMPRESSION, Act, Events, IdempotencyKey, Submission
-from likd.runtime.cooperative import SLICE_BYTES, Steps
+from likd.runtime.cooperative import SLICE_BYTES, Steps, finish
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.gate import PUBLIC_BODY_BYTES_MAX, Gate
 from likd.web.access.tokens import Role
@@ -175,6 +175,12 @@ def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
         digest.update(body[begin : begin + SLICE_BYTES])
         yield
     return IdempotencyKey(f"{_owner(caller)} {key}", digest.digest())
+
+
+def once(key: str, what: str, caller: Caller) -> IdempotencyKey:
+    """The key of a request that is no body of events. Raises Problem."""
+    _check_key(key)
+    return finish(_key(key, what.encode(), caller))
 
 
 def _owner(caller: Caller) -> str:

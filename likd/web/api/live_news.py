@@ -10,7 +10,10 @@ from typing import Any
 import attrs
 import msgspec
 
+from likd.model import LIKES
 from likd.queries.live_hub import LiveHub
+from likd.queries.site_watch import WatchedSite
+from likd.queries.trending import By
 from likd.web.access.caller import Caller
 from likd.web.api.counts import CountReads, refused
 from likd.web.problems import Problem
@@ -37,6 +40,11 @@ class Session:
     top: tuple[str, int] | None = None
     fresh_top: bool = False
     hot: int = 0
+    hot_by: By = "events"
+    hot_site: str = ""
+    site: str | None = None
+    """Whose sums are watched; "" for those of all sites."""
+    fresh_site: bool = False
     status_at: float | None = None
     seen: int = 0
     more: bool = False
@@ -94,13 +102,31 @@ class LiveNews:
                 messages.append(msgspec.json.encode({"type": "top", "by": session.top[0], "top": rows}))
             session.fresh_top = False
         if session.hot and self._hub.version > seen:
-            hot = [{"url": url, "rate": round(rate, 1)} for url, rate in self._hub.hottest(session.hot)]
-            messages.append(msgspec.json.encode({"type": "hot", "hot": hot}))
+            messages.append(self._hot(session))
+        if session.site is not None:
+            site = self._hub.watched_site(session.site)
+            if session.fresh_site or site.version > seen:
+                messages.append(self._site(site))
+            session.fresh_site = False
         if session.status_at is not None and time.monotonic() - session.status_at >= STATUS_SECONDS * 0.9:
             session.status_at = time.monotonic()
             messages.append(msgspec.json.encode({"type": "status", **self._status()}))
-        session.more = session.top is not None or session.hot > 0 or session.status_at is not None
+        lists = session.top is not None or session.hot > 0 or session.site is not None
+        session.more = lists or session.status_at is not None
         return messages
+
+    def _hot(self, session: Session) -> bytes:
+        hottest = self._hub.hottest(session.hot, session.hot_by, session.hot_site)
+        rows = [{"url": hot.url, "rate": round(hot.rate, 1), "likes": round(hot.likes, 2)} for hot in hottest]
+        return msgspec.json.encode({"type": "hot", "hot": rows})
+
+    def _site(self, site: WatchedSite) -> bytes:
+        row = self._counts.row("", site.counts)
+        del row["url"]
+        today = site.today.get(LIKES, 0)
+        return msgspec.json.encode(
+            {"type": "site", "host": site.host, **row, "today": today, "rate": round(site.rate, 1)}
+        )
 
     def _shared_changes(self, session: Session) -> bytes:
         """What changed since the client was told, encoded once for all who watch and saw the same; may be empty."""

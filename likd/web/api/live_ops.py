@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from likd.queries.trending import By
 from likd.web.access.tokens import Role
 
 GOING_AWAY = 1001
@@ -39,13 +40,25 @@ class UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unkno
 
 
 class WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_fields=True):
-    """Watch what is hottest now."""
+    """Watch what is hottest now, by all events or by likes, on all sites or on one."""
 
     limit: int = 10
+    by: By = "events"
+    site: str = ""
 
 
 class UnwatchHot(msgspec.Struct, tag_field="op", tag="unwatch_hot", forbid_unknown_fields=True):
     """Watch it no longer."""
+
+
+class WatchSite(msgspec.Struct, tag_field="op", tag="watch_site", forbid_unknown_fields=True):
+    """Watch the sums of a site, or of all."""
+
+    host: str = ""
+
+
+class UnwatchSite(msgspec.Struct, tag_field="op", tag="unwatch_site", forbid_unknown_fields=True):
+    """Watch none."""
 
 
 class WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unknown_fields=True):
@@ -60,7 +73,19 @@ class Ping(msgspec.Struct, tag_field="op", tag="ping", forbid_unknown_fields=Tru
     """Say that you are there."""
 
 
-Op = Watch | Unwatch | WatchTop | UnwatchTop | WatchHot | UnwatchHot | WatchStatus | UnwatchStatus | Ping
+Op = (
+    Watch
+    | Unwatch
+    | WatchTop
+    | UnwatchTop
+    | WatchHot
+    | UnwatchHot
+    | WatchSite
+    | UnwatchSite
+    | WatchStatus
+    | UnwatchStatus
+    | Ping
+)
 _decoder: msgspec.json.Decoder[Op] = msgspec.json.Decoder(Op)
 
 NEEDS: dict[type[msgspec.Struct], Role] = {WatchTop: Role.WRITER, WatchHot: Role.WRITER, WatchStatus: Role.ADMIN}

@@ -11,6 +11,7 @@ from quart import Websocket
 from likd.errors import StoreError, Unsupported
 from likd.ingest.urls import EXPECTED
 from likd.queries.live_hub import LiveHub
+from likd.queries.trending import By
 from likd.runtime.notice import Notice
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
@@ -26,10 +27,12 @@ from likd.web.api.live_ops import (
     Ping,
     Unwatch,
     UnwatchHot,
+    UnwatchSite,
     UnwatchStatus,
     UnwatchTop,
     Watch,
     WatchHot,
+    WatchSite,
     WatchStatus,
     WatchTop,
     going_away,
@@ -91,6 +94,7 @@ class LiveSessions:
             self._hub.unwatch(url)
         self._unwatch_top(session)
         self._unwatch_hot(session)
+        self._unwatch_site(session)
 
     async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
         """Serve one client of the full lane until it leaves, breaks the rules, or the daemon shuts down.
@@ -154,10 +158,14 @@ class LiveSessions:
                 await self._watch_top(session, by, limit)
             case UnwatchTop():
                 self._unwatch_top(session)
-            case WatchHot(limit):
-                await self._watch_hot(session, limit)
+            case WatchHot(limit, by, site):
+                await self._watch_hot(session, limit, by, site)
             case UnwatchHot():
                 self._unwatch_hot(session)
+            case WatchSite(host):
+                await self._watch_site(session, host)
+            case UnwatchSite():
+                self._unwatch_site(session)
             case WatchStatus():
                 session.status_at = -1.0
             case UnwatchStatus():
@@ -167,7 +175,8 @@ class LiveSessions:
         """After how many seconds there may be more to tell, though the hub has no news."""
         if session.status_at is None:
             return float("inf")
-        return self._interval if session.fresh or session.fresh_top else STATUS_SECONDS
+        fresh = session.fresh or session.fresh_top or session.fresh_site
+        return self._interval if fresh else STATUS_SECONDS
 
     async def _watch(self, session: Session, urls: list[str], *, partial: bool) -> None:
         if len(urls) > self._watches_max and not partial:
@@ -220,19 +229,40 @@ class LiveSessions:
             self._hub.unwatch_top(*session.top)
             session.top = None
 
-    async def _watch_hot(self, session: Session, limit: int) -> None:
+    async def _watch_hot(self, session: Session, limit: int, by: By, site: str) -> None:
+        host = self._readable_site(session, site) if site else ""
         if not 0 <= limit <= HOT_MAX:
             raise Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
         if not limit:
             self._unwatch_hot(session)
         elif not session.hot:
             await self._hub.watch_hot()
-        session.hot = limit
+        session.hot, session.hot_by, session.hot_site = limit, by, host
 
     def _unwatch_hot(self, session: Session) -> None:
         if session.hot:
             self._hub.unwatch_hot()
             session.hot = 0
+
+    async def _watch_site(self, session: Session, site: str) -> None:
+        host = self._readable_site(session, site)
+        await self._hub.watch_site(host)
+        self._unwatch_site(session)
+        session.site = host
+        session.fresh_site = True
+
+    def _unwatch_site(self, session: Session) -> None:
+        if session.site is not None:
+            self._hub.unwatch_site(session.site)
+            session.site = None
+
+    def _readable_site(self, session: Session, site: str) -> str:
+        try:
+            return self._urls.readable_site(site, session.caller)
+        except Problem as problem:
+            if problem.status == 422:
+                raise Close(BAD_MESSAGE, f"host: expected {problem.members['expected']}") from None
+            raise Close(POLICY_VIOLATION, problem.detail) from None
 
     async def _send(self, session: Session, websocket: Websocket, news: Notice) -> None:
         """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""

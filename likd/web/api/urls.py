@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from likd.counting.actors import Actors
 from likd.ingest.schema import short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
+from likd.model import host_of
 from likd.queries.totals import NO_OLD_NAMES, OldNames
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
-from likd.web.problems import Problem
+from likd.web.problems import Problem, wrong
 
 COUNT_URLS_MAX = 1000
 
@@ -51,6 +52,17 @@ class Urls:
                 problem.members.pop("index", None)
                 hrefs.append(problem)
         return hrefs
+
+    def readable_site(self, site: str, caller: Caller) -> str:
+        """The host that `site` means, "" for all sites, if the caller may read its sums."""
+        host = ""
+        if site:
+            try:
+                host = host_of(self.canonical(f"http://{site}/"))
+            except ValueError:
+                raise wrong("site", site, "a host, such as example.com") from None
+        self._gate.check_site(caller, host)
+        return host
 
     def old_names(self, urls: Sequence[str], hrefs: Sequence[str | Problem]) -> OldNames:
         """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.

@@ -13,8 +13,9 @@ from likd.web.access.addresses import valid_host
 from likd.web.access.credentials import Credentials
 from likd.web.answers import EventHeaders, is_person
 from likd.web.api.files import takes_gzip
+from likd.web.api.histories import HistoryRequest
 from likd.web.api.pictures import PictureRequest
-from likd.web.api.reads import HistoryRequest, TopRequest
+from likd.web.api.reads import TopRequest
 from likd.web.query_string import query_values
 
 HEAD_CACHE_MAX = 2048

@@ -25,9 +25,11 @@ from likd.web.answers import HEALTHY, Answer, EventHeaders, conditional
 from likd.web.api.admin import Admin
 from likd.web.api.counts import CountReads
 from likd.web.api.events import Posting
+from likd.web.api.histories import HistoryRequest
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
-from likd.web.api.reads import HistoryRequest, Reads, TopRequest
+from likd.web.api.reads import Reads, TopRequest
+from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
@@ -70,6 +72,7 @@ def add_api(
     counts: CountReads,
     reads: Reads,
     pictures: Pictures,
+    sites: SiteLists,
     admin: Admin,
     status: StatusReport,
     bounds: Bounds,
@@ -78,8 +81,10 @@ def add_api(
     """Add everything under /v1, /healthz and /readyz, and the pictures."""
     _add_events(app, posting)
     _add_reads(app, counts, reads)
+    _add_sites(app, sites)
     _add_pictures(app, pictures)
     _add_admin(app, admin, status)
+    _add_management(app, admin)
     _add_health(app, bounds, status)
 
     @app.websocket("/v1/live")
@@ -142,6 +147,18 @@ def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
         return Response(lines(), content_type="application/x-ndjson")
 
 
+def _add_sites(app: QuartTrio, sites: SiteLists) -> None:
+    @app.get("/v1/sites")
+    @needs(Role.PUBLIC)
+    async def get_sites() -> Response:
+        return respond(await sites.sites(SitesRequest.of(request.query_string, header("If-None-Match")), caller()))
+
+    @app.get("/v1/pages")
+    @needs(Role.PUBLIC)
+    async def get_pages() -> Response:
+        return respond(await sites.pages(PagesRequest.of(request.query_string, header("If-None-Match")), caller()))
+
+
 def _add_pictures(app: QuartTrio, pictures: Pictures) -> None:
     def picture() -> PictureRequest:
         return PictureRequest.of(request.method, request.query_string, header, credentials(request))
@@ -169,16 +186,46 @@ def _add_admin(app: QuartTrio, admin: Admin, status: StatusReport) -> None:
     async def get_tree() -> Response:
         return respond(Answer(200, msgspec.json.encode(status.tree())))
 
-    @app.post("/v1/merge")
-    @needs(Role.ADMIN)
-    async def post_merge() -> Response:
-        return respond(await admin.merge(await read_body()))
-
     @app.post("/v1/import")
     @needs(Role.ADMIN)
     async def post_import() -> Response:
         dry_run = asked("dry_run", "false") == "true"
         return respond(await admin.load(await read_body(), request.headers.get("Idempotency-Key"), dry_run=dry_run))
+
+
+def _add_management(app: QuartTrio, admin: Admin) -> None:
+    @app.post("/v1/merge")
+    @needs(Role.ADMIN)
+    async def post_merge() -> Response:
+        dry_run = asked("dry_run", "false") in ("true", "1")
+        return respond(await admin.merge(await read_body(), dry_run=dry_run))
+
+    @app.delete("/v1/counts")
+    @needs(Role.ADMIN)
+    async def delete_counts() -> Response:
+        key = request.headers.get("Idempotency-Key")
+        return respond(await admin.erase(asked("url"), asked("site"), caller(), key, keep=False))
+
+    @app.post("/v1/reset")
+    @needs(Role.ADMIN)
+    async def post_reset() -> Response:
+        return respond(await admin.reset(await read_body(), caller(), request.headers.get("Idempotency-Key")))
+
+    @app.get("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def get_aliases() -> Response:
+        answer = admin.aliases(asked("url"), asked("limit", "100"), asked("after"))
+        return respond(conditional(answer, header("If-None-Match")))
+
+    @app.post("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def post_alias() -> Response:
+        return respond(await admin.merge(await read_body()))
+
+    @app.delete("/v1/aliases")
+    @needs(Role.ADMIN)
+    async def delete_alias() -> Response:
+        return respond(await admin.remove_alias(asked("old")))
 
 
 def _add_health(app: QuartTrio, bounds: Bounds, status: StatusReport) -> None:

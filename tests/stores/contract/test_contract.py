@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
 
 import pytest
 
@@ -95,6 +96,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "pages": lambda: store.page("", 3),
         "merging": lambda: store.folding(),
         "starting counts": lambda: store.loaded("name"),
+        "sites": lambda: cast(Any, store).sites([]),
         "feed": lambda: store.news(None),
     }
 

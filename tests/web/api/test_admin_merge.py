@@ -43,7 +43,9 @@ class Rows:
 def admin(answer: Merged | Exception) -> Admin:
     store = FakeStore({NEW: {"likes": 3}})
     totals = Totals(store, applied=0, cache_urls_max=10, actors=Actors(store, applied=0, cached_max=10))
-    return Admin(cast(Any, Rows()), cast(Any, Merging(answer)), totals, cast(Any, store), UrlRules(), ("likes",))
+    return Admin(
+        cast(Any, None), cast(Any, Rows()), cast(Any, Merging(answer)), totals, cast(Any, store), UrlRules(), ("likes",)
+    )
 
 
 BODY = msgspec.json.encode({"old": OLD, "new": NEW})

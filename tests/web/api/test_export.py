@@ -31,7 +31,7 @@ class Bare:
 
 
 def exporter(store: FakeStore, totals: Totals) -> Reads:
-    return Reads(cast(Any, None), cast(CountReads, Bare()), totals, cast(Any, store))
+    return Reads(cast(CountReads, Bare()), totals, cast(Any, store), cast(Any, None))
 
 
 def lines(data: bytes) -> list[tuple[str, int]]:
