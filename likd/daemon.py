@@ -21,7 +21,7 @@ from likd import __version__
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
-from likd.durability import data_dir
+from likd.durability import data_dir, dates
 from likd.durability.disk import Disk, DryRunDisk, RealDisk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.lock import locked_data_dir
@@ -159,10 +159,10 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
-    clock = Clock(newest=newest_write(config.data_dir))
     disk: Disk = RealDisk(config.data_dir)
     actor_keys = _actor_keys(config)
     database = _database(config, actor_keys, _identity(data_dir.source, config))
+    clock = Clock(newest=await newest_time(disk, database))
     store: Store = ThreadedStore(database, wall_clock=clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
@@ -177,9 +177,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         handlers=handlers,
         observers=observers,
         actor_keys=actor_keys,
-        wall_clock=clock.now,
-        settled=clock.settled,
-        clock_doubtful=lambda: clock.doubtful,
+        clock=clock,
     ) as engine:
         watchdog = Watchdog(blocked_seconds=config.blocked_seconds)
         web = await compose_web(
@@ -231,11 +229,12 @@ def _identity(read: Callable[[Path], T], config: Config) -> T:
         raise StartError(str(error)) from None
 
 
-def newest_write(data_dir: Path) -> float:
-    """When anything that grows in the data directory was last written to, seconds since 1970; 0 if there is nothing."""
-    fixed = ("lock", "source", "secret")
-    files = [entry for entry in os.scandir(data_dir) if entry.is_file() and entry.name not in fixed]
-    return max((file.stat().st_mtime for file in files), default=0.0)
+async def newest_time(disk: Disk, database: Database) -> float:
+    """When anything was counted last, by what `disk` and `database` have, seconds since 1970; 0 if that is not known.
+
+    Raises StoreError, OSError.
+    """
+    return max(await dates.newest(disk), await trio.to_thread.run_sync(database.newest))
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
@@ -243,7 +242,6 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
 
     Raises StartError, HandlerError, StoreError, OSError.
     """
-    clock = Clock(newest=newest_write(config.data_dir))
     handlers = Handlers(load_handlers(config.kinds))
     disk: Disk = RealDisk(config.data_dir)
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
@@ -252,10 +250,12 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         # Nothing is made, not even an identity.
         known = (config.data_dir / "source").exists()
         database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
+        clock = Clock(newest=await newest_time(disk, database))
         applied = await trio.to_thread.run_sync(database.peek)
     else:
         actor_keys = _actor_keys(config)
         database = _database(config, actor_keys, _identity(data_dir.source, config))
+        clock = Clock(newest=await newest_time(disk, database))
         store = ThreadedStore(database, wall_clock=clock.settled)
         applied = await store.open(handlers.counts)
         await store.aclose()
@@ -263,8 +263,8 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk,
         window_seconds=config.keys_window,
         keys_max=config.keys_max,
-        wall_clock=clock.now,
-        settled=clock.settled,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     recovery = Recovery(
         disk,

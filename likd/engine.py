@@ -18,7 +18,6 @@ next. That is also the order of a shutdown.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -33,14 +32,17 @@ from likd.counting.backpressure import Bounds
 from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
+from likd.counting.ledger import Ledger
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
-from likd.draining.folding import Folder, Names, known_aliases, take_over
+from likd.draining.folding import Folder
+from likd.draining.names import Names, known_aliases
 from likd.draining.summing import Summer
+from likd.draining.taking_over import take_over
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
@@ -58,6 +60,7 @@ from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.recovery import Recovery
+from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
@@ -82,6 +85,7 @@ class Engine:
     pool: PoolManager
     batcher: Batcher
     drainer: Drainer
+    ledger: Ledger
     applied_tables: AppliedTables
     totals: Totals
     top: TopLists
@@ -92,8 +96,7 @@ class Engine:
     hub: LiveHub
     monitor: Monitor
     bounds: Bounds
-    wall_clock: Callable[[], float]
-    clock_doubtful: Callable[[], bool]
+    clock: Clock
     rules: UrlRules
     actor_keys: ActorKeys
     merger: Merger
@@ -133,20 +136,27 @@ async def open_engine(
     handlers: Handlers,
     observers: Sequence[Observer] = (),
     actor_keys: ActorKeys = NO_SECRET,
-    wall_clock: Callable[[], float] = time.time,
-    settled: Callable[[], float] | None = None,
-    clock_doubtful: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Engine]:
     """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end.
 
-    `wall_clock` is the time by which events are booked, `settled` the one by which keys expire.
+    Events are booked and keys expire by `clock`, which is the system's if there is none.
     """
+    clock = clock or Clock()
+    wall_clock = clock.now
     window = KeyWindow(
-        window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+        window_seconds=config.keys_window,
+        keys_max=config.keys_max,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     key_log = KeyLog(
-        disk, window_seconds=config.keys_window, keys_max=config.keys_max, wall_clock=wall_clock, settled=settled
+        disk,
+        window_seconds=config.keys_window,
+        keys_max=config.keys_max,
+        wall_clock=clock.noted,
+        settled=clock.forgetting,
     )
     try:
         applied, away = await _open_store(store, handlers.counts)
@@ -182,16 +192,14 @@ async def open_engine(
         behind = Notice()
         actors = Actors(store, applied=applied or 0, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
         tolerance = WriteTolerance(config.write_tolerance)
-        totals = Totals(
-            store,
+        ledger = Ledger(
             applied=applied,
-            cache_urls_max=config.cache_urls_max,
-            transaction_rows_max=tolerance.transaction_rows_max,
             actors=actors,
             aliases=aliases,
-            behind=behind,
+            transaction_rows_max=tolerance.transaction_rows_max,
         )
-        renamed = await finish_in_turns(take_over(recovered.batches, names, totals, actors))
+        totals = Totals(store, ledger, cache_urls_max=config.cache_urls_max, behind=behind)
+        taken_over = await finish_in_turns(take_over(recovered.batches, names, ledger, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)
         pool = PoolManager(
             size=config.pool_size,
@@ -210,7 +218,7 @@ async def open_engine(
             names=names,
             tolerance=tolerance,
             folding=await _folding(store, rules, away),
-            first=renamed,
+            taken_over=taken_over,
             behind=behind,
         )
         if away is None:
@@ -238,7 +246,7 @@ async def open_engine(
             handlers=handlers,
             pool=pool,
             actors=actors,
-            ledger=totals,
+            ledger=ledger,
             aliases=aliases,
             next_table=recovered.next_table,
             table_urls_max=config.table_limit,
@@ -253,7 +261,7 @@ async def open_engine(
             keys=key_log,
             handlers=handlers,
             pool=pool,
-            totals=totals,
+            ledger=ledger,
             aside_bytes=recovered.aside_bytes,
             jitter=jitter,
         )
@@ -261,7 +269,7 @@ async def open_engine(
         drainer = Drainer(
             batches=batches_out,
             store=store,
-            totals=totals,
+            ledger=ledger,
             tolerance=tolerance,
             applied_tables=applied_tables,
             names=handlers.counts,
@@ -291,7 +299,7 @@ async def open_engine(
             lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
             "the batcher is behind",
         )
-        bounds.add("rows", lambda: totals.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
+        bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
         bounds.add(
             "aside",
@@ -323,6 +331,7 @@ async def open_engine(
             pool=pool,
             batcher=batcher,
             drainer=drainer,
+            ledger=ledger,
             applied_tables=applied_tables,
             totals=totals,
             top=top,
@@ -333,8 +342,7 @@ async def open_engine(
             hub=hub,
             monitor=monitor,
             bounds=bounds,
-            wall_clock=wall_clock,
-            clock_doubtful=clock_doubtful,
+            clock=clock,
             rules=rules,
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys, store),

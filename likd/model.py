@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import attrs
+import msgspec
 import structlog
 import trio
 
@@ -87,11 +88,12 @@ def done_by(key: bytes) -> str:
     return key[LIKE_KEY_BYTES:].decode() or LIKE
 
 
-class Act(NamedTuple):
+class Act(msgspec.Struct, frozen=True, gc=False):
     """A like by an actor, or another event of which an actor has one at a time, or what takes it back.
 
     What it changes depends on what the actor did before. `key` stands for the actor and the URL together, neither of
-    which can be told from it, and says what is done, if it is not liked.
+    which can be told from it, and says what is done, if it is not liked. There are many, and the cyclic collector has
+    nothing to do with them.
     """
 
     kind: str

@@ -18,12 +18,11 @@ from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import TEMPORARY, Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
-from likd.durability.journal import Entry, Header, SegmentDamage
+from likd.durability.journal import HEADER_BYTES_MAX, Entry, Header, SegmentDamage
 from likd.durability.replay import Replayed
 from likd.model import Aside, Counts, Fold, Likings, Rows, total
 from likd.plugins.handlers import Handlers, columns
 
-HEADER_BYTES_MAX = 1 << 20
 SLICE_BYTES = 1 << 17
 """So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
 _IDS = re.compile(r"(?:journal|tab|aside|keys|applied)_(\d{12})(?:\.tab_(\d{12}))?\+*")

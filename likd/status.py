@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from likd.durability.applied_log import ranges
 from likd.engine import Engine
+from likd.runtime.histogram import Histogram
 from likd.runtime.processes import ProcessStatistics, statistics
+from likd.runtime.recent import FAULTS
 from likd.runtime.supervisor import Child
 
 
@@ -22,6 +24,8 @@ class StatusReport:
     version: str
     others: Callable[[], Sequence[ProcessStatistics]] = tuple
     """The processes besides the engine's."""
+    refused: Callable[[], Mapping[str, int]] = dict
+    """How often callers were refused in the last 24 hours, by reason."""
 
     @property
     def processes(self) -> list[ProcessStatistics]:
@@ -32,8 +36,8 @@ class StatusReport:
     @property
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
-        waiting = self.engine.totals.waiting
-        return round(max(0.0, self.engine.wall_clock() - waiting[0].since), 3) if waiting else 0.0
+        waiting = self.engine.totals.ledger.waiting
+        return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
@@ -41,6 +45,15 @@ class StatusReport:
         table = engine.manager.open_table
         return {
             "version": self.version,
+            "refused_24h": {**engine.bounds.last_day.counts(), **self.refused()},
+            "faults": [attrs.asdict(fault) for fault in FAULTS.newest()],
+            "latency_ms": {
+                "acknowledge_p50": _ms(engine.manager.acknowledgements, 0.5),
+                "acknowledge_p99": _ms(engine.manager.acknowledgements, 0.99),
+                "flush_p50": _ms(engine.journal.appends, 0.5),
+                "flush_p99": _ms(engine.journal.appends, 0.99),
+            },
+            "bounds": self._bounds(),
             "processes": [attrs.asdict(process) for process in self.processes],
             "uptime_seconds": round(engine.monitor.uptime, 3),
             "rates": {name: round(rate.per_second, 1) for name, rate in engine.monitor.rates.items()},
@@ -55,8 +68,8 @@ class StatusReport:
                 "open": table.id,
                 "open_urls": len(table.urls),
                 "draining": engine.batcher.tables_in_hand,
-                "waiting": engine.totals.tables_waiting,
-                "rows_waiting": engine.totals.rows_waiting,
+                "waiting": engine.totals.ledger.tables_waiting,
+                "rows_waiting": engine.totals.ledger.rows_waiting,
             },
             "journal": {
                 "durability": engine.config.durability,
@@ -69,8 +82,8 @@ class StatusReport:
                 "kind": engine.store.kind,
                 "state": "failing" if engine.drainer.fault else "ok",
                 "fault": engine.drainer.fault,
-                "applied": engine.totals.applied,
-                "lag_tables": engine.totals.tables_waiting,
+                "applied": engine.totals.ledger.applied,
+                "lag_tables": engine.totals.ledger.tables_waiting,
                 "lag_seconds": self.lag_seconds,
                 "rows_written": engine.drainer.rows_written,
                 "write_tolerance": engine.config.write_tolerance,
@@ -88,7 +101,7 @@ class StatusReport:
                 "folded": engine.folder.folded,
                 "fault": engine.folder.fault,
             },
-            "merging": [merge.old for merge in engine.totals.merging.values()],
+            "merging": [merge.old for merge in engine.totals.ledger.merging.values()],
             "handlers": [
                 {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
                 for r in engine.handlers.registered
@@ -97,8 +110,20 @@ class StatusReport:
             "live": {"urls_watched": engine.hub.urls_watched},
             "disk_free_bytes": engine.monitor.disk_free,
             "damaged_files": engine.monitor.damaged_files,
-            "clock_doubtful": engine.clock_doubtful(),
+            "clock_doubtful": engine.clock.doubtful,
             "aside_bytes": engine.batcher.aside_bytes,
+        }
+
+    def _bounds(self) -> dict[str, dict[str, int]]:
+        """What is in each queue, and what it may have before more is refused."""
+        engine = self.engine
+        pool = engine.pool.status
+        return {
+            "inbox": {"is": engine.intake.waiting, "max": engine.config.inbox_max},
+            "tables": {"is": engine.batcher.tables_in_hand, "max": engine.config.tables_waiting_max // 2},
+            "rows": {"is": engine.totals.ledger.rows_waiting, "max": engine.config.rows_waiting_max},
+            "counters": {"is": pool.leased, "max": engine.config.counters_max},
+            "aside_bytes": {"is": engine.batcher.aside_bytes, "max": engine.config.aside_bytes_max},
         }
 
     def tree(self) -> dict[str, Any]:
@@ -108,16 +133,25 @@ class StatusReport:
         queues: dict[str, int] = {
             "event manager": engine.intake.waiting,
             "batcher": engine.batcher.tables_in_hand,
-            "drainer": engine.totals.tables_waiting,
+            "drainer": engine.totals.ledger.tables_waiting,
             "live hub": engine.hub.urls_watched,
         }
+        bounds = {"event manager": "inbox", "batcher": "tables"}
         children = [_child(child) for child in engine.root.children]
         for child in children:
             if child["name"] in queues:
                 child["queue"] = queues[child["name"]]
+            if child["name"] in bounds:
+                child["queue_max"] = self._bounds()[bounds[child["name"]]]["max"]
             if child["name"] == "pool manager":
                 child["counters"] = pool
         return {"name": engine.root.name, "state": "running", "children": children}
+
+
+def _ms(times: Histogram, share: float) -> float | None:
+    """What that share of `times` is at most since the start, in milliseconds: the bound of a bucket."""
+    seconds = times.quantile(share)
+    return None if seconds is None else round(seconds * 1000, 3)
 
 
 def _child(child: Child) -> dict[str, Any]:

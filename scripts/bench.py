@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this in it")
     it.add_argument("--against", metavar="REV", help="another version, by turns with this one")
     it.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
+    it.add_argument(
+        "--processes", type=int, default=2, metavar="N", help="front processes, where those are measured (2)"
+    )
     it.add_argument("--markdown", type=Path, metavar="FILE", help="replace the figures in FILE")
     it.add_argument("--plot", type=Path, metavar="FILE", help="write a plot of processor time, an SVG")
     it.add_argument("--json", type=Path, metavar="FILE", help="write the figures of all turns")
@@ -91,7 +94,7 @@ def main() -> None:
             versions(arguments.against) as those,
             tempfile.TemporaryDirectory(prefix="likd-bench-", dir=arguments.directory) as scratch,
         ):
-            bench = Bench(those, Path(scratch), runs, scale, arguments.quick, arguments.soak)
+            bench = Bench(those, Path(scratch), runs, scale, arguments.quick, arguments.soak, arguments.processes)
             run(bench, arguments.only, arguments.case)
             write(bench, arguments)
     except NoSuchVersion as error:

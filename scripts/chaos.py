@@ -5,6 +5,7 @@ total goes back. In the end: acknowledged == counted, for each URL and kind, ove
 
     scripts/chaos --seconds 60
     scripts/chaos --seconds 1800 --seed 7 --json chaos.json
+    scripts/chaos --processes 2
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ async def ask(port: int, method: str, target: str, body: bytes = b"", key: str =
 class Daemon:
     """The daemon, over all its lives."""
 
-    def __init__(self, data: Path, port: int, log: Path) -> None:
+    def __init__(self, data: Path, port: int, log: Path, processes: int = 1) -> None:
         self._data = data
+        self._processes = processes
         self._log = log
         self.port = port
         self.lives = 0
@@ -79,7 +81,7 @@ class Daemon:
     async def start(self, *, faults: bool = True) -> None:
         """Start it, again and again until it serves."""
         command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(self._data)]
-        command += ["--bind", f"127.0.0.1:{self.port}", *FLAGS]
+        command += ["--bind", f"127.0.0.1:{self.port}", "--processes", str(self._processes), *FLAGS]
         environment = {**os.environ, "LIKD_TEST_FAULTS": "1" if faults else "0"}
         with trio.fail_after(PATIENCE_SECONDS):
             while True:
@@ -101,6 +103,16 @@ class Daemon:
         """Signal it, if it lives."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+    def fronts(self) -> list[int]:
+        """The front processes that it has now."""
+        if self.process is None:
+            return []
+        found: list[int] = []
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, task.read_text().split())
+        return found
 
     async def wait(self) -> int:
         """Wait for its end."""
@@ -221,6 +233,7 @@ class Chaos:
             self._disk_errors,
             self._block,
             *([self._fill_disk] if self.small_disk else []),
+            *([self._harm_front] * 3 if self.daemon.fronts() else []),
         ]
         while True:
             await trio.sleep(self.rng.uniform(0.2, 2.0))
@@ -268,6 +281,17 @@ class Chaos:
         self.faults["SIGSTOP, SIGCONT"] += 1
         await trio.sleep(self.rng.uniform(0.1, 2.0))
         self.daemon.signal(signal.SIGCONT)
+
+    async def _harm_front(self) -> None:
+        """One of the fronts dies, hangs for good, or stands still for a while."""
+        front = self.rng.choice(self.daemon.fronts())
+        number = self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP])
+        self.faults[f"front {number.name}"] += 1
+        with suppress(ProcessLookupError):
+            os.kill(front, number)
+            if number is signal.SIGSTOP and self.rng.random() < 0.5:
+                await trio.sleep(self.rng.uniform(0.05, 0.4))
+                os.kill(front, signal.SIGCONT)
 
     async def _order(self, name: str, **order: object) -> None:
         # Counted before it is sent: the crash of the web takes the answer along.
@@ -341,6 +365,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the chaos lasts (60)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
     parser.add_argument("--clients", type=int, default=8, help="clients that send events (8)")
+    parser.add_argument("--processes", type=int, default=1, help="front processes, which are harmed, too (1: none)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something is wrong")
     arguments = parser.parse_args()
@@ -351,7 +376,7 @@ def main() -> None:
         mounted = mount(disk)
         if not mounted:
             print("the disk is not filled: no small file system can be mounted here")
-        daemon = Daemon(disk / "data", free_port(), Path(directory) / "log")
+        daemon = Daemon(disk / "data", free_port(), Path(directory) / "log", arguments.processes)
         chaos = Chaos(daemon, disk / "data", random.Random(arguments.seed), small_disk=mounted)
         began = time.monotonic()
         wrong: list[str] = []

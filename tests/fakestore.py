@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 
+from likd.counting.actors import Actors
+from likd.counting.aliases import Aliases
 from likd.counting.counter import UrlCounter
+from likd.counting.ledger import Ledger
 from likd.counting.table import Table
+from likd.counting.waiting import TRANSACTION_ROWS_MAX
 from likd.durability.batch_file import Batch
 from likd.errors import StoreError
 from likd.model import Counts, Rows
 from likd.queries.top_lists import value
+from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
 from likd.stores.protocol import Applied, Increments, Part
 from tests.rows import add_rows
+
+
+def totals_over(
+    store: Any,
+    *,
+    applied: int = 0,
+    cache_urls_max: int,
+    actors: Actors | None = None,
+    aliases: Aliases | None = None,
+    transaction_rows_max: int = TRANSACTION_ROWS_MAX,
+) -> Totals:
+    """Totals over `store` and a ledger in which nothing is."""
+    ledger = Ledger(
+        applied=applied,
+        actors=actors or Actors(store, applied=applied, cached_max=cache_urls_max),
+        aliases=aliases,
+        transaction_rows_max=transaction_rows_max,
+    )
+    return Totals(store, ledger, cache_urls_max=cache_urls_max)
 
 
 class FakeStore:

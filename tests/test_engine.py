@@ -23,6 +23,7 @@ from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
+from likd.runtime.clock import Clock
 from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
@@ -46,7 +47,7 @@ class Handmade:
                 disk=self.disk,
                 store=self.store,
                 handlers=Handlers(self.handlers, faults_max=3),
-                wall_clock=lambda: 1e9 + trio.current_time(),
+                clock=Clock(wall=lambda: 1e9 + trio.current_time(), elapsed=trio.current_time),
             ) as engine,
             trio.open_nursery() as nursery,
         ):
@@ -155,13 +156,13 @@ async def test_a_table_is_handed_over_once_although_the_batcher_crashes_then(aut
     world = Handmade()
     async with world.engine() as engine:
         [child] = [child for child in engine.root.children if child.name == "batcher"]
-        batched = engine.totals.batched
+        batched = engine.totals.ledger.batched
 
         def crash(batch: Batch) -> None:
             batched(batch)
             child.crash("the batch is handed over")
 
-        engine.totals.batched = crash  # type: ignore[method-assign]
+        engine.totals.ledger.batched = crash  # type: ignore[method-assign]
         await submit(engine, likes(*range(10)))
         await engine.drain()
         assert child.restarts == 1
@@ -175,11 +176,11 @@ async def test_the_event_manager_does_not_wait_for_the_store(autojump_clock: Moc
         for n in range(20):
             assert isinstance(await submit(engine, likes(*range(n * 10, n * 10 + 10))), Accepted)
         await trio.sleep(60)
-        assert (world.store.applied, engine.totals.rows_waiting) == (0, 200)
+        assert (world.store.applied, engine.totals.ledger.rows_waiting) == (0, 200)
         assert engine.drainer.fault
         world.store.faults = 0.0
         await trio.sleep(60)
-        assert (world.store.applied, engine.totals.rows_waiting) == (20, 0)
+        assert (world.store.applied, engine.totals.ledger.rows_waiting) == (20, 0)
         assert not engine.drainer.fault
 
 
@@ -207,9 +208,9 @@ async def test_what_rows_that_wait_take_in_memory_is_bounded(autojump_clock: Moc
         world.store.faults = 0.0
         await trio.sleep(60)
         assert await submit(engine, likes(99)) == Accepted(1)
-        assert not engine.totals.too_many_wait(2)
+        assert not engine.totals.ledger.too_many_wait(2)
         await engine.drain()
-        assert not engine.totals.too_many_wait(1), "nothing is left to take memory"
+        assert not engine.totals.ledger.too_many_wait(1), "nothing is left to take memory"
 
 
 async def test_a_hot_url_costs_the_store_one_row_for_many_tables(autojump_clock: MockClock) -> None:
@@ -448,7 +449,7 @@ async def test_events_are_booked_in_the_minute_in_which_they_were_taken(autojump
     async with world.engine(flush_interval=3600) as engine:
         for pause in (0, 10, 200, 61, 1):
             await trio.sleep(pause)
-            taken.append(int(engine.wall_clock() // 60))
+            taken.append(int(engine.clock.now() // 60))
             await submit(engine, likes(1))
         await trio.sleep(1800)
         await engine.drain()
@@ -460,10 +461,10 @@ async def test_what_a_crash_left_is_booked_in_the_minute_in_which_it_was_taken(a
     world = Handmade()
     async with world.engine(flush_interval=3600) as engine:
         await submit(engine, likes(1))
-        taken = int(engine.wall_clock() // 60)
+        taken = int(engine.clock.now() // 60)
     await trio.sleep(3 * 86_400)
     async with world.engine() as engine:
-        assert [waiting.increments.minute for waiting in engine.totals.waiting] == [taken]
+        assert [waiting.increments.minute for waiting in engine.totals.ledger.waiting] == [taken]
 
 
 async def test_after_repeated_faults_a_handler_is_taken_off_and_its_events_are_kept(autojump_clock: MockClock) -> None:
@@ -551,8 +552,8 @@ async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away()
     ) as engine:
         submission = engine.intake.offer(Submission(likes(*range(95)), 95))
         groups = []
-        with trio.CancelScope() as scope, patch.object(engine.totals, "opened", lambda _: scope.cancel()):
-            groups.append(await engine.manager._next_group())
+        with trio.CancelScope() as scope, patch.object(engine.ledger, "opened", lambda _: scope.cancel()):
+            groups.append(await engine.manager.groups.next())
         assert [group.submissions for group in groups] == [[submission]]
         assert len(groups[0].parts) == 10
 
@@ -563,5 +564,5 @@ async def test_others_have_their_turns_while_a_group_is_assembled() -> None:
         attrs.evolve(CONFIG, table_limit=10), disk=world.disk, store=world.store, handlers=Handlers(world.handlers)
     ) as engine:
         submission = Submission(likes(*range(95)), 95)
-        assert sum(1 for _ in engine.manager._assemble(submission)) == 9
-        assert sum(1 for _ in engine.manager._assemble(Submission(likes(1), 1))) == 0
+        assert sum(1 for _ in engine.manager.groups.assemble(submission)) == 9
+        assert sum(1 for _ in engine.manager.groups.assemble(Submission(likes(1), 1))) == 0

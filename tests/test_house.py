@@ -18,7 +18,7 @@ LAYERS = """
     web.express web.full
     web.api
     web.access web.answers web.clients web.listeners web.tls
-    web.problems web.query_string
+    web.figures web.problems web.query_string
     status
     engine
     draining

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 
 import attrs
 import trio
 
 from likd.counting.aliases import Aliases
 from likd.errors import StoreError
-from likd.model import Act, Events, Fold, Liking, Likings, Submission, add_likings, done_by
-from likd.runtime.cooperative import Steps, finish_in_turns
+from likd.model import Act, Events, Fold, Liking, Likings, Outcome, Submission, add_likings, done_by
+from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.runtime.notice import Notice
 from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
 """Keys that are held, looked up or let go of in one step of a millisecond."""
+SLICE_SETTLED = 1000
+"""Changes that are moved to the store's side in one step."""
 SLICE_CHANGES = 5000
 """Changes that are looked through in one step."""
 URL_KEY_BYTES = 8
@@ -97,6 +100,8 @@ class Actors:
         self._holding: dict[Submission, list[bytes]] = {}
         self._released: deque[list[bytes]] = deque()
         self._changed: dict[bytes, tuple[bool, int]] = {}
+        self._unsettled: Iterator[tuple[bytes, Liking]] = iter(())
+        self._done_with: deque[list[Act]] = deque()
         self._epoch = 0
         self.unchanged = 0
         """Events that changed nothing."""
@@ -145,8 +150,16 @@ class Actors:
         self._let_go()
 
     def release_when_settled(self, submission: Submission, answering: Submission) -> None:
-        """Let go of what was held for `submission` when the one that answers for it is settled."""
-        answering.on_settled(lambda _: self.release(submission))
+        """Let go of what was held for `submission`, and of its acts, when the one that answers for it is settled."""
+
+        def settled(_: Outcome) -> None:
+            if isinstance(submission.acts, list):
+                # A hundred thousand freed at once would keep others waiting.
+                self._done_with.append(submission.acts)
+                submission.acts = ()
+            self.release(submission)
+
+        answering.on_settled(settled)
 
     def decide(self, acts: Iterable[Act], events: Events, changes: Likings) -> None:
         """Add those of `acts` that change something to `events`, and what they change to `changes`."""
@@ -183,6 +196,7 @@ class Actors:
 
         Acts that were held before are decided by what the store had until then.
         """
+        finish(self.settle())
         self._folds = Folds(frozenset(url_keys))
 
     def changing(self) -> Steps[list[bytes]]:
@@ -228,31 +242,44 @@ class Actors:
     def undo(self, before: Mapping[bytes, tuple[bool, int] | None]) -> None:
         """Take the newest changes back."""
         for key, earlier in before.items():
-            if earlier is None or earlier[1] <= self._applied:
+            if earlier is None:
                 del self._changed[key]
+            elif earlier[1] <= self._applied:
+                del self._changed[key]
+                self._cached[key] = earlier[0]
             else:
                 self._changed[key] = earlier
 
     def applied(self, increments: Increments) -> None:
-        """The store has these changes."""
-        for key, liking in increments.actors.items():
-            changed = self._changed.get(key)
-            if changed is not None and changed[1] <= increments.last:
-                del self._changed[key]
-            self._cached[key] = liking.likes
-            self._cached.move_to_end(key)
+        """The store has these changes, which `settle` moves over in steps; until then they say the same as it does."""
+        finish(self.settle())
         self._applied = increments.last
+        self._unsettled = iter(increments.actors.items())
         if increments.merge is not None:
+            finish(self.settle())
             self._merged(increments.merge)
-        self._evict()
+
+    def settle(self) -> Steps[None]:
+        """Do what `applied` left to be done, which nobody waits for."""
+        while some := list(islice(self._unsettled, SLICE_SETTLED)):
+            for key, liking in some:
+                changed = self._changed.get(key)
+                if changed is not None and changed[1] <= self._applied:
+                    del self._changed[key]
+                self._cached[key] = liking.likes
+                self._cached.move_to_end(key)
+            self._evict()
+            yield
 
     def forget(self) -> None:
         """The store was changed by others: ask it again for all that is not held."""
+        finish(self.settle())
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
     def resume(self, applied: int) -> None:
         """The store has what is up to table `applied`, whatever was thought: what it lost comes again as batches."""
+        finish(self.settle())
         self._applied = applied
         self.forget()
 
@@ -337,6 +364,10 @@ class Actors:
                     del self._held[key]
             if not keys:
                 self._released.popleft()
+        if self._done_with:
+            del self._done_with[0][-2 * SLICE_KEYS :]
+            if not self._done_with[0]:
+                self._done_with.popleft()
         self._evict()
 
     def _known(self, key: bytes) -> bool:
@@ -353,17 +384,22 @@ class Actors:
 
     def _merged(self, fold: Fold) -> None:
         """The store has merged: of what is held an actor likes the new URL if he liked either."""
-        self.forget()
         if fold.erases:
-            for submission in self._holding:
-                for act in self._aliases.acts(submission.acts):
-                    if fold.takes(act.url) and act.key in self._cached:
-                        self._cached[act.key] = False
-            self.give_up_merge()
+            self._erased(fold)
             return
+        self.forget()
         for key, likes in self._cached.items():
             if key.startswith(fold.new_key):
                 self._cached[key] = likes or self._cached.get(_sibling(key, fold), False)
+        self.give_up_merge()
+
+    def _erased(self, fold: Fold) -> None:
+        """The store has erased: of what is held nobody likes it."""
+        self.forget()
+        for submission in self._holding:
+            for act in self._aliases.acts(submission.acts):
+                if fold.takes(act.url) and act.key in self._cached:
+                    self._cached[act.key] = False
         self.give_up_merge()
 
     def _evict(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from likd.model import Refused
+from likd.runtime.recent import LastDay
 
 
 @attrs.frozen
@@ -25,6 +26,7 @@ class Bounds:
     def __init__(self) -> None:
         self._bounds: list[Bound] = []
         self.refused: dict[str, int] = {}
+        self.last_day = LastDay()
 
     def add(self, name: str, reached: Callable[[], bool], reason: str, retry_after: int = 1) -> None:
         """Add a limit."""
@@ -36,6 +38,8 @@ class Bounds:
         for bound in self._bounds:
             if bound.reached():
                 self.refused[bound.name] += count
+                if count:
+                    self.last_day.add(bound.reason)
                 return Refused(bound.reason, bound.retry_after)
         return None
 
@@ -43,4 +47,5 @@ class Bounds:
         """The refusal of a request that is too large for what is left below a limit."""
         bound = next(bound for bound in self._bounds if bound.name == name)
         self.refused[name] += 1
+        self.last_day.add(bound.reason)
         return Refused(bound.reason, bound.retry_after)

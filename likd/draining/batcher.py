@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from likd.counting.ledger import Ledger
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
@@ -19,7 +20,6 @@ from likd.durability.journal import Journal
 from likd.durability.replay import replay_segment
 from likd.model import total
 from likd.plugins.handlers import Handlers, columns
-from likd.queries.totals import Totals
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
 
@@ -49,7 +49,7 @@ class Batcher:
         keys: KeyLog,
         handlers: Handlers,
         pool: PoolManager,
-        totals: Totals,
+        ledger: Ledger,
         aside_bytes: int = 0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -60,7 +60,7 @@ class Batcher:
         self._keys = keys
         self._handlers = handlers
         self._pool = pool
-        self._totals = totals
+        self._ledger = ledger
         self._jitter = jitter
         self._in_hand: deque[Table] = deque()
         self._written: Batch | None = None
@@ -99,7 +99,7 @@ class Batcher:
         for table in tuple(self._in_hand):
             if not table.committed:
                 await finish_in_turns(table.commit(self._pool.donate))
-                self._totals.committed(table)
+                self._ledger.committed(table)
 
     async def _batch(self, table: Table) -> None:
         if self._written is None:
@@ -111,7 +111,7 @@ class Batcher:
             if journaled or table.rows or table.aside or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
             else:
-                self._totals.dropped(table)
+                self._ledger.dropped(table)
         if self._written is not None:
             await self._batches.send(self._written)
             self._written = None

@@ -10,11 +10,12 @@ from typing import TypeVar
 import structlog
 import trio
 
+from likd.counting.ledger import Ledger
+from likd.counting.waiting import Waiting
 from likd.draining.applied_tables import AppliedTables
 from likd.draining.write_rate import WriteTolerance
 from likd.durability.batch_file import Batch
 from likd.errors import Behind, CountTooLarge, Fenced, StoreError, TooNew
-from likd.queries.totals import Totals, Waiting
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
@@ -33,7 +34,7 @@ class _GivenUp(Exception):
 
 
 class Drainer:
-    """Applies what waits in `totals` to the store.
+    """Applies what waits in `ledger` to the store.
 
     `prepare` has to succeed before anything is applied. A store that fails is tried again, after a pause with jitter,
     until it works. One that went back in time, which an apply or who gives `behind` finds, is opened again for counts
@@ -48,7 +49,7 @@ class Drainer:
         *,
         batches: trio.MemoryReceiveChannel[Batch],
         store: CountStore,
-        totals: Totals,
+        ledger: Ledger,
         tolerance: WriteTolerance,
         applied_tables: AppliedTables,
         names: Sequence[str] = (),
@@ -62,7 +63,7 @@ class Drainer:
     ) -> None:
         self._batches = batches
         self._store = store
-        self._totals = totals
+        self._ledger = ledger
         self._tolerance = tolerance
         self._applied_tables = applied_tables
         self._names = names
@@ -98,8 +99,8 @@ class Drainer:
                 await self._applied_tables.tend()
             elif self._doubtful:
                 await self._resume()
-            elif self._totals.waiting:
-                await self._apply(self._totals.waiting[0])
+            elif self._ledger.waiting:
+                await self._apply(self._ledger.waiting[0])
             elif self._end.is_set():
                 return
             else:
@@ -107,24 +108,24 @@ class Drainer:
 
     async def _collect(self) -> None:
         async for batch in self._batches:
-            self._totals.batched(batch)
+            self._ledger.batched(batch)
             self._news.give()
         self._end.set()
         # What fails is tried once more, and not after its pause.
-        self._totals.store_ahead.set()
+        self._ledger.store_ahead.set()
         self._news.give()
 
     async def _hear_of_doubt(self) -> None:
         while True:
             await self._behind.wait()
             self._doubtful = True
-            self._totals.store_ahead.set()
+            self._ledger.store_ahead.set()
             self._news.give()
 
     async def _apply(self, waiting: Waiting) -> None:
         """Apply until it works, or the store turns out to have gone back in time."""
         increments = waiting.increments
-        await finish_in_turns(self._totals.leave())
+        waiting.frozen = True
         if self._paid_for is not waiting:
             await self._tolerance.take(increments.size)
             self._paid_for = waiting
@@ -134,12 +135,14 @@ class Drainer:
             self._doubtful = True
             return
         self.rows_written += increments.size
-        self._applied_tables.applied(self._totals.applied_first(applied).sums)
-        await finish_in_turns(self._totals.settle())
+        self._applied_tables.applied(self._ledger.applied_first(applied).sums)
+        await finish_in_turns(self._ledger.settle())
 
     async def _give(self, increments: Increments) -> Applied | None:
         if self._prepare is not None:
             await self._prepare()
+        # What prepares may still add to what waits.
+        await finish_in_turns(self._ledger.leave())
         try:
             return await self._store.apply(increments)
         except CountTooLarge as error:
@@ -151,11 +154,11 @@ class Drainer:
     async def _resume(self) -> None:
         """Ask the store how far it is, and go on from there."""
         mark = await self._until_it_works(self._open)
-        known = self._totals.applied
+        known = self._ledger.applied
         again: list[Batch] = []
         if mark < known or self._unopened:
             again = await self._applied_tables.after(
-                mark, (each for item in self._totals.waiting for each in item.sums)
+                mark, (each for item in self._ledger.waiting for each in item.sums)
             )
         # No await from here on: a table that is kept is either applied or waits.
         self._doubtful = self._unopened = False
@@ -163,7 +166,7 @@ class Drainer:
             self.went_back += 1
             log.error("the store went back in time", had=known, has=mark, tables_given_again=len(again))
             self._applied_tables.forget_after(mark)
-        had = self._totals.resume(mark, again if self._renamed is None else list(map(self._renamed, again)))
+        had = self._ledger.resume(mark, again if self._renamed is None else list(map(self._renamed, again)))
         self._applied_tables.applied(had)
 
     async def _open(self) -> int:
@@ -195,6 +198,6 @@ class Drainer:
                 return done
             if self._end.is_set():
                 raise _GivenUp
-            self._totals.store_ahead = trio.Event()
+            self._ledger.store_ahead = trio.Event()
             with trio.move_on_after(backoff.next()):
-                await self._totals.store_ahead.wait()
+                await self._ledger.store_ahead.wait()

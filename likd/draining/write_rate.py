@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from likd.queries.totals import TRANSACTION_ROWS_MAX
+from likd.counting.waiting import TRANSACTION_ROWS_MAX
 
 TRANSACTION_ROWS_MIN = 8192
 """So many rows may always go together: fewer would save nobody anything, however little may be written."""

@@ -65,6 +65,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Header | Entry)
 _list_decoder = msgspec.msgpack.Decoder(list[Header | Entry])
 _LIST = struct.Struct(">BI")
+HEADER_BYTES_MAX = 1 << 20
+"""So many bytes of a segment have its header in any case."""
 DECODED_AT_ONCE_BYTES = 1 << 16
 """Frames are decoded so many bytes at once: one call for each would take as long as the rest of a replay."""
 

@@ -38,11 +38,11 @@ class Growth:
         self._forgotten: set[str] = set()
         self.rows_unseen = 0
         """Rows of committed tables that are still to be looked at: too many for one who looks seldom."""
-        totals.followers.append(self)
+        totals.ledger.followers.append(self)
 
     def close(self) -> None:
         """Follow no longer."""
-        self._totals.followers.remove(self)
+        self._totals.ledger.followers.remove(self)
 
     def committed(self, table: int, rows: Rows) -> None:
         """`table` has these rows, and gets no more."""
@@ -63,13 +63,13 @@ class Growth:
 
     async def look(self, grown: Rows) -> None:
         """Add what grew since the last look to `grown`, in steps: in each, what is added counts as told."""
-        tables = self._totals.tables
+        tables = self._totals.ledger.tables
         for ended in self._seen.keys() - {table.id for table in tables}:
             del self._seen[ended]
         for table in tables:
             urls = list(table.urls)
             for begin in range(0, len(urls), URLS_AT_ONCE):
-                if table not in self._totals.tables:
+                if table not in self._totals.ledger.tables:
                     break
                 seen = self._seen.setdefault(table.id, {})
                 for url in urls[begin : begin + URLS_AT_ONCE]:
@@ -93,7 +93,7 @@ class Growth:
 
     def know(self, url: str) -> None:
         """All that `url` grew until now is known: it is no news."""
-        for table in self._totals.tables:
+        for table in self._totals.ledger.tables:
             counts = table.counts(url)
             if counts:
                 self._seen.setdefault(table.id, {})[url] = counts.copy()

@@ -73,24 +73,24 @@ class Merger:
         """
         if "merging" not in self.store.parts:
             raise Unsupported(f"a store of the kind {self.store.kind} can't merge URLs")
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         new = aliases(new)
-        if self._offered or self.totals.merging:
+        if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
         if old == new:
             raise MergeError("a URL can't be merged into itself")
         if old in aliases:
             if aliases(old) != new:
                 raise MergeError(f"it is merged into {aliases(old)} already")
-            return Merged(new, pending=False, liked_both=self.totals.liked_both.get(old))
+            return Merged(new, pending=False, liked_both=self.totals.ledger.liked_both.get(old))
         outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         if isinstance(outcome, Refused):
             raise MergeRefused(outcome)
         with trio.move_on_after(store_seconds):
-            while old in (merge.old for merge in self.totals.merging.values()):
-                await self.totals.wait_moved()
-        pending = any(merge.old == old for merge in self.totals.merging.values())
-        merged = Merged(new, pending, self.totals.liked_both.get(old))
+            while old in (merge.old for merge in self.totals.ledger.merging.values()):
+                await self.totals.ledger.wait_moved()
+        pending = any(merge.old == old for merge in self.totals.ledger.merging.values())
+        merged = Merged(new, pending, self.totals.ledger.liked_both.get(old))
         log.info("merged", old=old, new=new, pending=pending, liked_both=merged.liked_both)
         return merged
 
@@ -103,17 +103,17 @@ class Merger:
         if site_store(self.store) is None:
             raise Unsupported(f"a store of the kind {self.store.kind} can't erase")
         if not target.startswith("//"):
-            target = self.totals.aliases(target)
-        if self._offered or self.totals.merging:
+            target = self.totals.ledger.aliases(target)
+        if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
         url_key = b"" if target.startswith("//") else self.actor_keys.of_url(target)
         outcome = await self._place(Fold(target, target if keep else "", url_key, b""), key)
         if isinstance(outcome, Refused):
             raise MergeRefused(outcome)
         with trio.move_on_after(STORE_SECONDS_MAX):
-            while target in (merge.old for merge in self.totals.merging.values()):
-                await self.totals.wait_moved()
-        pending = any(merge.old == target for merge in self.totals.merging.values())
+            while target in (merge.old for merge in self.totals.ledger.merging.values()):
+                await self.totals.ledger.wait_moved()
+        pending = any(merge.old == target for merge in self.totals.ledger.merging.values())
         log.info("erased", target=target, keep=keep, pending=pending)
         return pending
 
@@ -122,10 +122,10 @@ class Merger:
 
         What came for it while it was an alias stays where it was counted.
         """
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         if old not in aliases:
             raise MergeError("it is no alias")
-        if self._offered or self.totals.merging:
+        if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
         store = site_store(self.store)
         if store is None:

@@ -116,9 +116,9 @@ class Ranking:
         most, self._rest = await self._most_pending()
         for n, url in reversed(most):
             risen[url] = -n
-        for urls in self._totals.counting_steps(URLS_AT_ONCE):
+        for urls in self._totals.ledger.counting_steps(URLS_AT_ONCE):
             for name in urls:
-                url = self._totals.aliases(name)
+                url = self._totals.ledger.aliases(name)
                 if n := rise(self._totals.increments(url), self._by):
                     risen[url] = n
             await trio.lowlevel.checkpoint()
@@ -132,7 +132,7 @@ class Ranking:
         heapq.heapify(self._leaders)
         heapq.heapify(self._climbers)
         # Two that are being merged may be more together than either is in the store.
-        self._doubtful.update(merge.new for merge in self._totals.merging.values() if not merge.erases)
+        self._doubtful.update(merge.new for merge in self._totals.ledger.merging.values() if not merge.erases)
         self._listed = 0
         await self._list(LIST_MIN)
         self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN
@@ -142,9 +142,9 @@ class Ranking:
         name, limit = rising(self._by), self._risen_max
         most: list[tuple[int, str]] = []
         rest = _NOBODY
-        for part in self._totals.pending_steps():
-            if self._totals.merging:
-                part = {url: self._totals.increments(url) for url in map(self._totals.aliases, part)}
+        for part in self._totals.ledger.pending_steps():
+            if self._totals.ledger.merging:
+                part = {url: self._totals.increments(url) for url in map(self._totals.ledger.aliases, part)}
             least, last = -rest[0], rest[1]
             most += [
                 (-n, url)
@@ -171,7 +171,7 @@ class Ranking:
             await self._look_up([url for url, _ in zip(self._doubtful, range(LOOK_UPS_AT_ONCE), strict=False)])
 
     def _grow(self, url: str, counts: Counts) -> None:
-        url = self._totals.aliases(url)
+        url = self._totals.ledger.aliases(url)
         if url in self._known:
             n = value(counts, self._by)
             if n:
@@ -235,7 +235,7 @@ class Ranking:
                 self._grown.pop(url, None)
                 self._risen.pop(url, None)
                 self._doubtful.discard(url)
-                if url in self._totals.aliases:
+                if url in self._totals.ledger.aliases:
                     self._known.pop(url, None)
                 else:
                     self._know(url, value(totals[url], self._by))

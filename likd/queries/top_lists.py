@@ -53,7 +53,7 @@ class TopLists:
         self._store = store
         self._totals = totals
         self._asked: dict[str, _Asked] = {}
-        totals.followers.append(self)
+        totals.ledger.followers.append(self)
 
     async def __call__(self, by: str, limit: int) -> TopList:
         """The `limit` URLs with the most of `by`, highest first, ties by URL. Raises StoreError."""
@@ -75,7 +75,7 @@ class TopLists:
 
     def committed(self, table: int, rows: Rows) -> None:
         """Drop lists that nobody asks for, and that have too much to catch up with."""
-        unseen_max = max(ROWS_UNSEEN_MAX, self._totals.rows_waiting)
+        unseen_max = max(ROWS_UNSEEN_MAX, self._totals.ledger.rows_waiting)
         for by, asked in list(self._asked.items()):
             if asked.ranking.rows_unseen > unseen_max and asked.ended is None and not asked.rounds:
                 asked.ranking.close()

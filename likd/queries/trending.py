@@ -98,7 +98,7 @@ class Hot:
 
     def hottest(self, limit: int, by: By = "events", site: str = "") -> list[HotUrl]:
         """The URLs with the highest rates, by the names that they count for, of one site if it is given."""
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         for each, ranked in self._hottest.items():
             if any(url in aliases for _, url in ranked):
                 self._hottest[each] = self._named(ranked)
@@ -108,7 +108,7 @@ class Hot:
 
     def _named(self, hottest: list[tuple[float, str]]) -> list[tuple[float, str]]:
         """Highest first, what was counted under the name of a URL that was merged as the URL that it counts for."""
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         rates: dict[str, float] = {}
         for rate, url in hottest:
             name = aliases(url)

@@ -57,7 +57,7 @@ class Unapplied:
     async def by_url(self, wanted: Callable[[str], bool]) -> list[Growth]:
         """The rows of those URLs that are `wanted`."""
         found: list[Growth] = []
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         for _, last, minute, rows in self._parts():
             sums: Rows = {}
             for some in _slices(rows):
@@ -74,13 +74,15 @@ class Unapplied:
         """All that the store may not have: the first and last table, the minute, and what they have."""
         now = int(self._wall_clock() // 60)
         parts: list[tuple[int, int, int, Table | Rows]] = []
-        for first, last, minute, rows in self._totals.unapplied_parts():
+        for first, last, minute, rows in self._totals.ledger.unapplied_parts():
             parts.append((first, last, now if minute is None else minute, rows))
-        parts += [(table.id, table.id, int(table.closed_at // 60) or now, table) for table in self._totals.tables]
+        parts += [
+            (table.id, table.id, int(table.closed_at // 60) or now, table) for table in self._totals.ledger.tables
+        ]
         return parts
 
     def _add_sites(self, sums: dict[str, Counts], rows: Mapping[str, Counts]) -> None:
-        aliases = self._totals.aliases
+        aliases = self._totals.ledger.aliases
         hosts: dict[str, str] = {}
         for name, counts in rows.items():
             url = aliases(name)

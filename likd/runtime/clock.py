@@ -26,8 +26,9 @@ class Clock:
     """The time of day in seconds since 1970, by which events are booked (`now`) and old things removed (`settled`).
 
     While the process runs, the system's clock is compared with one that nobody sets: after a jump, time goes on as
-    before, until the new time proved steady. At the start it is compared with `newest`, when the data directory was
-    last written to: if it is earlier, or much later, events are booked by it, but nothing is removed by it at first.
+    before, until the new time proved steady. At the start it is compared with `newest`, the latest time that what is
+    in the data directory tells: if it is earlier, or much later, events are booked by it, but nothing is removed by it
+    at first.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Clock:
         self._elapsed = elapsed
         self._newest = newest
         self._started = elapsed()
-        self._offset = wall() - self._started
+        self._offset = self._first_offset = wall() - self._started
         self._jumped: tuple[float, float] | None = None
         self._doubtful = newest > 0 and not self._is_plausible(self._offset)
         if self._doubtful:
@@ -77,6 +78,15 @@ class Clock:
         """The time by which old things are removed: never later than `now`, and not by a doubtful clock."""
         now = self.now()
         return min(now, self._newest + self._elapsed() - self._started) if self._doubtful else now
+
+    def noted(self) -> float:
+        """The time to note with what is forgotten after a while: not before `newest`, or it seems older than it is."""
+        now = self.now()
+        return max(now, self._newest + self._elapsed() - self._started) if self._newest else now
+
+    def forgetting(self) -> float:
+        """The time by which that is forgotten: as `settled`, and not later by any time that the clock was set since."""
+        return min(self.settled(), self._elapsed() + self._first_offset)
 
     def _is_over(self, steady_seconds: float, offset: float) -> bool:
         """Whether the clock is believed after its jump: also at once, if the jump mends a clock that was doubtful."""

@@ -21,6 +21,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
+    def quantile(self, share: float) -> float | None:
+        """What that share of the values is at most: a bucket's bound. None without values, or beyond all bounds."""
+        left = share * sum(self.counts)
+        if not left:
+            return None
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            left -= count
+            if left <= 0:
+                return bound
+        return None
+
     def cumulative(self) -> list[tuple[str, float]]:
         """How many values were at most as large as each bound, the last one infinity, as Prometheus tells it."""
         total = 0

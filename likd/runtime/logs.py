@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from likd.runtime.recent import FAULTS
+
 
 def configure_logs(log_format: str, *, quiet: bool = False) -> None:
     """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal.
@@ -24,6 +26,7 @@ def configure_logs(log_format: str, *, quiet: bool = False) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            FAULTS,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL if quiet else logging.INFO),

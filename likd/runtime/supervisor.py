@@ -88,6 +88,7 @@ class Supervisor:
         self._restarts: deque[float] = deque()
         self._draining = False
         self._scope = trio.CancelScope()
+        self._stopped = False
         self.ended = trio.Event()
 
     def add(self, name: str, run: Run, *, permanent: bool = True, below: Supervisor | None = None) -> Child:
@@ -115,14 +116,19 @@ class Supervisor:
 
     def stop(self) -> None:
         """Cancel all children; `run` ends."""
+        self._stopped = True
         self._scope.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the children; ready when all of them were, done when all are finished or it was stopped.
 
-        Raises RestartIntensityExceeded, and what is fatal.
+        When it is run again after a fault, as the child of another, all children begin anew. Raises
+        RestartIntensityExceeded, and what is fatal.
         """
-        with self._scope:
+        self._restarts.clear()
+        with trio.CancelScope() as self._scope:
+            if self._stopped:
+                return
             async with trio.open_nursery() as nursery:
                 for child in self.children:
                     await nursery.start(self._keep, child)

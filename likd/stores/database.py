@@ -68,6 +68,13 @@ class Database(ABC):
     def peek(self) -> int:
         """The applied mark of a database that is not open, and in which nothing is changed. Raises StoreError."""
 
+    def newest(self) -> float:
+        """When anything was counted last (seconds since 1970), 0 if it does not know.
+
+        As `peek`, it may be asked before `open`, and changes nothing. Raises StoreError.
+        """
+        return 0.0
+
     @abstractmethod
     def close(self) -> None:
         """Let go of all connections. Nothing reads or writes meanwhile."""

@@ -41,11 +41,6 @@ HEALTHY = Answer(200, b'{"status":"ok"}')
 """The process serves."""
 
 
-def to_login(base: str) -> Answer:
-    """Where a person goes who may not see a page yet, of those below the path `base`."""
-    return Answer(303, b"", "text/html; charset=utf-8", {"Location": f"{base}/login"})
-
-
 def is_person(method: str, accept: str) -> bool:
     """Whether a request comes from a person's browser that goes to a page."""
     return method == "GET" and "text/html" in accept

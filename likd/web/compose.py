@@ -17,6 +17,8 @@ from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
+from likd.web.access.shares import FILE as SHARES
+from likd.web.access.shares import Shares as SharesMade
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
 from likd.web.api.admin import Admin
@@ -28,6 +30,7 @@ from likd.web.api.histories import Histories, KeptFor
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
+from likd.web.api.shares import ShareLinks
 from likd.web.api.sites import SiteLists
 from likd.web.api.urls import Urls
 from likd.web.express.hot_reads import HotReads
@@ -38,7 +41,8 @@ from likd.web.fronts.messages import VERSION, Welcome
 from likd.web.fronts.process import FrontProcess
 from likd.web.full.app import create_app
 from likd.web.full.fault_endpoint import add_fault_point
-from likd.web.full.pages import add_pages
+from likd.web.full.pages import Pages, add_files, add_pages
+from likd.web.full.pages.asking import Api
 from likd.web.full.routes import add_api, add_metrics
 from likd.web.listeners import open_listeners
 from likd.web.server import WebServer
@@ -60,7 +64,8 @@ async def compose_web(
     """
     refusals = Refusals()
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
-    gate = Gate(config, tokens, logins=logins, refusals=refusals)
+    shares_made = SharesMade(engine.actor_keys.secret, config.data_dir / SHARES)
+    gate = Gate(config, tokens, logins=logins, refusals=refusals, shares=shares_made)
     tls = server_context(config)
     fronts = config.processes if config.processes > 1 else 0
     shares = Shares.of(config.bodies_bytes_max, config.body_bytes_max, fronts)
@@ -79,7 +84,12 @@ async def compose_web(
     )
     posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
     counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
-    board = StatusReport(engine, __version__, lambda: () if web.fronts is None else web.fronts.statistics())
+    board = StatusReport(
+        engine,
+        __version__,
+        lambda: () if web.fronts is None else web.fronts.statistics(),
+        refusals.last_day.counts,
+    )
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
@@ -89,14 +99,17 @@ async def compose_web(
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
-    app = create_app(gate=gate, body_limit=bodies.limit, tls=tls is not None, base=config.base_path)
-    unapplied = Unapplied(engine.totals, engine.wall_clock)
+    files = Files(config.base_path)
+    pages = Pages(files=files, gate=gate, base=config.base_path)
+    app = create_app(gate=gate, body_limit=bodies.limit, pages=pages, tls=tls is not None)
+    unapplied = Unapplied(engine.totals, engine.clock.now)
     kept_for = KeptFor(config.keep_minutes, config.keep_hours)
-    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
-    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.wall_clock)
+    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
+    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
-    files = Files(config.base_path)
+    admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
+    shares_api = ShareLinks(shares_made, urls, config.base_path)
     add_api(
         app,
         posting=posting,
@@ -104,12 +117,15 @@ async def compose_web(
         reads=reads,
         pictures=pictures,
         sites=sites,
-        admin=Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts),
+        shares=shares_api,
+        admin=admin,
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    add_pages(app, gate=gate, urls=urls, files=files, names=engine.handlers.counts, base=config.base_path)
+    api = Api(urls, counts, reads, sites, admin, shares_api)
+    add_pages(app, pages, gate=gate, api=api, status=board, files=files)
+    add_files(app, files)
     if faults is not None:
         add_fault_point(app, faults, engine.root)
     hot_reads = HotReads(counts, reads, pictures, files)
@@ -124,7 +140,6 @@ async def compose_web(
             long_requests_max=connections_max,
             send=send,
             drop=drop,
-            base=config.base_path,
         )
 
     listeners = await open_listeners(config.bind, socket_mode=config.socket_mode, processes=config.processes)

@@ -102,6 +102,8 @@ class Bench:
     scale: float = 1.0
     quick: bool = False
     soak_seconds: float = 0.0
+    processes: int = 2
+    """Fronts, where they are measured."""
     outcomes: list[Outcome] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 

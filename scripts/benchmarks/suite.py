@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.contest import Workload
 from benchmarks.workloads.bulk import bulk
+from benchmarks.workloads.fronts import fronts
 from benchmarks.workloads.live import live
 from benchmarks.workloads.long_tail import long_tail
 from benchmarks.workloads.mixed import mixed
@@ -16,4 +17,18 @@ from benchmarks.workloads.store import store
 from benchmarks.workloads.waiting import waiting
 from benchmarks.workloads.zipf import zipf
 
-WORKLOADS: list[Workload] = [start, replay, bulk, zipf, long_tail, single, mixed, reads, live, store, waiting, soak]
+WORKLOADS: list[Workload] = [
+    start,
+    replay,
+    bulk,
+    zipf,
+    long_tail,
+    single,
+    mixed,
+    reads,
+    live,
+    fronts,
+    store,
+    waiting,
+    soak,
+]

@@ -15,8 +15,12 @@ wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local n = 0
 function request()
-  n = n + 1
-  return wrk.format(nil, nil, nil, '{"kind":"like","url":"https://example.com/page/' .. (PAGE) .. '"}')
+  local ahead = {}
+  for i = 1, AHEAD do
+    n = n + 1
+    ahead[i] = wrk.format(nil, nil, nil, '{"kind":"like","url":"https://example.com/page/' .. (PAGE) .. '"}')
+  end
+  return table.concat(ahead)
 end
 """
 THOUSAND = "n % 1000"
@@ -47,9 +51,9 @@ def lacks() -> str:
     return "" if shutil.which("wrk") else "wrk: single requests and reads are not measured"
 
 
-def posts(page: str = THOUSAND) -> str:
-    """A script that likes a page a request, whose number the expression `page` says."""
-    return POST.replace("PAGE", page)
+def posts(page: str = THOUSAND, *, ahead: int = 1) -> str:
+    """A script that likes a page a request, whose number the expression `page` says, so many sent `ahead` at once."""
+    return POST.replace("PAGE", page).replace("AHEAD", str(ahead))
 
 
 def gets(targets: list[str]) -> str:

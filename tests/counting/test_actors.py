@@ -243,7 +243,7 @@ async def test_what_becomes_of_actors_is_in_the_batch_of_the_last_events_of_thei
         running.drainer._store.apply = no_apply  # type: ignore[method-assign]
         await send(running, *(act("a", url=url) for url in urls), *(act("a", UNLIKE, url) for url in urls[:2]))
         await send(running, *(act("b", url=url) for url in urls))
-        while running.totals.tables_waiting < 3:
+        while running.totals.ledger.tables_waiting < 3:
             await trio.lowlevel.checkpoint()
         names = [name for name in await RealDisk(tmp_path).names() if batch_file.NAME.fullmatch(name)]
     batches = [batch_file.decode((tmp_path / name).read_bytes()) for name in names]

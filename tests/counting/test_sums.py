@@ -15,6 +15,7 @@ from likd.config.settings import Config
 from likd.engine import open_engine
 from likd.model import Accepted, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
+from likd.runtime.clock import Clock
 from tests.sim.disk import SimDisk
 from tests.sim.store import SimStore
 
@@ -60,7 +61,7 @@ async def _run(todo: list[tuple[str, object]], rng: random.Random) -> None:
         store=store,
         handlers=Handlers({"likes": Likes(), "impressions": Impressions()}),
         observers=[observe],
-        wall_clock=lambda: 1e9 + trio.current_time(),
+        clock=Clock(wall=lambda: 1e9 + trio.current_time(), elapsed=trio.current_time),
         jitter=lambda: 0.5,
     ) as engine:
         async with trio.open_nursery() as nursery:

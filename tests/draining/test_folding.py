@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
 from likd.draining import folding
-from likd.draining.folding import Names, known_aliases
+from likd.draining.names import Names, known_aliases
 from likd.durability import dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
@@ -244,7 +244,10 @@ async def test_an_unlike_that_waits_is_never_read_without_the_like_that_is_store
         may_apply.set()
         await folded(engine)
         await engine.drain()
-        assert await engine.store.read([HTTP, HTTPS, new]) == (engine.totals.applied, {new: {"likes": 2, "unlikes": 1}})
+        assert await engine.store.read([HTTP, HTTPS, new]) == (
+            engine.totals.ledger.applied,
+            {new: {"likes": 2, "unlikes": 1}},
+        )
 
 
 @pytest.mark.parametrize("kinds", [[LIKE], [LIKE, UNLIKE]])

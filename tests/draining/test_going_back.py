@@ -90,11 +90,11 @@ def world(tmp_path: Path) -> World:
 
 async def like(engine: Engine, url: str, times: int = 1) -> None:
     """Likes that are in the store when this returns."""
-    applied = engine.totals.applied
+    applied = engine.totals.ledger.applied
     assert isinstance(await engine.intake.offer(Submission({LIKE: {url: times}}, times)).settled(), Accepted)
     with trio.fail_after(5):
-        while engine.totals.applied == applied:
-            await engine.totals.wait_moved()
+        while engine.totals.ledger.applied == applied:
+            await engine.totals.ledger.wait_moved()
 
 
 async def likes(engine: Engine, url: str) -> int:
@@ -120,10 +120,7 @@ async def test_a_copy_that_is_brought_back_under_a_living_daemon_is_given_again_
         assert (store["went_back"], store["missing"]) == (1, {"tables": "", "counts": {}})
     with closing(sqlite3.connect(world.database)) as there:
         assert dict(there.execute("SELECT url, likes FROM counts")) == {A: 1111, B: 7}
-        assert (
-            sum(n for (n,) in there.execute("SELECT minutes.likes FROM minutes JOIN counts ON counts.id = minutes.url"))
-            == 1118
-        )
+        assert sum(n for (n,) in there.execute("SELECT likes FROM minutes WHERE url > 0")) == 1118
 
 
 async def test_a_read_finds_that_the_store_went_back_when_nothing_is_written(world: World) -> None:
@@ -150,7 +147,7 @@ async def test_an_act_finds_that_the_store_went_back(world: World) -> None:
                     await engine.actors.load(act)
                 except Exception as error:
                     assert "went back in time" in str(error)
-                    await engine.totals.wait_moved()
+                    await engine.totals.ledger.wait_moved()
 
 
 async def test_what_is_not_kept_is_named_and_counting_goes_on(world: World) -> None:
@@ -160,7 +157,7 @@ async def test_what_is_not_kept_is_named_and_counting_goes_on(world: World) -> N
         await like(engine, A, 10)
         await like(engine, B, 5)
         assert await likes(engine, A) == 11
-        lost = engine.totals.applied
+        lost = engine.totals.ledger.applied
         world.bring_back()
         await like(engine, A, 100)
         assert await likes(engine, A) == 101
@@ -192,7 +189,7 @@ async def test_a_copy_that_is_brought_back_between_two_lives_is_named_if_nothing
         await like(engine, A, 1)
         world.keep()
         await like(engine, A, 10)
-        used = engine.totals.applied
+        used = engine.totals.ledger.applied
         await engine.drain()
     world.bring_back()
     async with world.life() as engine:
@@ -235,12 +232,12 @@ async def test_of_what_waits_for_a_store_that_is_away_it_gets_only_what_it_lacks
     database = Distant(world.database, "here", url_key=KEYS.of_url)
     database.is_away = True
     async with world.life(ThreadedStore(database)) as engine:
-        assert engine.totals.tables_waiting == 2
+        assert engine.ledger.tables_waiting == 2
         assert isinstance(await engine.intake.offer(Submission({LIKE: {A: 100}}, 100)).settled(), Accepted)
         database.is_away = False
         with trio.fail_after(5):
             while await _likes_if_known(engine) != 111:
-                await engine.totals.wait_moved()
+                await engine.ledger.wait_moved()
         assert engine.applied_tables.missing == {}
         await engine.drain()
     with closing(sqlite3.connect(world.database)) as there:

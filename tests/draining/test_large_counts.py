@@ -20,11 +20,11 @@ from likd.errors import StoreError, TotalTooLarge
 from likd.ingest.urls import UrlRules
 from likd.model import Rows
 from likd.plugins.handlers import INCREMENT_MAX, Handlers
-from likd.queries.totals import Totals
 from likd.stores.protocol import TOTAL_MAX, Increments
 from likd.stores.sqlite.store import SqliteStore
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem
+from tests.fakestore import totals_over
 from tests.sim.disk import SimDisk
 
 URL = "https://example.com/"
@@ -61,15 +61,15 @@ async def test_a_count_that_no_store_can_hold_does_not_hold_up_those_behind_it(
     tmp_path: Path, autojump_clock: MockClock, n: int
 ) -> None:
     store = await open_store(tmp_path)
-    totals = Totals(store, applied=0, cache_urls_max=10)
-    totals.batched(Batch(1, 0.0, 0.0, ("likes",), {URL: {"likes": n}}))
-    totals.batched(Batch(2, 0.0, 60.0, ("likes",), {URL: {"unlikes": 1}}))
+    totals = totals_over(store, applied=0, cache_urls_max=10)
+    totals.ledger.batched(Batch(1, 0.0, 0.0, ("likes",), {URL: {"likes": n}}))
+    totals.ledger.batched(Batch(2, 0.0, 60.0, ("likes",), {URL: {"unlikes": 1}}))
     batches, end = trio.open_memory_channel[Batch](1)
     disk = SimDisk(random.Random(1))
     drainer = Drainer(
         batches=end,
         store=store,
-        totals=totals,
+        ledger=totals.ledger,
         tolerance=WriteTolerance(1e6),
         applied_tables=AppliedTables(disk, AppliedLog(disk), Keep()),
     )
@@ -95,7 +95,13 @@ def loading(store: SqliteStore) -> Admin:
     """An admin of whose operations only loading is used."""
     unused: Any = None
     return Admin(
-        unused, unused, unused, Totals(store, applied=0, cache_urls_max=10), store, UrlRules(), ("likes", "unlikes")
+        unused,
+        unused,
+        unused,
+        totals_over(store, applied=0, cache_urls_max=10),
+        store,
+        UrlRules(),
+        ("likes", "unlikes"),
     )
 
 

@@ -37,6 +37,6 @@ def test_answers_conform_to_the_description_and_none_is_a_server_error(tmp_path:
             timeout=120,
         )
         assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines())
-        assert "21 selected / 21 total" in done.stdout
+        assert "24 selected / 24 total" in done.stdout
         assert daemon.stop() == 0
     assert '"level": "error"' not in daemon.log.read_text()

@@ -1,10 +1,9 @@
-"""The button and the dashboard in real browsers."""
+"""The button in real browsers."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Client, Daemon, wait_until
-from tests.e2e.browsers import HURRY, Site, counts, expect, face, new_page, shows
+from tests.e2e.browsers import HURRY, Site, counts, expect, face, shows
 from tests.e2e.network import Network
 
 URL = "https://example.com/demo"
@@ -165,44 +164,3 @@ def test_the_button_works_under_a_strict_content_security_policy(page: Any) -> N
     shows(page, 1, liked=True)
     assert face(page).evaluate("button => getComputedStyle(button).borderRadius") == "999px"
     assert blocked == []
-
-
-def test_the_dashboard_is_live(context: Any, daemon: Daemon) -> None:
-    page = context.new_page()
-    page.goto(daemon.url + "/")
-    expect(page.locator("#link")).to_have_text("live")
-    expect(page.locator("#tree .node")).to_contain_text(
-        ["likd", "pool manager", "drainer", "batcher", "event manager", "monitor", "live hub", "web", "watchdog"]
-    )
-    expect(page.locator("#top-empty")).to_be_visible()
-    like(daemon, 500)
-    expect(page.locator("[data-kind=like] .figure")).to_have_text("500")
-    expect(page.locator("#top li a")).to_have_text("example.com/demo")
-    expect(page.locator("#hot li b")).to_have_text(re.compile(r"/s$"))
-    expect(page.locator("[data-rate=events_per_second]")).not_to_have_text("0")
-    page.locator("#top li a").click()
-    expect(page.locator("[data-count=likes]")).to_have_text("500")
-    expect(page.locator("#chart rect.likes")).to_have_count(1, timeout=10_000)
-
-
-def test_the_dashboard_asks_for_the_token(context: Any, tmp_path: Path) -> None:
-    secrets = {**os.environ, "LIKD_ADMIN_TOKEN": "an-admin-token-for-this"}
-    with Daemon(tmp_path / "data", environment=secrets) as daemon:
-        page = context.new_page()
-        page.goto(daemon.url + "/")
-        page.get_by_label("Admin token").fill("not-the-admin-token")
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("alert")).to_have_text("That is not the admin token.")
-        page.get_by_label("Admin token").fill("an-admin-token-for-this")
-        page.get_by_role("button", name="Log in").click()
-        expect(page.locator("#link")).to_have_text("live")
-        page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_label("Admin token")).to_be_visible()
-
-
-def test_pages_fit_a_phone(browser: Any, daemon: Daemon) -> None:
-    page = new_page(browser, viewport={"width": 360, "height": 740})
-    for path in ("/", "/demo", "/docs", "/login", f"/url?url={URL}"):
-        page.goto(daemon.url + path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-    page.close()

@@ -107,3 +107,13 @@ def test_the_commands_do_it(daemon: Daemon, client: Client) -> None:
     assert command("reset", B, "--yes", "--url", daemon.url).stdout == f"{B} is reset\n"
     assert command("delete", "example.com", "--yes", "--url", daemon.url).stdout == "example.com is deleted\n"
     assert command("merge", C, C + "x", "--force", "--url", daemon.url).returncode == 0
+
+
+def test_the_status_tells_bounds_refusals_faults_and_how_long_things_take(client: Client) -> None:
+    status = client.request("GET", "/v1/status").json
+    assert status["bounds"]["rows"]["max"] > status["bounds"]["rows"]["is"] >= 0
+    assert status["faults"] == []
+    assert status["refused_24h"] == {}
+    assert status["latency_ms"]["acknowledge_p99"] >= status["latency_ms"]["flush_p50"] > 0
+    children = {child["name"]: child for child in client.request("GET", "/v1/tree").json["children"]}
+    assert children["event manager"]["queue_max"] > children["event manager"]["queue"] >= 0

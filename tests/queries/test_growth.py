@@ -15,7 +15,7 @@ from likd.queries.growth import Growth
 from likd.queries.totals import Totals
 from likd.queries.trending import URLS_MAX, Hot
 from likd.runtime.cooperative import finish
-from tests.fakestore import FakeStore, batch_of, post
+from tests.fakestore import FakeStore, batch_of, post, totals_over
 
 URLS = [f"http://{n}/" for n in range(6)]
 
@@ -24,13 +24,13 @@ URLS = [f"http://{n}/" for n in range(6)]
 class Tables:
     """Tables on their way, and how often each URL was counted."""
 
-    totals: Totals = attrs.field(factory=lambda: Totals(FakeStore(), applied=0, cache_urls_max=10))
+    totals: Totals = attrs.field(factory=lambda: totals_over(FakeStore(), applied=0, cache_urls_max=10))
     counted: dict[str, int] = attrs.field(factory=dict)
     swapped: list[Table] = attrs.field(factory=list)
     open: Table = attrs.field(factory=lambda: Table(1, 0.0))
 
     def __attrs_post_init__(self) -> None:
-        self.totals.opened(self.open)
+        self.totals.ledger.opened(self.open)
 
     def step(self, what: str, url: str) -> None:
         if what == "count":
@@ -45,19 +45,19 @@ class Tables:
         elif what == "swap":
             self.swapped.append(self.open)
             self.open = Table(self.open.id + 1, 0.0)
-            self.totals.opened(self.open)
+            self.totals.ledger.opened(self.open)
         elif what == "commit":
             for table in self.swapped:
                 if table.rows is None:
                     finish(table.commit(lambda _: None))
-                    self.totals.committed(table)
+                    self.totals.ledger.committed(table)
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
             batch = batch_of(table)
             if batch.rows:
-                self.totals.batched(batch)
+                self.totals.ledger.batched(batch)
             else:
-                self.totals.dropped(table)
+                self.totals.ledger.dropped(table)
 
 
 STEPS = st.lists(
@@ -159,7 +159,7 @@ async def test_the_hottest_are_those_that_grew_most_since_somebody_looks() -> No
     assert 0 < hot.hottest(1)[0].rate < rate
     hot.stop()
     assert hot.hottest(5) == []
-    assert tables.totals.followers == []
+    assert tables.totals.ledger.followers == []
 
 
 async def test_the_hottest_are_told_by_the_names_that_they_count_for() -> None:
@@ -171,7 +171,7 @@ async def test_the_hottest_are_told_by_the_names_that_they_count_for() -> None:
     post(tables.open, URLS[3], 100)
     await hot.sample(1.0)
     before = {each.url: each.rate for each in hot.hottest(5)}
-    tables.totals.aliases.add(URLS[1], URLS[2])
+    tables.totals.ledger.aliases.add(URLS[1], URLS[2])
     assert [(each.url, each.rate) for each in hot.hottest(5)] == [
         (URLS[2], pytest.approx(before[URLS[1]] + before[URLS[2]])),
         (URLS[3], before[URLS[3]]),

@@ -11,13 +11,13 @@ from likd.queries.live_hub import URLS_AT_ONCE, LiveHub
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.runtime.notice import Notice
-from tests.fakestore import FakeStore
+from tests.fakestore import FakeStore, totals_over
 
 A, B = "http://a/", "http://b/"
 
 
 def new_hub(store: FakeStore) -> tuple[Totals, LiveHub]:
-    totals = Totals(store, applied=0, cache_urls_max=50_000)
+    totals = totals_over(store, applied=0, cache_urls_max=50_000)
     return totals, LiveHub(totals=totals, top=TopLists(store, totals), interval_seconds=1)
 
 
@@ -31,7 +31,7 @@ async def test_others_get_their_turns_while_many_urls_are_looked_at(autojump_clo
     await totals.counts(urls)
     for url in urls:
         await hub.watch(url)
-    totals.batched(batch(1, {url: {"likes": 1} for url in urls}))
+    totals.ledger.batched(batch(1, {url: {"likes": 1} for url in urls}))
     turns = 0
 
     async def others() -> None:
@@ -53,7 +53,7 @@ async def test_who_asks_between_two_steps_of_a_look_misses_nothing() -> None:
     urls = [f"http://example.com/{n}" for n in range(3 * URLS_AT_ONCE)]
     for url in urls:
         await hub.watch(url)
-    totals.batched(batch(1, {url: {"likes": 1} for url in urls}))
+    totals.ledger.batched(batch(1, {url: {"likes": 1} for url in urls}))
     told: set[str] = set()
 
     async def session() -> None:
@@ -76,7 +76,7 @@ async def test_top_lists_of_all_lengths_are_one_look(autojump_clock: trio.testin
     totals, hub = new_hub(store)
     for limit in range(1, 30):
         await hub.watch_top("likes", limit)
-    totals.batched(batch(1, {B: {"likes": 5}}))
+    totals.ledger.batched(batch(1, {B: {"likes": 5}}))
     asked: list[tuple[str, int]] = []
     top = hub._top
 
@@ -99,7 +99,7 @@ async def test_what_changed_before_the_store_failed_is_told(autojump_clock: trio
         await nursery.start(hub.run)
         await hub.watch(A)
         await hub.watch_top("likes", 1)
-        totals.batched(batch(1, {A: {"likes": 1}, B: {"likes": 7}}))
+        totals.ledger.batched(batch(1, {A: {"likes": 1}, B: {"likes": 7}}))
         store.away = True
         news = Notice()
         hub.listen(news)

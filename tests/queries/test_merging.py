@@ -97,8 +97,8 @@ async def net(engine: Engine, url: str) -> int:
 
 async def until_stored(engine: Engine) -> None:
     """Wait until the store has all that is in hand."""
-    while engine.totals.waiting or engine.totals.merging or engine.batcher.tables_in_hand:
-        await engine.totals.wait_moved()
+    while engine.totals.ledger.waiting or engine.totals.ledger.merging or engine.batcher.tables_in_hand:
+        await engine.totals.ledger.wait_moved()
 
 
 async def drain(engine: Engine) -> None:

@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from likd.counting import pending
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.errors import StoreError
 from likd.model import Counts, Rows, add
-from likd.queries import growth, pending, ranking
+from likd.queries import growth, ranking
 from likd.queries import top_lists as top_module
 from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
-from tests.fakestore import FakeStore, batch_of, best, post
+from tests.fakestore import FakeStore, batch_of, best, post, totals_over
 
 URLS = [f"https://example.com/{n}" for n in range(12)]
 NAMES = ["likes", "unlikes"]
@@ -58,9 +59,9 @@ def check_ranking(stored: Rows, waiting: Sequence[Rows], by: str, limit: int) ->
             add(wanted.setdefault(url, {}), counts)
 
     async def rank() -> TopList:
-        totals = Totals(store := FakeStore(stored), applied=0, cache_urls_max=1000)
+        totals = totals_over(store := FakeStore(stored), applied=0, cache_urls_max=1000)
         for table, rows in enumerate(waiting, start=1):
-            totals.batched(batch(table, rows))
+            totals.ledger.batched(batch(table, rows))
         return await TopLists(store, totals)(by, limit)
 
     assert trio.run(rank) == best(wanted, by, limit)
@@ -79,9 +80,9 @@ async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypa
     monkeypatch.setattr(ranking, "RISEN_MIN", 2)
     urls = [f"https://example.com/{n:03}" for n in range(300)]
     store = FakeStore({urls[299]: {"likes": 1}})
-    totals = Totals(store, applied=0, cache_urls_max=1000)
+    totals = totals_over(store, applied=0, cache_urls_max=1000)
     rows: Rows = {url: {"likes": 1, "unlikes": 1} for url in urls[:-1]} | {urls[299]: {"likes": 1}}
-    totals.batched(batch(1, rows))
+    totals.ledger.batched(batch(1, rows))
     top = TopLists(store, totals)
     assert await top("likes", 1) == [(urls[299], {"likes": 2})]
     assert [url for url, _ in await top("likes", 100)] == [urls[299], *urls[:99]]
@@ -91,11 +92,11 @@ async def test_of_many_that_wait_those_are_found_that_did_not_rise_most(monkeypa
 async def test_one_that_waited_among_many_can_rise_to_the_top_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "RISEN_MIN", 2)
     urls = [f"https://example.com/{n:03}" for n in range(300)]
-    totals = Totals(store := FakeStore(), applied=0, cache_urls_max=1000)
-    totals.batched(batch(1, {url: {"likes": 3} for url in urls} | {urls[7]: {"likes": 5}}))
+    totals = totals_over(store := FakeStore(), applied=0, cache_urls_max=1000)
+    totals.ledger.batched(batch(1, {url: {"likes": 3} for url in urls} | {urls[7]: {"likes": 5}}))
     top = TopLists(store, totals)
     assert await top("likes", 1) == [(urls[7], {"likes": 5})]
-    totals.batched(batch(2, {urls[299]: {"likes": 3}}))
+    totals.ledger.batched(batch(2, {urls[299]: {"likes": 3}}))
     assert await top("likes", 1) == [(urls[299], {"likes": 6})]
 
 
@@ -120,27 +121,27 @@ class World:
         self.totals.forget([url])
 
     def move(self, what: str) -> None:
-        waiting = self.totals.waiting
+        waiting = self.totals.ledger.waiting
         if what == "swap":
             self.swapped.append(self.open)
             self.open = Table(self.open.id + 1, 0.0)
-            self.totals.opened(self.open)
+            self.totals.ledger.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
             finish(tables[0].commit(lambda _: None))
-            self.totals.committed(tables[0])
+            self.totals.ledger.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
             if batch_of(table).rows:
-                self.totals.batched(batch_of(table, closed=60.0 * table.id))
+                self.totals.ledger.batched(batch_of(table, closed=60.0 * table.id))
             else:
-                self.totals.dropped(table)
+                self.totals.ledger.dropped(table)
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
         elif what == "leave" and waiting and waiting[0].frozen:
-            next(self.totals.leave(), None)
+            next(self.totals.ledger.leave(), None)
         elif what == "apply" and waiting and waiting[0].increments.last <= self.store.applied:
-            self.totals.applied_first()
+            self.totals.ledger.applied_first()
 
 
 MOVES = ["swap", "commit counters", "batch", "commit", "leave", "apply"]
@@ -150,9 +151,9 @@ STEP = COUNT | st.sampled_from(MOVES) | st.tuples(st.sampled_from(BY), st.intege
 
 def new_world(stored: Rows) -> World:
     store = FakeStore({url: dict(counts) for url, counts in stored.items()})
-    totals = Totals(store, applied=0, cache_urls_max=3)
+    totals = totals_over(store, applied=0, cache_urls_max=3)
     world = World(store, totals, TopLists(store, totals), {url: dict(counts) for url, counts in stored.items()})
-    totals.opened(world.open)
+    totals.ledger.opened(world.open)
     return world
 
 
@@ -172,7 +173,7 @@ def test_totals_are_never_at_the_same_position_again_once_they_have_changed(
             case ("load", url, name):
                 world.load(url, str(name), n)
         now = {url: dict(counts) for url, counts in world.truth.items()}
-        assert seen.setdefault(world.totals.position, now) == now
+        assert seen.setdefault(world.totals.ledger.position, now) == now
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -241,9 +242,9 @@ def test_counts_that_move_while_it_is_looked_at_are_neither_missed_nor_counted_t
 
 def many(waiting: int) -> tuple[FakeStore, Totals]:
     store = FakeStore({f"https://example.com/stored/{n}": {"likes": 1 + n % 7} for n in range(3000)})
-    totals = Totals(store, applied=0, cache_urls_max=50_000)
+    totals = totals_over(store, applied=0, cache_urls_max=50_000)
     for table in range(1, waiting // 1000 + 1):
-        totals.batched(batch(table, {f"https://example.com/{table}/{n}": {"likes": 1} for n in range(1000)}))
+        totals.ledger.batched(batch(table, {f"https://example.com/{table}/{n}": {"likes": 1} for n in range(1000)}))
     return store, totals
 
 
@@ -263,7 +264,7 @@ async def test_asking_again_costs_nothing_for_what_did_not_change(monkeypatch: p
     monkeypatch.setattr(totals, "_add_up", add_up_and_tell)
     assert await top("likes", 10) == first
     assert (store.reads, store.tops, len(looked_at)) == ([], 0, 10)
-    totals.batched(batch(11, {"https://example.com/stored/6": {"likes": 5}}))
+    totals.ledger.batched(batch(11, {"https://example.com/stored/6": {"likes": 5}}))
     assert (await top("likes", 10))[0] == ("https://example.com/stored/6", {"likes": 12})
     assert (store.reads, store.tops, len(looked_at)) == ([], 0, 20)
 
@@ -287,7 +288,7 @@ async def test_others_get_their_turns_while_much_is_looked_at() -> None:
 
 async def test_many_who_ask_at_once_share_one_look() -> None:
     store = FakeStore({url: {"likes": n} for n, url in enumerate(URLS)}, slow=True)
-    top = TopLists(store, Totals(store, applied=0, cache_urls_max=100))
+    top = TopLists(store, totals_over(store, applied=0, cache_urls_max=100))
     found: list[TopList] = []
 
     async def ask(limit: int) -> None:
@@ -305,12 +306,12 @@ async def test_many_who_ask_at_once_share_one_look() -> None:
 
 async def test_who_asks_while_somebody_looks_sees_what_was_counted_before_it_asked() -> None:
     store = FakeStore({URLS[0]: {"likes": 1}}, slow=True)
-    totals = Totals(store, applied=0, cache_urls_max=100)
+    totals = totals_over(store, applied=0, cache_urls_max=100)
     top = TopLists(store, totals)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(top, "likes", 1)
         await wait_all_tasks_blocked()
-        totals.batched(batch(1, {URLS[1]: {"likes": 5}}))
+        totals.ledger.batched(batch(1, {URLS[1]: {"likes": 5}}))
         store.slow = False
         store.gates[0].set()
         assert await top("likes", 1) == [(URLS[1], {"likes": 5})]
@@ -318,11 +319,11 @@ async def test_who_asks_while_somebody_looks_sees_what_was_counted_before_it_ask
 
 async def test_whoever_leaves_while_it_looks_for_others_leaves_it_to_them() -> None:
     store = FakeStore({URLS[0]: {"likes": 1}})
-    totals = Totals(store, applied=0, cache_urls_max=100)
+    totals = totals_over(store, applied=0, cache_urls_max=100)
     top = TopLists(store, totals)
     await top("likes", 1)
     store.slow = True
-    totals.batched(batch(1, {URLS[1]: {"likes": 5}}))
+    totals.ledger.batched(batch(1, {URLS[1]: {"likes": 5}}))
     found: list[TopList] = []
     scopes = [trio.CancelScope() for _ in range(20)]
 
@@ -336,7 +337,7 @@ async def test_whoever_leaves_while_it_looks_for_others_leaves_it_to_them() -> N
         for scope in scopes:
             nursery.start_soon(ask, scope)
         await wait_all_tasks_blocked()
-        totals.batched(batch(2, {URLS[2]: {"likes": 9}}))
+        totals.ledger.batched(batch(2, {URLS[2]: {"likes": 9}}))
         for _ in range(2):
             store.gates[-1].set()
             await wait_all_tasks_blocked()
@@ -352,9 +353,9 @@ async def test_whoever_leaves_while_it_looks_for_others_leaves_it_to_them() -> N
 
 async def test_a_store_that_fails_is_everybodys_to_know_and_right_afterwards() -> None:
     store = FakeStore({URLS[0]: {"likes": 1}})
-    totals = Totals(store, applied=0, cache_urls_max=100)
+    totals = totals_over(store, applied=0, cache_urls_max=100)
     top = TopLists(store, totals)
-    totals.batched(batch(1, {url: {"likes": 1} for url in URLS}))
+    totals.ledger.batched(batch(1, {url: {"likes": 1} for url in URLS}))
     store.away = True
     failed = 0
 
@@ -370,7 +371,7 @@ async def test_a_store_that_fails_is_everybodys_to_know_and_right_afterwards() -
     assert failed == 5
     store.away = False
     assert await top("likes", 2) == [(URLS[0], {"likes": 2}), (URLS[1], {"likes": 1})]
-    totals.batched(batch(2, {"https://example.com/new": {"likes": 9}}))
+    totals.ledger.batched(batch(2, {"https://example.com/new": {"likes": 9}}))
     store.away = True
     with pytest.raises(StoreError):
         await top("likes", 1)
@@ -384,10 +385,10 @@ async def test_a_ranking_that_nobody_asks_for_is_given_up() -> None:
     for by in BY:
         await top(by, 1)
     other = growth.Growth(totals)
-    assert len(totals.followers) == 2 + len(BY)
+    assert len(totals.ledger.followers) == 2 + len(BY)
     rows: dict[str, Counts] = {f"https://example.com/{n}": {"likes": 1} for n in range(20_000)}
     for table in range(1, 10):
-        totals.batched(batch(table, rows))
-        totals.applied_first()
-    assert len(totals.followers) == 2
+        totals.ledger.batched(batch(table, rows))
+        totals.ledger.applied_first()
+    assert len(totals.ledger.followers) == 2
     assert other.rows_unseen == 9 * len(rows), "the others are still told of everything"

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from likd.counting import pending as pending_module
 from likd.counting.table import Table
 from likd.model import Rows
 from likd.queries import bases as bases_module
-from likd.queries import pending as pending_module
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
-from tests.fakestore import FakeStore, batch_of, post
+from tests.fakestore import FakeStore, batch_of, post, totals_over
 
 A, B, C = URLS = ["http://a/", "http://b/", "http://c/"]
 
@@ -36,29 +36,29 @@ class World:
         self.answers.append((counts, self.truth.copy()))
 
     def step(self, what: str, url: str, nursery: trio.Nursery) -> None:
-        waiting = self.totals.waiting
+        waiting = self.totals.ledger.waiting
         if what == "count":
             post(self.open, url, 1)
             self.truth[url] += 1
         elif what == "swap":
             self.swapped.append(self.open)
             self.open = Table(self.open.id + 1, 0.0)
-            self.totals.opened(self.open)
+            self.totals.ledger.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
             finish(tables[0].commit(lambda _: None))
-            self.totals.committed(tables[0])
+            self.totals.ledger.committed(tables[0])
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
-            self.totals.batched(batch_of(table))
+            self.totals.ledger.batched(batch_of(table))
         elif what == "commit" and waiting and waiting[0].increments.first > self.store.applied:
             waiting[0].frozen = True
             self.store.commit(waiting[0].increments)
         elif what == "leave" and waiting and waiting[0].frozen:
-            next(self.totals.leave(), None)
+            next(self.totals.ledger.leave(), None)
         elif what == "settle":
-            next(self.totals.settle(), None)
+            next(self.totals.ledger.settle(), None)
         elif what == "move" and waiting and waiting[0].increments.last <= self.store.applied:
-            self.totals.applied_first()
+            self.totals.ledger.applied_first()
         elif what == "read":
             nursery.start_soon(self.read, [url])
         elif what == "read all":
@@ -89,8 +89,8 @@ def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_total_is_exact_at_its_moment_whatever_moves_meanwhile(steps: list[tuple[str, str]], cache: int) -> None:
     async def run() -> None:
         store = FakeStore(slow=True)
-        world = World(Totals(store, applied=0, cache_urls_max=cache), store)
-        world.totals.opened(world.open)
+        world = World(totals_over(store, applied=0, cache_urls_max=cache), store)
+        world.totals.ledger.opened(world.open)
         async with trio.open_nursery() as nursery:
             for what, url in steps:
                 world.step(what, url, nursery)
@@ -103,7 +103,7 @@ def test_every_total_is_exact_at_its_moment_whatever_moves_meanwhile(steps: list
                 world.step(act, A, nursery)
         world.check()
         assert {url: n["likes"] for url, n in store.rows.items()} == {url: n for url, n in world.truth.items() if n}
-        assert world.totals.unapplied_urls() == set()
-        assert world.totals.rows_waiting == 0
+        assert world.totals.ledger.unapplied_urls() == set()
+        assert world.totals.ledger.rows_waiting == 0
 
     trio.run(run)

@@ -111,3 +111,27 @@ def test_a_clock_that_is_set_right_soon_after_the_start_is_believed_at_once(mach
     machine.wall = NOW
     assert clock.now() == clock.settled() == NOW
     assert not clock.doubtful
+
+
+@pytest.mark.parametrize("off", [-YEARS, 0, YEARS])
+def test_what_is_noted_is_remembered_for_its_time_whatever_the_clock_says_at_the_start(
+    machine: Machine, off: float
+) -> None:
+    machine.wall = NOW + off
+    clock = machine.clock(newest=NOW - 3600)
+    noted = clock.noted()
+    assert noted >= NOW - 3600
+    machine.wall = NOW
+    machine.pass_time(clock, 2 * BELIEVED_SECONDS)
+    assert clock.forgetting() - noted <= 2 * BELIEVED_SECONDS
+    # The next start is half an hour later, by a clock that is right.
+    machine.pass_time(clock, 1800)
+    clock = machine.clock(newest=noted)
+    assert clock.forgetting() - noted <= 3600 + 2 * BELIEVED_SECONDS + 1800
+
+
+def test_what_is_noted_is_forgotten_in_time_by_a_clock_that_is_right(machine: Machine) -> None:
+    clock = machine.clock(newest=NOW - 3600)
+    noted = clock.noted()
+    machine.pass_time(clock, 1000)
+    assert clock.forgetting() - noted == pytest.approx(1000)

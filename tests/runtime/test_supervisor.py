@@ -116,3 +116,26 @@ async def test_a_child_crashes_on_demand(autojump_clock: MockClock) -> None:
         await trio.sleep(10)
         assert (len(worker.starts), child.last_fault) == (2, "for a test")
         tree.stop()
+
+
+async def test_a_supervisor_that_gave_up_begins_anew_as_the_child_of_another(autojump_clock: MockClock) -> None:
+    above, below, bad, good = supervisor(), supervisor(intensity=2), Worker(faults=4), Worker()
+    below.add("bad", bad.run)
+    below.add("good", good.run)
+    child = above.add("below", below.run, below=below)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(above.run)
+        await trio.sleep(30)
+
+        assert (len(bad.starts), len(good.starts)) == (5, 2)
+        assert (child.state, child.restarts) == ("running", 1)
+        assert [each.name for each in above.walk()] == ["below", "bad", "good"]
+        above.stop()
+
+
+async def test_a_supervisor_that_was_stopped_does_not_run() -> None:
+    tree, good = supervisor(), Worker()
+    tree.add("good", good.run)
+    tree.stop()
+    await tree.run()
+    assert not good.starts

@@ -135,8 +135,8 @@ async def merge(world: World, engine: Engine) -> None:
                 asked.promised = True
             except (MergeError, MergeRefused) as error:
                 world.note("not merged", old, new, error)
-        world.note("merge", old, new, old in engine.totals.aliases)
-        world.acts.seen(engine.totals.aliases, trio.current_time())
+        world.note("merge", old, new, old in engine.totals.ledger.aliases)
+        world.acts.seen(engine.totals.ledger.aliases, trio.current_time())
 
 
 def key_of(number: int) -> IdempotencyKey:

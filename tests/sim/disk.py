@@ -25,7 +25,6 @@ class Inode:
     seen: bytes = b""
     durable: bytes = b""
     pending: list[tuple[int, bytes]] = attrs.field(factory=list)
-    written_at: float = 0.0
 
     def write(self, data: bytes) -> None:
         self.pending.append((len(self.seen), data))
@@ -63,9 +62,8 @@ class SimDisk:
     that is seen already. `wall` is the clock by which files are dated.
     """
 
-    def __init__(self, rng: random.Random, *, wall: Callable[[], float] = float) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._wall = wall
         self.faults = 0.0
         self.directory_faults = 0.0
         self.off = False
@@ -75,15 +73,6 @@ class SimDisk:
         self._unsynced: list[Callable[[dict[str, Inode]], object]] = []
         self.damaged: list[str] = []
         self.operations = 0
-
-    @property
-    def newest(self) -> float:
-        """When anything was last written to, seconds since 1970; 0 if there is nothing."""
-        return max((inode.written_at for inode in self._seen.values()), default=0.0)
-
-    def date(self, inode: Inode) -> None:
-        """A file is written to."""
-        inode.written_at = self._wall()
 
     def crash(self) -> None:
         """The power failed: of what was not synced, something may be there, something not."""
@@ -205,7 +194,6 @@ class SimDisk:
         self._unsynced.append(change)
 
     def _link(self, name: str, inode: Inode) -> None:
-        self.date(inode)
         self._change(lambda directory: directory.__setitem__(name, inode))
 
     def _unlink(self, name: str) -> None:
@@ -239,7 +227,6 @@ class SimFile:
 
     async def append(self, data: bytes, *, sync: bool) -> None:
         await self._disk.begin()
-        self._disk.date(self._inode)
         try:
             self._disk.fail()
         except OSError:

@@ -43,8 +43,8 @@ class Moody:
 class WallClock:
     """The system's clock, which people and daemons set as they like.
 
-    In one life it is wrong by years: not in the first, which has nothing to compare it with, and never again, for what
-    two lives say is believed.
+    One life begins when it is wrong by years: not the first, which has nothing to compare it with, and no other, for
+    what two lives say is believed. Until then it may also be set wrong by years at any time.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -64,7 +64,7 @@ class WallClock:
 
     async def jump(self) -> None:
         """Jump now and then."""
-        wrong = [YEARS, -YEARS] if self._lives - 1 == self._wrong_in else []
+        wrong = [YEARS, -YEARS] if self._lives - 1 <= self._wrong_in else []
         while True:
             await trio.sleep(self._rng.random() * 2)
             self._off = self._rng.choice([0.0, self._rng.uniform(-4000, 4000), *wrong])

@@ -20,9 +20,9 @@ async def read(world: World, engine: Engine) -> None:
     """Read all totals again and again."""
     last: Counted = Counter()
     urls = list(dict.fromkeys(map(engine.rules, [*COUNTED, *ACTED])))
-    aliases = engine.totals.aliases
+    aliases = engine.totals.ledger.aliases
     while True:
-        settled = engine.folder.done and not engine.totals.merging
+        settled = engine.folder.done and not engine.totals.ledger.merging
         low, before = world.ledger.acknowledged.copy(), world.classes(aliases, engine.rules)
         if not engine.folder.done:
             # What is not folded yet may be missing.
@@ -35,7 +35,7 @@ async def read(world: World, engine: Engine) -> None:
         except StoreError:
             continue
         after = world.classes(aliases, engine.rules)
-        settled &= engine.folder.done and not engine.totals.merging and not world.store.database.corrections
+        settled &= engine.folder.done and not engine.totals.ledger.merging and not world.store.database.corrections
         for url in map(engine.rules, ACTED):
             net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
             if not 0 <= net <= len(ACTORS) * (1 if settled else len(ACTED)):

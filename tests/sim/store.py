@@ -15,6 +15,7 @@ from likd.errors import StoreAway, StoreError
 from likd.model import Counts, Fold, Rows
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite import merges
+from likd.stores.sqlite.history import newest
 from likd.stores.sqlite.store import SqliteDatabase
 from likd.stores.threaded import ThreadedStore
 from tests.stores.site_sums import sums_off
@@ -51,6 +52,9 @@ class SimDatabase(SqliteDatabase):
     @property
     def applied(self) -> int:
         return self._applied(self._sight)
+
+    def newest(self) -> float:
+        return newest(self._sight)
 
     @property
     def rows(self) -> Rows:
@@ -149,6 +153,10 @@ class SimStore(ThreadedStore):
     @property
     def rows(self) -> Rows:
         return self.database.rows
+
+    @property
+    def newest(self) -> float:
+        return self.database.newest()
 
     @property
     def transactions(self) -> list[tuple[int, int]]:

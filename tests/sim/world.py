@@ -21,6 +21,7 @@ import trio.testing
 from likd.config.settings import Config
 from likd.counting.aliases import Aliases
 from likd.draining import folding
+from likd.durability import dates
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
 from likd.model import IdempotencyKey
@@ -57,7 +58,7 @@ class World:
         self.rng = random.Random(seed)
         self.wall = WallClock(self.rng)
         self.clock = Clock(wall=self.wall, elapsed=trio.current_time)
-        self.disk = SimDisk(self.rng, wall=self.wall)
+        self.disk = SimDisk(self.rng)
         self.store = SimStore(self.rng, KEYS.of_url, wall_clock=lambda: self.clock.settled())
         self.handler = Moody(self.rng)
         self.same_schemes = False
@@ -128,7 +129,8 @@ class World:
     async def _life(self, *, seconds: float, gently: bool, last: bool = False) -> None:
         self.handler.begin(well=last)
         self.wall.begin()
-        self.clock = Clock(newest=self.disk.newest, wall=self.wall, elapsed=trio.current_time)
+        newest = max(await dates.newest(self.disk), self.store.newest)
+        self.clock = Clock(newest=newest, wall=self.wall, elapsed=trio.current_time)
         handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
         async with open_engine(
             attrs.evolve(CONFIG, same_schemes=self.same_schemes, replay_window=None),
@@ -136,12 +138,11 @@ class World:
             store=self.store,
             handlers=Handlers(handlers, faults_max=self.rng.choice([3, 100])),
             observers=[self._observe] if self.rng.random() < 0.7 else [],
-            wall_clock=self.clock.now,
-            settled=self.clock.settled,
+            clock=self.clock,
             jitter=self.rng.random,
             actor_keys=KEYS,
         ) as engine:
-            self.acts.seen(engine.totals.aliases, trio.current_time())
+            self.acts.seen(engine.totals.ledger.aliases, trio.current_time())
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(engine.root.run)

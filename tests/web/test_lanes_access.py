@@ -196,7 +196,9 @@ def test_a_read_that_is_known_is_not_sent_again(client: Client) -> None:
     assert client.request("GET", f"/v1/counts?url={SITE}/etag", If_None_Match=tag).status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/status", "/v1/tree", "/metrics", "/url?url=https://www.example.com/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/engine", "/v1/status", "/v1/tree", "/metrics", "/url?url=https://www.example.com/"]
+)
 def test_the_inside_needs_the_admin_token(daemon: Daemon, path: str) -> None:
     with Client(daemon.address) as client:
         assert client.request("GET", path).status == 401
@@ -220,7 +222,7 @@ def test_some_things_are_for_everyone(daemon: Daemon, path: str) -> None:
 def test_a_browser_is_sent_to_the_login_and_let_in_with_its_cookie(daemon: Daemon) -> None:
     with Client(daemon.address) as client:
         away = client.request("GET", "/", Accept="text/html,*/*")
-        assert (away.status, away.headers["location"]) == (303, "/login")
+        assert (away.status, away.headers["location"]) == (303, "/login?next=%2F")
         form = "application/x-www-form-urlencoded"
         assert client.request("POST", "/login", b"token=wrong", Content_Type=form).status == 401
         let_in = client.request("POST", "/login", f"token={ADMIN}".encode(), Content_Type=form)

@@ -82,7 +82,7 @@ def is_problem(answer: Response, status: int) -> bool:
         ("//v1/live", {}, 404),
         ("/v1//live", {}, 404),
         ("/v1/status", {}, 400),
-        ("/v1/counts?url=x", {}, 400),
+        ("/v1/history?url=x", {}, 400),
         ("http://[/v1/live", {}, 400),
         ("http://evil test/v1/live", {}, 400),
     ],

@@ -136,7 +136,7 @@ def test_a_pixel_of_nobody_counts_nothing(client: Client, daemon: Daemon) -> Non
 def test_top_lists_are_not_for_the_public_and_a_person_is_sent_to_the_login(client: Client) -> None:
     assert client.request("GET", "/v1/top").status == 401
     sent = client.request("GET", "/v1/top", Accept="text/html,*/*;q=0.8")
-    assert (sent.status, sent.headers["location"], sent.body) == (303, "/login", b"")
+    assert (sent.status, sent.headers["location"], sent.body) == (303, "/login?next=%2Fv1%2Ftop", b"")
     assert ask(client, "/v1/top", "HEAD", Accept="text/html").status == 401
 
 

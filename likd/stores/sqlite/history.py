@@ -302,3 +302,16 @@ class History:
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[int, ...]]:
     yield from cursor
+
+
+def newest(connection: sqlite3.Connection) -> float:
+    """When the last minute, or else hour, began in which anything was counted, seconds since 1970; 0 if none did."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    minute = hour = None
+    if "minutes" in there:
+        (minute,) = connection.execute(
+            "SELECT max(minute) FROM minutes WHERE hour = (SELECT max(hour) FROM minutes)"
+        ).fetchone()
+    if "hours" in there:
+        (hour,) = connection.execute("SELECT max(hour) FROM hours WHERE day = (SELECT max(day) FROM hours)").fetchone()
+    return max(60.0 * (minute or 0), 3600.0 * (hour or 0))

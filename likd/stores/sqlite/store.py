@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from likd.errors import Behind, StoreError
 from likd.model import Counts, Fold, Rows, rename_likings
@@ -17,7 +18,7 @@ from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
-from likd.stores.sqlite.history import History
+from likd.stores.sqlite.history import History, newest
 from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
 from likd.stores.sqlite.site_reads import SiteReads
 from likd.stores.sqlite.sites import Sites
@@ -30,6 +31,7 @@ CACHE_MIB = 64
 WAL_BYTES = 64 << 20
 """So much is written to the log before it is brought into the database: a page that changes again meanwhile is brought
 there once. A log that an outside reader made longer is cut back to this when the reader has gone."""
+T = TypeVar("T")
 
 _LOADS = "CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;"
 
@@ -100,6 +102,9 @@ class SqliteDatabase(Database):
     def peek(self) -> int:
         return read_applied(self._path)
 
+    def newest(self) -> float:
+        return read_newest(self._path)
+
     def close(self) -> None:
         for connection in (self._lister, self._reader, self._writer):
             if connection is not None:
@@ -120,9 +125,10 @@ class SqliteDatabase(Database):
             corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
             grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
-            both, erased = 0, []
+            both = 0
+            erased: tuple[str, ...] = ()
             if increments.merge is not None and increments.merge.erases:
-                erased = self._merges.erase(connection, increments.merge)
+                erased = tuple(self._merges.erase(connection, increments.merge))
             elif increments.merge is not None:
                 both = self._merges.merge(connection, increments.merge)
             marks.move(connection, self.chain.source, increments.last)
@@ -299,19 +305,30 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 
 
 def read_applied(path: Path) -> int:
-    """The newest table that is applied in the database at `path`, which nobody uses, 0 if there is none.
+    """The newest table that is applied in the database at `path`, 0 if there is none.
 
     Nothing is changed: what a crash left in the database's log is only read. Raises StoreError.
     """
+    return int(_look_into(path, lambda db: db.execute("SELECT max(table_id) FROM applied").fetchone()[0]) or 0)
+
+
+def read_newest(path: Path) -> float:
+    """When anything was counted last by the database at `path`, seconds since 1970, 0 if that is not known.
+
+    The same holds for it.
+    """
+    return _look_into(path, newest) or 0.0
+
+
+def _look_into(path: Path, look: Callable[[sqlite3.Connection], T]) -> T | None:
     if not path.exists():
-        return 0
+        return None
     log = path.with_name(path.name + "-wal")
     # SQLite would make an empty log, and leave it.
     immutable = 0 if log.exists() and log.stat().st_size else 1
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable={immutable}"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
-            row = connection.execute("SELECT max(table_id) FROM applied").fetchone()
+            return look(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
-    return int(row[0] or 0)

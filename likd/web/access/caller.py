@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from likd.web.access.shares import Share
 from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitor
 
@@ -22,6 +23,8 @@ class Caller:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     visitor: Visitor | None = None
     """Of the public only."""
+    share: Share | None = None
+    """All that it may read, if it came by a link."""
 
 
 UNRESTRICTED = Caller(Role.ADMIN)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from likd.web.access.visitors import PURPOSES
+from likd.web.query_string import query_value
 
 COOKIE = "likd_admin"
 SESSIONS_SENT_MAX = 4
@@ -27,10 +28,16 @@ class Credentials:
     """Why it is asked for, where that is told: Sec-Purpose and its older names."""
 
     @classmethod
-    def of(cls, header: Callable[[str], str]) -> Credentials:
-        """Read them off a request, whose `header` of a name is "" if it has none."""
+    def of(cls, header: Callable[[str], str], query: bytes = b"") -> Credentials:
+        """Read them off a request, whose `header` of a name is "" if it has none.
+
+        What a link lets read may be asked for with its token in the `query`: websockets of browsers have no headers.
+        """
+        authorization = header("Authorization")
+        if not authorization and b"share=" in query:
+            authorization = f"Bearer {query_value(query, 'share')}"
         return cls(
-            header("Authorization"),
+            authorization,
             header("Origin"),
             header("Host"),
             header("X-Forwarded-For"),

@@ -16,6 +16,7 @@ from likd.web.access.origins import Origins, demo_host, headers_for, host_of, is
 from likd.web.access.rate_limit import RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
+from likd.web.access.shares import Share, Shares
 from likd.web.access.tokens import Role, Tokens
 from likd.web.access.visitors import Visitor
 from likd.web.problems import Problem
@@ -36,15 +37,22 @@ class Gate:
     in if they are on a public site, among `origins`, or on this machine as the daemon is. Who needs no token because
     the daemon is only reached from its own machine has to call it by a name of that machine: a page on the internet
     can give its own name the machine's address (DNS rebinding). What is refused is told to `refusals`; `logins` are the
-    browsers that may do what the admin token may.
+    browsers that may do what the admin token may, `shares` the links that let read what they are for.
     """
 
     def __init__(
-        self, config: Config, tokens: Tokens, *, logins: Logins | None = None, refusals: Refusals | None = None
+        self,
+        config: Config,
+        tokens: Tokens,
+        *,
+        logins: Logins | None = None,
+        refusals: Refusals | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._tokens = tokens
         self.logins = logins or Logins(secrets.token_bytes())
         self._refusals = refusals or Refusals()
+        self.shares = shares
         self._sites = Hosts(config.public_sites)
         self._local = is_local(config.bind)
         self._origins = Origins(self._sites, config.origins, local=self._local)
@@ -77,7 +85,7 @@ class Gate:
             self._tell_limit(caller, name, peer, credentials)
             headers["Retry-After"] = str(max(1, left.reset_seconds))
             raise Problem(429, "too many requests from this caller", headers=headers)
-        return Caller(caller.role, name, headers, caller.visitor)
+        return Caller(caller.role, name, headers, caller.visitor, caller.share)
 
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
@@ -86,6 +94,13 @@ class Gate:
         headers = self.cross_origin(credentials)
         if need is Role.NOBODY:
             return Caller(Role.NOBODY, headers=headers)
+        share = self._share_of(credentials)
+        if share is not None:
+            name = f"{TOKEN}{share.id}"
+            if need > Role.PUBLIC:
+                self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
+                raise Problem(403, "a link lets nobody do this", headers=headers)
+            return Caller(Role.PUBLIC, name, headers, self._visitor(peer, credentials), share)
         role, name = self._identify(credentials, headers, peer)
         if role < need:
             self._refuse_role(role, need, headers, name or self._client(peer, credentials))
@@ -117,6 +132,7 @@ class Gate:
 
     def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
         """Raises Problem unless the caller may post these events; they count against its limit."""
+        self.check_writes(caller)
         if caller.role is Role.PUBLIC:
             if size > PUBLIC_EVENTS_MAX:
                 self._tell("403", f"over {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
@@ -129,8 +145,19 @@ class Gate:
             if limit is not None:
                 limit.charge(caller.name, size - 1)
 
+    def check_writes(self, caller: Caller) -> None:
+        """Raises Problem if the caller came by a link, and may only read."""
+        if caller.share is not None:
+            self._tell("403", "a link only lets read", caller.name, _TOKENS)
+            raise Problem(403, "a link only lets read")
+
     def check_urls(self, caller: Caller, urls: Iterable[str]) -> None:
         """Raises Problem unless the caller may know of these canonical URLs."""
+        if caller.share is not None:
+            if not all(map(caller.share.covers, urls)):
+                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                raise Problem(403, "the link is for something else", members={"field": "url"})
+            return
         if caller.role is Role.PUBLIC:
             for url in urls:
                 if host_of(url) not in self._sites:
@@ -140,7 +167,11 @@ class Gate:
 
     def check_site(self, caller: Caller, site: str) -> None:
         """Raises Problem unless the caller may know of the sums of `site` ("" for those of all)."""
-        if caller.role < Role.ADMIN:
+        if caller.share is not None:
+            if not site or caller.share.site != site:
+                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                raise Problem(403, "the link is for something else", members={"field": "site"})
+        elif caller.role < Role.ADMIN:
             self._refuse_role(caller.role, Role.ADMIN, caller.headers, caller.name)
 
     def cross_origin(self, credentials: Credentials, *, preflight: bool = False) -> dict[str, str]:
@@ -191,9 +222,24 @@ class Gate:
             self._tell("422", "a count without a token", name, _TOKENS)
 
     @property
-    def wants_login(self) -> bool:
-        """Whether the dashboard is only for those who know the admin token."""
-        return bool(self._tokens.admin) or not (self._local or self.open)
+    def has_login(self) -> bool:
+        """Whether there is a token to log in with."""
+        return bool(self._tokens.admin)
+
+    def logged_in(self, credentials: Credentials) -> bool:
+        """Whether the browser with these credentials has a session."""
+        return bool(credentials.cookie) and is_own_page(credentials) and self._has_session(credentials.cookie)
+
+    def sees_all(self, credentials: Credentials) -> bool:
+        """Whether the browser with these credentials may see the inside."""
+        return self.open or self._inside or self.logged_in(credentials)
+
+    def _share_of(self, credentials: Credentials) -> Share | None:
+        """The share whose token is shown, if it holds."""
+        scheme, _, token = credentials.authorization.partition(" ")
+        if self.shares is None or scheme.lower() != "bearer":
+            return None
+        return self.shares.find(token.strip())
 
     def _client(self, peer: str, credentials: Credentials) -> str:
         return self._proxies.client(peer, credentials.forwarded_for)
@@ -214,7 +260,7 @@ class Gate:
                 self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
         if self.open or self._inside:
             return Role.ADMIN, ""
-        if credentials.cookie and is_own_page(credentials) and self._has_session(credentials.cookie):
+        if self.logged_in(credentials):
             return Role.ADMIN, ""
         return (Role.PUBLIC if self._sites else Role.NOBODY), ""
 

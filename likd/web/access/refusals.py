@@ -9,6 +9,8 @@ from collections.abc import Callable
 import attrs
 import structlog
 
+from likd.runtime.recent import LastDay
+
 AGAIN_SECONDS = 60.0
 """So long nothing more is told of a name that was told of."""
 NAMES_MAX = 20
@@ -39,9 +41,11 @@ class Refusals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._reasons: dict[str, _Reason] = {}
+        self.last_day = LastDay(clock)
 
     def tell(self, reason: str, name: str, setting: str) -> None:
         """Somebody was refused for `reason`, one of few, by the `name` that it gave; `setting` would let it in."""
+        self.last_day.add(reason)
         now = self._clock()
         name = _shown(name)
         known = self._reasons.setdefault(reason, _Reason())

@@ -81,7 +81,7 @@ class Admin:
         return Answer(200, msgspec.json.encode(row))
 
     async def _would_merge(self, old: str, new: str) -> Answer:
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         new = aliases(new)
         if aliases(old) == new:
             raise Problem(422, "it is the same URL already", members={"field": "old", "expected": "two URLs"})
@@ -119,7 +119,7 @@ class Admin:
     def aliases(self, url: str, limit: str, after: str) -> Answer:
         """The URLs that were merged into others, or into `url`, in their order."""
         most = number_of("limit", limit, 1, ALIASES_MAX)
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         olds = aliases.of(aliases(self._url("url", url))) if url else sorted(aliases)
         left = [old for old in olds if old > after]
         rows = [{"old": old, "new": aliases(old)} for old in left[:most]]
@@ -152,7 +152,7 @@ class Admin:
             raise store_away(error) from None
         finally:
             # An answer that got lost may have been a yes.
-            self.totals.forget([*rows, *map(self.totals.aliases, rows)])
+            self.totals.forget([*rows, *map(self.totals.ledger.aliases, rows)])
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:
@@ -170,7 +170,7 @@ class Admin:
                 raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
             fields = _decode(line, number)
             href = self._url("url", _text(fields.pop("url", None), number), number)
-            href = self.totals.aliases(href)
+            href = self.totals.ledger.aliases(href)
             counts = rows.setdefault(href, {})
             minute = _minute(fields.pop(TIME), latest, number) if TIME in fields and TIME not in self.names else None
             then = None if minute is None else past.setdefault(minute, {}).setdefault(href, {})

@@ -48,7 +48,7 @@ class Posting:
 
     def see(self, url: str, caller: Caller) -> Submission:
         """Offer an impression of `url`, as an event that was posted."""
-        (href,) = self._urls.readable([url], caller)
+        href = self._urls.writable(url, caller)
         looks = self._visitors.looks(caller.visitor)
         seen = self.submit_nowait(
             Submission({IMPRESSION: {href: 1}}, 1) if looks else Submission({}, 1, ignored=1),

@@ -118,7 +118,7 @@ class Histories:
         self._kept_for = kept_for
         self._clock = clock
         self._of_urls = Kept(lambda: totals.stored)
-        self._of_sites = Kept(lambda: totals.position)
+        self._of_sites = Kept(lambda: totals.ledger.position)
 
     def nowait(self, request: HistoryRequest, caller: Caller) -> Answer | None:
         """The same as `ask`, if it is known."""
@@ -144,7 +144,7 @@ class Histories:
             if request.site:
                 raise wrong("site", request.site, "no site beside a url")
             (href,) = self._urls.readable([request.url], caller)
-            return _Asked(href, self._totals.settled_name(href), "", period, compare, request.tz)
+            return _Asked(href, self._totals.ledger.settled_name(href), "", period, compare, request.tz)
         site = self._urls.readable_site(request.site, caller)
         if site_store(self._store) is None:
             raise no_sites(self._store)

@@ -22,6 +22,7 @@ from likd.web.answers import EMBEDDED_VARY, Answer, conditional, tagged
 from likd.web.api.counts import CountReads
 from likd.web.api.events import Posting
 from likd.web.api.urls import Urls
+from likd.web.figures import compact, whole
 from likd.web.problems import Problem, store_away, wrong
 from likd.web.query_string import query_value
 
@@ -148,18 +149,18 @@ class Pictures:
 @lru_cache(maxsize=BADGES_MAX)
 def _badge(label: str, number: int) -> Answer:
     """Two boxes, 20 pixels high, as badges are."""
-    shown = f"{number:,}"
+    shown, exact = compact(number), whole(number)
     left, right = (round(len(text) * 6.6) + 12 for text in (label, shown))
     width = left + right
-    name, figure = escape(label), escape(shown)
+    name = escape(label)
     body = f"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img"
-aria-label="{name}: {figure}">
-<title>{name}: {figure}</title>
+aria-label="{name}: {exact}">
+<title>{name}: {exact}</title>
 <clipPath id="r"><rect width="{width}" height="20" rx="4"/></clipPath>
 <g clip-path="url(#r)"><rect width="{left}" height="20" fill="#3b3f46"/>
 <rect x="{left}" width="{right}" height="20" fill="#c2255c"/></g>
 <g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
-<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{figure}</text></g>
+<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{shown}</text></g>
 </svg>
 """
     headers = {"Cache-Control": BADGE_CACHE, "Vary": EMBEDDED_VARY, "Content-Security-Policy": "default-src 'none'"}

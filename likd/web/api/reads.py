@@ -52,7 +52,7 @@ class Reads:
 
     @_tops.default
     def _no_tops(self) -> Kept:
-        return Kept(lambda: self.totals.position)
+        return Kept(lambda: self.totals.ledger.position)
 
     def history_nowait(self, asked: HistoryRequest, caller: Caller) -> Answer | None:
         """The same as `history`, if it is known."""
@@ -97,9 +97,9 @@ class Reads:
                         yield lines
 
     async def _waiting(self) -> _Sorted:
-        aliases = self.totals.aliases
+        aliases = self.totals.ledger.aliases
         parts = []
-        for urls in self.totals.unapplied_steps(EXPORT_AT_ONCE):
+        for urls in self.totals.ledger.unapplied_steps(EXPORT_AT_ONCE):
             parts.append(sorted(set(map(aliases, urls))))
             await trio.lowlevel.checkpoint()
         return _Sorted(parts)
@@ -109,7 +109,7 @@ class Reads:
         rows = [
             msgspec.json.encode(self.counts.row(url, counts))
             for url, counts in totals.items()
-            if counts and url not in self.totals.aliases
+            if counts and url not in self.totals.ledger.aliases
         ]
         return b"\n".join([*rows, b""]) if rows else b""
 

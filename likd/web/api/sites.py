@@ -135,7 +135,7 @@ class SiteLists:
         self._unapplied = unapplied
         self._kept_for = kept_for
         self._clock = clock
-        self._kept = Kept(lambda: totals.position)
+        self._kept = Kept(lambda: totals.ledger.position)
 
     async def sites(self, request: SitesRequest, caller: Caller) -> Answer:
         """The sites with their totals, the likes of the last days, and those of the 7 days before."""

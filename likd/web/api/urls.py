@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from likd.counting.actors import Actors
+from likd.counting.ledger import NO_OLD_NAMES, OldNames
 from likd.ingest.schema import short
 from likd.ingest.urls import EXPECTED, UrlRules, canonical
 from likd.model import host_of
-from likd.queries.totals import NO_OLD_NAMES, OldNames
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
 from likd.web.problems import Problem, wrong
@@ -38,6 +38,12 @@ class Urls:
                 raise Problem(422, f"url is {short(url)}", members=members) from None
         self._gate.check_urls(caller, hrefs)
         return hrefs
+
+    def writable(self, url: str, caller: Caller) -> str:
+        """What `url` counts as, if the caller may count something of it."""
+        self._gate.check_writes(caller)
+        (href,) = self.readable([url], caller)
+        return href
 
     def each_readable(self, urls: Sequence[str], caller: Caller, *, partial: bool) -> Sequence[str | Problem]:
         """The same; if `partial` with a problem in the place of each that can't be read."""

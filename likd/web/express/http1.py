@@ -97,8 +97,6 @@ class Head:
     head_only: bool = False
     """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
-    by_person: bool = False
-    """Whether it is a person's browser that goes there, and may have to log in."""
     data: bytes = attrs.field(default=b"", repr=False)
     """As it came."""
     says_keep_alive: bool = False
@@ -180,10 +178,13 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
         value: bytes = headers.get(name.lower().encode(), b"")
         return value.decode("latin-1")
 
-    credentials = Credentials.of(header)
+    credentials = Credentials.of(header, hot[3] or b"")
     method = hot[1].partition(b" ")[0].decode()
     operation, asked = _operation(hot, method, header, credentials)
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
+        return COLD
+    if is_person(method, header("Accept")):
+        # Who goes there may have to log in, and is told in a page what is wrong.
         return COLD
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(
@@ -199,7 +200,6 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
         asked,
         method == "HEAD",
         credentials,
-        is_person(method, header("Accept")),
         data,
         says_keep_alive=old and keep_alive,
     )

@@ -14,7 +14,7 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.caller import UNRESTRICTED, Caller
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import HEALTHY, Answer, Responses, answer_problem, to_login
+from likd.web.answers import HEALTHY, Answer, Responses, answer_problem
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.pictures import PictureRequest
@@ -90,9 +90,7 @@ class HotRequests:
         long_requests_max: int,
         send: Send,
         drop: Drop,
-        base: str = "",
     ) -> None:
-        self._to_login = to_login(base)
         self._posting = posting
         self._bodies = bodies
         self._reads = reads
@@ -142,9 +140,7 @@ class HotRequests:
                     return False
             return self._answer(exchange, head, body, caller)
         except Problem as problem:
-            self._fill(
-                exchange, self._to_login if problem.status == 401 and head.by_person else answer_problem(problem)
-            )
+            self._fill(exchange, answer_problem(problem))
         except Exception as error:
             self._fail(exchange, error)
         return False

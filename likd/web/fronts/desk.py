@@ -44,6 +44,8 @@ class Caller:
 
     link: Link
     seats: dict[int, Callable[[], None]] = attrs.field(factory=dict)
+    asked: int = 0
+    """Messages with events or requests that came of it."""
     pinged: int = 0
     """The last ping that it answered."""
     faults: int = 0
@@ -101,10 +103,13 @@ class Desk:
         """Do what a front says. Raises WireError if fronts do not say such things."""
         match message:
             case Events():
+                caller.asked += 1
                 self._count(caller, message)
             case Request():
+                caller.asked += 1
                 self._answer(caller, message)
             case Submit():
+                caller.asked += 1
                 self._submit(caller, message)
             case Opened(seat, address):
                 self._open(caller, seat, address)

@@ -34,7 +34,7 @@ class FrontStatistics(ProcessStatistics):
 
     connections: int
     messages: int
-    """That the engine had of it, in this life."""
+    """With events or requests, that the engine had of it in this life."""
     backlog_bytes: int
     """Of the engine's answers, that it has not taken yet."""
 
@@ -95,7 +95,7 @@ class FrontProcess:
         return FrontStatistics(
             **attrs.asdict(process),
             connections=len(self.caller.seats),
-            messages=self.caller.link.messages_received,
+            messages=self.caller.asked,
             backlog_bytes=self.caller.link.backlog,
         )
 

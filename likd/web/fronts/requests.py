@@ -7,6 +7,7 @@ import trio
 
 from likd.model import Submission
 from likd.runtime.cooperative import finish, finish_in_turns
+from likd.runtime.notice import Notice
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.caller import UNRESTRICTED
 from likd.web.access.gate import Gate
@@ -22,6 +23,9 @@ from likd.web.problems import Problem
 
 BACKLOG_BYTES_MAX = 1 << 24
 """What the engine has not taken yet: beyond that, 503."""
+
+TURNS = 6
+"""The loop turns so often before gathered events are sent: what clients send who were answered just now goes along."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,13 +64,15 @@ class FrontRequests:
         self._events: dict[str, dict[str, int]] = {}
         self._gathered: list[Exchange] = []
         self._underway: tuple[int, list[Exchange]] | None = None
+        self._due = Notice()
         # No bound of its own: a connection has one at a time.
         self._long_in, self._long = trio.open_memory_channel[Exchange](float("inf"))
         self.faults = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Read long bodies, until cancelled."""
+        """Send what is gathered, and read long bodies, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_gathered)
             task_status.started()
             async for exchange in self._long:
                 nursery.start_soon(self._read_long, exchange)
@@ -79,13 +85,9 @@ class FrontRequests:
         self._gathered.append(exchange)
 
     def submit(self) -> None:
-        """Send what was gathered, unless others are on their way: then it waits for these."""
+        """Send what was gathered soon, unless others are on their way: then it waits for these."""
         if self._gathered and self._underway is None:
-            gathered, self._gathered = self._gathered, []
-            events, self._events = self._events, {}
-            self._last += 1
-            self._underway = self._last, gathered
-            self._link.send(Events(self._last, events, len(gathered)))
+            self._due.give()
 
     def takes(self, announced: Exchange) -> bool:
         """Whether a large body may be read here, and there is room; if not, the engine has more."""
@@ -179,6 +181,18 @@ class FrontRequests:
         self._submit(exchange, submission)
         # Acts of one connection may have to be looked up, and are in their order all the same.
         return bool(submission.acts)
+
+    async def _send_gathered(self) -> None:
+        while True:
+            await self._due.wait()
+            for _ in range(TURNS):
+                await trio.lowlevel.checkpoint()
+            if self._gathered and self._underway is None:
+                gathered, self._gathered = self._gathered, []
+                events, self._events = self._events, {}
+                self._last += 1
+                self._underway = self._last, gathered
+                self._link.send(Events(self._last, events, len(gathered)))
 
     async def _read_long(self, exchange: Exchange) -> None:
         assert self._bodies is not None

@@ -10,13 +10,14 @@ from werkzeug.exceptions import HTTPException
 
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
-from likd.web.answers import answer_problem, is_person, to_login
+from likd.web.answers import answer_problem, is_person
 from likd.web.full.auth import add_auth
+from likd.web.full.pages.render import Pages
 from likd.web.full.routes import header, respond
 from likd.web.problems import Problem
 
 
-def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool, base: str) -> QuartTrio:
+def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], pages: Pages, tls: bool) -> QuartTrio:
     """The application, with its door and its errors but no views yet."""
     # The package that has the templates.
     app = QuartTrio("likd.web", static_folder=None)
@@ -31,14 +32,16 @@ def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], tls: bool, ba
 
     @app.errorhandler(Problem)
     async def on_problem(problem: Problem) -> Response:
-        if problem.status == 401 and has_request_context() and is_person(request.method, header("Accept")):
-            return respond(to_login(base))
-        return respond(answer_problem(problem))
+        if not has_request_context() or not is_person(request.method, header("Accept")):
+            return respond(answer_problem(problem))
+        if problem.status == 401 and gate.has_login:
+            return pages.to_login()
+        return await pages.problem(problem)
 
     @app.errorhandler(HTTPException)
     async def on_http_exception(error: HTTPException) -> Response:
         status = error.code or 500
-        response = respond(answer_problem(Problem(status, error.description or "")))
+        response = await on_problem(Problem(status, error.description or ""))
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value

@@ -126,4 +126,4 @@ def credentials(asked: BaseRequestWebsocket) -> Credentials:
         # Each proxy may have added a header of its own.
         return ",".join(headers.getlist(name)) if name == "X-Forwarded-For" else headers.get(name, "")
 
-    return Credentials.of(header)
+    return Credentials.of(header, asked.query_string)

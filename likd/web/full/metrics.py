@@ -84,8 +84,8 @@ class Metrics:
         )
         yield _gauge("likd_table_open_urls", "Unique URLs of the open table.", len(manager.open_table.urls))
         yield _gauge("likd_tables_draining", "Tables without a batch file yet.", engine.batcher.tables_in_hand)
-        yield _gauge("likd_tables_waiting", "Batched tables that wait for the store.", totals.tables_waiting)
-        yield _gauge("likd_rows_waiting", "Rows that wait for the store.", totals.rows_waiting)
+        yield _gauge("likd_tables_waiting", "Batched tables that wait for the store.", totals.ledger.tables_waiting)
+        yield _gauge("likd_rows_waiting", "Rows that wait for the store.", totals.ledger.rows_waiting)
         yield _gauge("likd_inbox_requests", "Requests that wait for the event manager.", engine.intake.waiting)
         yield _counter("likd_batch_files_written", "Batch files written.", engine.batcher.batches_written)
         yield _counter("likd_store_rows_written", "Rows given to the store.", engine.drainer.rows_written)
@@ -144,7 +144,7 @@ class Metrics:
         yield _gauge("likd_folding", "1 while URLs that were counted by other rules are folded.", int(not folder.done))
         yield _counter("likd_urls_folded", "URLs that became part of those that count now.", folder.folded)
         yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
-        yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock_doubtful()))
+        yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(engine.clock.doubtful))
         yield _gauge(
             "likd_aside_bytes", "Disk space of events that a handler could not count.", engine.batcher.aside_bytes
         )

@@ -29,6 +29,7 @@ from likd.web.api.histories import HistoryRequest
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import PictureRequest, Pictures
 from likd.web.api.reads import Reads, TopRequest
+from likd.web.api.shares import ShareLinks
 from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
@@ -74,6 +75,7 @@ def add_api(
     pictures: Pictures,
     sites: SiteLists,
     admin: Admin,
+    shares: ShareLinks,
     status: StatusReport,
     bounds: Bounds,
     sessions: LiveSessions,
@@ -85,6 +87,7 @@ def add_api(
     _add_pictures(app, pictures)
     _add_admin(app, admin, status)
     _add_management(app, admin)
+    _add_shares(app, shares)
     _add_health(app, bounds, status)
 
     @app.websocket("/v1/live")
@@ -226,6 +229,23 @@ def _add_management(app: QuartTrio, admin: Admin) -> None:
     @needs(Role.ADMIN)
     async def delete_alias() -> Response:
         return respond(await admin.remove_alias(asked("old")))
+
+
+def _add_shares(app: QuartTrio, shares: ShareLinks) -> None:
+    @app.post("/v1/shares")
+    @needs(Role.ADMIN)
+    async def post_share() -> Response:
+        return respond(await shares.make(await read_body(), caller()))
+
+    @app.get("/v1/shares")
+    @needs(Role.ADMIN)
+    async def get_shares() -> Response:
+        return respond(conditional(shares.all(), header("If-None-Match")))
+
+    @app.delete("/v1/shares")
+    @needs(Role.ADMIN)
+    async def delete_share() -> Response:
+        return respond(await shares.revoke(asked("id")))
 
 
 def _add_health(app: QuartTrio, bounds: Bounds, status: StatusReport) -> None:

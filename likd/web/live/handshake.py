@@ -40,7 +40,9 @@ def read_handshake(data: bytes, path: bytes = b"/v1/live") -> Handshake | None:
     def header(name: str) -> str:
         return fields.get(name.lower().encode(), b"").decode("latin-1")
 
-    return Handshake(Credentials.of(header), _accept(fields[b"sec-websocket-key"]), inbound.upgrade())
+    return Handshake(
+        Credentials.of(header, target.partition(b"?")[2]), _accept(fields[b"sec-websocket-key"]), inbound.upgrade()
+    )
 
 
 def _accept(key: bytes) -> bytes:

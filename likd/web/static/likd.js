@@ -840,9 +840,8 @@
       this.exact = new Intl.NumberFormat(locale);
       this.compact = new Intl.NumberFormat(locale, {
         notation: "compact",
-        maximumFractionDigits: 1,
         maximumSignificantDigits: 3,
-        roundingPriority: "lessPrecision",
+        roundingMode: "trunc",
       });
     }
 

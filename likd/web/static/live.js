@@ -7,12 +7,13 @@ const [HANDSHAKE_MS, SILENCE_MS, PONG_MS] = [5_000, 15_000, 5_000];
 function follow(wishes, on) {
   const link = document.getElementById("link");
   const say = (state, text) => {
-    link.className = "link " + state;
+    link.className = "state " + state;
     link.textContent = text;
   };
   let failures = 0;
   let socket = null;
   let timer;
+  link.hidden = false;
   const wait = (delay, work) => {
     clearTimeout(timer);
     timer = setTimeout(work, delay);
@@ -26,9 +27,10 @@ function follow(wishes, on) {
   const end = (event) => {
     clearTimeout(timer);
     drop();
-    if (event?.code === 1008) return say("off", event.reason);
+    if (event?.code === 1008) return say("bad", event.reason);
     failures += 1;
-    say("off", failures > 3 ? "no websocket: figures are old" : "connecting again");
+    if (failures > 3) say("bad", "Not connected: live figures are old");
+    else say("wait", "Connecting again");
     wait(Math.min(15_000, 500 * 2 ** failures) * (0.5 + Math.random() / 2), connect);
   };
   const listen = () =>
@@ -40,7 +42,7 @@ function follow(wishes, on) {
     drop();
     let fresh;
     try {
-      fresh = new WebSocket(location.origin.replace(/^http/, "ws") + document.documentElement.dataset.base + "/v1/live");
+      fresh = new WebSocket(location.origin.replace(/^http/, "ws") + BASE + "/v1/live");
     } catch {
       return end();
     }
@@ -49,7 +51,7 @@ function follow(wishes, on) {
     fresh.onopen = ifCurrent(() => {
       follow.live = true;
       for (const wish of wishes()) follow.send(wish);
-      say("on", "live");
+      say("", "Live");
       listen();
     });
     fresh.onmessage = ifCurrent((message) => {
@@ -69,20 +71,20 @@ function follow(wishes, on) {
   connect();
 }
 
-/* Numbers are written as the page is: a system without a locale knows no thousands separators. */
-const LANGUAGE = document.documentElement.lang || "en";
-const number = (value, digits = 0) =>
-  value >= 1e6
-    ? new Intl.NumberFormat(LANGUAGE, { notation: "compact", maximumFractionDigits: 2 }).format(value)
-    : new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: digits }).format(value);
-
-function text(name, value) {
-  for (const place of document.querySelectorAll(`[data-text="${name}"]`)) place.textContent = value;
-}
-
-function element(tag, className, content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (content !== undefined) made.textContent = content;
-  return made;
+/* What the template wrote out of the daemon's status, written again out of a newer one. */
+const found = (known, path) => path.split(".").reduce((value, name) => value?.[name], known);
+function freshen(known) {
+  for (const place of document.querySelectorAll("[data-live]")) {
+    const value = found(known, place.dataset.live);
+    const form = place.dataset.as;
+    const content = value === undefined || value === null ? DASH : form === "text" ? String(value) : FORMATS[form](value);
+    if (place.textContent !== content) place.textContent = content;
+  }
+  for (const bar of document.querySelectorAll("progress[data-live-value]")) bar.value = found(known, bar.dataset.liveValue) ?? 0;
+  for (const place of document.querySelectorAll("[data-live-state]")) {
+    const state = found(known, place.dataset.liveState);
+    if (!state || place.textContent === state) continue;
+    place.textContent = state;
+    place.className = "state " + ({ running: "", starting: "wait", backoff: "wait", failed: "bad" }[state] ?? "off");
+  }
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from likd.errors import StoreError, Unsupported
 from likd.model import Fold, Liking, Rows
 from likd.stores.database import PART_METHODS
 from likd.stores.protocol import Applied, Folding, Increments, Part, Store
+from likd.stores.sites import SiteStore
 from tests.stores.contract.kinds import KEYS, NAMES, NOW, Reopen
 
 A, B, C = "https://a.example/", "https://b.example/", "https://c.example/"
@@ -96,7 +97,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "pages": lambda: store.page("", 3),
         "merging": lambda: store.folding(),
         "starting counts": lambda: store.loaded("name"),
-        "sites": lambda: cast(Any, store).sites([]),
+        "sites": lambda: cast(SiteStore, store).sites([]),
         "feed": lambda: store.news(None),
     }
 

@@ -66,8 +66,8 @@ async def like(engine: Engine, url: str, times: int = 1) -> None:
 
 async def drained(engine: Engine) -> None:
     with trio.fail_after(20):
-        while engine.totals.tables_waiting or engine.drainer.fault or engine.manager.open_table.urls:
-            await engine.totals.wait_moved()
+        while engine.ledger.tables_waiting or engine.drainer.fault or engine.manager.open_table.urls:
+            await engine.ledger.wait_moved()
 
 
 def stored(url: str) -> dict[str, int]:
@@ -86,7 +86,7 @@ async def test_a_store_that_is_away_at_the_start_gets_everything_when_it_comes(
         fold = Fold(B, A, KEYS.of_url(B), KEYS.of_url(A))
         await engine.merger.merge(fold.old, fold.new)
         await engine.drain()
-        mark = engine.totals.applied
+        mark = engine.ledger.applied
     await trio.to_thread.run_sync(own_server.stop)
 
     for times in (10, 100):
@@ -103,7 +103,7 @@ async def test_a_store_that_is_away_at_the_start_gets_everything_when_it_comes(
         await trio.to_thread.run_sync(own_server.start)
         await drained(engine)
         assert await engine.totals.counts([A]) == {A: {"likes": 1111}}
-        assert engine.totals.aliases(B) == A
+        assert engine.ledger.aliases(B) == A
         assert engine.applied_tables.missing == {}
         assert (engine.drainer.went_back, engine.folder.done) == (0, True)
         await like(engine, B, 10_000)
@@ -190,7 +190,7 @@ async def test_what_one_node_brings_is_seen_on_another_within_a_second(tmp_path:
 
         await one.merger.merge(B, A)
         await seen(two, B, 12)
-        assert two.totals.aliases(B) == A
+        assert two.ledger.aliases(B) == A
         await like(two, B, 8)
         await drained(two)
         await seen(one, A, 20)

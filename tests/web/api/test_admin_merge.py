@@ -11,10 +11,9 @@ from likd.counting.actors import Actors
 from likd.ingest.urls import UrlRules
 from likd.model import Refused
 from likd.queries.merging import MergeBusy, Merged, MergeError, MergeRefused
-from likd.queries.totals import Totals
 from likd.web.api.admin import Admin
 from likd.web.problems import Problem
-from tests.fakestore import FakeStore
+from tests.fakestore import FakeStore, totals_over
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"
 
@@ -42,7 +41,7 @@ class Rows:
 
 def admin(answer: Merged | Exception) -> Admin:
     store = FakeStore({NEW: {"likes": 3}})
-    totals = Totals(store, applied=0, cache_urls_max=10, actors=Actors(store, applied=0, cached_max=10))
+    totals = totals_over(store, applied=0, cache_urls_max=10, actors=Actors(store, applied=0, cached_max=10))
     return Admin(
         cast(Any, None), cast(Any, Rows()), cast(Any, Merging(answer)), totals, cast(Any, store), UrlRules(), ("likes",)
     )

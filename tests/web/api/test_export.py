@@ -17,7 +17,7 @@ from likd.queries.totals import Totals
 from likd.web.api import reads as reads_module
 from likd.web.api.counts import CountReads
 from likd.web.api.reads import Reads
-from tests.fakestore import FakeStore, post
+from tests.fakestore import FakeStore, post, totals_over
 
 URLS = [f"http://{n:02}/" for n in range(30)]
 ROWS = st.dictionaries(st.sampled_from(URLS), st.builds(lambda n: {"likes": n}, st.integers(1, 9)))
@@ -49,14 +49,14 @@ def test_each_url_is_there_once_in_order_and_exact_whatever_is_applied_meanwhile
         async def run() -> None:
             truth: Rows = {}
             store = FakeStore({url: dict(counts) for url, counts in stored.items()})
-            totals = Totals(store, applied=0, cache_urls_max=5)
+            totals = totals_over(store, applied=0, cache_urls_max=5)
             for rows in [stored, *waiting, {url: {"likes": 1} for url in counting}]:
                 for url, counts in rows.items():
                     add(truth.setdefault(url, {}), counts)
             for number, rows in enumerate(waiting, start=1):
-                totals.batched(batch(number, rows))
+                totals.ledger.batched(batch(number, rows))
             table = Table(len(waiting) + 1, 0.0)
-            totals.opened(table)
+            totals.ledger.opened(table)
             table.urls.add("http://not-counted-yet/")
             for url in counting:
                 post(table, url, 1)
@@ -64,9 +64,9 @@ def test_each_url_is_there_once_in_order_and_exact_whatever_is_applied_meanwhile
             moving = iter(moves)
             async for some in exporter(store, totals).export():
                 exported += lines(some)
-                if next(moving, False) and totals.waiting:
-                    store.commit(totals.waiting[0].increments)
-                    totals.applied_first()
+                if next(moving, False) and totals.ledger.waiting:
+                    store.commit(totals.ledger.waiting[0].increments)
+                    totals.ledger.applied_first()
             assert exported == sorted((url, counts["likes"]) for url, counts in truth.items())
 
         trio.run(run)
@@ -78,11 +78,11 @@ def test_each_url_is_there_once_in_order_and_exact_whatever_is_applied_meanwhile
 
 async def test_a_page_costs_its_own_size_however_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FakeStore({f"http://stored/{n:05}": {"likes": 1} for n in range(5000)})
-    totals = Totals(store, applied=0, cache_urls_max=100)
+    totals = totals_over(store, applied=0, cache_urls_max=100)
     for table in range(1, 21):
-        totals.batched(batch(table, {f"http://waiting/{table}/{n}": {"likes": 1} for n in range(1000)}))
+        totals.ledger.batched(batch(table, {f"http://waiting/{table}/{n}": {"likes": 1} for n in range(1000)}))
     gathered = 0
-    steps = totals.unapplied_steps
+    steps = totals.ledger.unapplied_steps
 
     def counted(size: int) -> Any:
         nonlocal gathered
@@ -90,7 +90,7 @@ async def test_a_page_costs_its_own_size_however_much_waits(monkeypatch: pytest.
             gathered += len(urls)
             yield urls
 
-    monkeypatch.setattr(totals, "unapplied_steps", counted)
+    monkeypatch.setattr(totals.ledger, "unapplied_steps", counted)
     await totals.counts(["http://hot/"])
     sizes = [len(lines(some)) async for some in exporter(store, totals).export()]
     assert sum(sizes) == 25_000
@@ -101,8 +101,8 @@ async def test_a_page_costs_its_own_size_however_much_waits(monkeypatch: pytest.
 
 async def test_a_merged_url_is_exported_under_its_new_name_alone() -> None:
     store = FakeStore({"http://new/": {"likes": 2}})
-    totals = Totals(store, applied=0, cache_urls_max=100)
-    totals.aliases.add("http://old/", "http://new/")
-    totals.batched(batch(1, {"http://old/": {"likes": 1}}))
+    totals = totals_over(store, applied=0, cache_urls_max=100)
+    totals.ledger.aliases.add("http://old/", "http://new/")
+    totals.ledger.batched(batch(1, {"http://old/": {"likes": 1}}))
     exported = [line async for some in exporter(store, totals).export() for line in lines(some)]
     assert [url for url, _ in exported] == ["http://new/"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+import trio
+import trio.testing
 
 from likd.config.parsers import Bind
 from likd.config.settings import Config
@@ -82,21 +84,27 @@ class Front:
         self.requests.answered(Answered(number, 202, body, "application/json", {}))
 
 
-def test_what_comes_while_others_are_on_their_way_goes_together_when_these_are_answered() -> None:
+async def test_what_comes_while_others_are_on_their_way_goes_together_when_these_are_answered() -> None:
     front = Front()
-    first = front.post()
-    front.requests.submit()
-    later = [front.post() for _ in range(3)]
-    front.requests.submit()
-    assert front.link.sent == [Events(1, {"like": {"https://a.example/": 1}}, 1)]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(front.requests.run)
+        first = front.post()
+        front.requests.submit()
+        await trio.testing.wait_all_tasks_blocked()
+        later = [front.post() for _ in range(3)]
+        front.requests.submit()
+        await trio.testing.wait_all_tasks_blocked()
+        assert front.link.sent == [Events(1, {"like": {"https://a.example/": 1}}, 1)]
 
-    front.accept(1)
+        front.accept(1)
+        await trio.testing.wait_all_tasks_blocked()
 
-    assert [exchange for exchange, _ in front.answers] == [first]
-    assert front.link.sent[1:] == [Events(2, {"like": {"https://a.example/": 3}}, 3)]
-    front.accept(2)
-    assert [exchange for exchange, _ in front.answers] == [first, *later]
-    assert all(data.endswith(b'{"accepted":1}') for _, data in front.answers)
+        assert [exchange for exchange, _ in front.answers] == [first]
+        assert front.link.sent[1:] == [Events(2, {"like": {"https://a.example/": 3}}, 3)]
+        front.accept(2)
+        assert [exchange for exchange, _ in front.answers] == [first, *later]
+        assert all(data.endswith(b'{"accepted":1}') for _, data in front.answers)
+        nursery.cancel_scope.cancel()
 
 
 def test_several_events_go_by_themselves_with_their_key() -> None:

@@ -19,7 +19,6 @@ from wsproto.events import CloseConnection, Event, Pong
 from likd.config.settings import Config
 from likd.queries.live_hub import LiveHub
 from likd.queries.top_lists import TopLists
-from likd.queries.totals import Totals
 from likd.runtime.notice import Notice
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
@@ -32,7 +31,7 @@ from likd.web.full.stream import SILENCE_SECONDS_MIN
 from likd.web.live.connection import Connection, text_frame
 from likd.web.live.handshake import read_handshake
 from likd.web.live.server import LiveLane
-from tests.fakestore import FakeStore
+from tests.fakestore import FakeStore, totals_over
 from tests.web.full.test_websocket_frames import frame
 
 HANDSHAKE = (
@@ -179,7 +178,7 @@ class Lane:
         # Real sockets take a moment, in which the virtual clock has to stand still.
         clock.autojump_threshold = 0.02
         store = FakeStore()
-        totals = Totals(store, applied=0, cache_urls_max=10)
+        totals = totals_over(store, applied=0, cache_urls_max=10)
         self.hub = LiveHub(totals=totals, top=TopLists(store, totals), interval_seconds=1)
         self.sessions = News()
         self.left = 0

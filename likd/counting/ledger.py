@@ -1,0 +1,381 @@
+"""The ledger: which table is where, and what waits for the store."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+import trio
+
+from likd.counting.actors import Actors
+from likd.counting.aliases import Aliases
+from likd.counting.pending import Pending
+from likd.counting.table import Table
+from likd.counting.waiting import TRANSACTION_ROWS_MAX, Waiting
+from likd.durability.batch_file import Batch
+from likd.model import Counts, Fold, Rows, add, total
+from likd.runtime.cooperative import Steps, finish
+from likd.stores.protocol import Applied, Increments
+
+ROW_BYTES = 256
+"""What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
+ROW_BYTES_MAX = 400
+"""So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
+
+OldNames: TypeAlias = Mapping[str, Collection[str]]
+"""URL → names under which the store may still have counts of it, because it was counted by other rules."""
+NO_OLD_NAMES: OldNames = MappingProxyType({})
+
+
+class Follower(Protocol):
+    """Who is told of what grows the totals, in the step in which it happens. Must not raise."""
+
+    def committed(self, table: int, rows: Rows) -> None:
+        """The counts of `table` are `rows` for good."""
+        ...
+
+    def forgotten(self, urls: Collection[str]) -> None:
+        """The totals of `urls` changed otherwise."""
+        ...
+
+    def store_went_back(self) -> None:
+        """What the store has of any URL may be less than it was."""
+        ...
+
+
+class Reader(Protocol):
+    """Who keeps what the store has, and is told in the step in which it has more."""
+
+    def applied(self, increments: Increments, applied: Applied | None) -> None:
+        """The store has `increments`, and made `applied` of them, None if that is not known."""
+        ...
+
+    def settle(self) -> Steps[None]:
+        """Do what `applied` left to be done, which nobody waits for."""
+        ...
+
+    def store_went_back(self) -> None:
+        """The store has less than it had."""
+        ...
+
+
+class Ledger:
+    """Follows every table from its opening until the store has it: which is where, and what waits.
+
+    A table is in exactly one of four places: open or swapped (its counters have the counts), committed (in the
+    batcher's hands), waiting (`waiting`, merged where that saves rows up to `transaction_rows_max` of them), or applied
+    (the store has it). Each move from one to the next is one step without an `await`. What is committed or waits is
+    also kept as one sum a URL, so that adding up costs the same however much there is.
+
+    A URL that was merged counts for the other from the moment in which the merge is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        applied: int | None,
+        actors: Actors,
+        aliases: Aliases | None = None,
+        transaction_rows_max: int = TRANSACTION_ROWS_MAX,
+    ) -> None:
+        self._actors = actors
+        self._moves = 0
+        self.applied = applied or 0
+        self._apart = applied is None
+        """Whether each table waits by itself: which of them the store has is not known yet."""
+        self.waiting: deque[Waiting] = deque()
+        self.rows_waiting = 0
+        self.tables_waiting = 0
+        self._url_bytes_waiting = 0
+        self.aliases = aliases or Aliases(str.encode)
+        self.merging: dict[int, Fold] = {}
+        """Merges that the store has not done yet, by their tables."""
+        self.liked_both: dict[str, int] = {}
+        """How many actors had liked a URL that was merged in this life and the one that it is part of, where known."""
+        self.store_ahead = trio.Event()
+        """Is set when a reader saw that the store has more than it said: asking it again will tell."""
+        self.followers: list[Follower] = []
+        self.reader: Reader | None = None
+        self._stored_as: dict[str, list[str]] = {}
+        self._tables: dict[int, Table] = {}
+        self._committed: dict[int, Rows] = {}
+        self._pending = Pending()
+        self._transaction_rows_max = transaction_rows_max
+        self._moved = trio.Event()
+
+    def too_many_wait(self, rows_max: int) -> bool:
+        """Whether `rows_max` rows wait for the store, or take the memory that is for so many."""
+        bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
+        return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
+
+    def opened(self, table: Table) -> None:
+        """A table is open: what it counts is part of the totals from now on."""
+        self._tables[table.id] = table
+        self._moves += 1
+
+    def committed(self, table: Table) -> None:
+        """The counters of `table` gave up their counts: `table.rows` has them."""
+        if table.rows is not None and self._tables.pop(table.id, None) is not None:
+            self._commit(table.id, table.rows)
+
+    def dropped(self, table: Table) -> None:
+        """A table ended without any counts."""
+        self._tables.pop(table.id, None)
+        self._moves += 1
+        self._take_back(table.id)
+        self._tell()
+
+    def placed(self, table: int, merge: Fold) -> None:
+        """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
+        self.merging[table] = merge
+        self._actors.place_merge(table)
+        if merge.erases:
+            # Reads follow when the store does.
+            return
+        self.aliases.add(merge.old, merge.new)
+        for name in self._stored_as.pop(merge.old, ()):
+            self.is_stored_as(merge.new, name)
+        self.forgotten([merge.old, merge.new])
+
+    def is_stored_as(self, url: str, name: str) -> None:
+        """The store may have counts of `url` by another `name`, on which something stands that waits for it.
+
+        They are part of each total until `nothing_is_stored_otherwise`: what takes back a like by the old name must
+        not be read without that like.
+        """
+        self._stored_as.setdefault(self.aliases(url), []).append(name)
+
+    def nothing_is_stored_otherwise(self) -> None:
+        """All that the store had by other names is folded into what counts now."""
+        self._stored_as = {}
+
+    def settled_name(self, url: str) -> str:
+        """What `url` counts for in the store, where merges that wait are not done yet."""
+        if any(url == merge.old for merge in self.merging.values()):
+            return url
+        return self.aliases(url)
+
+    def batched(self, batch: Batch) -> None:
+        """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids.
+
+        The counts of `batch` must not be changed from now on.
+        """
+        self._tables.pop(batch.table, None)
+        self._moves += 1
+        if self._committed.get(batch.table) is not batch.rows:
+            # It was found at the start, or its counters were found to be wrong.
+            self._take_back(batch.table)
+            self._commit(batch.table, batch.rows)
+            self._actors.batched(batch.table, batch.actors)
+        del self._committed[batch.table]
+        self._queue(batch)
+
+    def _queue(self, batch: Batch) -> None:
+        """Let `batch` wait, behind all that waits."""
+        minute = int(batch.closed // 60)
+        last = self.waiting[-1] if self.waiting else None
+        alone = self._apart or last is None or last.frozen or last.increments.minute != minute
+        if alone or last is None or not self._take_along(last, batch):
+            increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
+            last = Waiting(
+                increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
+            )
+            self.waiting.append(last)
+            self.rows_waiting += increments.size
+            self._url_bytes_waiting += last.url_bytes
+        if batch.merge is not None:
+            # What is in later tables comes after it.
+            last.increments.merge = batch.merge
+            last.frozen = True
+        self.tables_waiting += 1
+
+    def correct(self, waiting: Waiting, rows: Rows) -> None:
+        """What waits is to have these counts, too, of URLs that it has already."""
+        for url, counts in rows.items():
+            waiting.increments.rows[url] = total([waiting.increments.rows[url], counts])
+        self._pending.add(rows)
+        self.forgotten(rows)
+
+    def leave(self) -> Steps[None]:
+        """Get ready for the first of `waiting` to be applied, which takes no more tables from now on.
+
+        `applied_first` does what is left of it in one step.
+        """
+        self.waiting[0].frozen = True
+        return self._pending.leave(self.waiting[0].increments.rows)
+
+    def settle(self) -> Steps[None]:
+        """Do what `applied_first` left to be done, which nobody waits for."""
+        if self.reader is not None:
+            yield from self.reader.settle()
+        yield from self._actors.settle()
+
+    def applied_first(self, applied: Applied | None = None) -> Waiting:
+        """The store has the first of `waiting`: its counts move over to the store's side.
+
+        What the store made of it is in `applied`, None if that is not known.
+        """
+        finish(self.leave())
+        first = self.waiting.popleft()
+        increments = first.increments
+        self.rows_waiting -= increments.size
+        self._url_bytes_waiting -= first.url_bytes
+        self.tables_waiting -= len(first.tables)
+        self._actors.applied(increments)
+        self._pending.gone()
+        if self.reader is not None:
+            self.reader.applied(increments, applied)
+        for table_id in first.tables:
+            merge = self.merging.pop(table_id, None)
+            if merge is not None and not merge.erases and applied is not None:
+                self.liked_both[merge.old] = applied.liked_both
+        self.applied = increments.last
+        self._tell()
+        return first
+
+    def resume(self, applied: int, again: Sequence[Batch] = ()) -> dict[int, Counts]:
+        """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
+
+        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first. Returns
+        the sums of those that wait no longer, because the store has them.
+        """
+        self._apart = False
+        had: dict[int, Counts] = {}
+        self._pending.stay()
+        while self.waiting and self.waiting[0].increments.last <= applied:
+            had |= self.applied_first().sums
+        if applied != self.applied:
+            self._actors.resume(applied)
+        if applied < self.applied:
+            if self.reader is not None:
+                self.reader.store_went_back()
+            later, self.waiting = self.waiting, deque()
+            for batch in again:
+                self._pending.add(batch.rows)
+                self._queue(batch)
+                self._actors.batched(batch.table, batch.actors)
+                if batch.merge is not None:
+                    self.merging[batch.table] = batch.merge
+            for waiting in self.waiting:
+                waiting.frozen = True
+            self.waiting += later
+            for follower in tuple(self.followers):
+                follower.store_went_back()
+        self.applied = applied
+        self._moves += 1
+        self._tell()
+        return had
+
+    def any_forgotten(self) -> None:
+        """The total of any URL may have changed otherwise than by what is in tables."""
+        self._moves += 1
+        for follower in tuple(self.followers):
+            follower.store_went_back()
+
+    @property
+    def position(self) -> tuple[int, ...]:
+        """Is never the same again once any total has changed, from before that is acknowledged."""
+        return self._moves, *(table.posts for table in self._tables.values())
+
+    def unapplied_parts(self) -> list[tuple[int, int, int | None, Rows]]:
+        """What is committed or waits: the first and the last table, the minute if it is known, and the rows.
+
+        The rows get no more.
+        """
+        parts: list[tuple[int, int, int | None, Rows]] = []
+        for waiting in self.waiting:
+            it = waiting.increments
+            parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
+        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+
+    def unapplied_urls(self) -> set[str]:
+        """All URLs of which the store does not have all counts yet."""
+        return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}
+
+    def unapplied_steps(self, size: int) -> Iterator[list[str]]:
+        """The same, `size` at once, some of them again and again, some by the names of URLs that are being merged.
+
+        What comes or goes meanwhile may be there or not.
+        """
+        yield from self.counting_steps(size)
+        yield from _steps([*self._committed.values(), *(item.increments.rows for item in self.waiting)], size)
+
+    def counting_steps(self, size: int) -> Iterator[list[str]]:
+        """Those of them that are in tables that still count, or are being merged."""
+        merging = [merge.new for merge in self.merging.values() if not merge.erases]
+        return _steps([merging, *(table.urls for table in self._tables.values())], size)
+
+    def pending_steps(self) -> Iterator[Mapping[str, Counts]]:
+        """The others, by their own names, and what the store does not have of them: to be looked at, not to be kept."""
+        return self._pending.parts()
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that still count."""
+        return list(self._tables.values())
+
+    async def wait_moved(self) -> None:
+        """Wait until the next table is applied, or ended without counts."""
+        await self._moved.wait()
+
+    def names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
+        """Under which names the store has the counts of what is asked for, and of `also` others of some URLs."""
+        url = self.aliases(asked)
+        if not self.merging and not also and not self._stored_as:
+            return (url,)
+        merging = [merge.old for merge in self.merging.values() if merge.new == url]
+        return list(dict.fromkeys([url, *merging, *self._stored_as.get(url, ()), *also.get(asked, ())]))
+
+    def forgotten(self, urls: Collection[str]) -> None:
+        """The totals of `urls` changed otherwise than by what is in tables."""
+        self._moves += 1
+        for follower in tuple(self.followers):
+            follower.forgotten(urls)
+
+    def add_to(self, name: str, counts: Counts) -> None:
+        """Add to `counts` what the store does not have yet under `name`."""
+        self._pending.add_to(name, counts)
+        for table in self._tables.values():
+            open_counts = table.counts(name)
+            if open_counts:
+                add(counts, open_counts)
+
+    def _tell(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
+
+    def _commit(self, table: int, rows: Rows) -> None:
+        self._committed[table] = rows
+        self._moves += 1
+        self._pending.add(rows)
+        for follower in tuple(self.followers):
+            follower.committed(table, rows)
+
+    def _take_along(self, waiting: Waiting, batch: Batch) -> bool:
+        rows, url_bytes = waiting.increments.size, waiting.url_bytes
+        if not waiting.take_along(batch, self._transaction_rows_max):
+            return False
+        self.rows_waiting += waiting.increments.size - rows
+        self._url_bytes_waiting += waiting.url_bytes - url_bytes
+        return True
+
+    def _take_back(self, table: int) -> None:
+        rows = self._committed.pop(table, None)
+        if rows:
+            self._pending.subtract(rows)
+            self.forgotten(rows)
+
+
+def _steps(parts: Iterable[Collection[str]], size: int) -> Iterator[list[str]]:
+    """The URLs of all `parts`, each as it is when its turn comes, `size` at once."""
+    left: list[str] = []
+    for part in parts:
+        urls = list(part)
+        for begin in range(0, len(urls), size):
+            left += urls[begin : begin + size]
+            if len(left) >= size:
+                yield left[:size]
+                del left[:size]
+    yield left
