@@ -77,14 +77,16 @@ class Ledger:
     def __init__(
         self,
         *,
-        applied: int,
+        applied: int | None,
         actors: Actors,
         aliases: Aliases | None = None,
         transaction_rows_max: int = TRANSACTION_ROWS_MAX,
     ) -> None:
         self._actors = actors
         self._moves = 0
-        self.applied = applied
+        self.applied = applied or 0
+        self._apart = applied is None
+        """Whether each table waits by itself: which of them the store has is not known yet."""
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
@@ -191,7 +193,8 @@ class Ledger:
         """Let `batch` wait, behind all that waits."""
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
-        if last is None or last.frozen or last.increments.minute != minute or not self._take_along(last, batch):
+        alone = self._apart or last is None or last.frozen or last.increments.minute != minute
+        if alone or last is None or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
             last = Waiting(
                 increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
@@ -249,18 +252,22 @@ class Ledger:
         self._tell()
         return first
 
-    def resume(self, applied: int, again: Sequence[Batch] = ()) -> None:
+    def resume(self, applied: int, again: Sequence[Batch] = ()) -> dict[int, Counts]:
         """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
 
-        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first.
+        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first. Returns
+        the sums of those that wait no longer, because the store has them.
         """
+        self._apart = False
+        had: dict[int, Counts] = {}
         self._pending.stay()
         while self.waiting and self.waiting[0].increments.last <= applied:
-            self.applied_first()
+            had |= self.applied_first().sums
+        if applied != self.applied:
+            self._actors.resume(applied)
         if applied < self.applied:
             if self.reader is not None:
                 self.reader.store_went_back()
-            self._actors.store_went_back(applied)
             later, self.waiting = self.waiting, deque()
             for batch in again:
                 self._pending.add(batch.rows)
@@ -276,6 +283,13 @@ class Ledger:
         self.applied = applied
         self._moves += 1
         self._tell()
+        return had
+
+    def any_forgotten(self) -> None:
+        """The total of any URL may have changed otherwise than by what is in tables."""
+        self._moves += 1
+        for follower in tuple(self.followers):
+            follower.store_went_back()
 
     @property
     def position(self) -> tuple[int, ...]:
