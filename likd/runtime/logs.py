@@ -24,6 +24,7 @@ def configure_logs(log_format: str, *, quiet: bool = False) -> None:
     )
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             FAULTS,

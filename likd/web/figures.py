@@ -61,6 +61,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{total} s"
 
 
+def milliseconds(time: float) -> str:
+    """A short time in milliseconds, with as many digits as it has."""
+    return f"{time:g} ms"
+
+
 def moment(at: float) -> str:
     """A moment (Unix time) in UTC, to the second."""
     return time.strftime("%d %b %H:%M:%S", time.gmtime(at)).removeprefix("0")

@@ -15,6 +15,8 @@ from tests.daemon import Client, Daemon, Response
 
 ADMIN = "admin-token-for-these-tests"
 WRITE = "write-token-for-these-tests"
+OPS = "admin-token-that-has-a-name"
+SHOP = "write-token-that-has-a-name"
 SITE = "https://www.example.com"
 
 
@@ -23,6 +25,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     path: Path = tmp_path_factory.mktemp("access") / "data"
     flags = ["--public-sites", "*.example.com", "--public-actors", "free"]
     flags += ["--address-rate", "1e6", "--address-burst", "1000000"]
+    named = path.with_name("named")
+    named.write_text(f"admin ops {OPS}\nwriter shop {SHOP}\n")
+    flags += ["--tokens-file", str(named)]
     environment = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": WRITE}
     with Daemon(path, *flags, environment=environment) as daemon:
         yield daemon
@@ -262,6 +267,40 @@ def test_pages_let_nothing_in_from_elsewhere(daemon: Daemon) -> None:
     assert b" style=" not in page.body
 
 
+def lines_of(daemon: Daemon, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize(
+    ("event", "method", "target", "body"),
+    [
+        ("merged", "POST", "/v1/merge", {"old": f"{SITE}/old", "new": f"{SITE}/new"}),
+        ("alias removed", "DELETE", f"/v1/aliases?old={SITE}/old", None),
+        ("erased", "DELETE", f"/v1/counts?url={SITE}/old", None),
+        ("erased", "POST", "/v1/reset", {"url": f"{SITE}/old"}),
+        ("loaded", "POST", "/v1/import", {"url": f"{SITE}/old", "likes": 1}),
+        ("link made", "POST", "/v1/shares", {"url": f"{SITE}/old"}),
+    ],
+)
+def test_what_an_admin_does_is_told_with_the_name_of_the_token(
+    daemon: Daemon, event: str, method: str, target: str, body: object
+) -> None:
+    sent = b"" if body is None else json.dumps(body).encode()
+    with Client(daemon.address) as client:
+        # One connection for both: the second is not told as the first.
+        assert client.request("GET", "/v1/tree", Authorization=f"Bearer {ADMIN}").status == 200
+        headers = {"Authorization": f"Bearer {OPS}", "Idempotency_Key": f"key-of-{event.split()[0]}-{method}"}
+        assert client.request(method, target, sent, **headers).status in (200, 201)
+    assert lines_of(daemon, event)[-1]["by"] == "token ops"
+
+
+def test_a_refusal_is_told_with_the_name_of_the_token(daemon: Daemon) -> None:
+    with Client(daemon.address) as client:
+        assert client.request("GET", "/v1/tree", Authorization=f"Bearer {SHOP}").status == 403
+    assert "token shop" in [line["name"] for line in lines_of(daemon, "refused: this needs the admin token")]
+
+
 def test_no_token_is_in_the_log(daemon: Daemon) -> None:
-    assert ADMIN not in daemon.log.read_text()
-    assert WRITE not in daemon.log.read_text()
+    for token in (ADMIN, WRITE, OPS, SHOP):
+        assert token not in daemon.log.read_text()

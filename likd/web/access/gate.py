@@ -6,6 +6,8 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from likd.config.settings import Config
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import Act, Events
@@ -28,6 +30,8 @@ PUBLIC_BODY_BYTES_MAX = 1 << 18
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
 _TOKENS = "--write-tokens-file, --admin-token-file"
+
+log = structlog.get_logger(__name__)
 
 
 class Gate:
@@ -53,6 +57,7 @@ class Gate:
         self.logins = logins or Logins(secrets.token_bytes())
         self._refusals = refusals or Refusals()
         self.shares = shares
+        self._called = {_name_of(token): f"{TOKEN}{name}" for token, name in tokens.names.items()}
         self._sites = Hosts(config.public_sites)
         self._local = is_local(config.bind)
         self._origins = Origins(self._sites, config.origins, local=self._local)
@@ -126,6 +131,12 @@ class Gate:
         self._tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
         return False
 
+    def called(self, caller: Caller) -> str:
+        """What the log calls a caller that was let in as an admin: its token by the name that it was given."""
+        if caller.name:
+            return self._called.get(caller.name, caller.name)
+        return "no token" if self.open or self._inside else "login"
+
     def lets_everyone(self, credentials: Credentials) -> bool:
         """Whether it need not be asked who this is."""
         return self.open and not credentials.origin and (not self._local or self._knows_host(credentials.host))
@@ -193,9 +204,12 @@ class Gate:
 
     def login(self, token: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> str | None:
         """The value of the session cookie for whoever knows the admin token, else None."""
-        if self._tokens.role(token.encode(errors="replace")) is not Role.ADMIN:
+        secret = token.encode(errors="replace")
+        if self._tokens.role(secret) is not Role.ADMIN:
             self._tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
             return None
+        name = _name_of(secret)
+        log.info("logged in", by=self._called.get(name, name), address=self._client(peer, credentials))
         return self.logins.begin()
 
     def logout(self, credentials: Credentials) -> None:
@@ -255,7 +269,7 @@ class Gate:
             secret = token.strip().encode("latin-1", "replace")
             role = self._tokens.role(secret) if scheme.lower() == "bearer" else None
             if role is not None:
-                return role, TOKEN + hashlib.blake2b(secret, digest_size=8).hexdigest()
+                return role, _name_of(secret)
             if not self.open:
                 self._refuse_role(Role.NOBODY, Role.PUBLIC, headers, self._client(peer, credentials))
         if self.open or self._inside:
@@ -283,7 +297,7 @@ class Gate:
 
     def _tell(self, status: str, reason: str, name: str, setting: str) -> None:
         self.refused[status] += 1
-        self._refusals.tell(reason, name, setting)
+        self._refusals.tell(reason, self._called.get(name, name), setting)
 
     def _tell_limit(self, caller: Caller, name: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> None:
         setting = "--address-rate" if caller.role is Role.PUBLIC or not caller.name else "--token-rate"
@@ -291,3 +305,8 @@ class Gate:
             # A proxy that is not known as one: its visitors are one caller.
             setting = "--trusted-proxies"
         self._tell("429", "too many requests from this caller", name, setting)
+
+
+def _name_of(token: bytes) -> str:
+    """The name by which a token has its limits and its keys, whatever name it was given."""
+    return TOKEN + hashlib.blake2b(token, digest_size=8).hexdigest()

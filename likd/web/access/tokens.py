@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from enum import IntEnum
@@ -15,6 +16,7 @@ from likd.config.settings import Config, ConfigError
 from likd.web.access.addresses import is_local
 
 TOKEN_CHARACTERS_MIN = 16
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Role(IntEnum):
@@ -36,6 +38,8 @@ class Tokens:
 
     admin: tuple[bytes, ...] = attrs.field(default=(), repr=False)
     write: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    names: Mapping[bytes, str] = attrs.field(factory=dict, repr=False)
+    """What the log calls those that were given a name, which several may share."""
 
     def role(self, token: bytes) -> Role | None:
         """The role of a token, None if there is no such token. Takes the same time for each that is wrong."""
@@ -49,31 +53,67 @@ class Tokens:
 
 def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
     """The tokens in the files of `config` and in LIKD_ADMIN_TOKEN and LIKD_WRITE_TOKENS. Raises ConfigError."""
+    named = _read_named(config.tokens_file) if config.tokens_file else []
 
     def load(path: str, variable: str) -> tuple[bytes, ...]:
         found = [(variable, token) for token in environment.get(variable, "").split(",") if token.strip()]
         if path:
-            try:
-                text = Path(path).read_bytes().removeprefix(BOM_UTF8).decode("ascii")
-                found += [(path, line) for line in text.splitlines() if line.strip() and not line.startswith("#")]
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path}: can't read the tokens: {error}") from None
+            found += [(path, line) for _, line in _lines(path)]
         if not found and (path or variable in environment):
             # Who names a source of tokens and gives none must not find the door open.
             raise ConfigError(f"{path or variable}: there is no token")
         tokens = [(source, token.strip()) for source, token in found]
         for source, token in tokens:
-            # The token stays out of the message: it is a secret.
-            if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
-                raise ConfigError(
-                    f"{source}: a token has at least {TOKEN_CHARACTERS_MIN} printable ASCII characters and no spaces"
-                )
+            _check(source, token)
         return tuple(token.encode() for _, token in tokens)
 
     return Tokens(
-        admin=load(config.admin_token_file, "LIKD_ADMIN_TOKEN"),
-        write=load(config.write_tokens_file, "LIKD_WRITE_TOKENS"),
+        admin=load(config.admin_token_file, "LIKD_ADMIN_TOKEN")
+        + tuple(token for role, _, token in named if role is Role.ADMIN),
+        write=load(config.write_tokens_file, "LIKD_WRITE_TOKENS")
+        + tuple(token for role, _, token in named if role is Role.WRITER),
+        names={token: name for _, name, token in named},
     )
+
+
+def _read_named(path: str) -> list[tuple[Role, str, bytes]]:
+    """The tokens of a file that has role, name and token in each line. Raises ConfigError."""
+    roles = {"admin": Role.ADMIN, "writer": Role.WRITER}
+    named: dict[bytes, tuple[Role, str, bytes]] = {}
+    for number, line in _lines(path):
+        source = f"{path}, line {number}"
+        # No message repeats the line: it has a secret, and who errs may have put that anywhere.
+        words = line.split()
+        if len(words) != 3 or words[0] not in roles:
+            raise ConfigError(f"{source}: a role, a name and a token are expected; roles are {', '.join(roles)}")
+        role, name, token = words
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{source}: a name has 1 to 64 letters, digits, dots, hyphens and underscores")
+        _check(source, token)
+        if token.encode() in named:
+            raise ConfigError(f"{source}: the token of a line before is there again")
+        named[token.encode()] = roles[role], name, token.encode()
+    if not named:
+        raise ConfigError(f"{path}: there is no token")
+    return list(named.values())
+
+
+def _lines(path: str) -> list[tuple[int, str]]:
+    """The lines of a file of tokens that are neither empty nor comments, with their numbers. Raises ConfigError."""
+    try:
+        text = Path(path).read_bytes().removeprefix(BOM_UTF8).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't read the tokens: {error}") from None
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+
+
+def _check(source: str, token: str) -> None:
+    """Raises ConfigError for a token that is none. It stays out of the message: it is a secret."""
+    if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(
+            f"{source}: a token has at least {TOKEN_CHARACTERS_MIN} printable ASCII characters and no spaces"
+        )
 
 
 def refuse_unsafe(config: Config, tokens: Tokens) -> None:

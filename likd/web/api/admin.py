@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import attrs
 import msgspec
+import structlog
 
 from likd.durability.idempotency import KEY, KeyReused
 from likd.errors import StoreError, TotalTooLarge
@@ -36,6 +37,8 @@ TIME = "time"
 SECONDS_DIGITS_MAX = 11
 CLOCKS_APART_SECONDS = 3600
 TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
+
+log = structlog.get_logger(__name__)
 
 
 class _Merge(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,6 +156,7 @@ class Admin:
         finally:
             # An answer that got lost may have been a yes.
             self.totals.forget([*rows, *map(self.totals.ledger.aliases, rows)])
+        log.info("loaded", urls=len(rows) if fresh else 0, already=not fresh, key=key)
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:

@@ -54,6 +54,7 @@ class ShareLinks:
             share = await self._shares.make(url=url, site=site, until=asked.until)
         except OSError as error:
             raise _not_kept(error) from None
+        log.info("link made", id=share.id, url=share.url, site=share.site, until=share.until)
         return Answer(201, msgspec.json.encode(self._row(share)))
 
     def all(self) -> Answer:
@@ -68,6 +69,7 @@ class ShareLinks:
             raise _not_kept(error) from None
         if not found:
             raise Problem(404, "there is no such share", members={"field": "id"})
+        log.info("link revoked", id=share_id)
         return Answer(200, msgspec.json.encode({"id": share_id, "revoked": True}))
 
     def _row(self, share: Share) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from quart import Response, g, request, websocket
 from quart.typing import ResponseTypes
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from likd.web.access.addresses import valid_host
 from likd.web.access.caller import Caller
@@ -59,6 +60,10 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
             g.caller = Caller(Role.NOBODY)
         else:
             g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
+        clear_contextvars()
+        if role is Role.ADMIN:
+            # What is done for an admin is told with who that was.
+            bind_contextvars(by=gate.called(g.caller))
         return role
 
     @app.before_request

@@ -46,6 +46,8 @@ function duration(seconds) {
   return minutes ? `${minutes} min` : `${total} s`;
 }
 
+const milliseconds = (time) => `${time} ms`;
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 function moment(at) {
   const time = new Date(Math.floor(at) * 1000);
@@ -59,4 +61,4 @@ function size(count) {
   return `${count} B`;
 }
 
-const FORMATS = { compact, whole, per_hundred: perHundred, change, rate, duration, moment, size };
+const FORMATS = { compact, whole, per_hundred: perHundred, change, rate, duration, milliseconds, moment, size };

@@ -9,11 +9,12 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from likd.config.parsers import Bind
 from likd.config.settings import Config, ConfigError, load
 from likd.web.access.addresses import Hosts, Proxies, caller_of, valid_host
-from likd.web.access.caller import UNRESTRICTED
+from likd.web.access.caller import UNRESTRICTED, Caller
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.credentials import COOKIE, Credentials
 from likd.web.access.gate import Gate
@@ -427,6 +428,59 @@ def test_tokens_come_from_files_and_the_environment(tmp_path: Path) -> None:
     tokens = load_tokens(Config(write_tokens_file=str(file)), {"LIKD_ADMIN_TOKEN": ADMIN})
     assert tokens == TOKENS
     assert WRITE not in repr(tokens)
+
+
+def named(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "named").write_text(text)
+    return Config(tokens_file=str(tmp_path / "named"))
+
+
+def test_tokens_of_a_file_have_names_which_the_log_tells(tmp_path: Path) -> None:
+    config = named(tmp_path, f"# who\nadmin ops {ADMIN}\n\nwriter shop {WRITE}\nwriter shop another:token:of:theirs\n")
+    tokens = load_tokens(config, {"LIKD_WRITE_TOKENS": "name:of-nobody-but-a-token"})
+    assert (tokens.role(ADMIN.encode()), tokens.role(WRITE.encode())) == (Role.ADMIN, Role.WRITER)
+    assert tokens.role(b"name:of-nobody-but-a-token") is Role.WRITER
+    assert ADMIN not in repr(tokens)
+    named_gate, other = gate(tokens, bind=(Bind("0.0.0.0", 1),)), gate()
+    called = [named_gate.called(named_gate.admit(PEER, bearer(token), Role.WRITER)) for token in (ADMIN, WRITE)]
+    assert called == ["token ops", "token shop"]
+    with capture_logs() as logs, pytest.raises(Problem):
+        named_gate.admit(PEER, bearer("another:token:of:theirs"), Role.ADMIN)
+    assert [line["name"] for line in logs] == ["token shop"]
+    with capture_logs() as logs:
+        named_gate.login(ADMIN)
+    assert [(line["event"], line["by"]) for line in logs] == [("logged in", "token ops")]
+    assert (other.called(Caller(Role.ADMIN)), gate(Tokens()).called(UNRESTRICTED)) == ("login", "no token")
+    # Its limits and its keys stay what they were without a name.
+    assert named_gate.admit(PEER, bearer(WRITE), Role.PUBLIC).name == other.admit(PEER, bearer(WRITE), Role.PUBLIC).name
+
+
+def test_tokens_of_one_name_have_a_limit_each(tmp_path: Path) -> None:
+    tokens = load_tokens(named(tmp_path, f"writer shop {WRITE}\nwriter shop {WRITE}-2\n"), {})
+    limited = gate(tokens, token_rate=0.1, token_burst=1)
+    asked = [status(limited, bearer(token), Role.PUBLIC) for token in (WRITE, WRITE, f"{WRITE}-2")]
+    assert asked == [200, 429, 200]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "there is no token"),
+        (f"\n{ADMIN}", "line 2: a role, a name and a token are expected"),
+        (f"root ops {ADMIN}", "line 1: a role, a name and a token are expected; roles are admin, writer"),
+        (f"{ADMIN} ops admin", "line 1: a role"),
+        (f"admin o/ps {ADMIN}", "line 1: a name has"),
+        ("admin ops short-token", "line 1: a token has at least 16"),
+        (f"admin {ADMIN} ops", "line 1: a token has at least 16"),
+        (f"admin a {ADMIN}\nwriter b {ADMIN}", "line 2: the token of a line before"),
+        (f"admin ops \u00e9{ADMIN}", "can't read"),
+    ],
+)
+def test_a_wrong_line_is_refused_and_no_secret_repeated(tmp_path: Path, text: str, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong) as refused:
+        load_tokens(named(tmp_path, text), {})
+    assert ADMIN not in str(refused.value)
+    assert "short-token" not in str(refused.value)
 
 
 @pytest.mark.parametrize("token", ["short", "with a space in its middle", "\u00e9" * 20])

@@ -14,6 +14,9 @@ from likd.web.access.tokens import Role
 from likd.web.full.auth import needs
 from likd.web.full.pages.render import Pages
 
+FAULTS_MAX = 10
+"""Faults on the page; the status has more."""
+
 
 def add_engine(app: QuartTrio, *, pages: Pages, status: StatusReport) -> None:
     """Add the engine's page."""
@@ -28,7 +31,8 @@ def add_engine(app: QuartTrio, *, pages: Pages, status: StatusReport) -> None:
             status=known["status"],
             tree=known["tree"],
             config=config,
-            refused=max(known["status"]["totals"]["requests_refused"].values(), default=0),
+            refused=sorted(known["status"]["refused_24h"].items(), key=lambda row: (-row[1], row[0])),
+            faults_max=FAULTS_MAX,
             takes=status.engine.bounds.reached(count=False),
             told=lambda path, form: tell(known, path, form),
         )
