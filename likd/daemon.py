@@ -160,7 +160,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
     disk: Disk = RealDisk(config.data_dir)
-    actor_keys = ActorKeys(_identity(data_dir.secret, config))
+    actor_keys = _actor_keys(config)
     database = _database(config, actor_keys, _identity(data_dir.source, config))
     clock = Clock(newest=await newest_time(disk, database))
     store: Store = ThreadedStore(database, wall_clock=clock.settled)
@@ -202,8 +202,24 @@ def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database:
         retention=Retention(config.keep_minutes, config.keep_hours, config.keep_days),
         cache_mib=config.store_cache,
         url_key=actor_keys.of_url,
+        secret_fingerprint=actor_keys.fingerprint,
+        top_indexes=config.top_indexes,
     )
     return open_url(config.store, place)
+
+
+def _actor_keys(config: Config) -> ActorKeys:
+    """What actors are hashed with: one secret of all who share a store, or the directory's own. Raises StartError."""
+    given = os.environ.get("LIKD_ACTOR_SECRET", "")
+    if given:
+        return ActorKeys(data_dir.given_secret(given, "LIKD_ACTOR_SECRET"))
+    if config.actor_secret_file:
+        try:
+            text = Path(config.actor_secret_file).read_text(errors="replace")
+        except OSError as error:
+            raise StartError(f"can't read {config.actor_secret_file}: {error.strerror}") from None
+        return ActorKeys(data_dir.given_secret(text, config.actor_secret_file))
+    return ActorKeys(_identity(data_dir.secret, config))
 
 
 def _identity(read: Callable[[Path], T], config: Config) -> T:
@@ -237,7 +253,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         clock = Clock(newest=await newest_time(disk, database))
         applied = await trio.to_thread.run_sync(database.peek)
     else:
-        actor_keys = ActorKeys(_identity(data_dir.secret, config))
+        actor_keys = _actor_keys(config)
         database = _database(config, actor_keys, _identity(data_dir.source, config))
         clock = Clock(newest=await newest_time(disk, database))
         store = ThreadedStore(database, wall_clock=clock.settled)
@@ -256,8 +272,8 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         handlers=handlers,
         keys=keys,
         window=window,
-        keep_batches=config.keep_batches,
-        keep_applied=config.replay_window > 0,
+        keep_batches=max(config.keep_batches, int(database.replay_seconds > 0)),
+        keep_applied=(database.replay_seconds if config.replay_window is None else config.replay_window) > 0,
         wall_clock=clock.now,
     )
     return await recovery.run()

@@ -7,6 +7,7 @@
     ├── event manager
     ├── monitor
     ├── live hub
+    ├── other nodes  of a store that is shared
     ├── folder       while there are URLs that were counted by other rules
     └── site sums    while there are counts of earlier versions that are in no sum by site
 
@@ -22,6 +23,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import attrs
+import structlog
 import trio
 
 from likd.config.settings import Config
@@ -34,6 +36,7 @@ from likd.counting.ledger import Ledger
 from likd.counting.monitor import Monitor
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
+from likd.counting.table_limit import TableLimit
 from likd.draining.applied_tables import AppliedTables, Keep
 from likd.draining.batcher import Batcher
 from likd.draining.drainer import Drainer
@@ -47,12 +50,13 @@ from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
-from likd.errors import Fenced, StoreError, TooNew
+from likd.errors import Fenced, StoreAway, StoreError, TooNew
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
+from likd.queries.other_nodes import OtherNodes
 from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
@@ -63,6 +67,8 @@ from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
 from likd.stores.protocol import Folding, Store
 from likd.stores.sites import site_store
+
+log = structlog.get_logger(__name__)
 
 NO_SECRET = ActorKeys(b"")
 """For engines whose data directory has no secret of its own."""
@@ -106,6 +112,22 @@ class Engine:
         await self.root.wait_finished("drainer")
 
 
+async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, str | None]:
+    """The mark of the store; or None, and why it is away. Raises StoreError if waiting does not help."""
+    try:
+        return await store.open(names), None
+    except StoreAway as error:
+        log.error("the store is away: events are taken, and wait for it", fault=str(error))
+        return None, str(error)
+
+
+async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding | None:
+    """How far the store is with its URLs, None if it is away. What it can't fold counts as it is."""
+    if "merging" not in store.parts:
+        return Folding(rules.text)
+    return await store.folding() if away is None else None
+
+
 @asynccontextmanager
 async def open_engine(
     config: Config,
@@ -138,9 +160,14 @@ async def open_engine(
         settled=clock.forgetting,
     )
     try:
-        applied = await store.open(handlers.counts)
+        applied, away = await _open_store(store, handlers.counts)
         applied_log = AppliedLog(disk)
-        keep = Keep(config.keep_batches, config.replay_window, config.replay_bytes_max)
+        # A store that may be away at a start is told how far the directory is by the newest file.
+        keep = Keep(
+            max(config.keep_batches, int(store.replay_seconds > 0)),
+            store.replay_seconds if config.replay_window is None else config.replay_window,
+            config.replay_bytes_max,
+        )
         recovery = Recovery(
             disk,
             applied=applied,
@@ -149,13 +176,14 @@ async def open_engine(
             handlers=handlers,
             keys=key_log,
             window=window,
-            keep_batches=config.keep_batches,
+            keep_batches=keep.files,
             wall_clock=wall_clock,
         )
         recovered = await recovery.run()
         rules = UrlRules(config.same_schemes, config.drop_parameters)
         merges = "merging" in store.parts
-        aliases = known_aliases(rules, actor_keys, (await store.aliases()).items() if merges else ())
+        noted = await store.aliases() if merges and away is None else {}
+        aliases = known_aliases(rules, actor_keys, noted.items())
         names = Names(rules, aliases, actor_keys)
 
         submissions_in, submissions_out = trio.open_memory_channel[Submission](config.inbox_max)
@@ -163,7 +191,7 @@ async def open_engine(
         batches_in, batches_out = trio.open_memory_channel[Batch](config.tables_waiting_max)
 
         behind = Notice()
-        actors = Actors(store, applied=applied, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
+        actors = Actors(store, applied=applied or 0, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
         tolerance = WriteTolerance(config.write_tolerance)
         ledger = Ledger(
             applied=applied,
@@ -190,20 +218,28 @@ async def open_engine(
             intake=intake,
             names=names,
             tolerance=tolerance,
-            # What can't be folded counts as it is.
-            folding=await store.folding() if merges else Folding(rules.text),
+            folding=await _folding(store, rules, away),
             taken_over=taken_over,
             behind=behind,
         )
-        with suppress(StoreError):
-            # Else it is done before the first batch is applied.
-            await folder.begin()
+        if away is None:
+            with suppress(StoreError):
+                # Else it is done before the first batch is applied.
+                await folder.begin()
         summed = site_store(store)
         summer = Summer(summed) if summed is not None else None
         if summer is not None:
             with suppress(StoreError):
                 # Else it is found out later.
                 await summer.begin()
+
+        async def learn() -> None:
+            if merges:
+                for old, new in known_aliases(rules, actor_keys, (await store.aliases()).items()).items():
+                    if old not in aliases:
+                        aliases.add(old, new)
+                        totals.forget([old, new])
+
         manager = EventManager(
             submissions=submissions_out,
             tables=tables_in,
@@ -214,7 +250,7 @@ async def open_engine(
             ledger=ledger,
             aliases=aliases,
             next_table=recovered.next_table,
-            table_urls_max=config.table_limit,
+            table_limit=TableLimit(config.table_limit, config.table_limit_max),
             flush_interval_seconds=config.flush_interval,
             wall_clock=wall_clock,
         )
@@ -242,6 +278,9 @@ async def open_engine(
             jitter=jitter,
             prepare=folder.prepare,
             renamed=names.by_now,
+            away=away,
+            learn=learn,
+            next_table=recovered.next_table,
         )
         monitor = Monitor(
             disk=disk,
@@ -278,6 +317,8 @@ async def open_engine(
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
         root.add("live hub", hub.run)
+        if "feed" in store.parts:
+            root.add("other nodes", OtherNodes(store=store, totals=totals, actors=actors, learn=learn).run)
         if not folder.done:
             root.add("folder", folder.run, permanent=False)
         if summer is not None and not summer.done:

@@ -98,14 +98,15 @@ class Recovery:
 
     Half-written files are dropped, damaged ones are moved aside, files whose table is applied are removed but
     for the newest `keep_batches`, or all with `keep_applied`, and orphan segments become batch files under their own
-    ids. What a store lost that went back in time, by `applied_log`, and that is not kept is named. Raises OSError.
+    ids. What a store lost that went back in time, by `applied_log`, and that is not kept is named. While the store is
+    away, what is `applied` is not known, and everything that is there waits for it. Raises OSError.
     """
 
     def __init__(
         self,
         disk: Disk,
         *,
-        applied: int,
+        applied: int | None,
         handlers: Handlers,
         keys: KeyLog,
         window: KeyWindow,
@@ -115,7 +116,8 @@ class Recovery:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._disk = disk
-        self._applied = applied
+        self._applied = applied or 0
+        self._is_known = applied is not None
         self._handlers = handlers
         self._keys = keys
         self._window = window
@@ -123,7 +125,7 @@ class Recovery:
         self._keep = keep_batches
         self._keep_applied = keep_applied
         self._wall_clock = wall_clock
-        self._found = Recovered(applied + 1)
+        self._found = Recovered(self._applied + 1)
         self._names: frozenset[str] = frozenset()
         self._aside: dict[str, int] = {}
 
@@ -176,6 +178,8 @@ class Recovery:
 
     def _name_missing(self) -> None:
         """A store that was brought back from an older copy gets what is kept; what is not is said."""
+        if not self._is_known:
+            return
         had = {batch.table for batch in self._found.batches}
         missing = {table: sums for table, sums in self._applied_log.after(self._applied).items() if table not in had}
         if missing:

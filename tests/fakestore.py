@@ -47,6 +47,7 @@ class FakeStore:
 
     kind = "fake"
     node = epoch = 1
+    replay_seconds = 0.0
     parts: frozenset[Part] = frozenset(("actors", "top lists", "pages"))
 
     def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:

@@ -28,7 +28,7 @@ from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
 
-CONFIG = Config(table_limit=10, flush_interval=5, pool_size=5, write_tolerance=1e6)
+CONFIG = Config(table_limit=10, table_limit_max=1, flush_interval=5, pool_size=5, write_tolerance=1e6)
 
 
 class Handmade:

@@ -19,7 +19,7 @@ import trio
 from likd.cli.options import Grouped, with_settings
 from likd.config.parsers import Bind, UnixBind, in_words
 from likd.config.settings import Config, ConfigError, load, unknown_variables
-from likd.errors import StoreError
+from likd.errors import StartError, StoreError
 from likd.stores.sqlite.store import WAL_BYTES
 
 DESCRIPTORS_SPARE = 128
@@ -135,7 +135,11 @@ def _durability(config: Config) -> Iterator[Finding]:
 
 
 def _store(config: Config) -> Iterator[Finding]:
-    database = (config.data_dir / "likd.db").absolute()
+    scheme, _, rest = config.store.partition("://")
+    if scheme != "sqlite":
+        yield from _shared_store(config)
+        return
+    database = (config.data_dir / rest.removeprefix("/")).absolute()
     if not database.exists():
         yield "ok", "store", f"sqlite {sqlite3.sqlite_version}, to be made"
         return
@@ -161,6 +165,28 @@ def _store(config: Config) -> Iterator[Finding]:
         yield "warn", "store's log", f"{size}: a program that reads without a pause keeps it from being cut back"
     else:
         yield "ok", "store's log", size
+
+
+def _shared_store(config: Config) -> Iterator[Finding]:
+    from likd.stores.protocol import Retention
+    from likd.stores.registry import Place, open_url
+
+    source = config.data_dir / "source"
+    known = source.read_text().strip() if source.exists() else ""
+    place = Place(data_dir=config.data_dir, source=known, retention=Retention(), cache_mib=1, url_key=str.encode)
+    try:
+        database = open_url(config.store, place)
+    except StartError as error:
+        yield "fail", "store", str(error)
+        return
+    try:
+        mark = database.peek()
+    except database.faults as fault:
+        yield "fail", "store", str(database.explain(fault))
+    except StoreError as error:
+        yield "fail", "store", str(error)
+    else:
+        yield "ok", "store", f"{database.kind} answers, it has what is up to table {mark} of this data directory"
 
 
 def _clock(config: Config) -> Iterator[Finding]:

@@ -80,6 +80,20 @@ def store_url(value: object) -> str:
     return value
 
 
+def auto(parse: Parser) -> Callable[[object], float | None]:
+    """What `parse` reads, or "auto", which is None."""
+
+    def parse_or_auto(value: object) -> float | None:
+        if value == "auto":
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or auto") from None
+
+    return parse_or_auto
+
+
 def optional_path(value: object) -> str:
     """A path, or nothing."""
     if not isinstance(value, str | Path):

@@ -20,7 +20,10 @@ from likd.errors import LikdError
 CONFIG_FILE = "likd.toml"
 PREFIX = "LIKD_"
 OTHER_VARIABLES = frozenset(
-    {f"{PREFIX}{name}" for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")}
+    {
+        f"{PREFIX}{name}"
+        for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "ACTOR_SECRET", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")
+    }
 )
 """Variables that likd reads, and that are no settings of the daemon."""
 
@@ -93,7 +96,8 @@ class Config:
         parsers.store_url,
         "sqlite:///likd.db",
         "URL",
-        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash.",
+        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash; or"
+        " postgresql://USER@HOST:PORT/DATABASE, without a password.",
     )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
@@ -105,6 +109,12 @@ class Config:
     )
     table_limit: int = _setting(
         parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs at which a table is swapped for a new one."
+    )
+    table_limit_max: int = _setting(
+        parsers.number(int, 1, 1_000_000),
+        10_000,
+        "URLS",
+        "What that grows to while tables fill in half a second; no more than --table-limit keeps it as it is.",
     )
     flush_interval: float = _setting(
         parsers.seconds(0.01, 3600), 5, "SECONDS", "The age at which a table is swapped for a new one."
@@ -136,12 +146,12 @@ class Config:
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
     )
-    replay_window: float = _setting(
-        parsers.seconds(0, 31_536_000),
-        0,
+    replay_window: float | None = _setting(
+        parsers.auto(parsers.seconds(0, 31_536_000)),
+        "auto",
         "SECONDS",
         "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
-        " failover) and is given them again.",
+        " failover) and is given them again; 'auto' is 0 for sqlite and 60 for postgresql.",
     )
     replay_bytes_max: int = _setting(
         parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
@@ -206,6 +216,13 @@ class Config:
         64,
         "MIB",
         "Memory in which the embedded store keeps what it writes to, at most; it grows with use.",
+    )
+    top_indexes: bool = _setting(
+        parsers.flag,
+        "true",
+        "true|false",
+        "Whether PostgreSQL has indexes for top lists, which double what a write costs; without them a list takes as"
+        " long as there are URLs.",
     )
     keep_minutes: int = _setting(
         parsers.seconds(1, 100_000, each=3600, kind=int), 48, "HOURS", "How long the store keeps counts per minute."
@@ -274,6 +291,13 @@ class Config:
         "",
         "FILE",
         "File with tokens for posting events, one a line; LIKD_WRITE_TOKENS has some, too, with commas between.",
+    )
+    actor_secret_file: str = _setting(
+        parsers.optional_path,
+        "",
+        "FILE",
+        "File with what actors are hashed with, 64 hexadecimal digits, the same for all who share a store;"
+        " LIKD_ACTOR_SECRET is that, too. Else each data directory makes its own.",
     )
     tokens_file: str = _setting(
         parsers.optional_path,
@@ -367,12 +391,28 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
         "Counting": (
-            *("durability", "table_limit", "flush_interval", "pool_size", "counters_max", "hung_timeout"),
+            *(
+                "durability",
+                "table_limit",
+                "table_limit_max",
+                "flush_interval",
+                "pool_size",
+                "counters_max",
+                "hung_timeout",
+            ),
             *("max_leases", "cache_actors_max"),
         ),
         "The store": (
-            *("store", "write_tolerance", "store_cache", "keep_minutes", "keep_hours", "keep_days", "keep_batches"),
-            *("replay_window", "replay_bytes_max", "cache_urls_max"),
+            *(
+                "store",
+                "actor_secret_file",
+                "write_tolerance",
+                "store_cache",
+                "top_indexes",
+                "keep_minutes",
+                "keep_hours",
+            ),
+            *("keep_days", "keep_batches", "replay_window", "replay_bytes_max", "cache_urls_max"),
         ),
         "Connections": (
             *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),

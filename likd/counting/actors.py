@@ -44,6 +44,11 @@ class ActorKeys:
         digest = hashlib.blake2b(actor.encode(), key=self.secret, digest_size=ACTOR_KEY_BYTES)
         return self.of_url(url) + digest.digest()
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells the secret from others, and does not tell it."""
+        return hashlib.blake2b(key=self.secret, digest_size=8, person=b"fingerprint").hexdigest()
+
     def visitor(self, address: str, agent: str) -> str:
         """An actor for whoever comes from `address` with the browser `agent`: of use to nobody without the secret."""
         text = f"{address}\0{agent}".encode()
@@ -207,10 +212,11 @@ class Actors:
                 yield
             if key[:URL_KEY_BYTES] not in self._folds.url_keys or key not in self._changed:
                 continue
-            if self._merge is None or self._merged_in is None or not key.startswith(self._merge.new_key):
+            merge = self._merge
+            if merge is None or merge.erases or self._merged_in is None or not key.startswith(merge.new_key):
                 found.append(key)
             elif self._changed[key][1] > self._merged_in:
-                found += [key, _sibling(key, self._merge)]
+                found += [key, _sibling(key, merge)]
         return found
 
     def end_folds(self) -> None:
@@ -272,11 +278,18 @@ class Actors:
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
-    def store_went_back(self, applied: int) -> None:
-        """The store has what is up to table `applied`: what it had more comes again as batches."""
+    def resume(self, applied: int) -> None:
+        """The store has what is up to table `applied`, whatever was thought: what it lost comes again as batches."""
         finish(self.settle())
         self._applied = applied
         self.forget()
+
+    def forget_some(self, keys: Iterable[bytes]) -> None:
+        """The same of some. What is held is decided as it was known: the store makes up for what was wrong of that."""
+        self._epoch += 1
+        for key in keys:
+            if key not in self._held:
+                self._cached.pop(key, None)
 
     def _likes(self, act: Act, changes: Likings) -> bool:
         key = act.key

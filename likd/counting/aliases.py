@@ -30,6 +30,10 @@ class Aliases:
     def __iter__(self) -> Iterator[str]:
         return iter(self._new)
 
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Each, and what it counts for."""
+        return self._new.items()
+
     def add(self, old: str, new: str) -> None:
         """From now on `old` counts for `new`, and so does all that counted for `old` before.
 

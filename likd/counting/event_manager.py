@@ -13,6 +13,7 @@ from likd.counting.aliases import Aliases
 from likd.counting.groups import Group, Groups, Part, Phase, TableLedger
 from likd.counting.pool import PoolManager
 from likd.counting.table import Table
+from likd.counting.table_limit import TableLimit
 from likd.durability import dead_letters
 from likd.durability.journal import Entry, Journal, JournalError
 from likd.model import Accepted, Counts, Events, Outcome, Refused, Submission, add_likings
@@ -49,7 +50,7 @@ class EventManager:
         ledger: TableLedger,
         aliases: Aliases,
         next_table: int,
-        table_urls_max: int,
+        table_limit: TableLimit,
         flush_interval_seconds: float,
         segment_bytes_max: int = 64 << 20,
         wall_clock: Callable[[], float] = time.time,
@@ -68,7 +69,7 @@ class EventManager:
             aliases=aliases,
             segment_bytes=journal.length,
             next_table=next_table,
-            table_urls_max=table_urls_max,
+            table_limit=table_limit,
             flush_interval_seconds=flush_interval_seconds,
             segment_bytes_max=segment_bytes_max,
             wall_clock=wall_clock,

@@ -16,6 +16,7 @@ import trio
 from likd.counting.actors import Actors
 from likd.counting.aliases import Aliases
 from likd.counting.table import Table
+from likd.counting.table_limit import TableLimit
 from likd.model import Act, Events, Fold, Likings, Refused, Submission, add_events
 from likd.runtime.cooperative import Steps, finish_in_turns
 
@@ -108,8 +109,8 @@ class Group:
 class Groups:
     """Assembles what waits in `submissions`, group by group, and owns the table that is open.
 
-    No table has more than `table_urls_max` unique URLs, events of more than one minute, or, by what `segment_bytes`
-    tells, a much longer segment than `segment_bytes_max`. One with anything in it is closed after
+    No table has more unique URLs than `table_limit` lets it have, events of more than one minute, or, by what
+    `segment_bytes` tells, a much longer segment than `segment_bytes_max`. One with anything in it is closed after
     `flush_interval_seconds`.
     """
 
@@ -122,7 +123,7 @@ class Groups:
         aliases: Aliases,
         segment_bytes: Callable[[int], int],
         next_table: int,
-        table_urls_max: int,
+        table_limit: TableLimit,
         flush_interval_seconds: float,
         segment_bytes_max: int,
         wall_clock: Callable[[], float],
@@ -132,7 +133,7 @@ class Groups:
         self._ledger = ledger
         self._aliases = aliases
         self._segment_bytes = segment_bytes
-        self._urls_max = table_urls_max
+        self._limit = table_limit
         self._flush_interval = flush_interval_seconds
         self._segment_bytes_max = segment_bytes_max
         self._wall_clock = wall_clock
@@ -153,8 +154,10 @@ class Groups:
                 return await finish_in_turns(self.assemble(first))
         return self._flush()
 
-    def swap(self) -> None:
-        """Open another table."""
+    def swap(self, *, full: bool = False) -> None:
+        """Open another table. This one is `full`, or has to end for another reason."""
+        filling_since = min(trio.current_time(), self._flush_at - self._flush_interval)
+        self._limit.swapped(trio.current_time() - filling_since, full=full)
         self.open_table = self._open_table()
         self._flush_at = inf
 
@@ -230,9 +233,9 @@ class Groups:
                     yield
                     parts.append(Part(table=self.open_table))
                 parts[-1].events[kind] = taken
-                if len(self.open_table.urls) >= self._urls_max:
+                if len(self.open_table.urls) >= self._limit.urls:
                     parts[-1].closes = True
-                    self.swap()
+                    self.swap(full=True)
         if self._flush_at == inf and not parts[-1].closes:
             self._flush_at = trio.current_time() + self._flush_interval
         if self._segment_bytes(self.open_table.id) > self._segment_bytes_max:
@@ -244,11 +247,11 @@ class Groups:
 
     def _portions(self, urls: dict[str, int]) -> Iterator[dict[str, int]]:
         """Portions of `urls`, each as much as the table that is open then had room for and has taken in."""
-        if urls and self.open_table.take_all(urls, self._urls_max):
+        if urls and self.open_table.take_all(urls, self._limit.urls):
             yield urls
             return
         left = iter(urls.items())
-        while taken := self.open_table.take(left, self._urls_max):
+        while taken := self.open_table.take(left, self._limit.urls):
             yield taken
 
     def _flush(self) -> Group:

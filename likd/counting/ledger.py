@@ -23,6 +23,8 @@ ROW_BYTES = 256
 """What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
 ROW_BYTES_MAX = 400
 """So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
+SLICE_ROWS = 1000
+"""Rows that a step adds to the sums of what is pending: well under a millisecond."""
 
 OldNames: TypeAlias = Mapping[str, Collection[str]]
 """URL → names under which the store may still have counts of it, because it was counted by other rules."""
@@ -75,14 +77,16 @@ class Ledger:
     def __init__(
         self,
         *,
-        applied: int,
+        applied: int | None,
         actors: Actors,
         aliases: Aliases | None = None,
         transaction_rows_max: int = TRANSACTION_ROWS_MAX,
     ) -> None:
         self._actors = actors
         self._moves = 0
-        self.applied = applied
+        self.applied = applied or 0
+        self._apart = applied is None
+        """Whether each table waits by itself: which of them the store has is not known yet."""
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
@@ -113,10 +117,25 @@ class Ledger:
         self._tables[table.id] = table
         self._moves += 1
 
-    def committed(self, table: Table) -> None:
-        """The counters of `table` gave up their counts: `table.rows` has them."""
-        if table.rows is not None and self._tables.pop(table.id, None) is not None:
-            self._commit(table.id, table.rows)
+    def committed(self, table: Table) -> Steps[None]:
+        """The counters of `table` gave up their counts: `table.rows` has them. Does nothing if that is known.
+
+        In steps: each row is part of totals by the table, or by the sums of what is pending.
+        """
+        rows = table.rows
+        if rows is None or table.id not in self._tables:
+            return
+        while table.unsummed:
+            some = {}
+            for _ in range(min(len(table.unsummed), SLICE_ROWS)):
+                url, counts = table.unsummed.popitem()
+                some[url] = counts
+            self._pending.add(some)
+            rows.update(some)
+            if table.unsummed:
+                yield
+        del self._tables[table.id]
+        self._keep(table.id, rows)
 
     def dropped(self, table: Table) -> None:
         """A table ended without any counts."""
@@ -174,7 +193,8 @@ class Ledger:
         """Let `batch` wait, behind all that waits."""
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
-        if last is None or last.frozen or last.increments.minute != minute or not self._take_along(last, batch):
+        alone = self._apart or last is None or last.frozen or last.increments.minute != minute
+        if alone or last is None or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
             last = Waiting(
                 increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
@@ -232,18 +252,22 @@ class Ledger:
         self._tell()
         return first
 
-    def resume(self, applied: int, again: Sequence[Batch] = ()) -> None:
+    def resume(self, applied: int, again: Sequence[Batch] = ()) -> dict[int, Counts]:
         """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
 
-        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first.
+        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first. Returns
+        the sums of those that wait no longer, because the store has them.
         """
+        self._apart = False
+        had: dict[int, Counts] = {}
         self._pending.stay()
         while self.waiting and self.waiting[0].increments.last <= applied:
-            self.applied_first()
+            had |= self.applied_first().sums
+        if applied != self.applied:
+            self._actors.resume(applied)
         if applied < self.applied:
             if self.reader is not None:
                 self.reader.store_went_back()
-            self._actors.store_went_back(applied)
             later, self.waiting = self.waiting, deque()
             for batch in again:
                 self._pending.add(batch.rows)
@@ -259,6 +283,13 @@ class Ledger:
         self.applied = applied
         self._moves += 1
         self._tell()
+        return had
+
+    def any_forgotten(self) -> None:
+        """The total of any URL may have changed otherwise than by what is in tables."""
+        self._moves += 1
+        for follower in tuple(self.followers):
+            follower.store_went_back()
 
     @property
     def position(self) -> tuple[int, ...]:
@@ -324,7 +355,7 @@ class Ledger:
         """Add to `counts` what the store does not have yet under `name`."""
         self._pending.add_to(name, counts)
         for table in self._tables.values():
-            open_counts = table.counts(name)
+            open_counts = table.unsummed_counts(name)
             if open_counts:
                 add(counts, open_counts)
 
@@ -333,9 +364,12 @@ class Ledger:
         self._moved = trio.Event()
 
     def _commit(self, table: int, rows: Rows) -> None:
+        self._pending.add(rows)
+        self._keep(table, rows)
+
+    def _keep(self, table: int, rows: Rows) -> None:
         self._committed[table] = rows
         self._moves += 1
-        self._pending.add(rows)
         for follower in tuple(self.followers):
             follower.committed(table, rows)
 

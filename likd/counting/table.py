@@ -9,7 +9,7 @@ import attrs
 
 from likd.counting.counter import UrlCounter
 from likd.durability.dead_letters import AsideEvents
-from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows, add, total
 from likd.runtime.cooperative import Steps
 
 SLICE_COUNTERS = 500
@@ -39,8 +39,12 @@ class Table:
     merge: Fold | None = None
     """The table was closed by this merge."""
     rows: Rows | None = attrs.field(default=None, repr=False)
+    unsummed: Rows = attrs.field(factory=dict, repr=False)
+    """Those of `rows` that are not part of the ledger's sums yet."""
     committed: bool = False
     """Whether `rows` has all counts."""
+    sums: Counts = attrs.field(factory=dict)
+    """Of `rows`, which have all counts if it is `committed`."""
 
     def take_all(self, urls: Mapping[str, int], limit: int) -> bool:
         """Take in all of `urls`, if it is plain that there is room below `limit` unique URLs; else none, and False."""
@@ -68,6 +72,11 @@ class Table:
             return counter.settle()
         return self.rows.get(url) if self.rows is not None else None
 
+    def unsummed_counts(self, url: str) -> Counts | None:
+        """The same, without what is part of the ledger's sums already."""
+        counter = self.counters.get(url)
+        return counter.settle() if counter is not None else self.unsummed.get(url)
+
     def commit(self, give_back: Callable[[Sequence[UrlCounter]], object]) -> Steps[Rows]:
         """Take over the counts of all counters into `rows`, and give the counters back, free again.
 
@@ -76,12 +85,16 @@ class Table:
         rows = self.rows = self.rows or {}
         while self.counters:
             free: list[UrlCounter] = []
+            some: Rows = {}
             for _ in range(min(len(self.counters), SLICE_COUNTERS)):
                 url, counter = self.counters.popitem()
                 counts = counter.commit()
                 if counts:
-                    rows[url] = counts
+                    some[url] = counts
                 free.append(counter)
+            rows.update(some)
+            self.unsummed.update(some)
+            add(self.sums, total(some.values()))
             give_back(free)
             if self.counters:
                 yield

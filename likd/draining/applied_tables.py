@@ -92,11 +92,14 @@ class AppliedTables:
         """There is no more."""
         await self._log.close()
 
-    async def after(self, mark: int) -> list[Batch]:
-        """The kept tables behind `mark`, oldest first; what is not to be had any more is missing from now on."""
+    async def after(self, mark: int, waiting: Iterable[int] = ()) -> list[Batch]:
+        """The kept tables behind `mark`, oldest first; what is not to be had any more is missing from now on.
+
+        Those that are `waiting` are not.
+        """
         tables = [*self._found, *(kept.table for kept in self._kept)]
         batches = [batch for table in tables if table > mark and (batch := await self._read(table)) is not None]
-        had = {batch.table for batch in batches}
+        had = {*waiting, *(batch.table for batch in batches)}
         lost = {table: sums for table, sums in self._log.after(mark).items() if table not in had}
         if lost:
             self.missing |= lost

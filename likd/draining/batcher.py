@@ -18,7 +18,6 @@ from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.durability.replay import replay_segment
-from likd.model import total
 from likd.plugins.handlers import Handlers, columns
 from likd.runtime.backoff import Backoff
 from likd.runtime.cooperative import finish_in_turns
@@ -99,7 +98,7 @@ class Batcher:
         for table in tuple(self._in_hand):
             if not table.committed:
                 await finish_in_turns(table.commit(self._pool.donate))
-                self._ledger.committed(table)
+            await finish_in_turns(self._ledger.committed(table))
 
     async def _batch(self, table: Table) -> None:
         if self._written is None:
@@ -121,7 +120,7 @@ class Batcher:
 
     async def _check_double_entry(self, table: Table) -> None:
         assert table.rows is not None
-        committed = {name: n for name, n in total(table.rows.values()).items() if n}
+        committed = {name: n for name, n in table.sums.items() if n}
         if committed == {name: n for name, n in table.journaled.items() if n}:
             return
         self.mismatches += 1

@@ -40,7 +40,8 @@ class Drainer:
     until it works. One that went back in time, which an apply or who gives `behind` finds, is opened again for counts
     of these `names`, and given again what `applied_tables` kept, as `renamed` by rules and merges. `run` can be run
     again after a fault; it ends when `batches` ended and all is applied, or when the store fails after that: the next
-    start goes on then. It raises Fenced, TooNew.
+    start goes on then. It raises Fenced, TooNew. A store that is `away` at the start is opened here, and `learn` gets
+    what else a start would have asked it; the tables of this life begin at `next_table`.
     """
 
     def __init__(
@@ -56,6 +57,9 @@ class Drainer:
         jitter: Callable[[], float] = random.random,
         prepare: Callable[[], Awaitable[None]] | None = None,
         renamed: Callable[[Batch], Batch] | None = None,
+        away: str | None = None,
+        learn: Callable[[], Awaitable[None]] | None = None,
+        next_table: int = 1,
     ) -> None:
         self._batches = batches
         self._store = store
@@ -67,11 +71,13 @@ class Drainer:
         self._jitter = jitter
         self._prepare = prepare
         self._renamed = renamed
+        self._learn = learn
+        self._next_table = next_table
         self._paid_for: Waiting | None = None
-        self._doubtful = False
+        self._unopened = self._doubtful = away is not None
         self._news = Notice()
         self._end = trio.Event()
-        self.fault: str | None = None
+        self.fault = away
         self.rows_written = 0
         self.went_back = 0
         """How often the store was found to have gone back in time."""
@@ -147,16 +153,33 @@ class Drainer:
 
     async def _resume(self) -> None:
         """Ask the store how far it is, and go on from there."""
-        mark = await self._until_it_works(lambda: self._store.open(self._names))
+        mark = await self._until_it_works(self._open)
         known = self._ledger.applied
-        again = await self._applied_tables.after(mark) if mark < known else []
+        again: list[Batch] = []
+        if mark < known or self._unopened:
+            again = await self._applied_tables.after(
+                mark, (each for item in self._ledger.waiting for each in item.sums)
+            )
         # No await from here on: a table that is kept is either applied or waits.
-        self._doubtful = False
+        self._doubtful = self._unopened = False
         if mark < known:
             self.went_back += 1
             log.error("the store went back in time", had=known, has=mark, tables_given_again=len(again))
             self._applied_tables.forget_after(mark)
-        self._ledger.resume(mark, again if self._renamed is None else list(map(self._renamed, again)))
+        had = self._ledger.resume(mark, again if self._renamed is None else list(map(self._renamed, again)))
+        self._applied_tables.applied(had)
+
+    async def _open(self) -> int:
+        mark = await self._store.open(self._names)
+        if self._unopened:
+            if mark >= self._next_table:
+                raise Fenced(
+                    f"the store has table {mark} of this data directory, whose own begin at {self._next_table}:"
+                    " were its files removed?"
+                )
+            if self._learn is not None:
+                await self._learn()
+        return mark
 
     async def _until_it_works(self, what: Callable[[], Awaitable[T]], waiting: Waiting | None = None) -> T:
         """Do `what` again and again. Raises Behind, Fenced, TooNew, _GivenUp."""

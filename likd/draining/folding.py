@@ -38,9 +38,9 @@ class FoldingStore(MergingStore, ActorStore, Protocol):
 class Folder:
     """Folds what the store has of URLs that count as others by the rules that hold now, page by page.
 
-    It goes on after a restart where it was. While it is at it, counting and reading go on: the counts of a URL
-    grow by what it had under other names as these come by. First come those of what was `taken_over`: they are folded
-    before anything is applied.
+    It goes on after a restart where it was: as `folding` says, or the store when it is there. While it is at it,
+    counting and reading go on: the counts of a URL grow by what it had under other names as these come by. First come
+    those of what was `taken_over`: they are folded before anything is applied.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Folder:
         intake: Intake,
         names: Names,
         tolerance: WriteTolerance,
-        folding: Folding,
+        folding: Folding | None,
         taken_over: TakenOver,
         behind: Notice | None = None,
     ) -> None:
@@ -64,24 +64,27 @@ class Folder:
         self._names = names
         self._tolerance = tolerance
         self._rules = names.rules.text
-        self._noted = folding
-        self.after = folding.after if folding.to == self._rules else ""
+        self._noted = Folding("")
+        self.after = ""
         """All URLs up to this one are looked through."""
-        self.done = folding.to is None and folding.rules == self._rules
-        self._begun = self.done
+        self.done = self._begun = self._is_known = False
         self._taken_over = taken_over
         if taken_over.renamed:
             # Who acts on these must know of both names.
             actors.begin_folds(taken_over.url_keys)
         self.folded = 0
         self.fault: str | None = None
-        actors.folding = not self.done
+        actors.folding = True
+        if folding is not None:
+            self._know(folding)
 
     async def begin(self) -> None:
         """Note in the store that it is under way, or that there is nothing to do. Raises StoreError.
 
         Does nothing if it was done.
         """
+        if not self._is_known:
+            self._know(await self._store.folding())
         if self._begun:
             return
         found = await self._store.page("", 1)
@@ -92,6 +95,16 @@ class Folder:
         elif self._noted.to != self._rules:
             await self._store.fold([], self._state)
         self._begun = True
+
+    def _know(self, folding: Folding) -> None:
+        """So far the store was."""
+        if self._is_known:
+            return
+        self._is_known = True
+        self._noted = folding
+        self.after = folding.after if folding.to == self._rules else ""
+        self.done = self._begun = folding.to is None and folding.rules == self._rules
+        self._actors.folding = not self.done
 
     async def prepare(self) -> None:
         """Begin, and fold what comes first; must be done before anything is applied. Raises StoreError.

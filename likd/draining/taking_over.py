@@ -129,7 +129,10 @@ class TakenOver:
                 item.increments.actors[key] = Liking(likes, net + off)
                 self._off.setdefault(self.names.aliases(url), []).append((item, {url: _made_up_by(done_by(key), off)}))
         merge = item.increments.merge
-        if merge is not None:
+        if merge is not None and merge.erases:
+            gone = tuple(url_key for url_key, url in url_of.items() if merge.takes(url))
+            liking.difference_update([key for key in liking if key.startswith(gone)])
+        elif merge is not None:
             for key in [key for key in liking if key.startswith(merge.old_key)]:
                 liking.discard(key)
                 liking.add(merge.new_key + key[len(merge.old_key) :])
@@ -140,7 +143,7 @@ class TakenOver:
         urls = set(self.renamed.values()) | finals
         for item in self.ledger.waiting:
             merge = item.increments.merge
-            if merge is not None and self.names.aliases(merge.new) in finals:
+            if merge is not None and not merge.erases and self.names.aliases(merge.new) in finals:
                 urls |= {merge.old, merge.new}
         names: dict[str, list[str]] = {url: [url] for url in urls}
         for old, new in self.renamed.items():

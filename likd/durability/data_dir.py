@@ -37,6 +37,15 @@ def secret(data_dir: Path) -> bytes:
     return bytes.fromhex(_read_or_make(data_dir / "secret", _SECRET, secrets.token_hex(SECRET_BYTES)))
 
 
+def given_secret(text: str, where: str) -> bytes:
+    """The secret that is in `text`. Raises IdentityError, which names `where` it comes from and not what it is."""
+    if not _SECRET.fullmatch(text.strip()):
+        raise IdentityError(
+            f"{where}: expected {2 * SECRET_BYTES} hexadecimal digits, as `openssl rand -hex 32` makes them"
+        )
+    return bytes.fromhex(text.strip())
+
+
 def _read_or_make(path: Path, pattern: re.Pattern[str], value: str) -> str:
     try:
         found = path.read_text(errors="replace").strip()

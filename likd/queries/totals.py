@@ -93,6 +93,11 @@ class Totals:
         self._bases.forget(urls)
         self.ledger.forgotten(urls)
 
+    def forget_all(self) -> None:
+        """The store's counts of any URL may have been changed by others."""
+        self.store_went_back()
+        self.ledger.any_forgotten()
+
     async def _look(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
         """The store's counts under all the names that are `asked`, as of `applied`, in the step in which this returns.
 

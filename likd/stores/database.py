@@ -9,7 +9,7 @@ from typing import ClassVar
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.stores.chain import Chain
-from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 SITES_LACKED = "does not sum up by site"
@@ -20,6 +20,7 @@ PART_METHODS: Mapping[Part, str] = {
     "pages": "page",
     "merging": "fold",
     "starting counts": "load",
+    "feed": "news",
     "sites": "sites",
 }
 """A database has a part if it has this method of its own."""
@@ -35,6 +36,10 @@ class Database(ABC):
     kind: ClassVar[str]
     faults: ClassVar[tuple[type[Exception], ...]]
     """What its driver raises."""
+
+    replay_seconds: float = 0.0
+    """How long it may go back in time, if nothing else is said. One that can't does not keep a daemon from starting by
+    being away, either: it is beside it."""
 
     chain: Chain
 
@@ -109,6 +114,10 @@ class Database(ABC):
     def loaded(self, name: str) -> bool:
         """As ImportStore.loaded."""
         raise self._lacks("takes no starting counts")
+
+    def news(self, last: News | None) -> News:
+        """As FeedStore.news."""
+        raise self._lacks("has no other nodes")
 
     def sum_up(self) -> bool:
         """As SiteStore.sum_up."""

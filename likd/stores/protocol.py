@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias
 
@@ -93,7 +93,22 @@ class Folding:
     after: str = ""
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites"]
+@attrs.frozen
+class News:
+    """What other nodes brought into a store.
+
+    Their `marks`, how many `merges` there were by any node, and whether counts `changed` otherwise. `urls` and `actors`
+    are whom it is about since the last news; `urls` is None if it may be about any.
+    """
+
+    marks: Mapping[int, int]
+    merges: int
+    changed: str
+    urls: Set[str] | None = None
+    actors: Set[bytes] = frozenset()
+
+
+Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 
@@ -116,6 +131,11 @@ class CountStore(Protocol):
     @property
     def epoch(self) -> int:
         """Which of its lives in the store this is, once it is open."""
+        ...
+
+    @property
+    def replay_seconds(self) -> float:
+        """How long what it was given should be kept for it, if nothing else is said; 0 for one that is not far."""
         ...
 
     @property
@@ -228,5 +248,13 @@ class ImportStore(Protocol):
         ...
 
 
-class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, Protocol):
+class FeedStore(Protocol):
+    """Is shared by several data directories, and tells each what the others brought."""
+
+    async def news(self, last: News | None) -> News:
+        """What there is since the `last` news. Raises StoreError."""
+        ...
+
+
+class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, FeedStore, Protocol):
     """A store as a daemon holds it: counts, and such of the other parts as it has."""

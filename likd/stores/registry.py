@@ -19,7 +19,8 @@ class Place:
     """What a store has to know of the daemon that it is for.
 
     `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors begin,
-    `cache_mib` is how much of it an embedded store keeps in memory, in MiB.
+    and `secret_fingerprint` with which secret they are made. `cache_mib` is how much of it an embedded store keeps in
+    memory, in MiB, and `top_indexes` whether a shared one has indexes for top lists.
     """
 
     data_dir: Path
@@ -27,6 +28,8 @@ class Place:
     retention: Retention
     cache_mib: int
     url_key: Callable[[str], bytes]
+    secret_fingerprint: str = ""
+    top_indexes: bool = True
 
 
 Opener: TypeAlias = Callable[[str, Place], Database]
@@ -51,7 +54,14 @@ def _postgresql(rest: str, place: Place) -> Database:
         if error.name is None or error.name.partition(".")[0] not in ("psycopg", "psycopg_binary"):
             raise
         raise StartError("a store in PostgreSQL needs psycopg: pip install 'likd[postgresql]'") from None
-    return PostgresDatabase(conninfo(f"postgresql://{rest}"), place.source, place.retention, url_key=place.url_key)
+    return PostgresDatabase(
+        conninfo(f"postgresql://{rest}"),
+        place.source,
+        place.retention,
+        url_key=place.url_key,
+        secret_fingerprint=place.secret_fingerprint,
+        top_indexes=place.top_indexes,
+    )
 
 
 OPENERS: Mapping[str, Opener] = MappingProxyType(

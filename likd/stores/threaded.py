@@ -10,7 +10,7 @@ import trio
 
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
-from likd.stores.protocol import Applied, Folding, Increments, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 T = TypeVar("T")
@@ -44,6 +44,10 @@ class ThreadedStore:
         return self._database.chain.epoch
 
     @property
+    def replay_seconds(self) -> float:
+        return self._database.replay_seconds
+
+    @property
     def parts(self) -> frozenset[Part]:
         return self._database.parts()
 
@@ -51,7 +55,7 @@ class ThreadedStore:
         try:
             # Opened again, it may be another database than before: nobody reads meanwhile.
             async with self._reading, self._listing:
-                return await self._call(self._writing, self._database.open, tuple(names), abandon=True)
+                return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
             raise
@@ -89,6 +93,9 @@ class ThreadedStore:
     async def loaded(self, name: str) -> bool:
         return await self._call(self._writing, self._database.loaded, name)
 
+    async def news(self, last: News | None) -> News:
+        return await self._call(self._reading, self._database.news, last)
+
     async def sum_up(self) -> bool:
         return await self._call(self._writing, self._database.sum_up)
 
@@ -108,11 +115,18 @@ class ThreadedStore:
         await self._call(self._writing, self._database.remove_alias, old)
 
     async def aclose(self) -> None:
-        if self._abandoned:
+        if self._abandoned and self._writing.borrowed_tokens:
             # A thread still brings a large database up to date; what it did not commit ends with the process.
             return
         async with self._reading, self._listing:
             await self._call(self._writing, self._database.close)
+
+    def _open(self, names: tuple[str, ...]) -> int:
+        try:
+            return self._database.open(names)
+        finally:
+            if self._abandoned:
+                self._database.close()
 
     async def _call(
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False

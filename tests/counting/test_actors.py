@@ -180,7 +180,7 @@ def test_a_batch_file_keeps_actors(actors: Likings) -> None:
 
 @asynccontextmanager
 async def engine(path: Path) -> AsyncIterator[Engine]:
-    config = Config(table_limit=3, flush_interval=0.2, cache_actors_max=1000)
+    config = Config(table_limit=3, table_limit_max=1, flush_interval=0.2, cache_actors_max=1000)
     async with (
         open_engine(
             config,

@@ -19,7 +19,15 @@ from likd.runtime.clock import Clock
 from tests.sim.disk import SimDisk
 from tests.sim.store import SimStore
 
-CONFIG = Config(table_limit=3, flush_interval=0.5, pool_size=2, hung_timeout=0.2, max_leases=3, write_tolerance=1000)
+CONFIG = Config(
+    table_limit=3,
+    table_limit_max=12,
+    flush_interval=0.5,
+    pool_size=2,
+    hung_timeout=0.2,
+    max_leases=3,
+    write_tolerance=1000,
+)
 CHILDREN = ["pool manager", "drainer", "batcher", "event manager", "live hub"]
 
 steps = st.lists(

@@ -24,11 +24,13 @@ from likd.durability.applied_log import TABLES_MAX, AppliedLog, ranges
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
-from likd.errors import Fenced
+from likd.errors import Fenced, StoreAway, StoreError
 from likd.model import LIKE, Accepted, Act, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.status import StatusReport
-from likd.stores.sqlite.store import SqliteStore
+from likd.stores.protocol import Store
+from likd.stores.sqlite.store import SqliteDatabase, SqliteStore
+from likd.stores.threaded import ThreadedStore
 from tests.sim.disk import SimDisk
 
 A, B = "https://example.com/a", "https://example.com/b"
@@ -45,12 +47,12 @@ class World:
         self.copy = path / "copy"
 
     @asynccontextmanager
-    async def life(self, **settings: Any) -> AsyncIterator[Engine]:
+    async def life(self, store: Store | None = None, **settings: Any) -> AsyncIterator[Engine]:
         async with (
             open_engine(
                 attrs.evolve(CONFIG, **settings),
                 disk=RealDisk(self.path),
-                store=SqliteStore(self.database, "here", url_key=KEYS.of_url),
+                store=store or SqliteStore(self.database, "here", url_key=KEYS.of_url),
                 handlers=Handlers({"likes": Likes()}),
                 actor_keys=KEYS,
             ) as engine,
@@ -206,6 +208,47 @@ async def test_a_database_that_was_removed_is_made_anew_with_all_that_is_kept(wo
         world.remove()
         await like(engine, A, 4)
         assert await likes(engine, A) == 7
+
+
+class Distant(SqliteDatabase):
+    """A database that may be away, as one on another machine."""
+
+    replay_seconds = 60.0
+    is_away = False
+
+    def open(self, names: tuple[str, ...]) -> int:
+        if self.is_away:
+            raise StoreAway("away")
+        return super().open(names)
+
+
+async def test_of_what_waits_for_a_store_that_is_away_it_gets_only_what_it_lacks(world: World) -> None:
+    async with world.life(replay_window=60) as engine:
+        await like(engine, A, 1)
+        world.keep()
+        await like(engine, A, 10)
+        await engine.drain()
+    world.bring_back()
+    database = Distant(world.database, "here", url_key=KEYS.of_url)
+    database.is_away = True
+    async with world.life(ThreadedStore(database)) as engine:
+        assert engine.ledger.tables_waiting == 2
+        assert isinstance(await engine.intake.offer(Submission({LIKE: {A: 100}}, 100)).settled(), Accepted)
+        database.is_away = False
+        with trio.fail_after(5):
+            while await _likes_if_known(engine) != 111:
+                await engine.ledger.wait_moved()
+        assert engine.applied_tables.missing == {}
+        await engine.drain()
+    with closing(sqlite3.connect(world.database)) as there:
+        assert there.execute("SELECT likes FROM counts").fetchall() == [(111,)]
+
+
+async def _likes_if_known(engine: Engine) -> int | None:
+    try:
+        return await likes(engine, A)
+    except StoreError:
+        return None
 
 
 async def test_a_newer_life_ends_an_older_one_at_once_and_nothing_is_counted_twice(world: World) -> None:

@@ -55,6 +55,9 @@ def test_what_waits_adds_up_to_who_likes_at_every_step(
         taken_over = finish(take_over(batches(stored, liking), names, totals.ledger, actors))
         before = len(stored) + net(totals.increments(HTTPS))
         assert before == len(liking[-1])
+        if not taken_over.renamed:
+            # What the store has by the old name is folded in its turn, whatever waits.
+            return
         await taken_over.foresee(store)
         assert len(stored) + net(totals.increments(HTTPS)) == before
         taken_over.folded(taken_over.first(10))

@@ -43,7 +43,9 @@ class Served:
     port: int
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"https://127.0.0.1:{self.port}", headers={"Host": SITE}, verify=False, timeout=20)
+        return httpx.Client(
+            base_url=f"https://127.0.0.1:{self.port}", headers={"Host": SITE}, verify=False, timeout=20, trust_env=False
+        )
 
 
 def free_port() -> int:
@@ -115,7 +117,10 @@ def _listens(port: int) -> bool:
 
 
 def test_the_api_is_below_the_path_and_nowhere_else(served: Served) -> None:
-    with served.client() as client, httpx.Client(base_url=f"http://127.0.0.1:{served.daemon.address[1]}") as direct:
+    with (
+        served.client() as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{served.daemon.address[1]}", trust_env=False) as direct,
+    ):
         assert client.post(f"{served.base}/v1/events", json=VISITOR).json() == {"accepted": 1}
         answer = client.get(f"{served.base}/v1/counts", params={"url": PAGE})
         assert answer.json()["counts"][0]["likes"] == 1
@@ -160,7 +165,7 @@ def test_visitors_are_told_apart_behind_the_socket(served: Served) -> None:
 
 
 def test_the_description_says_where_the_api_is(served: Served) -> None:
-    described = httpx.get(f"{served.daemon.url}/openapi.json").json()
+    described = httpx.get(f"{served.daemon.url}/openapi.json", trust_env=False).json()
     assert described["servers"] == [{"url": "/likes"}]
 
 
@@ -202,12 +207,32 @@ def test_a_person_logs_in_and_out_below_the_path(served: Served) -> None:
         session = {"Cookie": cookie.partition(";")[0]}
         dashboard = client.get(f"{served.base}/", headers=session)
         assert dashboard.status_code == 200
-        pages = client.get(f"{served.base}/url", params={"url": PAGE}, headers=session).text + dashboard.text
+        pages = dashboard.text
+        for path in ("url", "site", "engine", "docs", "demo"):
+            about = {"url": {"url": PAGE}, "site": {"site": "www.example.com"}}.get(path, {})
+            shown = client.get(f"{served.base}/{path}", params=about, headers=session)
+            assert shown.status_code == 200, path
+            pages += shown.text
         assert not [
             link
             for link in re.findall(r'(?:href|src|action)="(/[^"]*)"', pages)
             if not link.startswith(f"{served.base}/")
         ]
+
+
+def test_a_share_link_is_for_whoever_has_it(served: Served) -> None:
+    made = httpx.post(
+        f"{served.daemon.url}/v1/shares",
+        json={"url": PAGE},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+    )
+    path = made.json()["href"]
+    assert path.startswith(f"{served.base}/s/")
+    with served.client() as client:
+        shared = client.get(path)
+        assert shared.status_code == 200
+        assert PAGE in shared.text
 
 
 def test_the_commands_reach_the_daemon_by_its_socket_and_its_path(served: Served) -> None:

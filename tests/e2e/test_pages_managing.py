@@ -120,7 +120,7 @@ def test_a_link_shows_one_page_and_nothing_else_until_it_is_taken_back(page: Any
     post(daemon, url, likes=5)
     page.goto(f"{daemon.url}/url?url={url}")
     dialog = opened(page, "Share…")
-    dialog.get_by_role("button", name="Make a link").click()
+    dialog.get_by_role("button", name="Create a link").click()
     link = dialog.get_by_role("link").first
     expect(link).to_contain_text("/s/s_")
     address = daemon.url + link.get_attribute("href")
@@ -134,7 +134,7 @@ def test_a_link_shows_one_page_and_nothing_else_until_it_is_taken_back(page: Any
     for name in ("Sites", "Engine", "Open the page"):
         expect(reader.get_by_role("link", name=name)).to_have_count(int(name == "Open the page"))
     expect(reader.get_by_role("heading", name="This page")).to_have_count(0)
-    dialog.get_by_role("button", name="Take back").click()
+    dialog.get_by_role("button", name="Revoke").click()
     expect(dialog.get_by_role("link")).to_have_count(0)
     reader.goto(address)
     expect(reader.locator("h1")).to_have_text("There is no such page")

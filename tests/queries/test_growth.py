@@ -50,7 +50,7 @@ class Tables:
             for table in self.swapped:
                 if table.rows is None:
                     finish(table.commit(lambda _: None))
-                    self.totals.ledger.committed(table)
+                    finish(self.totals.ledger.committed(table))
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
             batch = batch_of(table)

@@ -43,7 +43,7 @@ class World:
 
     @asynccontextmanager
     async def life(self, *, flush_interval: float = 3600.0, **settings: object) -> AsyncIterator[Engine]:
-        config = Config(flush_interval=flush_interval, write_tolerance=1e6, **settings)  # type: ignore[arg-type]
+        config = Config(flush_interval=flush_interval, write_tolerance=1e6, table_limit_max=1, **settings)  # type: ignore[arg-type]
         database = SqliteDatabase(self.path / "likd.db", "here", url_key=KEYS.of_url)
         disk = RealDisk(self.path)
         disk.write = self.write  # type: ignore[method-assign]

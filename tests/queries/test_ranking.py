@@ -128,7 +128,7 @@ class World:
             self.totals.ledger.opened(self.open)
         elif what == "commit counters" and (tables := [table for table in self.swapped if table.rows is None]):
             finish(tables[0].commit(lambda _: None))
-            self.totals.ledger.committed(tables[0])
+            finish(self.totals.ledger.committed(tables[0]))
         elif what == "batch" and self.swapped:
             table = self.swapped.pop(0)
             if batch_of(table).rows:

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from likd.counting import pending as pending_module
 from likd.counting import waiting as waiting_module
+from likd.counting.ledger import SLICE_ROWS
 from likd.counting.table import Table
 from likd.durability.batch_file import Batch
 from likd.errors import StoreError
@@ -214,7 +215,7 @@ async def test_a_total_is_added_up_without_looking_into_everything_that_waits() 
     totals.ledger.opened(in_hand)
     post(in_hand, A, 1)
     finish(in_hand.commit(lambda _: None))
-    totals.ledger.committed(in_hand)
+    finish(totals.ledger.committed(in_hand))
     assert totals.ledger.tables == []
     for item in totals.ledger.waiting:
         item.increments.rows = Untouchable()
@@ -223,13 +224,34 @@ async def test_a_total_is_added_up_without_looking_into_everything_that_waits() 
     assert totals.counts_nowait(A) == {"likes": 101}
 
 
+async def test_every_total_is_exact_in_each_step_in_which_a_table_is_committed() -> None:
+    totals = totals_over(FakeStore(), applied=0, cache_urls_max=10)
+    totals.ledger.batched(batch(1, {A: 5}))
+    table = Table(2, 0.0)
+    totals.ledger.opened(table)
+    urls = [f"https://example.com/{n}" for n in range(2 * SLICE_ROWS + 1)]
+    for url in [A, *urls]:
+        post(table, url, 1)
+    steps = 0
+    for work in (table.commit(lambda _: None), totals.ledger.committed(table)):
+        for _ in work:
+            assert totals.increments(A) == {"likes": 6}
+            assert totals.increments(urls[0]) == totals.increments(urls[-1]) == {"likes": 1}
+            steps += 1
+    assert steps > 4
+    assert totals.ledger.tables == []
+    assert totals.increments(urls[0]) == {"likes": 1}
+    finish(totals.ledger.committed(table))
+    assert totals.increments(A) == {"likes": 6}, "once is enough"
+
+
 async def test_a_table_whose_counts_were_found_to_be_wrong_counts_as_its_batch_says() -> None:
     totals = totals_over(FakeStore(), applied=0, cache_urls_max=10)
     table = Table(1, 0.0)
     totals.ledger.opened(table)
     post(table, A, 1)
     finish(table.commit(lambda _: None))
-    totals.ledger.committed(table)
+    finish(totals.ledger.committed(table))
     assert await totals.counts([A]) == {A: {"likes": 1}}
     totals.ledger.batched(batch(1, {A: 2, B: 3}))
     assert await totals.counts([A, B]) == {A: {"likes": 2}, B: {"likes": 3}}

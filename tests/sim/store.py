@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from likd.errors import StoreError
+from likd.errors import StoreAway, StoreError
 from likd.model import Counts, Fold, Rows
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite import merges
@@ -38,12 +38,14 @@ class SimDatabase(SqliteDatabase):
         super().__init__(Path("simulated"), "simulated", url_key=url_key)
         self.uri = uri or f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
         self.keeps_copies = False
+        self.replay_seconds = 0.0
         self.went_back = 0
         self._copies: list[sqlite3.Connection] = []
         # There is something to be seen before it is opened, and as long as this is open.
         self._sight = self._connect()
         if not uri:
             self.open(())
+            self.close()
         self.transactions: list[tuple[int, int]] = []
         self.corrections = 0
 
@@ -162,6 +164,8 @@ class SimStore(ThreadedStore):
 
     async def open(self, names: Sequence[str]) -> int:
         await trio.sleep(self._rng.random() * 0.01)
+        if self.database.replay_seconds and self._rng.random() < self.faults:
+            raise StoreAway("the store is away")
         return self.database.open(tuple(names))
 
     async def aliases(self) -> dict[str, str]:

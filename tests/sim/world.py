@@ -42,6 +42,7 @@ from tests.sim.store import SimStore
 
 CONFIG = Config(
     table_limit=4,
+    table_limit_max=8,
     flush_interval=0.3,
     pool_size=4,
     hung_timeout=0.5,
@@ -66,7 +67,7 @@ class World:
         self.handler = Moody(self.rng)
         self.same_schemes = False
         self.goes_back = self.rng.random() < 0.5
-        """Whether the store sometimes goes back in time, and the daemon keeps what it needs then."""
+        """Whether the store sometimes goes back in time or is away at a start, and the daemon keeps what it needs."""
         self.ledger = Ledger()
         self.pending: list[Request] = []
         self.loads: list[Load] = []
@@ -107,6 +108,7 @@ class World:
             self.disk.directory_faults = self.rng.choice([0.0, 0.0, 0.3])
             self.store.faults = self.rng.choice([0.0, 0.05, 0.5, 1.0])
             self.store.database.keeps_copies = self.goes_back
+            self.store.database.replay_seconds = YEARS if self.goes_back else 0.0
             self._maybe_change_rules()
             try:
                 await self._life(seconds=self.rng.uniform(0.05, 1.2), gently=self.rng.random() < 0.2)
@@ -136,7 +138,7 @@ class World:
         self.clock = Clock(newest=newest, wall=self.wall, elapsed=trio.current_time)
         handlers: dict[str, Handler] = {"likes": Likes(), "impressions": Impressions(), "moods": self.handler}
         async with open_engine(
-            attrs.evolve(CONFIG, same_schemes=self.same_schemes, replay_window=YEARS if self.goes_back else 0),
+            attrs.evolve(CONFIG, same_schemes=self.same_schemes, replay_window=None),
             disk=self.disk,
             store=self.store,
             handlers=Handlers(handlers, faults_max=self.rng.choice([3, 100])),

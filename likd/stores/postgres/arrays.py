@@ -7,12 +7,12 @@ executemany 28 and 26, COPY to a temporary table and INSERT 72 and 104, one stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from likd.model import Rows
 
 
-def texts(values: Iterable[str]) -> str:
+def texts(values: Collection[str]) -> str:
     """A literal of the type text[]."""
     body = '","'.join(values)
     if "\\" in body or body.count('"') != 2 * body.count('","'):
@@ -22,16 +22,15 @@ def texts(values: Iterable[str]) -> str:
 
 def numbers(values: Iterable[int]) -> str:
     """A literal of the type bigint[]."""
-    return "{" + ",".join(map(str, values)) + "}"
+    return "{" + str(list(values))[1:-1] + "}"
 
 
 def columns(names: Sequence[str], rows: Rows) -> tuple[tuple[str, ...], list[str]]:
     """Those of `names` that any of `rows` has; and literals of the URLs, in their order, and of these counts."""
-    urls = sorted(rows)
-    counts = [rows[url] for url in urls]
-    seen: set[str] = set().union(*map(dict.keys, counts))
-    grown = tuple(name for name in names if name in seen)
-    return grown, [texts(urls), *(numbers([each.get(name, 0) for each in counts]) for name in grown)]
+    counts = rows.values()
+    given = {name: [each.get(name, 0) for each in counts] for name in names}
+    grown = {name: column for name, column in given.items() if any(column)}
+    return tuple(grown), [texts(rows), *map(numbers, grown.values())]
 
 
 def _escaped(value: str) -> str:

@@ -18,8 +18,9 @@ from likd import __version__
 from likd.errors import CountTooLarge, StartError, StoreAway, StoreError
 
 CONNECT_SECONDS = 5
-ANSWER_SECONDS_MAX = 30.0
-"""A server that neither answers nor fails is given up after that. What became of the transaction tells the mark."""
+READ_SECONDS_MAX = 15.0
+WRITE_SECONDS_MAX = 120.0
+"""A server that neither answers a statement nor fails is given up after that. What became of it, the mark tells."""
 TRIES_MAX = 20
 """Of a transaction that PostgreSQL asks to be tried again."""
 PAUSE_SECONDS = 0.02
@@ -36,19 +37,21 @@ T = TypeVar("T")
 class Connection(psycopg.Connection[Any]):
     """A connection whose server has to answer in time."""
 
+    answer_seconds = WRITE_SECONDS_MAX
+
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Let `gen` work, and give it up after ANSWER_SECONDS_MAX."""
+        """Let `gen` work, and give it up after `answer_seconds`."""
         return super().wait(self._in_time(gen), interval)
 
     def _in_time(self, gen: PQGen[RV]) -> PQGen[RV]:
-        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        deadline = time.monotonic() + self.answer_seconds
         try:
             asked = next(gen)
             while True:
                 ready = yield asked
                 if not ready and time.monotonic() > deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server does not answer within {ANSWER_SECONDS_MAX:g} s")
+                    raise psycopg.OperationalError(f"the server does not answer within {self.answer_seconds:g} s")
                 asked = gen.send(ready)
         except StopIteration as done:
             result: RV = done.value
@@ -84,6 +87,7 @@ def connect(info: str, *, read_only: bool) -> Connection:
     connection: Connection = Connection.connect(info, prepare_threshold=None)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.READ_COMMITTED
     connection.read_only = read_only
+    connection.answer_seconds = READ_SECONDS_MAX if read_only else WRITE_SECONDS_MAX
     return connection
 
 
@@ -120,6 +124,7 @@ class Line:
     def tried(self, work: Callable[[Connection], T]) -> T:
         """What `work` makes of a transaction, which is tried again for as long as PostgreSQL asks for that."""
         for left in range(TRIES_MAX, 0, -1):
+            is_old = self._connection is not None
             try:
                 with self.transaction() as connection:
                     return work(connection)
@@ -127,6 +132,10 @@ class Line:
                 if left == 1:
                     raise
                 time.sleep(PAUSE_SECONDS * random())
+            except psycopg.OperationalError:
+                # Its server may have gone and come back since. What only reads is asked again, of a new one.
+                if not (is_old and self._read_only):
+                    raise
         raise AssertionError("the last try returns or raises")
 
     def _drop(self) -> None:

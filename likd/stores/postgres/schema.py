@@ -67,12 +67,17 @@ def make(connection: Connection) -> None:
         " (one boolean PRIMARY KEY, version int NOT NULL, readable_from int NOT NULL)"
     )
     connection.execute("INSERT INTO likd_schema VALUES (true, 1, 1) ON CONFLICT DO NOTHING")
-    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
+    lock(connection)
     connection.execute(_TABLES)
 
 
+def lock(connection: Connection) -> None:
+    """One node at a time changes tables, or is given its number."""
+    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
+
+
 def add_names(connection: Connection, names: tuple[str, ...]) -> None:
-    """Have a column and an index for each of the counts `names`, and the view for people."""
+    """Have a column for each of the counts `names`, and the view for people."""
     query = (
         "SELECT attname FROM pg_attribute WHERE attrelid = 'likd_counts'::regclass AND attnum > 0 AND NOT attisdropped"
     )
@@ -80,18 +85,26 @@ def add_names(connection: Connection, names: tuple[str, ...]) -> None:
     new = [name for name in names if name not in there]
     if not new:
         return
-    connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
     for name in new:
         for table in COUNTED:
             statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint NOT NULL DEFAULT 0"
             connection.execute(sql.SQL(statement).format(sql.Identifier(table), sql.Identifier(name)))
     every = sorted((there | set(new)) - {"url", "node"})
-    for by in [*new, *(["net"] if {"likes", "unlikes"} <= set(every) else [])]:
-        statement = "CREATE INDEX IF NOT EXISTS {} ON likd_counts (({}) DESC, url) WHERE ({}) > 0"
-        connection.execute(sql.SQL(statement).format(sql.Identifier(f"likd_top_{by}"), value(by), value(by)))
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in every)
     connection.execute("DROP VIEW IF EXISTS likd_totals")
     connection.execute(sql.SQL("CREATE VIEW likd_totals AS SELECT url, {} FROM likd_counts GROUP BY url").format(sums))
+
+
+def index_top(connection: Connection, names: tuple[str, ...], *, wanted: bool) -> None:
+    """Have an index for top lists by each of the counts `names` and by likes less unlikes, or none if not `wanted`."""
+    there = {row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'likd_counts'")}
+    for by in [*names, *(["net"] if {"likes", "unlikes"} <= set(names) else [])]:
+        name = sql.Identifier(f"likd_top_{by}")
+        if wanted and f"likd_top_{by}" not in there:
+            statement = "CREATE INDEX IF NOT EXISTS {} ON likd_counts (({}) DESC, url) WHERE ({}) > 0"
+            connection.execute(sql.SQL(statement).format(name, value(by), value(by)))
+        elif not wanted and f"likd_top_{by}" in there:
+            connection.execute(sql.SQL("DROP INDEX {}").format(name))
 
 
 def value(by: str) -> sql.Composable:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import msgspec
 import psycopg
 from psycopg import errors, sql
 
@@ -17,11 +15,11 @@ from likd.model import Counts, Fold, Rows, rename_likings
 from likd.stores import rows as rows_of
 from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
-from likd.stores.postgres import actors, arrays, counts, merges, schema
+from likd.stores.postgres import actors, arrays, counts, feed, merges, schema
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
-from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, Retention, Unit
+from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, Unit
 
 IMPORTED = 0
 """The node of starting counts, which belong to no data directory."""
@@ -31,13 +29,12 @@ TRIM_SECONDS = 60.0
 
 T = TypeVar("T")
 
-_pack = msgspec.msgpack.Encoder().encode
-
 
 class PostgresDatabase(Database):
     """Totals in the database that the libpq `conninfo` names, for the data directory `source`.
 
-    `url_key` tells how the keys of a URL's actors begin. Writes are as durable when they return as the server's
+    `url_key` tells how the keys of a URL's actors begin, `secret_fingerprint` with which secret they are made. With
+    `top_indexes` top lists are read from indexes. Writes are as durable when they return as the server's
     synchronous_commit says; what a server lost is given again.
     """
 
@@ -52,9 +49,13 @@ class PostgresDatabase(Database):
         retention: Retention | None = None,
         *,
         url_key: Callable[[str], bytes] | None = None,
+        secret_fingerprint: str = "",
+        top_indexes: bool = True,
     ) -> None:
         self.chain = Chain(source)
         self._url_key = url_key
+        self._top_indexes = top_indexes
+        self._secret_fingerprint = secret_fingerprint
         self._history = History(retention or Retention())
         self._merges = Merges(self._history)
         self._writer = Line(conninfo, read_only=False)
@@ -81,7 +82,10 @@ class PostgresDatabase(Database):
     def _open(self, names: tuple[str, ...], connection: Connection) -> int:
         if not schema.check_version(connection):
             schema.make(connection)
+        schema.lock(connection)
         schema.add_names(connection, names)
+        schema.index_top(connection, names, wanted=self._top_indexes)
+        self._check_secret(connection)
         mark = self.chain.begin(self._entry(connection, lock=True))
         row = connection.execute(
             "INSERT INTO likd_nodes (node, source, epoch, life, mark)"
@@ -187,6 +191,9 @@ class PostgresDatabase(Database):
         query = "SELECT 1 FROM likd_loads WHERE name = %s"
         return self._writer.tried(lambda connection: connection.execute(query, (name,)).fetchone()) is not None
 
+    def news(self, last: News | None) -> News:
+        return self._reader.tried(partial(feed.news, self.chain.source, last))
+
     def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
         """The mark, and what is found, of one moment."""
 
@@ -217,6 +224,17 @@ class PostgresDatabase(Database):
     def _new_names(self, connection: Connection, urls: Iterable[str]) -> dict[str, str]:
         return {old: new for old, (new, _) in merges.aliases_of(connection, urls).items()}
 
+    def _check_secret(self, connection: Connection) -> None:
+        """All who share actors hash them with one secret: the first to come says which."""
+        query = "INSERT INTO likd_settings VALUES ('actor secret', %s) ON CONFLICT DO NOTHING"
+        connection.execute(query, (self._secret_fingerprint,))
+        row = connection.execute("SELECT value FROM likd_settings WHERE name = 'actor secret'").fetchone()
+        if row is not None and row[0] != self._secret_fingerprint:
+            raise StoreError(
+                "postgresql: actors in this store are hashed with another secret: give all who share it the same one by"
+                " --actor-secret-file or LIKD_ACTOR_SECRET, or the file `secret` of the data directory that came first"
+            )
+
     def _add(self, connection: Connection, rows: Rows, node: int | None, minute: int, now: int) -> None:
         """Add `rows` to the history, and to the counts of a `node`: one statement, so that they travel once."""
         targets = self._history.targets(connection, minute, now)
@@ -245,7 +263,7 @@ class PostgresDatabase(Database):
         connection.execute(
             "INSERT INTO likd_feed (node, last, first, minute, body) VALUES (%s, %s, %s, %s, %s)"
             " ON CONFLICT (node, last) DO UPDATE SET first = excluded.first, body = excluded.body, at = now()",
-            (self.chain.node, increments.last, increments.first, increments.minute, zlib.compress(_pack(rows), 1)),
+            (self.chain.node, increments.last, increments.first, increments.minute, feed.packed(rows, increments)),
         )
         if time.monotonic() - self._trimmed_at > TRIM_SECONDS:
             query = "DELETE FROM likd_feed WHERE node = %s AND at < now() - make_interval(secs => %s)"

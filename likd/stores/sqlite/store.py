@@ -133,7 +133,7 @@ class SqliteDatabase(Database):
                 both = self._merges.merge(connection, increments.merge)
             marks.move(connection, self.chain.source, increments.last)
         self.chain.known = increments.last
-        return Applied(corrections, both, erased)
+        return Applied(corrections, both, tuple(erased))
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         with self._snapshot() as connection:

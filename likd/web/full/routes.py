@@ -88,7 +88,7 @@ def add_api(
     _add_admin(app, admin, status)
     _add_management(app, admin)
     _add_shares(app, shares)
-    _add_health(app, bounds)
+    _add_health(app, bounds, status)
 
     @app.websocket("/v1/live")
     @needs(Role.PUBLIC)
@@ -248,7 +248,7 @@ def _add_shares(app: QuartTrio, shares: ShareLinks) -> None:
         return respond(await shares.revoke(asked("id")))
 
 
-def _add_health(app: QuartTrio, bounds: Bounds) -> None:
+def _add_health(app: QuartTrio, bounds: Bounds, status: StatusReport) -> None:
     @app.get("/healthz")
     @needs(Role.NOBODY)
     async def healthz() -> Response:
@@ -260,7 +260,8 @@ def _add_health(app: QuartTrio, bounds: Bounds) -> None:
         refused = bounds.reached(count=False)
         if refused is not None:
             raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
-        return respond(Answer(200, b'{"status":"ready"}'))
+        fault = status.engine.drainer.fault
+        return respond(Answer(200, msgspec.json.encode({"status": "ready", "store": "failing" if fault else "ok"})))
 
 
 def add_metrics(

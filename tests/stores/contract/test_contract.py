@@ -98,6 +98,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "merging": lambda: store.folding(),
         "starting counts": lambda: store.loaded("name"),
         "sites": lambda: cast(SiteStore, store).sites([]),
+        "feed": lambda: store.news(None),
     }
 
 

@@ -1,0 +1,49 @@
+"""What a node tells the others: one packed row for each apply, which they read when they see its mark move."""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from likd.model import Rows
+from likd.stores.postgres.connection import Connection
+from likd.stores.protocol import Increments, News
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(tuple[Rows, list[bytes]]).decode
+
+
+def packed(rows: Rows, increments: Increments) -> bytes:
+    """What was applied: counts by URL, and the keys of actors."""
+    return zlib.compress(_pack((rows, list(increments.actors))), 1)
+
+
+def news(source: str, last: News | None, connection: Connection) -> News:
+    """What other nodes than that of `source` brought since the `last` news."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM likd_aliases), (SELECT count(*)::text FROM likd_loads) || ' ' ||"
+        " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings), '')"
+    ).fetchone()
+    assert row is not None
+    merges, changed = row
+    found = connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)).fetchall()
+    marks: dict[int, int] = dict(found)
+    if last is None or changed != last.changed:
+        return News(marks, merges, changed)
+    urls: set[str] = set()
+    actors: set[bytes] = set()
+    for node, mark in marks.items():
+        known = last.marks.get(node, 0)
+        if mark == known:
+            continue
+        query = "SELECT first, body FROM likd_feed WHERE node = %s AND last > %s ORDER BY last"
+        told = connection.execute(query, (node, known)).fetchall()
+        if mark < known or not told or told[0][0] > known + 1:
+            # It went back in time, told nothing when it was alone, or so long ago that it is not there any more.
+            return News(marks, merges, changed)
+        for _, body in told:
+            rows, keys = _unpack(zlib.decompress(body))
+            urls.update(rows)
+            actors.update(keys)
+    return News(marks, merges, changed, urls, actors)

