@@ -9,6 +9,7 @@ import attrs
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
 from likd.model import LIKES, UNLIKES, Rows
+from tests.sim.erasures import Erasures
 
 
 @attrs.define
@@ -36,7 +37,8 @@ class Merge:
 class Acts:
     """Keeps what is wanted, and knows what must be so in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, erasures: Erasures) -> None:
+        self._erasures = erasures
         self.wishes: dict[tuple[str, str], bool] = {}
         """(actor, URL) → what the actor wanted last."""
         self.unsettled: dict[tuple[str, str], None] = {}
@@ -108,7 +110,9 @@ class Acts:
         heard = [act for act in self._heard if act.actor == actor and act.url in members]
         if not heard:
             return False
-        if not changed or heard[-1].began > max(changed):
+        if not changed:
+            return self._erasures.left(heard[-1].url, heard[-1].likes, heard[-1].began, heard[-1].ended)
+        if heard[-1].began > max(changed):
             return heard[-1].likes
         last = {act.url: act.likes for act in heard}
         if self._united in changed:

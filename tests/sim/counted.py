@@ -19,7 +19,11 @@ LIKED = [f"https://liked.example/{n}" for n in range(2)]
 """Only actors like these, and the next."""
 LIKED_TWINS = [f"{scheme}://liked.example/twin" for scheme in ("http", "https")]
 COUNTED = [*URLS, *TWINS]
-ACTED = [*LIKED, *LIKED_TWINS]
+ERASED_SITE = "//erased.example"
+ERASED = [f"https:{ERASED_SITE}/{n}" for n in range(2)]
+"""These are erased now and then, by themselves or with their site, and so are the next, which only actors like."""
+FORGOTTEN = [f"https:{ERASED_SITE}/liked"]
+ACTED = [*LIKED, *LIKED_TWINS, *FORGOTTEN]
 MERGED = [URLS[:3], [*LIKED, LIKED_TWINS[1]]]
 """URLs of one of these may be merged."""
 ACTORS = ["actor 0", "actor 1"]

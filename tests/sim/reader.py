@@ -10,7 +10,8 @@ import trio
 from likd.engine import Engine
 from likd.errors import StoreError
 from likd.model import LIKES, UNLIKES
-from tests.sim.counted import ACTED, ACTORS, COUNTED, MOODS, NAMES, TWINS, Broken, Counted, flat, summed
+from tests.sim import erasures
+from tests.sim.counted import ACTED, ACTORS, COUNTED, ERASED, MOODS, NAMES, TWINS, Broken, Counted, flat, summed
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 async def read(world: World, engine: Engine) -> None:
     """Read all totals again and again."""
     last: Counted = Counter()
-    urls = list(dict.fromkeys(map(engine.rules, [*COUNTED, *ACTED])))
+    urls = list(dict.fromkeys(map(engine.rules, [*COUNTED, *ACTED, *ERASED])))
     aliases = engine.totals.ledger.aliases
     while True:
         settled = engine.folder.done and not engine.totals.ledger.merging
+        step = world.erasures.step()
         low, before = world.ledger.acknowledged.copy(), world.classes(aliases, engine.rules)
         if not engine.folder.done:
             # What is not folded yet may be missing.
@@ -40,6 +42,9 @@ async def read(world: World, engine: Engine) -> None:
             net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
             if not 0 <= net <= len(ACTORS) * (1 if settled else len(ACTED)):
                 raise Broken(f"{url} has {net} likes of {len(ACTORS)} actors")
+        if settled:
+            for url in ERASED:
+                erasures.check_read(world, url, rows[engine.rules(url)].get(LIKES, 0), step)
         now = flat({url: rows[url] for url in urls if url in COUNTED})
         world.note("read", now.total())
         lowest, highest = summed(low, before), summed(world.ledger.sent, after)
@@ -51,3 +56,13 @@ async def read(world: World, engine: Engine) -> None:
                 raise Broken(f"{url} {name}: read {now[url, name]} after {last[url, name]}, {least} acknowledged")
         last = now
         await trio.sleep(world.rng.random() * 0.1)
+
+
+async def read_erased(world: World, engine: Engine) -> None:
+    """Read once what is left of all that was erased."""
+    while engine.totals.ledger.merging:
+        await engine.totals.ledger.wait_moved()
+    step = world.erasures.step()
+    rows = await engine.totals.counts(list(map(engine.rules, ERASED)))
+    for url in ERASED:
+        erasures.check_read(world, url, rows[engine.rules(url)].get(LIKES, 0), step)

@@ -1,7 +1,8 @@
 """A world: one life of the engine after another on the same simulated disk and store, with clients that never rest.
 
 Whatever happens, each event that was acknowledged is counted once, none that was refused is, and no total that is
-read goes back; nor does it when URLs are merged, or when by new rules two URLs count as one. The history has what is
+read goes back; nor does it when URLs are merged, or when by new rules two URLs count as one. Of what was erased, and
+that was acknowledged, there is what came after it. The history has what is
 counted, whatever the clock says.
 """
 
@@ -24,16 +25,18 @@ from likd.draining import folding
 from likd.durability import dates
 from likd.engine import Engine, open_engine
 from likd.ingest.urls import UrlRules
-from likd.model import IdempotencyKey
+from likd.model import LIKES, IdempotencyKey
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
+from likd.queries import merging
 from likd.runtime.clock import Clock
 from likd.runtime.supervisor import RestartIntensityExceeded
-from tests.sim import actors, clients, faults, reader
+from tests.sim import actors, clients, erasures, faults, reader
 from tests.sim.actors import Wish
 from tests.sim.acts import Acts
 from tests.sim.clients import Load
-from tests.sim.counted import ACTED, ACTORS, COUNTED, KEYS, Broken, Ledger, Request, flat, summed
+from tests.sim.counted import ACTED, ACTORS, COUNTED, ERASED, KEYS, Broken, Ledger, Request, flat, summed
 from tests.sim.disk import PowerCut, SimDisk
+from tests.sim.erasures import Erasures
 from tests.sim.faults import CRASH, YEARS, Moody, WallClock
 from tests.sim.store import SimStore
 
@@ -68,7 +71,8 @@ class World:
         self.ledger = Ledger()
         self.pending: list[Request] = []
         self.loads: list[Load] = []
-        self.acts = Acts()
+        self.erasures = Erasures()
+        self.acts = Acts(self.erasures)
         self.wishes: dict[tuple[str, str], Wish] = {}
         self.trace = hashlib.sha256()
         self.figures: Counter[str] = Counter()
@@ -95,7 +99,7 @@ class World:
     def classes(self, aliases: Aliases | Mapping[str, str], rules: UrlRules) -> dict[str, str]:
         """What each URL counts for."""
         name = aliases if isinstance(aliases, Aliases) else lambda url: aliases.get(url, url)
-        return {url: name(rules(url)) for url in [*COUNTED, *ACTED]}
+        return {url: name(rules(url)) for url in [*COUNTED, *ACTED, *ERASED]}
 
     async def live(self) -> None:
         """Some lives that end badly, and a last one that ends well."""
@@ -144,6 +148,7 @@ class World:
             actor_keys=KEYS,
         ) as engine:
             self.acts.seen(engine.totals.ledger.aliases, trio.current_time())
+            self.erasures.life_begins()
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(engine.root.run)
@@ -173,6 +178,8 @@ class World:
             for actor in ACTORS:
                 nursery.start_soon(partial(actors.act, self, engine, actor, last=last))
             nursery.start_soon(lambda: clients.load(self, engine, last=last))
+            nursery.start_soon(partial(erasures.erase, self, engine, last=last))
+            nursery.start_soon(erasures.send, self, engine)
             nursery.start_soon(reader.read, self, engine)
             if not last:
                 nursery.start_soon(clients.merge, self, engine)
@@ -183,10 +190,11 @@ class World:
             if cut is not None:
                 self.disk.off = self.store.off = True
                 cut.cancel()
-            while last and (self.pending or self.loads or self.acts.unsettled):
+            while last and (self.pending or self.loads or self.acts.unsettled or self.erasures.wanted):
                 await self._settled.wait()
             if last:
                 await engine.root.wait_finished("folder")
+                await reader.read_erased(self, engine)
             nursery.cancel_scope.cancel()
 
     async def _observe(self, url: str, news: Mapping[str, int]) -> None:
@@ -199,8 +207,9 @@ class World:
         for url in rows:
             if by[url] != url:
                 raise Broken(f"{url} still has counts of its own, and is part of {by[url]}")
-        counted = flat({url: counts for url, counts in rows.items() if url not in ACTED})
-        history = flat({url: self.store.database.history_of(url) for url in rows if url not in ACTED})
+        elsewhere = [url for url in rows if url not in [*ACTED, *map(by.__getitem__, ERASED)]]
+        counted = flat({url: rows[url] for url in elsewhere})
+        history = flat({url: self.store.database.history_of(url) for url in elsewhere})
         acknowledged, doubtful = summed(self.ledger.acknowledged, by), summed(self.ledger.doubtful, by)
         loaded = summed(self.ledger.loaded, by)
         for place in {*counted, *acknowledged, *summed(self.ledger.sent, by)}:
@@ -209,6 +218,11 @@ class World:
                 raise Broken(f"{place}: {counted[place]} counted, {low} acknowledged, {high - low} in doubt")
             if history[place] + loaded[place] != counted[place]:
                 raise Broken(f"{place}: {counted[place]} counted, {history[place]} in the history")
+        for url in ERASED:
+            likes = rows.get(by[url], {}).get(LIKES, 0)
+            erasures.check_read(self, url, likes)
+            if self.store.database.history_of(by[url]).get(LIKES, 0) != likes:
+                raise Broken(f"{url}: {likes} likes, and the history has others")
         if off := self.store.database.site_sums_off:
             raise Broken(f"sums by site are off: {off[:3]}")
         if self.disk.damaged:
@@ -229,7 +243,10 @@ def run(seed: int, *, verbose: bool = False) -> World:
         world.append(World(seed, verbose=verbose))
         await world[0].live()
 
-    with mock.patch.multiple(folding, PAGE_URLS=3, FOLDS_AT_ONCE=1, PAGES_NOTED=1, RETRY_SECONDS=0.02):
+    with (
+        mock.patch.multiple(folding, PAGE_URLS=3, FOLDS_AT_ONCE=1, PAGES_NOTED=1, RETRY_SECONDS=0.02),
+        mock.patch.object(merging, "STORE_SECONDS_MAX", 0.2),
+    ):
         trio.run(live, clock=trio.testing.MockClock(autojump_threshold=0))
     return world[0]
 
