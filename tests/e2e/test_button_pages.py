@@ -302,7 +302,7 @@ def test_the_demo_works_in_public_mode_and_for_an_admin(context: Any, public: Da
     with Daemon(tmp_path / "closed", environment=secrets) as daemon:
         page.goto(daemon.url + "/demo")
         expect(face(page)).to_be_disabled()
-        page.get_by_role("link", name="log in").click()
+        page.get_by_role("link", name="log in", exact=True).click()
         page.get_by_label("Admin token").fill("an-admin-token-for-this")
         page.get_by_role("button", name="Log in").click()
         expect(page.locator("#link")).to_have_text("live")

@@ -16,12 +16,16 @@ from tests.web.fronts.contract import contract_of
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     flags = ["--processes", "2", "--public-sites", "*.example.com", "--public-actors", "free"]
     flags += ["--address-rate", "1e6", "--address-burst", "1000000"]
+    path = tmp_path_factory.mktemp("fronts") / "data"
+    named = path.with_name("named")
+    named.write_text(f"admin ops {test_lanes_access.OPS}\nwriter shop {test_lanes_access.SHOP}\n")
+    flags += ["--tokens-file", str(named)]
     environment = {
         **os.environ,
         "LIKD_ADMIN_TOKEN": test_lanes_access.ADMIN,
         "LIKD_WRITE_TOKENS": test_lanes_access.WRITE,
     }
-    with Daemon(tmp_path_factory.mktemp("fronts") / "data", *flags, environment=environment) as daemon:
+    with Daemon(path, *flags, environment=environment) as daemon:
         yield daemon
 
 
