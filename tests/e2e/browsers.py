@@ -249,15 +249,9 @@ def counts(daemon: Daemon, url: str) -> dict[str, int]:
         return found
 
 
-LIKES_AT_ONCE = 200
-"""A body of the public has no more than 64 KiB."""
-
-
 def like(daemon: Daemon, url: str, times: int = 1) -> None:
     """Others like `url`."""
     with Client(daemon.address) as client:
-        line = '{"kind":"like","url":"%s","actor":"%s"}'
-        for begin in range(0, times, LIKES_AT_ONCE):
-            likes = range(begin, min(times, begin + LIKES_AT_ONCE))
-            body = "\n".join(line % (url, os.urandom(8).hex()) for _ in likes).encode()
+        for _ in range(times):
+            body = b'{"kind":"like","url":"%s","actor":"%s"}' % (url.encode(), os.urandom(8).hex().encode())
             assert client.request("POST", "/v1/events", body).status == 202
