@@ -93,7 +93,7 @@ def ruins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(crashes=st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=5))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_crash_after_crash_is_mended(ruins: Path, crashes: list[tuple[int, bool]]) -> None:
     with tempfile.TemporaryDirectory() as path:
         shutil.copytree(ruins, path, dirs_exist_ok=True)
@@ -101,7 +101,7 @@ def test_crash_after_crash_is_mended(ruins: Path, crashes: list[tuple[int, bool]
 
 
 @given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4), data=st.data())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int], data: st.DataObject) -> None:
     """Groups over several segments, one of which is damaged; a later table says that all were acknowledged."""
 
@@ -133,7 +133,7 @@ def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int]
 
 
 @given(numbers=st.lists(st.integers(1, 1 << 30), min_size=1, max_size=6), data=st.data())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_damage_costs_only_the_frames_it_touches(numbers: list[int], data: st.DataObject) -> None:
     """Each frame has a URL of its own, so that every count can be traced to its frame."""
     urls = {f"http://{n}/": likes for n, likes in enumerate(numbers)}
