@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import uuid
 from pathlib import Path
 
-from likd.durability.disk import sync_directory
+from likd.durability import private_file
 from likd.errors import StartError
 
 SECRET_BYTES = 32
@@ -50,14 +49,7 @@ def _read_or_make(path: Path, pattern: re.Pattern[str], value: str) -> str:
     try:
         found = path.read_text(errors="replace").strip()
     except FileNotFoundError:
-        temporary = path.with_suffix(".tmp")
-        temporary.touch(mode=0o600)
-        with temporary.open("w") as file:
-            file.write(value + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
+        private_file.write(path, f"{value}\n".encode())
         return value
     if not pattern.fullmatch(found):
         # A new one would count twice what waits, or let everybody like again.

@@ -23,11 +23,11 @@ from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
-from likd.model import LIKE, UNLIKE, Accepted, Act, Aside, Fold, Liking, Submission
+from likd.model import LIKE, UNLIKE, Aside, Fold, Liking, Submission
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
 from likd.stores.threaded import ThreadedStore
-from tests.queries.test_merging import KEYS, World
+from tests.queries.test_merging import KEYS, World, act, send
 
 HTTP, HTTPS = "http://example.com/", "https://example.com/"
 ONE = UrlRules(unify_schemes=True)
@@ -37,17 +37,6 @@ NAMES = ("likes", "unlikes", "impressions")
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def act(actor: str, url: str, kind: str = LIKE) -> Submission:
-    return Submission({}, 1, acts=[Act(kind, url, KEYS(actor, url))])
-
-
-async def send(engine: Engine, submission: Submission) -> None:
-    await engine.actors.load(submission)
-    answering = engine.intake.offer(submission)
-    engine.actors.release_when_settled(submission, answering)
-    assert isinstance(await answering.settled(), Accepted)
 
 
 async def net(engine: Engine, url: str) -> int:

@@ -37,6 +37,7 @@ from likd.cli.sending.records import (
     encode,
 )
 from likd.cli.sending.rotation import head_of
+from likd.durability.disk import sync_directory
 
 VERSION = 1
 RECORD_BYTES_MAX = 64 << 10
@@ -163,14 +164,7 @@ class StateFile:
     def _begin_anew(self, options: Options) -> None:
         self._begin = Begin(VERSION, secrets.token_hex(16), options)
         self._write(encode(self._begin) + b"\n")
-        self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self.path.parent)
 
     def _load(self, options: Options) -> bool:
         """Read the records, if there are any."""
@@ -226,7 +220,7 @@ class StateFile:
                 new.replace(path)
                 # The lock comes with it. A thread that is just syncing the old file has nothing to lose: all is synced.
                 os.dup2(file.fileno(), self._fd, inheritable=False)
-            self._sync_directory()
+            sync_directory(self.path.parent)
         except OSError:
             return
         self._bytes = self._compacted_bytes = len(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 import msgspec
 import structlog
 import trio
+
+from likd.durability import private_file
 
 SESSION_SECONDS = 7 * 86_400
 LOGINS_MAX = 100
@@ -63,19 +64,7 @@ class Logins:
 
     def _write(self, path: Path) -> None:
         # One at a time, and each with what is newest when its turn comes.
-        data = msgspec.json.encode(dict(self._until))
-        temporary = path.with_suffix(".tmp")
-        temporary.touch(mode=0o600)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        private_file.write(path, msgspec.json.encode(dict(self._until)))
 
     def _digest(self, session: str) -> str:
         return hmac.new(self._key, session.encode(errors="replace"), hashlib.sha256).hexdigest()

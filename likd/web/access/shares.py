@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -16,6 +15,7 @@ import msgspec
 import structlog
 import trio
 
+from likd.durability import private_file
 from likd.model import host_of
 
 FILE = "shares"
@@ -95,19 +95,7 @@ class Shares:
 
     def _write(self, path: Path) -> None:
         # One at a time, and each with what is newest when its turn comes.
-        data = msgspec.json.encode(list(self._shares.values()))
-        temporary = path.with_suffix(".tmp")
-        temporary.touch(mode=0o600)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        private_file.write(path, msgspec.json.encode(list(self._shares.values())))
 
 
 def _read(path: Path) -> dict[str, Share]:

@@ -1,0 +1,20 @@
+"""Small files that nobody else may read: whole or not there, whatever happens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from likd.durability.disk import sync_directory
+
+
+def write(path: Path, data: bytes) -> None:
+    """Let `path` hold `data`, for its owner alone; on disk, with its name, when this returns. Raises OSError."""
+    temporary = path.with_suffix(".tmp")
+    temporary.touch(mode=0o600)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
