@@ -18,6 +18,7 @@ next. That is also the order of a shutdown.
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -102,6 +103,7 @@ class Engine:
     actor_keys: ActorKeys
     merger: Merger
     folder: Folder
+    others: OtherNodes
 
     async def drain(self) -> None:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
@@ -317,8 +319,17 @@ async def open_engine(
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
         root.add("live hub", hub.run)
+        others = OtherNodes(
+            store=store,
+            totals=totals,
+            actors=actors,
+            learn=learn,
+            name=config.node_name or socket.gethostname(),
+            lag_seconds=lambda: ledger.lag(clock.now()),
+            behind=behind,
+        )
         if "feed" in store.parts:
-            root.add("other nodes", OtherNodes(store=store, totals=totals, actors=actors, learn=learn).run)
+            root.add("other nodes", others.run)
         if not folder.done:
             root.add("folder", folder.run, permanent=False)
         if summer is not None and not summer.done:
@@ -348,6 +359,7 @@ async def open_engine(
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
+            others=others,
         )
     finally:
         with trio.CancelScope(shield=True):

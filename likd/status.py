@@ -14,6 +14,7 @@ from likd.runtime.histogram import Histogram
 from likd.runtime.processes import ProcessStatistics, statistics
 from likd.runtime.recent import FAULTS
 from likd.runtime.supervisor import Child
+from likd.stores.nodes import ALIVE_SECONDS
 
 
 @attrs.frozen
@@ -36,8 +37,26 @@ class StatusReport:
     @property
     def lag_seconds(self) -> float:
         """How old the oldest table is that the store does not have."""
-        waiting = self.engine.totals.ledger.waiting
-        return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
+        return round(self.engine.totals.ledger.lag(self.engine.clock.now()), 3)
+
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that share the store, as far as is known: what each said of itself, and how long ago."""
+        mine = self.engine.store.node
+        return [
+            {
+                "node": node.node,
+                "name": node.name,
+                "this": node.node == mine,
+                "epoch": node.epoch,
+                "applied": node.mark,
+                "lag_seconds": self.lag_seconds if node.node == mine else round(node.lag_seconds, 3),
+                "seen_seconds": round(node.seen_seconds, 1),
+                "alive": node.seen_seconds < ALIVE_SECONDS and not node.retired,
+                "retired": node.retired,
+            }
+            for node in self.engine.others.nodes
+        ]
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
@@ -95,6 +114,7 @@ class StatusReport:
                     "counts": engine.applied_tables.missing_counts,
                 },
             },
+            "nodes": self.nodes,
             "folding": {
                 "done": engine.folder.done,
                 "after": engine.folder.after,

@@ -28,6 +28,9 @@ COMMANDS = {
     "doctor": "Check disk, clock, limits, store and port before or while likd runs.",
     "inspect": "Show what is in a data directory.",
     "recover": "Bring a data directory's journal and batch files in order.",
+    "drain": "Empty a data directory into its store, once.",
+    "adopt": "Make a fenced data directory a node of its own.",
+    "retire": "Let a node of a shared store be gone for good.",
     "completion": "Print the completion script of a shell.",
 }
 

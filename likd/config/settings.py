@@ -292,6 +292,12 @@ class Config:
         "FILE",
         "File with tokens for posting events, one a line; LIKD_WRITE_TOKENS has some, too, with commas between.",
     )
+    node_name: str = _setting(
+        parsers.node_name,
+        "",
+        "NAME",
+        "What this daemon is called among those that share a store, for people; else the machine's name.",
+    )
     actor_secret_file: str = _setting(
         parsers.optional_path,
         "",
@@ -405,6 +411,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "The store": (
             *(
                 "store",
+                "node_name",
                 "actor_secret_file",
                 "write_tolerance",
                 "store_cache",

@@ -112,6 +112,10 @@ class Ledger:
         bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
         return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
 
+    def lag(self, now: float) -> float:
+        """How old the oldest table is that the store does not have, in seconds."""
+        return max(0.0, now - self.waiting[0].since) if self.waiting else 0.0
+
     def opened(self, table: Table) -> None:
         """A table is open: what it counts is part of the totals from now on."""
         self._tables[table.id] = table

@@ -28,6 +28,11 @@ def source(data_dir: Path) -> str:
     return _read_or_make(data_dir / "source", _SOURCE, uuid.uuid4().hex)
 
 
+def renew_source(data_dir: Path) -> None:
+    """Give the data directory another identity, of which no store knows anything. Raises OSError."""
+    private_file.write(data_dir / "source", f"{uuid.uuid4().hex}\n".encode())
+
+
 def secret(data_dir: Path) -> bytes:
     """The secret by which actors are hashed. Made if need be; without it nobody's likes can be taken back.
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.stores.chain import Chain
+from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
@@ -21,6 +22,7 @@ PART_METHODS: Mapping[Part, str] = {
     "merging": "fold",
     "starting counts": "load",
     "feed": "news",
+    "nodes": "beat",
     "sites": "sites",
 }
 """A database has a part if it has this method of its own."""
@@ -117,6 +119,17 @@ class Database(ABC):
 
     def news(self, last: News | None) -> News:
         """As FeedStore.news."""
+        raise self._lacks("has no other nodes")
+
+    def beat(self, name: str, lag_seconds: float) -> list[Node]:
+        """As NodeStore.beat."""
+        raise self._lacks("has no other nodes")
+
+    def retire(self, which: str, *, force: bool) -> Node:
+        """Let the node of that number or name be one that is gone for good: what it counted is nobody's from now on.
+
+        It may be asked before `open`. One that is alive is refused but with `force`. Raises RetireError, StoreError.
+        """
         raise self._lacks("has no other nodes")
 
     def sum_up(self) -> bool:

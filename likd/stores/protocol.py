@@ -108,7 +108,9 @@ class News:
     actors: Set[bytes] = frozenset()
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
+Part: TypeAlias = Literal[
+    "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes"
+]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 

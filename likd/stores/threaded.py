@@ -10,6 +10,7 @@ import trio
 
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
+from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
@@ -95,6 +96,9 @@ class ThreadedStore:
 
     async def news(self, last: News | None) -> News:
         return await self._call(self._reading, self._database.news, last)
+
+    async def beat(self, name: str, lag_seconds: float) -> Sequence[Node]:
+        return await self._call(self._writing, self._database.beat, name, lag_seconds)
 
     async def sum_up(self) -> bool:
         return await self._call(self._writing, self._database.sum_up)

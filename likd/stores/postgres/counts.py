@@ -100,7 +100,7 @@ def top(connection: Connection, names: Sequence[str], by: str, limit: int) -> Ro
     """
     query = sql.SQL(
         """
-        WITH nodes AS MATERIALIZED (SELECT count(*) + 1 AS n FROM likd_nodes),
+        WITH nodes AS MATERIALIZED (SELECT count(*) + 1 AS n FROM likd_nodes WHERE NOT retired),
         seed AS MATERIALIZED (
             SELECT DISTINCT url FROM (
                 SELECT url FROM likd_counts WHERE ({value}) > 0 ORDER BY ({value}) DESC, url

@@ -14,11 +14,12 @@ from psycopg import sql
 from likd.model import Counts
 from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.counts import summed, upsert
+from likd.stores.postgres.schema import IMPORTED
 from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 
 HORIZON_HOURS_MAX = 24
 """So far what is kept moves with one hour that is over."""
-_UNITS = (("likd_minutes", "minute"), ("likd_hours", "hour"), ("likd_days", "day"))
+UNITS = (("likd_minutes", "minute"), ("likd_hours", "hour"), ("likd_days", "day"))
 
 _SPANS = """
 WITH RECURSIVE spans (at) AS (
@@ -88,7 +89,7 @@ class History:
 
     def merge(self, connection: Connection, old: str, new: str) -> None:
         """Fold the history of `old`, of all nodes, into that of `new`."""
-        for table, unit in _UNITS:
+        for table, unit in UNITS:
             names = {"table": sql.Identifier(table), "unit": sql.Identifier(unit)}
             spans = sql.SQL(_SPANS).format(**names)
             source = sql.SQL("FROM gone")
@@ -101,6 +102,15 @@ class History:
                 ).format(spans=spans, moved=moved, **names),
                 {"old": old, "new": new},
             )
+
+    def end(self, connection: Connection) -> None:
+        """Roll up all there is: the node writes no more."""
+        row = connection.execute("SELECT max(minute) FROM likd_minutes WHERE node = %s", (self.node,)).fetchone()
+        since = self._state(connection)[0]
+        if row is not None and row[0] is not None and since is not None:
+            until = (max(row[0] // 1440, since // 24) + 1) * 24
+            self._roll_up(connection, ("likd_minutes", "minute", 60), ("likd_hours", "hour"), since * 60, until * 60)
+            self._roll_up(connection, ("likd_hours", "hour", 24), ("likd_days", "day"), since // 24 * 24, until)
 
     def _open_hour(self, connection: Connection, default: int) -> int:
         hour = self._state(connection)[0]
@@ -121,10 +131,12 @@ class History:
         self._roll_up(connection, ("likd_hours", "hour", 24), ("likd_days", "day"), since // 24 * 24, hour // 24 * 24)
         before = self._state(connection)[1] or since
         horizon = max(before, min(since, before + HORIZON_HOURS_MAX))
-        self._delete(connection, "likd_minutes", "minute < %s", (horizon - self.retention.minute_hours) * 60)
-        self._delete(connection, "likd_hours", "hour < %s", (horizon // 24 - self.retention.hour_days) * 24)
+        # What belongs to nobody any more goes by the first whose hour is over.
+        nodes = (self.node, IMPORTED)
+        self._delete(connection, "likd_minutes", "minute < %s", (horizon - self.retention.minute_hours) * 60, nodes)
+        self._delete(connection, "likd_hours", "hour < %s", (horizon // 24 - self.retention.hour_days) * 24, nodes)
         if horizon // 24 > before // 24:
-            self._delete(connection, "likd_days", "day < %s", horizon // 24 - self.retention.day_days)
+            self._delete(connection, "likd_days", "day < %s", horizon // 24 - self.retention.day_days, nodes)
         self._set(connection, hour, horizon)
 
     def _roll_up(
@@ -157,14 +169,14 @@ class History:
         horizon = hour if horizon is None else horizon
         if hour < horizon - self.retention.minute_hours:
             return open_hour
-        self._delete(connection, "likd_hours", "hour >= %s", hour)
-        self._delete(connection, "likd_days", "day >= %s", hour // 24)
+        self._delete(connection, "likd_hours", "hour >= %s", hour, (self.node,))
+        self._delete(connection, "likd_days", "day >= %s", hour // 24, (self.node,))
         self._set(connection, hour, min(horizon, hour))
         return hour
 
-    def _delete(self, connection: Connection, table: str, where: str, value: int) -> None:
-        query = sql.SQL("DELETE FROM {} WHERE node = %s AND " + where).format(sql.Identifier(table))
-        connection.execute(query, (self.node, value))
+    def _delete(self, connection: Connection, table: str, where: str, value: int, nodes: Sequence[int]) -> None:
+        query = sql.SQL("DELETE FROM {} WHERE node = ANY(%s) AND " + where).format(sql.Identifier(table))
+        connection.execute(query, (list(nodes), value))
 
     def _set(self, connection: Connection, hour: int, horizon: int) -> None:
         query = "UPDATE likd_nodes SET hour = %s, horizon = %s WHERE node = %s"

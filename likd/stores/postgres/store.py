@@ -15,14 +15,13 @@ from likd.model import Counts, Fold, Rows, rename_likings
 from likd.stores import rows as rows_of
 from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
-from likd.stores.postgres import actors, arrays, counts, feed, merges, schema
+from likd.stores.nodes import Node, RetireError
+from likd.stores.postgres import actors, arrays, counts, feed, merges, nodes, schema
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
 from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, Unit
 
-IMPORTED = 0
-"""The node of starting counts, which belong to no data directory."""
 FEED_SECONDS = 600.0
 """How long others can follow what a node applied."""
 TRIM_SECONDS = 60.0
@@ -86,16 +85,8 @@ class PostgresDatabase(Database):
         schema.add_names(connection, names)
         schema.index_top(connection, names, wanted=self._top_indexes)
         self._check_secret(connection)
-        mark = self.chain.begin(self._entry(connection, lock=True))
-        row = connection.execute(
-            "INSERT INTO likd_nodes (node, source, epoch, life, mark)"
-            " SELECT coalesce(max(node), 0) + 1, %(source)s, %(epoch)s, %(life)s, 0 FROM likd_nodes"
-            " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch, life = excluded.life, seen = now()"
-            " RETURNING node",
-            {"source": self.chain.source, "epoch": self.chain.epoch, "life": self.chain.life},
-        ).fetchone()
-        assert row is not None
-        self.chain.node = self._history.node = row[0]
+        mark = nodes.begin(connection, self.chain)
+        self._history.node = self.chain.node
         self._names = self._history.names = names
         return mark
 
@@ -125,7 +116,7 @@ class PostgresDatabase(Database):
         if not self.chain.is_next(self._entry(connection, lock=True), increments):
             return None
         rows, changes, folding = increments.rows, increments.actors, False
-        (merged, folding, nodes) = self._situation(connection)
+        (merged, folding, nodes_there) = self._situation(connection)
         if merged:
             rows = rows_of.renamed(rows, self._new_names(connection, rows))
             changes = rename_likings(changes, merges.alias_keys_of(connection, changes))
@@ -136,7 +127,7 @@ class PostgresDatabase(Database):
         both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
         query = "UPDATE likd_nodes SET mark = %s, seen = now() WHERE node = %s"
         connection.execute(query, (increments.last, self.chain.node))
-        if nodes > 1:
+        if nodes_there > 1:
             self._feed(connection, increments, rows)
         return Applied(corrections, both)
 
@@ -179,7 +170,7 @@ class PostgresDatabase(Database):
             return False
         names = self._new_names(connection, rows)
         rows = rows_of.renamed(rows, names)
-        counts.add(connection, self._names, IMPORTED, rows)
+        counts.add(connection, self._names, schema.IMPORTED, rows)
         self._check_totals(connection, rows)
         if past:
             self._history.begin(connection, now)
@@ -194,6 +185,21 @@ class PostgresDatabase(Database):
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
 
+    def beat(self, name: str, lag_seconds: float) -> list[Node]:
+        return self._writer.tried(lambda connection: nodes.beat(connection, self.chain, name, lag_seconds))
+
+    def retire(self, which: str, *, force: bool) -> Node:
+        def work(connection: Connection) -> Node:
+            return nodes.retire(connection, which, sorted(schema.names_there(connection)), force=force)
+
+        self._writer.closed = False
+        try:
+            return self._writer.tried(work)
+        except errors.UndefinedTable:
+            raise RetireError("there are no nodes: the database has no tables of likd") from None
+        finally:
+            self._writer.close()
+
     def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
         """The mark, and what is found, of one moment."""
 
@@ -204,9 +210,7 @@ class PostgresDatabase(Database):
         return self._reader.tried(work)
 
     def _entry(self, connection: Connection, *, lock: bool = False) -> Entry | None:
-        query = "SELECT node, epoch, life, mark FROM likd_nodes WHERE source = %s" + (" FOR UPDATE" if lock else "")
-        row = connection.execute(query, (self.chain.source,)).fetchone()
-        return Entry(*row) if row is not None else None
+        return nodes.entry(connection, self.chain.source, lock=lock)
 
     def _situation(self, connection: Connection) -> tuple[bool, bool, int]:
         """Whether any URL was merged, whether URLs are being folded, and how many nodes there are.

@@ -159,6 +159,16 @@ class Metrics:
         for process in processes:
             memory.add_metric([process.name], process.memory_bytes)
         yield memory
+        for name, text, field in (
+            ("likd_node_lag_seconds", "Age of the oldest table that a node has not drained.", "lag_seconds"),
+            ("likd_node_seen_seconds", "How long ago a node was seen.", "seen_seconds"),
+            ("likd_node_epoch", "How often a node was started.", "epoch"),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["node", "name"])
+            for node in self.board.nodes:
+                if not node["retired"]:
+                    family.add_metric([str(node["node"]), node["name"]], node[field])
+            yield family
         info = GaugeMetricFamily("likd_build_info", "1, with the version.", labels=["version"])
         info.add_metric([self.board.version], 1)
         yield info

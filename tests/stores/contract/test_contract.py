@@ -10,6 +10,7 @@ import pytest
 from likd.errors import StoreError, Unsupported
 from likd.model import Fold, Liking, Rows
 from likd.stores.database import PART_METHODS
+from likd.stores.nodes import NodeStore
 from likd.stores.protocol import Applied, Folding, Increments, Part, Store
 from likd.stores.sites import SiteStore
 from tests.stores.contract.kinds import KEYS, NAMES, NOW, Reopen
@@ -99,6 +100,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "starting counts": lambda: store.loaded("name"),
         "sites": lambda: cast(SiteStore, store).sites([]),
         "feed": lambda: store.news(None),
+        "nodes": lambda: cast(NodeStore, store).beat("name", 0.0),
     }
 
 

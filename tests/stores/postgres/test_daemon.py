@@ -217,6 +217,33 @@ async def test_a_visitor_likes_once_on_whichever_node(tmp_path: Path) -> None:
                     await trio.sleep(0.05)
 
 
+async def test_each_node_tells_who_else_is_there(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+    async with (
+        life(tmp_path / "one", url, "one", node_name="web1") as one,
+        life(tmp_path / "two", url, "two", node_name="web2") as two,
+    ):
+        with trio.fail_after(10):
+            # It is not told when others beat.
+            while len(two.others.nodes) < 2 or not two.others.nodes[0].name:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        told = StatusReport(two, "").status()["nodes"]
+        assert [(node["node"], node["name"], node["this"], node["epoch"]) for node in told] == [
+            (1, "web1", False, 1),
+            (2, "web2", True, 1),
+        ]
+        assert all(node["alive"] and not node["retired"] for node in told)
+        assert one.store.node == 1
+
+
+async def test_an_idle_daemon_ends_when_a_copy_of_its_directory_begins(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+        async with life(tmp_path / "one", url, "one"), life(tmp_path / "two", url, "one"):
+            with trio.fail_after(30):
+                await trio.sleep_forever()
+
+
 async def seen(engine: Engine, url: str, likes: int) -> None:
     with trio.fail_after(10):
         # What other nodes do is told by nobody.

@@ -17,7 +17,7 @@ import trio
 from psycopg import errors
 
 from likd.counting.actors import ActorKeys
-from likd.errors import StartError, StoreAway, StoreError, TooNew
+from likd.errors import Fenced, StartError, StoreAway, StoreError, TooNew
 from likd.model import Fold, Liking, Likings, Rows
 from likd.queries.top_lists import value
 from likd.stores.postgres import connection as connection_module
@@ -230,6 +230,65 @@ def test_the_history_is_that_of_the_embedded_store(url: str, tmp_path: Path, see
                     assert mine.history(at, _unit(unit), begin, end) == other.history(at, _unit(unit), begin, end)
     for database in (mine, other):
         database.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_history_of_a_retired_node_is_what_it_was(url: str, seed: int) -> None:
+    rng = random.Random(seed)
+    nodes = [node(url, f"node {n}") for n in range(3)]
+    now = MINUTE
+    for table in range(1, 12):
+        now += rng.choice((1, 30, 70, 1500))
+        for each in nodes[: 2 + table % 2]:
+            minute = now - rng.choice((0, 0, 1, 59, 300))
+            each.apply(Increments(table, table, minute, {A: {"likes": rng.randrange(1, 9)}}), now)
+    asker = nodes[0]
+    units = [(_unit(unit), (MINUTE - 3000) * 60, (now + 3000) * 60) for unit in UNIT_SECONDS]
+    before = [asker.read([A]), *(asker.history(A, *each) for each in units)]
+    for number in (2, 3):
+        retired = asker.retire(str(number), force=True)
+        assert (retired.node, retired.mark) == (number, nodes[number - 1].chain.known)
+        asker.open(NAMES)
+        assert [asker.read([A]), *(asker.history(A, *each) for each in units)] == before
+    assert {n for (n,) in execute(url, "SELECT DISTINCT node FROM likd_days UNION SELECT node FROM likd_minutes")} <= {
+        0,
+        1,
+    }
+    with pytest.raises(Fenced, match="was node 2 of the store, which is retired"):
+        nodes[1].apply(increments(99, {A: {"likes": 1}}), now)
+    for each in nodes:
+        each.close()
+
+
+def test_what_a_retired_node_left_is_kept_as_long_as_the_rest(url: str) -> None:
+    retention = Retention(minute_hours=1, hour_days=1, day_days=1)
+    one, two = node(url, "one", retention), node(url, "two", retention)
+    for each in (one, two):
+        each.apply(increments(1, {A: {"likes": 1}}), MINUTE)
+    one.retire("2", force=True)
+    one.open(NAMES)
+    for table in range(2, 9):
+        now = MINUTE + 1440 * (table - 1)
+        one.apply(Increments(table, table, now, {A: {"likes": 1}}), now)
+    assert execute(url, "SELECT count(*) FROM likd_minutes WHERE node = 0") == [(0,)]
+    assert execute(url, "SELECT count(*) FROM likd_days WHERE node = 0") == [(0,)]
+    assert one.read([A])[1] == {A: {"likes": 9}}
+    one.close()
+    two.close()
+
+
+def test_a_beat_tells_who_is_there_and_fences_who_has_nothing_to_write(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    other.beat("web2", 3.5)
+    mine, theirs = database.beat("web1", 0.0)
+    assert (mine.node, mine.name, mine.epoch, mine.lag_seconds, mine.retired) == (1, "web1", 1, 0.0, False)
+    assert (theirs.node, theirs.name, theirs.lag_seconds) == (2, "web2", 3.5)
+    assert 0 <= mine.seen_seconds <= theirs.seen_seconds < 10
+    newer = node(url, "there")
+    with pytest.raises(Fenced):
+        other.beat("web2", 0.0)
+    newer.close()
+    other.close()
 
 
 def _unit(unit: str) -> Unit:
