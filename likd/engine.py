@@ -236,11 +236,20 @@ async def open_engine(
                 await summer.begin()
 
         async def learn() -> None:
-            if merges:
-                for old, new in known_aliases(rules, actor_keys, (await store.aliases()).items()).items():
-                    if old not in aliases:
-                        aliases.add(old, new)
-                        totals.forget([old, new])
+            if not merges:
+                return
+            # What this node merges itself is not to be taken for something that another node undid.
+            own = {merge.old for merge in ledger.merging.values()}
+            here = {old: new for old, new in aliases.items() if old not in own}
+            there = known_aliases(rules, actor_keys, (await store.aliases()).items())
+            for old, new in here.items():
+                if old not in there or there(old) != new:
+                    aliases.remove(old)
+                    totals.forget([old, new])
+            for old, new in there.items():
+                if old not in aliases:
+                    aliases.add(old, new)
+                    totals.forget([old, new])
 
         manager = EventManager(
             submissions=submissions_out,

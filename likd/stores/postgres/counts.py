@@ -28,14 +28,21 @@ def summed(name: str) -> sql.Composable:
 
 
 def upsert(
-    table: str, keys: Sequence[str], values: Iterable[sql.Composable], names: Sequence[str], source: sql.Composable
+    table: str,
+    keys: Sequence[str],
+    values: Iterable[sql.Composable],
+    names: Sequence[str],
+    source: sql.Composable,
+    *,
+    seen: bool = False,
 ) -> sql.Composable:
     """A statement that adds the counts `names` of `source` to the rows of `table` that `keys` tell apart.
 
-    `values` are what the keys are in `source`.
+    `values` are what the keys are in `source`. With `seen`, rows that were there are not `fresh` any more.
     """
     identifiers = [sql.Identifier(name) for name in names]
-    update = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(map(growth, names))) if names else sql.SQL("NOTHING")
+    changes = [*map(growth, names), *([sql.SQL("fresh = false")] if seen else [])]
+    update = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(changes)) if changes else sql.SQL("NOTHING")
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} {} ON CONFLICT ({}) DO {}").format(
         sql.Identifier(table),
         sql.SQL(", ").join([*map(sql.Identifier, keys), *identifiers]),
@@ -52,19 +59,6 @@ def given(names: Sequence[str]) -> sql.Composable:
     return sql.SQL("s AS MATERIALIZED (SELECT * FROM unnest({}) AS s({}))").format(
         sql.SQL(", ".join(types)), sql.SQL(", ").join(map(sql.Identifier, ["url", *names]))
     )
-
-
-def add(connection: Connection, names: Sequence[str], node: int, rows: Rows) -> None:
-    """Add `rows` to the counts of `node`."""
-    if rows:
-        grown, literals = arrays.columns(names, rows)
-        connection.execute(sql.SQL("WITH {} {}").format(given(grown), to_counts(node, grown)), literals)
-
-
-def to_counts(node: int, names: Sequence[str]) -> sql.Composable:
-    """A statement that adds the table `s` to the counts of `node`."""
-    values = [sql.SQL("url"), sql.Literal(node)]
-    return upsert("likd_counts", ("url", "node"), values, names, sql.SQL("FROM s ORDER BY url"))
 
 
 def select(names: Sequence[str]) -> sql.Composable:

@@ -8,6 +8,7 @@ import msgspec
 
 from likd.model import Rows
 from likd.stores.postgres.connection import Connection
+from likd.stores.postgres.merges import RENAMED
 from likd.stores.protocol import Increments, News
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -22,8 +23,10 @@ def packed(rows: Rows, increments: Increments) -> bytes:
 def news(source: str, last: News | None, connection: Connection) -> News:
     """What other nodes than that of `source` brought since the `last` news."""
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM likd_aliases), (SELECT count(*)::text FROM likd_loads) || ' ' ||"
-        " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings), '')"
+        "SELECT coalesce((SELECT value::bigint FROM likd_settings WHERE name = %(renamed)s), 0),"
+        " (SELECT count(*)::text FROM likd_loads) || ' ' ||"
+        " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings WHERE name <> %(renamed)s), '')",
+        {"renamed": RENAMED},
     ).fetchone()
     assert row is not None
     merges, changed = row

@@ -70,9 +70,13 @@ def retire(connection: Connection, which: str, names: Sequence[str], *, force: b
         " VALUES (%s, '', 0, '', 0, %s, %s, true) ON CONFLICT DO NOTHING",
         (IMPORTED, _ALL_OVER, _ALL_OVER),
     )
-    for table, keys in (("likd_counts", ("url",)), *((table, (unit, "url")) for table, unit in UNITS)):
+    for table, keys, counted in (
+        ("likd_counts", ("url",), names),
+        ("likd_sites", ("host",), ["urls", *names]),
+        *((table, (unit, "url"), names) for table, unit in UNITS),
+    ):
         values = [*map(sql.Identifier, keys), sql.Literal(IMPORTED)]
-        moved = upsert(table, (*keys, "node"), values, names, sql.SQL("FROM gone"))
+        moved = upsert(table, (*keys, "node"), values, counted, sql.SQL("FROM gone"))
         fold = sql.SQL("WITH gone AS (DELETE FROM {} WHERE node = {} RETURNING *) {}")
         connection.execute(fold.format(sql.Identifier(table), sql.Literal(node.node), moved))
     connection.execute("DELETE FROM likd_feed WHERE node = %s", (node.node,))

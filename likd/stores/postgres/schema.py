@@ -14,7 +14,7 @@ from likd.stores.postgres.connection import Connection
 
 IMPORTED = 0
 """The node of starting counts, which belong to no data directory, and of what retired ones had counted."""
-COUNTED = ("likd_counts", "likd_minutes", "likd_hours", "likd_days")
+COUNTED = ("likd_counts", "likd_sites", "likd_minutes", "likd_hours", "likd_days")
 """The tables that have a column for each count."""
 
 _TABLES = """
@@ -25,8 +25,11 @@ CREATE TABLE IF NOT EXISTS likd_nodes (
     retired boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS likd_counts (
-    url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (url, node)
+    url text COLLATE "C" NOT NULL, node smallint NOT NULL, fresh boolean NOT NULL DEFAULT true, PRIMARY KEY (url, node)
 ) WITH (fillfactor = 80);
+CREATE TABLE IF NOT EXISTS likd_sites (
+    host text COLLATE "C" NOT NULL, node smallint NOT NULL, urls bigint NOT NULL DEFAULT 0, PRIMARY KEY (host, node)
+) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS likd_minutes (
     minute bigint NOT NULL, url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (minute, url, node)
 ) WITH (fillfactor = 80);
@@ -84,7 +87,7 @@ def names_there(connection: Connection) -> set[str]:
     query = (
         "SELECT attname FROM pg_attribute WHERE attrelid = 'likd_counts'::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    return {name for (name,) in connection.execute(query)} - {"url", "node"}
+    return {name for (name,) in connection.execute(query)} - {"url", "node", "fresh"}
 
 
 def add_names(connection: Connection, names: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import attrs
 import psycopg
 from psycopg import errors, sql
 
@@ -16,11 +17,13 @@ from likd.stores import rows as rows_of
 from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
 from likd.stores.nodes import Node, RetireError
-from likd.stores.postgres import actors, arrays, counts, feed, merges, nodes, schema
+from likd.stores.postgres import actors, arrays, counts, erasing, feed, merges, nodes, schema, sites
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
+from likd.stores.postgres.site_reads import SiteReads
 from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 FEED_SECONDS = 600.0
 """How long others can follow what a node applied."""
@@ -59,6 +62,8 @@ class PostgresDatabase(Database):
         self._merges = Merges(self._history)
         self._writer = Line(conninfo, read_only=False)
         self._reader = Line(conninfo, read_only=True)
+        self._lister = Line(conninfo, read_only=True)
+        self._site_reads = SiteReads(self._history)
         self._names: tuple[str, ...] = ()
         self._trimmed_at = -TRIM_SECONDS
 
@@ -69,7 +74,7 @@ class PostgresDatabase(Database):
         return explain(fault)
 
     def open(self, names: tuple[str, ...]) -> int:
-        self._writer.closed = self._reader.closed = False
+        self._writer.closed = self._reader.closed = self._lister.closed = False
         try:
             return self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
@@ -101,6 +106,7 @@ class PostgresDatabase(Database):
         return entry.mark if entry else 0
 
     def close(self) -> None:
+        self._lister.close()
         self._reader.close()
         self._writer.close()
 
@@ -124,12 +130,22 @@ class PostgresDatabase(Database):
         corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
         rows = rows_of.summed(rows, corrections)
         self._add(connection, rows, self.chain.node, increments.minute, now)
-        both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
+        both = 0
+        erased: Sequence[str] = ()
+        if increments.merge is not None and increments.merge.erases:
+            erased = tuple(self._erase(connection, increments.merge))
+        elif increments.merge is not None:
+            both = self._merges.merge(connection, increments.merge)
         query = "UPDATE likd_nodes SET mark = %s, seen = now() WHERE node = %s"
         connection.execute(query, (increments.last, self.chain.node))
         if nodes_there > 1:
             self._feed(connection, increments, rows)
-        return Applied(corrections, both)
+        return Applied(corrections, both, erased)
+
+    def _erase(self, connection: Connection, fold: Fold) -> list[str]:
+        merges.note_change(connection, merges.ERASED)
+        url_key = self._url_key or (lambda _: fold.old_key)
+        return erasing.erase(connection, self._names, self.chain.node, fold, url_key)
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         return self._look(lambda connection: counts.read(connection, self._names, urls))
@@ -170,7 +186,7 @@ class PostgresDatabase(Database):
             return False
         names = self._new_names(connection, rows)
         rows = rows_of.renamed(rows, names)
-        counts.add(connection, self._names, schema.IMPORTED, rows)
+        sites.add_totals(connection, self._names, schema.IMPORTED, rows)
         self._check_totals(connection, rows)
         if past:
             self._history.begin(connection, now)
@@ -184,6 +200,33 @@ class PostgresDatabase(Database):
 
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
+
+    def sum_up(self) -> bool:
+        # There is nothing from before there were sums.
+        return True
+
+    def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
+        mark, found = self._list(lambda connection: self._site_reads.sites(connection, spans, hosts))
+        return attrs.evolve(found, applied=mark)
+
+    def past(self, spans: Sequence[Span], url: str, site: str) -> PastRead:
+        mark, found = self._list(lambda connection: self._site_reads.past(connection, spans, url, site))
+        return attrs.evolve(found, applied=mark)
+
+    def pages(self, query: PagesQuery) -> PagesRead:
+        mark, found = self._list(lambda connection: self._site_reads.pages(connection, query))
+        return attrs.evolve(found, applied=mark)
+
+    def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        return self._list(lambda connection: actors.liked_both(connection, old_key, new_key))[1]
+
+    def remove_alias(self, old: str) -> None:
+        def work(connection: Connection) -> None:
+            merges.lock(connection)
+            self.chain.check(self._entry(connection))
+            merges.remove_alias(connection, old)
+
+        self._writer.tried(work)
 
     def beat(self, name: str, lag_seconds: float) -> list[Node]:
         return self._writer.tried(lambda connection: nodes.beat(connection, self.chain, name, lag_seconds))
@@ -200,14 +243,17 @@ class PostgresDatabase(Database):
         finally:
             self._writer.close()
 
-    def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
+    def _list(self, what: Callable[[Connection], T]) -> tuple[int, T]:
+        return self._look(what, self._lister)
+
+    def _look(self, what: Callable[[Connection], T], line: Line | None = None) -> tuple[int, T]:
         """The mark, and what is found, of one moment."""
 
         def work(connection: Connection) -> tuple[int, T]:
             entry = self._entry(connection)
             return entry.mark if entry else 0, what(connection)
 
-        return self._reader.tried(work)
+        return (line or self._reader).tried(work)
 
     def _entry(self, connection: Connection, *, lock: bool = False) -> Entry | None:
         return nodes.entry(connection, self.chain.source, lock=lock)
@@ -240,19 +286,19 @@ class PostgresDatabase(Database):
             )
 
     def _add(self, connection: Connection, rows: Rows, node: int | None, minute: int, now: int) -> None:
-        """Add `rows` to the history, and to the counts of a `node`: one statement, so that they travel once."""
+        """Add `rows` to the history, and to the totals of a `node`: one statement, so that they travel once."""
         targets = self._history.targets(connection, minute, now)
         if not rows:
             return
-        grown, literals = arrays.columns(self._names, rows)
+        grown, literals = arrays.columns(self._names, sites.with_sums(rows))
         statements = [self._history.statement(table, unit, at, grown) for table, unit, at in targets]
+        last = statements.pop() if node is None else None
+        parts: list[sql.Composable] = [counts.given(grown)]
+        for n, statement in enumerate(statements):
+            parts.append(sql.SQL("{} AS ({})").format(sql.Identifier(f"x{n}"), statement))
         if node is not None:
-            statements.append(counts.to_counts(node, grown))
-        *first, last = statements
-        parts = [
-            counts.given(grown),
-            *(sql.SQL("{} AS ({})").format(sql.Identifier(f"x{n}"), each) for n, each in enumerate(first)),
-        ]
+            *more, last = sites.totals(node, grown)
+            parts += more
         connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join(parts), last), literals)
 
     def _check_totals(self, connection: Connection, rows: Rows) -> None:
