@@ -16,9 +16,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from likd.config.settings import Config
 from likd.counting.intake import ACTS_TAKEN_MAX
-from likd.durability import batch_file, journal
+from likd.durability import journal
 from likd.durability.batch_file import Batch
 from likd.durability.disk import AppendFile
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
@@ -272,12 +273,12 @@ async def test_a_refused_group_does_not_count_although_its_first_segment_is_back
     create, remove = world.disk.create, world.disk.remove
 
     async def create_but_one(name: str) -> AppendFile:
-        if name == journal.name(2):
+        if name == JOURNAL.name(2):
             raise OSError(errno.ENOSPC, "No space left on device")
         return await create(name)
 
     async def remove_but_one(name: str) -> None:
-        if name != journal.name(1):
+        if name != JOURNAL.name(1):
             await remove(name)
 
     world.disk.create, world.disk.remove = create_but_one, remove_but_one  # type: ignore[method-assign]
@@ -286,7 +287,7 @@ async def test_a_refused_group_does_not_count_although_its_first_segment_is_back
         await submit(engine, likes("later"))
         await trio.sleep(10)
         assert not engine.batcher.tables_in_hand
-    assert journal.name(1) in await world.disk.names()
+    assert JOURNAL.name(1) in await world.disk.names()
     world.disk.create, world.disk.remove = create, remove  # type: ignore[method-assign]
     world.store.faults = 0.0
     async with world.engine() as engine:
@@ -492,8 +493,8 @@ async def test_applied_batch_files_are_kept_as_many_as_asked_for(autojump_clock:
             await submit(engine, likes(*range(n * 10, n * 10 + 10)))
             await trio.sleep(1)
         await engine.drain()
-        kept = [name for name in await world.disk.names() if batch_file.NAME.fullmatch(name)]
-        assert kept == [batch_file.name(table) for table in (6, 7, 8)]
+        kept = BATCH.among(await world.disk.names())
+        assert kept == [BATCH.name(table) for table in (6, 7, 8)]
 
 
 async def test_a_closed_intake_refuses(autojump_clock: MockClock) -> None:

@@ -13,6 +13,7 @@ from likd.durability import batch_file
 from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.model import Counts, total
 
 log = structlog.get_logger(__name__)
@@ -114,14 +115,14 @@ class AppliedTables:
 
     async def _read(self, table: int) -> Batch | None:
         try:
-            return batch_file.decode(await self._disk.read(batch_file.name(table)))
+            return batch_file.decode(await self._disk.read(BATCH.name(table)))
         except (OSError, DamagedBatch) as error:
             log.error("can't read a kept batch file", table=table, fault=str(error))
             return None
 
     async def _size(self, table: int) -> int:
         try:
-            return await self._disk.size(batch_file.name(table))
+            return await self._disk.size(BATCH.name(table))
         except OSError:
             return 0
 
@@ -132,7 +133,7 @@ class AppliedTables:
         ):
             oldest = self._kept[0]
             try:
-                await self._disk.remove(batch_file.name(oldest.table))
+                await self._disk.remove(BATCH.name(oldest.table))
             except OSError as error:
                 log.error("can't remove applied batch file", table=oldest.table, fault=error.strerror)
             self._kept.popleft()

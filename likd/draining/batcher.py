@@ -15,6 +15,7 @@ from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.durability.replay import replay_segment
@@ -143,7 +144,7 @@ class Batcher:
             try:
                 await self._keys.append(table.id, table.keys)
                 kept = await dead_letters.write(self._disk, table.id, dead_letters.listed(table.aside), table.closed_at)
-                await self._disk.write(batch_file.name(table.id), await _encode(batch))
+                await self._disk.write(BATCH.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 pause = backoff.next()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from likd import __version__
 from likd.config.settings import Config
+from likd.durability.filenames import LOGINS, SHARES
 from likd.engine import Engine
 from likd.ingest.parser import Ingest
 from likd.queries.unapplied import Unapplied
@@ -15,9 +16,7 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
-from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
-from likd.web.access.shares import FILE as SHARES
 from likd.web.access.shares import Shares as SharesMade
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
