@@ -534,7 +534,7 @@ async def test_requests_that_wait_need_their_counters_too(autojump_clock: MockCl
         offered = [engine.intake.offer(Submission(likes(*range(n * 9, n * 9 + 9)), 9)) for n in range(5)]
         outcomes = [await submission.settled() for submission in offered]
         assert outcomes == [Accepted(9)] * 2 + [Refused("all counters are leased")] * 3
-        assert engine.pool.status.counters <= 20
+        assert engine.pool.statistics().counters <= 20
 
 
 async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock) -> None:

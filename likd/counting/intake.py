@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import trio
 
 from likd.counting.backpressure import Bounds
@@ -12,6 +13,14 @@ from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
 """Events of actors that are taken and not settled yet: some hundred bytes each."""
+
+
+@attrs.frozen
+class IntakeStatistics:
+    """The intake in numbers."""
+
+    waiting: int
+    """Submissions that the event manager has not taken yet."""
 
 
 class Intake:
@@ -89,6 +98,10 @@ class Intake:
     def waiting(self) -> int:
         """Submissions that the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
+
+    def statistics(self) -> IntakeStatistics:
+        """The intake in numbers."""
+        return IntakeStatistics(self.waiting)
 
     def claim(self, submission: Submission) -> Submission:
         """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""

@@ -35,6 +35,16 @@ class _Kept:
     size: int
 
 
+@attrs.frozen
+class AppliedTablesStatistics:
+    """What the store had, lost, and nobody has any more."""
+
+    missing_tables: tuple[int, ...]
+    """The ids of these tables."""
+    missing_counts: Mapping[str, int]
+    """What they had counted, by the name of the count."""
+
+
 class AppliedTables:
     """Follows the tables that the store has; `found` are those whose files a start found.
 
@@ -65,6 +75,10 @@ class AppliedTables:
     def missing_counts(self) -> Counts:
         """What is missing, in all."""
         return total(self.missing.values())
+
+    def statistics(self) -> AppliedTablesStatistics:
+        """What is missing, in numbers."""
+        return AppliedTablesStatistics(tuple(self.missing), self.missing_counts)
 
     def applied(self, tables: Mapping[int, Counts]) -> None:
         """The store has these tables, whose sums are as said. `tend` comes after it."""

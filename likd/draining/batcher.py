@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
+import attrs
 import structlog
 import trio
 
@@ -29,6 +30,22 @@ ROWS_INLINE_MAX = 4000
 """Rows that are encoded on the event loop: a millisecond or two."""
 
 log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class BatcherStatistics:
+    """The batcher in numbers, since the start."""
+
+    tables_in_hand: int
+    """Tables that are swapped and have no batch file yet."""
+    batches_written: int
+    """Batch files that were written."""
+    mismatches: int
+    """Tables whose counters differed from their journal."""
+    aside_bytes: int
+    """What the files of events that a handler could not count take on the disk."""
+    fault: str | None
+    """Why a batch file can't be written now; None if nothing is wrong."""
 
 
 class Batcher:
@@ -75,6 +92,16 @@ class Batcher:
     def tables_in_hand(self) -> int:
         """Tables that are swapped and have no batch file yet."""
         return len(self._in_hand) + self._tables.statistics().current_buffer_used
+
+    def statistics(self) -> BatcherStatistics:
+        """The batcher in numbers."""
+        return BatcherStatistics(
+            tables_in_hand=self.tables_in_hand,
+            batches_written=self.batches_written,
+            mismatches=self.mismatches,
+            aside_bytes=self.aside_bytes,
+            fault=self.fault,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `tables` ends."""

@@ -32,6 +32,14 @@ class KeyReused(LikdError):
     """The key came with another body before."""
 
 
+@attrs.frozen
+class KeyWindowStatistics:
+    """The keys in numbers."""
+
+    keys: int
+    """Keys of accepted requests that are remembered, of all owners."""
+
+
 class KeyWindow:
     """The keys of requests in flight, and of those accepted within `window_seconds`.
 
@@ -59,6 +67,10 @@ class KeyWindow:
 
     def __len__(self) -> int:
         return sum(map(len, self._owners.values()))
+
+    def statistics(self) -> KeyWindowStatistics:
+        """The keys in numbers."""
+        return KeyWindowStatistics(len(self))
 
     def claim(self, submission: Submission) -> Submission:
         """The submission that answers for the key of `submission`: an earlier one, or itself.

@@ -17,7 +17,7 @@ from likd.durability.disk import AppendFile, Disk
 from likd.durability.filenames import JOURNAL
 from likd.errors import LikdError
 from likd.model import Events, Fold, Liking, Likings
-from likd.runtime.histogram import Histogram
+from likd.runtime.histogram import Histogram, HistogramStatistics
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
 
@@ -97,6 +97,20 @@ class SegmentDamage:
     torn: bool
 
 
+@attrs.frozen
+class JournalStatistics:
+    """The journal in numbers, since the start."""
+
+    durability: Durability
+    """What an acknowledged event survives."""
+    bytes_written: int
+    """The bytes of all appends that worked."""
+    appends: HistogramStatistics
+    """How long appends took, with their flush, seconds."""
+    failures: int
+    """Appends that failed, and segments that could not be opened."""
+
+
 class Journal:
     """Appends entries to the segments, each one durable when `append` returns.
 
@@ -140,6 +154,10 @@ class Journal:
         self.appends.observe(time.monotonic() - began)
         segment.length += len(data)
         self.bytes_written += len(data)
+
+    def statistics(self) -> JournalStatistics:
+        """The journal in numbers."""
+        return JournalStatistics(self._durability, self.bytes_written, self.appends.statistics(), self.failures)
 
     def length(self, table: int) -> int:
         """The bytes in the segment of `table` so far."""

@@ -87,7 +87,7 @@ async def compose_web(
         engine,
         __version__,
         lambda: () if web.fronts is None else web.fronts.statistics(),
-        refusals.last_day.counts,
+        lambda: refusals.statistics().refused_24h,
     )
     sessions = LiveSessions(
         hub=engine.hub,
