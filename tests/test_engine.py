@@ -25,6 +25,7 @@ from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.runtime.clock import Clock
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
@@ -567,3 +568,15 @@ async def test_others_have_their_turns_while_a_group_is_assembled() -> None:
         submission = Submission(likes(*range(95)), 95)
         assert sum(1 for _ in engine.manager.groups.assemble(submission)) == 9
         assert sum(1 for _ in engine.manager.groups.assemble(Submission(likes(1), 1))) == 0
+
+
+async def test_an_engine_without_a_web_parses_counts_and_merges(autojump_clock: MockClock) -> None:
+    old, new = "https://example.com/old", "https://example.com/new"
+    body = b'{"kind":"like","url":"http://EXAMPLE.com/old"}\n{"kind":"like","url":"%b","actor":"a"}' % new.encode()
+    async with Handmade().engine(flush_interval=0.05) as engine:
+        events, size, acts = finish(engine.ingest.read(body))
+        submission = Submission(events, size, acts=acts)
+        answering = await engine.intake.submit(submission)
+        assert await answering.settled() == Accepted(2)
+        await engine.merger.merge(old, new)
+        assert (await engine.totals.counts([new]))[new]["likes"] == 2

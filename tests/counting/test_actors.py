@@ -199,9 +199,7 @@ async def engine(path: Path) -> AsyncIterator[Engine]:
 
 async def send(engine: Engine, *acts: Act) -> Outcome:
     sent = submission(*acts)
-    await engine.actors.load(sent)
-    answering = engine.intake.offer(sent)
-    engine.actors.release_when_settled(sent, answering)
+    answering = await engine.intake.submit(sent)
     return await answering.settled()
 
 

@@ -76,9 +76,7 @@ def act(actor: str, url: str, kind: str = LIKE) -> Submission:
 
 
 async def send(engine: Engine, submission: Submission) -> None:
-    await engine.actors.load(submission)
-    answering = engine.intake.offer(submission)
-    engine.actors.release_when_settled(submission, answering)
+    answering = await engine.intake.submit(submission)
     assert isinstance(await answering.settled(), Accepted)
 
 
