@@ -1,4 +1,4 @@
-"""The engine: composes everything between a submission and the store.
+"""The engine: composes everything between a body of events and the store.
 
     likd
     ├── pool manager ── counter × N
@@ -8,11 +8,12 @@
     ├── monitor
     ├── live hub
     ├── other nodes  of a store that is shared
+    ├── key claims   in such a store
     ├── folder       while there are URLs that were counted by other rules
     └── site sums    while there are counts of earlier versions that are in no sum by site
 
-Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
-next. That is also the order of a shutdown.
+Bodies become submissions in ingest. From there events flow intake → event manager → batcher → drainer → store, and each
+arrow is a channel whose closing ends the next. That is also the order of a shutdown.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
+from likd.counting.claims import KeyClaims
 from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
@@ -45,13 +47,14 @@ from likd.draining.folding import Folder
 from likd.draining.names import Names, known_aliases
 from likd.draining.summing import Summer
 from likd.draining.taking_over import take_over
-from likd.draining.write_rate import WriteTolerance
+from likd.draining.write_rate import FoundTolerance, WriteTolerance
 from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
 from likd.errors import Fenced, StoreAway, StoreError, TooNew
+from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
@@ -61,11 +64,13 @@ from likd.queries.other_nodes import OtherNodes
 from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
+from likd.queries.unapplied import Unapplied
 from likd.recovery import Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
+from likd.stores.keys import KeyStore
 from likd.stores.protocol import Folding, Store
 from likd.stores.sites import site_store
 
@@ -77,10 +82,11 @@ NO_SECRET = ActorKeys(b"")
 
 @attrs.frozen(kw_only=True)
 class Engine:
-    """The composed parts. `root` runs them; submissions go in by `intake`."""
+    """The composed parts. `root` runs them; bodies become submissions by `ingest`, which go in by `intake`."""
 
     config: Config
     root: Supervisor
+    ingest: Ingest
     intake: Intake
     journal: Journal
     manager: EventManager
@@ -104,14 +110,20 @@ class Engine:
     merger: Merger
     folder: Folder
     others: OtherNodes
+    claims: KeyClaims | None
+    unapplied: Unapplied
 
     async def drain(self) -> None:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
         self.root.drain()
         await self.intake.close()
         await self.root.wait_finished("event manager", "batcher")
+        if self.claims is not None:
+            self.claims.close()
         await self.pool.dismiss()
         await self.root.wait_finished("drainer")
+        if self.claims is not None:
+            await self.root.wait_finished("key claims")
 
 
 async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, str | None]:
@@ -121,6 +133,13 @@ async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, s
     except StoreAway as error:
         log.error("the store is away: events are taken, and wait for it", fault=str(error))
         return None, str(error)
+
+
+def _key_claims(config: Config, store: Store, window: KeyWindow, jitter: Callable[[], float]) -> KeyClaims | None:
+    """Who claims keys in the store, if it is to know them."""
+    if config.keys == "node" or not isinstance(store, KeyStore) or "keys" not in store.parts:
+        return None
+    return KeyClaims(store, window, window_seconds=config.keys_window, jitter=jitter)
 
 
 async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding | None:
@@ -194,7 +213,7 @@ async def open_engine(
 
         behind = Notice()
         actors = Actors(store, applied=applied or 0, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
-        tolerance = WriteTolerance(config.write_tolerance)
+        tolerance = FoundTolerance() if config.write_tolerance is None else WriteTolerance(config.write_tolerance)
         ledger = Ledger(
             applied=applied,
             actors=actors,
@@ -212,7 +231,15 @@ async def open_engine(
             observers=observers,
         )
         bounds = Bounds()
-        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free)
+        claims = _key_claims(config, store, window, jitter)
+        intake = Intake(
+            submissions=submissions_in,
+            bounds=bounds,
+            keys=window,
+            actors=actors,
+            free_counters=lambda: pool.free,
+            claims=claims,
+        )
         folder = Folder(
             store=store,
             totals=totals,
@@ -242,14 +269,7 @@ async def open_engine(
             own = {merge.old for merge in ledger.merging.values()}
             here = {old: new for old, new in aliases.items() if old not in own}
             there = known_aliases(rules, actor_keys, (await store.aliases()).items())
-            for old, new in here.items():
-                if old not in there or there(old) != new:
-                    aliases.remove(old)
-                    totals.forget([old, new])
-            for old, new in there.items():
-                if old not in aliases:
-                    aliases.add(old, new)
-                    totals.forget([old, new])
+            totals.forget(aliases.follow(here, there))
 
         manager = EventManager(
             submissions=submissions_out,
@@ -327,6 +347,8 @@ async def open_engine(
         root.add("batcher", batcher.run)
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
+        if claims is not None:
+            root.add("key claims", claims.run)
         root.add("live hub", hub.run)
         others = OtherNodes(
             store=store,
@@ -346,6 +368,7 @@ async def open_engine(
         yield Engine(
             config=config,
             root=root,
+            ingest=Ingest(handlers.kinds, rules, actor_keys, handlers.done, config.counters_max),
             intake=intake,
             journal=journal,
             manager=manager,
@@ -369,6 +392,8 @@ async def open_engine(
             merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
             others=others,
+            claims=claims,
+            unapplied=Unapplied(totals, wall_clock),
         )
     finally:
         with trio.CancelScope(shield=True):

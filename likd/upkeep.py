@@ -12,9 +12,10 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.daemon import actor_keys_of, database_of, newest_time
-from likd.durability import applied_log, batch_file, data_dir, journal
+from likd.durability import data_dir
 from likd.durability.applied_log import AppliedLog
 from likd.durability.disk import Disk, RealDisk
+from likd.durability.filenames import APPLIED, BATCH, JOURNAL
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.engine import open_engine
 from likd.errors import LikdError, StoreError
@@ -116,11 +117,10 @@ async def adopt(config: Config, waiting: Waiting | None) -> Adopted:
     if waiting == "drop":
         dropped = total([batch.sums for batch in recovered.batches])
         for batch in recovered.batches:
-            await disk.set_aside(batch_file.name(batch.table))
+            await disk.set_aside(BATCH.name(batch.table))
         recovered.batches.clear()
-    for name in await disk.names():
-        if applied_log.NAME.fullmatch(name):
-            await disk.remove(name)
+    for name in APPLIED.among(await disk.names()):
+        await disk.remove(name)
     # From here on it is another directory: all before can be done again.
     await trio.to_thread.run_sync(data_dir.renew_source, config.data_dir)
     return Adopted(total([batch.sums for batch in recovered.batches]), dropped)
@@ -135,8 +135,7 @@ def retire(config: Config, which: str, *, force: bool) -> Node:
 
 def _tables(names: list[str], after: int) -> list[int]:
     """The tables of which there are files, behind `after`."""
-    tables = [batch_file.table_of(name) or journal.table_of(name) for name in names]
-    return [table for table in tables if table is not None and table > after]
+    return [table_id for kind in (BATCH, JOURNAL) for table_id in kind.ids(names) if table_id > after]
 
 
 @contextmanager

@@ -65,6 +65,7 @@ def _setting(
 
 _DURABILITIES = ("fsync", "os", "none")
 _PUBLIC_ACTORS = ("required", "address", "free")
+_KEYS = ("auto", "node")
 _LOG_FORMATS = ("auto", "console", "json")
 
 
@@ -140,8 +141,11 @@ class Config:
         "LEASES",
         "Tables that a counter serves before it is replaced.",
     )
-    write_tolerance: float = _setting(
-        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "The most rows that the store is given in a second."
+    write_tolerance: float | None = _setting(
+        parsers.auto(parsers.number(float, 1, 1e9)),
+        10_000,
+        "ROWS_PER_SECOND|auto",
+        "The most rows that the store is given in a second; 'auto' finds what it bears besides what else it has to do.",
     )
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
@@ -191,6 +195,14 @@ class Config:
         256 << 20,
         "BYTES",
         "Memory for the request bodies in flight, all together; beyond that, 503.",
+    )
+    keys: str = _setting(
+        parsers.choice(*_KEYS),
+        "auto",
+        "",
+        "Who knows Idempotency-Keys: 'auto' all nodes that share a store; 'node' each its own, for those who send a"
+        " retry to the node that had the first try.",
+        _KEYS,
     )
     keys_window: float = _setting(
         parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
@@ -395,7 +407,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             ),
             *("address_rate", "address_burst", "token_rate", "token_burst"),
         ),
-        "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
+        "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys", "keys_window", "keys_max"),
         "Counting": (
             *(
                 "durability",

@@ -52,6 +52,19 @@ class Aliases:
         if new is not None:
             self._olds[new].remove(old)
 
+    def follow(self, before: Mapping[str, str], there: Aliases) -> set[str]:
+        """Others say that what was as `before` is as `there`; the URLs to which that makes a difference."""
+        changed: set[str] = set()
+        for old, new in before.items():
+            if there(old) != new and self(old) == new:
+                self.remove(old)
+                changed |= {old, new}
+        for old, new in there.items():
+            if old not in self:
+                self.add(old, new)
+                changed |= {old, new}
+        return changed
+
     def of(self, new: str) -> list[str]:
         """The URLs that count for `new`."""
         return sorted(self._olds.get(new, ()))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import attrs
 import trio
 
+from likd.counting.actors import Actors
 from likd.counting.backpressure import Bounds
+from likd.counting.claims import KeyClaims
 from likd.durability.idempotency import KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
@@ -14,11 +18,20 @@ ACTS_TAKEN_MAX = 200_000
 """Events of actors that are taken and not settled yet: some hundred bytes each."""
 
 
+@attrs.frozen
+class IntakeStatistics:
+    """The intake in numbers."""
+
+    waiting: int
+    """Submissions that the event manager has not taken yet."""
+
+
 class Intake:
     """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once.
 
     `free_counters` tells how many URLs can be counted besides those that are: what was taken and is not
-    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests.
+    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests. What
+    `actors` did before is known of each submission before it is offered, and held until it is settled.
     """
 
     def __init__(
@@ -27,18 +40,60 @@ class Intake:
         submissions: trio.MemorySendChannel[Submission],
         bounds: Bounds,
         keys: KeyWindow,
+        actors: Actors,
         free_counters: Callable[[], int],
+        claims: KeyClaims | None = None,
     ) -> None:
         self._submissions = submissions
         self._bounds = bounds
         self._keys = keys
+        self._actors = actors
         self._free_counters = free_counters
+        self._claims = claims
         self._closed = False
         self._urls_taken = 0
         self._acts_taken = 0
 
+    async def submit(self, submission: Submission) -> Submission:
+        """Offer `submission` once it is known what its actors did before; the one that answers for it.
+
+        Raises StoreError, and KeyReused as `offer` does.
+        """
+        await self._actors.load(submission)
+        if submission.key is None or self._claims is None:
+            return self._offer_held(submission)
+        with self._held(submission):
+            answering = await self._claimed(submission, self._claims)
+            if answering is submission and submission.outcome is None:
+                self._accept(submission)
+        return self._release_when_settled(submission, answering)
+
+    def submit_nowait(self, submission: Submission) -> Submission | None:
+        """The same if nobody has to be asked for it, else None, and nothing was offered. Raises KeyReused."""
+        if submission.key is not None and self._claims is not None:
+            return None
+        return self._offer_held(submission) if self._actors.hold(submission) else None
+
+    def _offer_held(self, submission: Submission) -> Submission:
+        with self._held(submission):
+            answering = self.offer(submission)
+        return self._release_when_settled(submission, answering)
+
+    @contextmanager
+    def _held(self, submission: Submission) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._actors.release(submission)
+            raise
+
+    def _release_when_settled(self, submission: Submission, answering: Submission) -> Submission:
+        if submission.acts:
+            self._actors.release_when_settled(submission, answering)
+        return answering
+
     def offer(self, submission: Submission) -> Submission:
-        """Take `submission`, never waiting, and return the one that answers for it.
+        """Take `submission`, whose actors' doings are held, never waiting, and return the one that answers for it.
 
         That is itself, or an earlier one with the same idempotency key. It may be settled already: refused
         when a bound is reached. Raises KeyReused if the key came with another body before.
@@ -47,6 +102,11 @@ class Intake:
             answering = self._keys.claim(submission)
             if answering is not submission or submission.outcome is not None:
                 return answering
+        self._accept(submission)
+        return submission
+
+    def _accept(self, submission: Submission) -> None:
+        """Take a submission that answers for itself, or refuse it."""
         urls = submission.urls
         refused = self._refuse(urls, len(submission.acts))
         if refused is not None:
@@ -60,7 +120,6 @@ class Intake:
                 submission.settle(Refused("too many requests wait to be counted"))
             else:
                 self._take(submission, urls)
-        return submission
 
     def _refuse(self, urls: int, acts: int) -> Refused | None:
         if self._closed:
@@ -90,9 +149,27 @@ class Intake:
         """Submissions that the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
 
-    def claim(self, submission: Submission) -> Submission:
+    def statistics(self) -> IntakeStatistics:
+        """The intake in numbers."""
+        return IntakeStatistics(self.waiting)
+
+    async def claim(self, submission: Submission) -> Submission:
         """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""
-        return self._keys.claim(submission)
+        if self._claims is None:
+            return self._keys.claim(submission)
+        return await self._claimed(submission, self._claims)
+
+    async def _claimed(self, submission: Submission, claims: KeyClaims) -> Submission:
+        """The same over all nodes. What is refused here anyhow, no other node is asked about."""
+        answering = self._keys.claim(submission)
+        if answering is not submission or submission.outcome is not None:
+            return answering
+        refused = self._refuse(submission.urls, len(submission.acts))
+        if refused is not None:
+            submission.settle(refused)
+        else:
+            await claims.claim(submission)
+        return submission
 
     async def order(self, submission: Submission) -> None:
         """Take a submission that no bound applies to, once there is room. Raises trio.ClosedResourceError."""

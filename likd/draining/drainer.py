@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -31,6 +32,20 @@ log = structlog.get_logger(__name__)
 
 class _GivenUp(Exception):
     """The store fails, and there will be no more batches: the next start goes on."""
+
+
+@attrs.frozen
+class DrainerStatistics:
+    """The drainer in numbers, since the start."""
+
+    write_tolerance: float
+    """The most rows that the store is given in a second."""
+    rows_written: int
+    """Rows that the store was given."""
+    went_back: int
+    """How often the store was found to have gone back in time."""
+    fault: str | None
+    """Why the store can't be given anything now; None if nothing is wrong."""
 
 
 class Drainer:
@@ -81,6 +96,15 @@ class Drainer:
         self.rows_written = 0
         self.went_back = 0
         """How often the store was found to have gone back in time."""
+
+    def statistics(self) -> DrainerStatistics:
+        """The drainer in numbers."""
+        return DrainerStatistics(
+            write_tolerance=self._tolerance.rows_per_second,
+            rows_written=self.rows_written,
+            went_back=self.went_back,
+            fault=self.fault,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `batches` ended and all is applied, or the store fails after that."""
@@ -143,13 +167,16 @@ class Drainer:
             await self._prepare()
         # What prepares may still add to what waits.
         await finish_in_turns(self._ledger.leave())
+        began = trio.current_time()
         try:
-            return await self._store.apply(increments)
+            applied = await self._store.apply(increments)
         except CountTooLarge as error:
             # What is behind it must not wait for ever.
             log.error("a count is cut down to what the store can hold", fault=str(error), last=increments.last)
             increments.cut_down()
-            return await self._store.apply(increments)
+            applied = await self._store.apply(increments)
+        self._tolerance.wrote(increments.size, trio.current_time() - began)
+        return applied
 
     async def _resume(self) -> None:
         """Ask the store how far it is, and go on from there."""
@@ -191,6 +218,7 @@ class Drainer:
                 raise
             except StoreError as error:
                 self.fault = str(error)
+                self._tolerance.failed()
                 about = {"first": waiting.increments.first, "last": waiting.increments.last} if waiting else {}
                 log.error("store failed", fault=self.fault, **about)
             else:

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from likd.durability import private_file
+from likd.durability.filenames import SECRET, SOURCE
 from likd.errors import StartError
 
 SECRET_BYTES = 32
@@ -25,12 +26,12 @@ def source(data_dir: Path) -> str:
 
     Raises IdentityError, OSError.
     """
-    return _read_or_make(data_dir / "source", _SOURCE, uuid.uuid4().hex)
+    return _read_or_make(data_dir / SOURCE, _SOURCE, uuid.uuid4().hex)
 
 
 def renew_source(data_dir: Path) -> None:
     """Give the data directory another identity, of which no store knows anything. Raises OSError."""
-    private_file.write(data_dir / "source", f"{uuid.uuid4().hex}\n".encode())
+    private_file.write(data_dir / SOURCE, f"{uuid.uuid4().hex}\n".encode())
 
 
 def secret(data_dir: Path) -> bytes:
@@ -38,7 +39,7 @@ def secret(data_dir: Path) -> bytes:
 
     Raises IdentityError, OSError.
     """
-    return bytes.fromhex(_read_or_make(data_dir / "secret", _SECRET, secrets.token_hex(SECRET_BYTES)))
+    return bytes.fromhex(_read_or_make(data_dir / SECRET, _SECRET, secrets.token_hex(SECRET_BYTES)))
 
 
 def given_secret(text: str, where: str) -> bytes:

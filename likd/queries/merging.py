@@ -25,7 +25,7 @@ class MergeError(LikdError):
 
 
 class MergeBusy(MergeError):
-    """Not now: another merge is not done yet."""
+    """Not now: another merge is not done yet, or URLs are still being folded by new rules."""
 
 
 class MergeRefused(LikdError):
@@ -106,6 +106,9 @@ class Merger:
             target = self.totals.ledger.aliases(target)
         if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
+        if self.actors.folding:
+            # What is still stored under an old name would be folded into it afterwards.
+            raise MergeBusy("URLs are still being folded by the new rules")
         url_key = b"" if target.startswith("//") else self.actor_keys.of_url(target)
         outcome = await self._place(Fold(target, target if keep else "", url_key, b""), key)
         if isinstance(outcome, Refused):
@@ -149,7 +152,11 @@ class Merger:
     async def _place(self, fold: Fold, key: IdempotencyKey | None = None) -> Outcome:
         submission = Submission({}, 0, key, merge=fold)
         if key is not None:
-            answering = self.intake.claim(submission)
+            self._offered = True
+            try:
+                answering = await self.intake.claim(submission)
+            finally:
+                self._offered = False
             if answering is not submission or submission.outcome is not None:
                 return await answering.settled()
         submission.on_settled(self._settled)

@@ -53,11 +53,10 @@ class OtherNodes:
         self._asked_at = 0.0
         self.fault: str | None = None
 
-    @property
-    def nodes(self) -> list[Node]:
+    def statistics(self) -> tuple[Node, ...]:
         """The nodes of the store, this one among them, as far as is known."""
         ago = trio.current_time() - self._asked_at
-        return [attrs.evolve(node, seen_seconds=node.seen_seconds + ago) for node in self._nodes]
+        return tuple(attrs.evolve(node, seen_seconds=node.seen_seconds + ago) for node in self._nodes)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look, until cancelled. A store that fails is asked again. Raises Fenced."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from likd.errors import StoreError, Unsupported
-from likd.model import Counts, Fold, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.chain import Chain
+from likd.stores.keys import Claim, Settled
 from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
@@ -23,6 +24,7 @@ PART_METHODS: Mapping[Part, str] = {
     "starting counts": "load",
     "feed": "news",
     "nodes": "beat",
+    "keys": "claim_keys",
     "sites": "sites",
 }
 """A database has a part if it has this method of its own."""
@@ -131,6 +133,14 @@ class Database(ABC):
         It may be asked before `open`. One that is alive is refused but with `force`. Raises RetireError, StoreError.
         """
         raise self._lacks("has no other nodes")
+
+    def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
+        """As KeyStore.claim_keys."""
+        raise self._lacks("knows no idempotency keys")
+
+    def claims_left(self) -> list[IdempotencyKey]:
+        """As KeyStore.claims_left."""
+        raise self._lacks("knows no idempotency keys")
 
     def sum_up(self) -> bool:
         """As SiteStore.sum_up."""

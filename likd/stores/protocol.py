@@ -109,7 +109,7 @@ class News:
 
 
 Part: TypeAlias = Literal[
-    "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes"
+    "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes", "keys"
 ]
 """What a store may lack. Each method of a part that it lacks raises Unsupported."""
 

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import trio
 
-from likd.model import Counts, Fold, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.database import Database
+from likd.stores.keys import Claim, Settled
 from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
@@ -30,6 +31,7 @@ class ThreadedStore:
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
         self._listing = trio.CapacityLimiter(1)
+        self._claiming = trio.CapacityLimiter(1)
         self._abandoned = False
 
     @property
@@ -55,7 +57,7 @@ class ThreadedStore:
     async def open(self, names: Sequence[str]) -> int:
         try:
             # Opened again, it may be another database than before: nobody reads meanwhile.
-            async with self._reading, self._listing:
+            async with self._reading, self._listing, self._claiming:
                 return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
@@ -100,6 +102,14 @@ class ThreadedStore:
     async def beat(self, name: str, lag_seconds: float) -> Sequence[Node]:
         return await self._call(self._writing, self._database.beat, name, lag_seconds)
 
+    async def claim_keys(
+        self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float
+    ) -> Sequence[Claim]:
+        return await self._call(self._claiming, self._database.claim_keys, asked, settled, window_seconds)
+
+    async def claims_left(self) -> Sequence[IdempotencyKey]:
+        return await self._call(self._claiming, self._database.claims_left)
+
     async def sum_up(self) -> bool:
         return await self._call(self._writing, self._database.sum_up)
 
@@ -122,7 +132,7 @@ class ThreadedStore:
         if self._abandoned and self._writing.borrowed_tokens:
             # A thread still brings a large database up to date; what it did not commit ends with the process.
             return
-        async with self._reading, self._listing:
+        async with self._reading, self._listing, self._claiming:
             await self._call(self._writing, self._database.close)
 
     def _open(self, names: tuple[str, ...]) -> int:
@@ -135,7 +145,7 @@ class ThreadedStore:
     async def _call(
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
     ) -> T:
-        abandon |= limiter is not self._writing
+        abandon |= limiter is self._reading or limiter is self._listing
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except self._database.faults as fault:

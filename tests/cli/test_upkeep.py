@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from likd.cli import main
 from likd.durability import batch_file, data_dir
 from likd.durability.batch_file import Batch
-from likd.durability.disk import DAMAGED
+from likd.durability.filenames import BATCH, DAMAGED
 from likd.stores.protocol import Retention
 from likd.stores.registry import Place, open_url
 from tests import postgres
@@ -42,7 +42,7 @@ def directory(path: Path, tables: dict[int, int]) -> Path:
     path.mkdir(exist_ok=True)
     for table, likes in tables.items():
         batch = Batch(table, 1.79e9, 1.79e9, ("likes",), {A: {"likes": likes}})
-        (path / batch_file.name(table)).write_bytes(batch_file.encode(batch))
+        (path / BATCH.name(table)).write_bytes(batch_file.encode(batch))
     return path
 
 
@@ -61,7 +61,7 @@ def likes(store: str, path: Path) -> int:
 
 
 def waiting(path: Path) -> list[str]:
-    return sorted(file.name for file in path.iterdir() if batch_file.NAME.fullmatch(file.name))
+    return BATCH.among(sorted(file.name for file in path.iterdir()))
 
 
 def test_drain_empties_a_directory_once(likd: Callable[..., Result], store: str, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_adopted_directory_counts_what_waits_for_another_node(
         "this is a directory of its own now; 40 likes in it are yet to be counted\n",
     )
     assert data_dir.source(one) != source
-    assert waiting(one) == [batch_file.name(2)]
+    assert waiting(one) == [BATCH.name(2)]
     assert likd("drain", "--data-dir", one).exit_code == 0
     assert likes(store, one) == 43
 
@@ -120,7 +120,7 @@ def test_of_a_copy_that_the_other_went_on_from_somebody_has_to_say_what_waits(
     assert likd("adopt", "--data-dir", one, "--waiting", choice).exit_code == 0
     assert likd("drain", "--data-dir", one).exit_code == 0
     assert likes(store, one) == counted
-    assert (one / DAMAGED / batch_file.name(2)).exists() == (choice == "drop")
+    assert (one / DAMAGED / BATCH.name(2)).exists() == (choice == "drop")
 
 
 def test_kept_batch_files_of_an_adopted_directory_are_not_counted_again(

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from likd.stores.chain import Chain, Entry
 from likd.stores.nodes import Node, find
+from likd.stores.postgres import keys
 from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.counts import upsert
 from likd.stores.postgres.history import UNITS, History
@@ -70,15 +71,16 @@ def retire(connection: Connection, which: str, names: Sequence[str], *, force: b
         " VALUES (%s, '', 0, '', 0, %s, %s, true) ON CONFLICT DO NOTHING",
         (IMPORTED, _ALL_OVER, _ALL_OVER),
     )
-    for table, keys, counted in (
+    for table, named, counted in (
         ("likd_counts", ("url",), names),
         ("likd_sites", ("host",), ["urls", *names]),
         *((table, (unit, "url"), names) for table, unit in UNITS),
     ):
-        values = [*map(sql.Identifier, keys), sql.Literal(IMPORTED)]
-        moved = upsert(table, (*keys, "node"), values, counted, sql.SQL("FROM gone"))
+        values = [*map(sql.Identifier, named), sql.Literal(IMPORTED)]
+        moved = upsert(table, (*named, "node"), values, counted, sql.SQL("FROM gone"))
         fold = sql.SQL("WITH gone AS (DELETE FROM {} WHERE node = {} RETURNING *) {}")
         connection.execute(fold.format(sql.Identifier(table), sql.Literal(node.node), moved))
+    keys.release_all(connection, node.node)
     connection.execute("DELETE FROM likd_feed WHERE node = %s", (node.node,))
     query = "UPDATE likd_nodes SET retired = true, epoch = epoch + 1, life = 'retired', hour = NULL WHERE node = %s"
     connection.execute(query, (node.node,))

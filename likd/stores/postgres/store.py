@@ -12,12 +12,13 @@ import psycopg
 from psycopg import errors, sql
 
 from likd.errors import Behind, StoreError, TotalTooLarge
-from likd.model import Counts, Fold, Rows, rename_likings
+from likd.model import Counts, Fold, IdempotencyKey, Rows, rename_likings
 from likd.stores import rows as rows_of
 from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
+from likd.stores.keys import Claim, Settled
 from likd.stores.nodes import Node, RetireError
-from likd.stores.postgres import actors, arrays, counts, erasing, feed, merges, nodes, schema, sites
+from likd.stores.postgres import actors, arrays, counts, erasing, feed, keys, merges, nodes, schema, sites
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
@@ -63,6 +64,8 @@ class PostgresDatabase(Database):
         self._writer = Line(conninfo, read_only=False)
         self._reader = Line(conninfo, read_only=True)
         self._lister = Line(conninfo, read_only=True)
+        self._claimer = Line(conninfo, read_only=False)
+        self._keys_trimmed_at = -TRIM_SECONDS
         self._site_reads = SiteReads(self._history)
         self._names: tuple[str, ...] = ()
         self._trimmed_at = -TRIM_SECONDS
@@ -74,7 +77,8 @@ class PostgresDatabase(Database):
         return explain(fault)
 
     def open(self, names: tuple[str, ...]) -> int:
-        self._writer.closed = self._reader.closed = self._lister.closed = False
+        for line in self._lines:
+            line.closed = False
         try:
             return self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
@@ -106,9 +110,12 @@ class PostgresDatabase(Database):
         return entry.mark if entry else 0
 
     def close(self) -> None:
-        self._lister.close()
-        self._reader.close()
-        self._writer.close()
+        for line in self._lines:
+            line.close()
+
+    @property
+    def _lines(self) -> tuple[Line, ...]:
+        return self._lister, self._reader, self._claimer, self._writer
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
         applied = self._writer.tried(partial(self._apply, increments, now))
@@ -200,6 +207,22 @@ class PostgresDatabase(Database):
 
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
+
+    def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
+        is_time = time.monotonic() - self._keys_trimmed_at > TRIM_SECONDS
+
+        def work(connection: Connection) -> list[Claim]:
+            if is_time:
+                keys.trim(connection, window_seconds)
+            return keys.claim(connection, self.chain, asked, settled, window_seconds)
+
+        claims = self._claimer.tried(work)
+        if is_time:
+            self._keys_trimmed_at = time.monotonic()
+        return claims
+
+    def claims_left(self) -> list[IdempotencyKey]:
+        return self._claimer.tried(lambda connection: keys.left(connection, self.chain))
 
     def sum_up(self) -> bool:
         # There is nothing from before there were sums.

@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 
 from likd.errors import StoreError, Unsupported
-from likd.model import Fold, Liking, Rows
+from likd.model import Fold, IdempotencyKey, Liking, Rows
 from likd.stores.database import PART_METHODS
+from likd.stores.keys import Claim, KeyStore, Settled
 from likd.stores.nodes import NodeStore
 from likd.stores.protocol import Applied, Folding, Increments, Part, Store
 from likd.stores.sites import PagesQuery, Site, SiteStore, Span
@@ -100,6 +101,7 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "starting counts": lambda: store.loaded("name"),
         "sites": lambda: cast(SiteStore, store).sites([]),
         "feed": lambda: store.news(None),
+        "keys": lambda: cast(KeyStore, store).claims_left(),
         "nodes": lambda: cast(NodeStore, store).beat("name", 0.0),
     }
 
@@ -356,3 +358,51 @@ async def test_an_alias_that_is_removed_counts_for_itself(store: Store) -> None:
     assert await store.aliases() == {}
     await store.apply(increments(2, {A: {"likes": 5}}))
     assert await store.read([A, B]) == (2, {A: {"likes": 5}, B: {"likes": 1}})
+
+
+# --- Idempotency keys
+
+
+def key(name: str, body: bytes = b"body") -> IdempotencyKey:
+    return IdempotencyKey(name, body.ljust(16, b"\0"))
+
+
+async def claim(store: Store, *keys: IdempotencyKey, settled: Settled | None = None, window: float = 60) -> list[str]:
+    claims = await cast(KeyStore, store).claim_keys(keys, settled or Settled(), window)
+    return [claim.state for claim in claims]
+
+
+@pytest.mark.needs("keys")
+async def test_a_key_is_this_nodes_until_it_is_settled_and_answers_afterwards(store: Store) -> None:
+    assert await claim(store, key("a"), key("b")) == ["mine", "mine"]
+    assert await claim(store, key("a")) == ["mine"], "who claimed it knows what it counted"
+    done = Settled(done=[(key("a"), 7)], released=[key("b")])
+    assert await claim(store, key("b"), settled=done) == ["mine"]
+    assert await cast(KeyStore, store).claim_keys([key("a")], Settled(), 60) == [Claim("taken", 7)]
+    assert await claim(store, key("a", b"another body")) == ["reused"]
+
+
+@pytest.mark.needs("keys")
+async def test_a_key_is_free_when_its_window_is_over(store: Store) -> None:
+    await claim(store, key("a"), settled=Settled(done=[(key("z"), 1)]))
+    assert await claim(store, key("z"), window=0) == ["mine"]
+
+
+@pytest.mark.needs("keys")
+async def test_the_next_life_finds_what_the_last_one_did_not_settle(store: Store, reopen: Reopen) -> None:
+    await claim(store, key("a"), key("b"), key("c"))
+    await claim(store, settled=Settled(done=[(key("c"), 1)]))
+    again = reopen()
+    await again.open(NAMES)
+    left = await cast(KeyStore, again).claims_left()
+    assert sorted(left, key=lambda each: each.key) == [key("a"), key("b")]
+    await claim(cast(Store, again), settled=Settled(done=[(key("a"), 3)], released=[key("b")]))
+    assert await cast(KeyStore, again).claims_left() == []
+    assert await cast(KeyStore, again).claim_keys([key("a")], Settled(), 60) == [Claim("taken", 3)]
+    await again.aclose()
+
+
+@pytest.mark.needs("keys")
+async def test_a_claim_that_the_store_lost_is_there_when_it_is_done(store: Store) -> None:
+    assert await claim(store, settled=Settled(done=[(key("lost"), 5)])) == []
+    assert await claim(store, key("lost")) == ["taken"]

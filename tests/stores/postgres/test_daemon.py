@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import psycopg
@@ -17,11 +17,13 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.durability.disk import RealDisk
+from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced, StoreError
-from likd.model import LIKE, Accepted, Act, Fold, Submission
+from likd.model import LIKE, Accepted, Act, Fold, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.status import StatusReport
+from likd.stores.keys import KeyStore, Settled
 from likd.stores.postgres.connection import conninfo
 from likd.stores.postgres.store import PostgresDatabase
 from likd.stores.threaded import ThreadedStore
@@ -245,6 +247,98 @@ async def test_what_one_node_erases_or_parts_again_is_so_on_the_other(tmp_path: 
     assert await trio.to_thread.run_sync(stored, url) == {A: 7, B: 9}
 
 
+async def test_a_request_is_counted_once_whichever_node_gets_its_retry(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+
+    async def post(engine: Engine, key: str, digest: bytes = b"d") -> Outcome:
+        submission = Submission({LIKE: {A: 2}}, 2, IdempotencyKey(key, digest.ljust(16, b"\0")))
+        return await (await engine.intake.submit(submission)).settled()
+
+    async with life(tmp_path / "one", url, "one") as one, life(tmp_path / "two", url, "two") as two:
+        outcomes: list[Outcome] = []
+
+        async def post_each(engine: Engine, keys: range) -> None:
+            outcomes.extend([await post(engine, f"k{n}") for n in keys])
+
+        async with trio.open_nursery() as nursery:
+            for engine in (one, two):
+                for _ in range(3):
+                    nursery.start_soon(post_each, engine, range(10))
+        # Who was refused because the other was at it tries again.
+        for engine in (one, two):
+            for n in range(10):
+                assert await answered(partial(post, engine, f"k{n}")) == Accepted(2)
+        with pytest.raises(KeyReused):
+            await post(two, "k1", b"another body")
+        assert one.intake.submit_nowait(Submission({LIKE: {A: 1}}, 1, IdempotencyKey("new", b"d" * 16))) is None
+        for engine in (one, two):
+            await drained(engine)
+    assert await trio.to_thread.run_sync(stored, url) == {A: 20}
+
+
+async def test_what_a_node_took_before_it_crashed_answers_when_it_is_back(tmp_path: Path) -> None:
+    url = await trio.to_thread.run_sync(lambda: postgres.server().database())
+    keys = [IdempotencyKey(name, b"d" * 16) for name in ("taken", "untaken")]
+    async with life(tmp_path / "one", url, "one", flush_interval=3600) as one:
+        submission = Submission({LIKE: {A: 2}}, 2, keys[0])
+        assert await (await one.intake.submit(submission)).settled() == Accepted(2)
+        assert one.claims is not None
+        # It crashes before it could say so, and with a claim of which it counted nothing.
+        await cast(KeyStore, one.store).claim_keys([keys[1]], Settled(), 60)
+        await trio.to_thread.run_sync(forget_what_is_done, url)
+    async with life(tmp_path / "two", url, "two") as two:
+
+        async def post(key: IdempotencyKey) -> Outcome:
+            return await (await two.intake.submit(Submission({LIKE: {A: 2}}, 2, key))).settled()
+
+        for key in keys:
+            outcome = await post(key)
+            assert isinstance(outcome, Refused)
+            assert "another node has a request with this idempotency key" in outcome.reason
+        async with life(tmp_path / "one", url, "one"):
+            assert [await answered(partial(post, key)) for key in keys] == [Accepted(2), Accepted(2)]
+            assert two.manager.events_accepted == 2, "the first was counted by the other"
+
+
+def forget_what_is_done(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE likd_keys SET done = false, events = 0")
+
+
+async def answered(post: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """What `post` is answered in the end."""
+    with trio.fail_after(20):
+        # Whoever asks again is told by nobody when.
+        while isinstance(outcome := await post(), Refused):  # noqa: ASYNC110
+            await trio.sleep(0.05)
+    return outcome
+
+
+async def test_without_the_store_no_new_key_is_taken_and_all_else_is(
+    tmp_path: Path, own_server: postgres.Server
+) -> None:
+    if own_server.process is None:
+        await trio.to_thread.run_sync(own_server.start)
+    url = await trio.to_thread.run_sync(own_server.database)
+
+    async def post(key: str) -> Outcome:
+        submission = Submission({LIKE: {A: 1}}, 1, IdempotencyKey(key, b"d" * 16))
+        return await (await engine.intake.submit(submission)).settled()
+
+    async with life(tmp_path / "one", url) as engine:
+        assert await answered(partial(post, "a")) == Accepted(1)
+        await trio.to_thread.run_sync(own_server.stop, 3)
+        outcome = await post("b")
+        assert isinstance(outcome, Refused)
+        assert outcome.reason.startswith("idempotency keys are claimed in the store: postgresql:")
+        assert await post("a") == Accepted(1)
+        await like(engine, A, 10)
+        await trio.to_thread.run_sync(own_server.start)
+        assert await answered(partial(post, "b")) == Accepted(1)
+        await drained(engine)
+    assert await trio.to_thread.run_sync(stored, url) == {A: 12}
+
+
 async def test_each_node_tells_who_else_is_there(tmp_path: Path) -> None:
     url = await trio.to_thread.run_sync(lambda: postgres.server().database())
     async with (
@@ -253,7 +347,7 @@ async def test_each_node_tells_who_else_is_there(tmp_path: Path) -> None:
     ):
         with trio.fail_after(10):
             # It is not told when others beat.
-            while len(two.others.nodes) < 2 or not two.others.nodes[0].name:  # noqa: ASYNC110
+            while len(two.others.statistics()) < 2 or not two.others.statistics()[0].name:  # noqa: ASYNC110
                 await trio.sleep(0.02)
         told = StatusReport(two, "").status()["nodes"]
         assert [(node["node"], node["name"], node["this"], node["epoch"]) for node in told] == [

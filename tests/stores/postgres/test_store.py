@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -18,8 +19,9 @@ from psycopg import errors
 
 from likd.counting.actors import ActorKeys
 from likd.errors import Fenced, StartError, StoreAway, StoreError, TooNew
-from likd.model import Fold, Liking, Likings, Rows
+from likd.model import Fold, IdempotencyKey, Liking, Likings, Rows
 from likd.queries.top_lists import value
+from likd.stores.keys import Claim, Settled
 from likd.stores.postgres import connection as connection_module
 from likd.stores.postgres.arrays import texts
 from likd.stores.postgres.connection import Connection, Line, conninfo
@@ -460,3 +462,47 @@ async def test_another_secret_for_actors_is_refused(url: str) -> None:
         await store.open(NAMES)
     assert not isinstance(refused.value, StoreAway)
     await store.aclose()
+
+
+# --- Idempotency keys
+
+
+def test_of_two_nodes_one_has_a_key_and_the_other_waits_for_it(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    one, two = IdempotencyKey("one", b"1"), IdempotencyKey("two", b"2")
+    assert database.claim_keys([one], Settled(), 60) == [Claim("mine")]
+    assert other.claim_keys([two, one], Settled(), 60) == [Claim("mine"), Claim("pending")]
+    assert other.claim_keys([IdempotencyKey("one", b"x")], Settled(), 60) == [Claim("reused")]
+    # What another node says of it is nothing to a key.
+    other.claim_keys([], Settled(done=[(one, 1)], released=[one]), 60)
+    assert other.claim_keys([one], Settled(), 60) == [Claim("pending")]
+    database.claim_keys([], Settled(done=[(one, 9)]), 60)
+    assert other.claim_keys([one], Settled(), 60) == [Claim("taken", 9)]
+    assert database.claim_keys([two], Settled(), 60) == [Claim("pending")]
+    database.retire("2", force=True)
+    database.open(NAMES)
+    assert database.claim_keys([two], Settled(), 60) == [Claim("mine")]
+    other.close()
+
+
+def test_many_keys_are_claimed_by_two_nodes_at_once(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    keys = [IdempotencyKey(f"key {n}", b"d") for n in range(300)]
+    found: dict[str, list[Claim]] = {}
+
+    def claim(name: str, database: PostgresDatabase, keys: list[IdempotencyKey]) -> None:
+        found[name] = [
+            claim for n in range(0, 300, 100) for claim in database.claim_keys(keys[n : n + 100], Settled(), 60)
+        ]
+
+    threads = [
+        threading.Thread(target=claim, args=("one", database, keys)),
+        threading.Thread(target=claim, args=("two", other, keys[::-1])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pairs = zip(found["one"], found["two"][::-1], strict=True)
+    assert all(sorted(each.state for each in pair) == ["mine", "pending"] for pair in pairs)
+    other.close()
