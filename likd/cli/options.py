@@ -48,7 +48,7 @@ def with_config(command: Any) -> Any:
         metavar="FILE",
         type=click.Path(path_type=Path),
         envvar="LIKD_CONFIG",
-        help="TOML file with settings, named as the flags with _ for -.  [env: LIKD_CONFIG; default: likd.toml if there]",
+        help="TOML file with settings, named as the flags, _ for -.  [env: LIKD_CONFIG; default: likd.toml if there]",
     )(command)
 
 
