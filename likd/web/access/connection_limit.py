@@ -1,4 +1,4 @@
-"""ConnectionLimit: how many connections there may be, of all and of one address, in both lanes together."""
+"""ConnectionLimit: how many connections may be open, in total and from one address, in all lanes together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from likd.web.access.refusals import Refusals
 
 
 class ConnectionLimit:
-    """Has `connections_max` seats, of which one address gets `per_address_max`.
+    """Has `connections_max` seats, of which one address may take `per_address_max`.
 
-    This machine and trusted proxies, which speak for many, may have them all.
+    This machine and trusted proxies, which act for many clients, may take them all.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class ConnectionLimit:
         self.refused = 0
 
     def take(self, address: str) -> Callable[[], None] | None:
-        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+        """Take a seat for a connection from `address`. Returns a function that gives it back; None if none is free."""
         caller = caller_of(address)
         taken = self._taken.get(caller, 0)
         many = is_loopback(address) or self._proxies.trusts(address)
