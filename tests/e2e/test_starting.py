@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from likd import __version__
-from likd.durability import batch_file
+from likd.durability.filenames import BATCH
 from tests import warm
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
@@ -27,7 +27,7 @@ def likd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def damage_a_batch(data: Path) -> None:
     data.mkdir()
-    (data / batch_file.name(3)).write_bytes(b"damaged")
+    (data / BATCH.name(3)).write_bytes(b"damaged")
 
 
 def test_recover_tells_of_damage_by_its_exit_status_once(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_doctor_fails_while_damaged_files_are_there(tmp_path: Path) -> None:
     likd("recover", "--data-dir", data)
 
     done = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
-    (data / "damaged" / batch_file.name(3)).unlink()
+    (data / "damaged" / BATCH.name(3)).unlink()
     later = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
 
     assert done.returncode == 1
@@ -65,7 +65,7 @@ def test_a_start_that_finds_damage_says_so_and_it_is_seen_until_somebody_removes
         assert [line["event"] for line in errors] == ["damage found at the start"]
         assert client.request("GET", "/v1/status").json["damaged_files"] == 1
         assert b"likd_damaged_files 1.0" in client.request("GET", "/metrics").body
-        (data / "damaged" / batch_file.name(3)).unlink()
+        (data / "damaged" / BATCH.name(3)).unlink()
         wait_until(lambda: client.request("GET", "/v1/status").json["damaged_files"] == 0)
 
 
