@@ -119,6 +119,10 @@ class Database(ABC):
         """As FeedStore.news."""
         raise self._lacks("has no other nodes")
 
+    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        """As FeedStore.read_shared."""
+        raise self._lacks("has no other nodes")
+
     def sum_up(self) -> bool:
         """As SiteStore.sum_up."""
         raise self._lacks(SITES_LACKED)

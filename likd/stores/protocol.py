@@ -255,6 +255,10 @@ class FeedStore(Protocol):
         """What there is since the `last` news. Raises StoreError."""
         ...
 
+    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        """As `read`, and which of those `urls` were merged into which others, of the same moment. Raises StoreError."""
+        ...
+
 
 class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, FeedStore, Protocol):
     """A store as a daemon holds it: counts, and such of the other parts as it has."""
