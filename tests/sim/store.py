@@ -46,7 +46,7 @@ class Timeline:
 
 
 class SimDatabase(SqliteDatabase):
-    """An SqliteDatabase in memory: what is committed outlives every crash. It goes back in time if its `timeline` says so.
+    """An SqliteDatabase in memory: what is committed outlives every crash. Its `timeline` says whether it goes back.
 
     It does not go back behind what no table brings again: starting counts, and folding by other rules. One that is
     made with the `uri` and the `timeline` of another is a second client of the same database.
