@@ -1,4 +1,4 @@
-"""Other nodes on the same store: what they brought there is part of the totals that are read here."""
+"""Other nodes on the same store: what they wrote there is part of the totals that are read here."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ log = structlog.get_logger(__name__)
 
 
 class OtherNodes:
-    """Looks again and again at what other nodes brought into the store, and lets go of what is kept of it here.
+    """Polls the store for what other nodes wrote to it, and forgets what is cached of it here.
 
-    So their likes show within a second of their drain. `learn` is told when URLs were merged elsewhere. It also says
-    in the store that this node, `name`, is alive, and how old what waits is (`lag_seconds`); who is fenced finds it
-    out so, even without anything to write, and `behind` is given when the store went back in time.
+    So their likes show within a second of being drained. `learn` is called when URLs were merged elsewhere. It also
+    reports to the store that this node, `name`, is alive, and how old the oldest waiting table is (`lag_seconds`). A
+    fenced daemon finds out in this way even if it has nothing to write; `behind` is given when the store went back in
+    time.
     """
 
     def __init__(
@@ -88,11 +89,18 @@ class OtherNodes:
                 self.fault = str(error)
             await trio.sleep(POLL_SECONDS)
 
+    @property
+    def _merging(self) -> set[str]:
+        return {merge.old for merge in self._totals.ledger.merging.values()}
+
     async def _look(self) -> None:
+        own = self._merging
         news = await self._store.news(self._last)
+        # What this node merges itself is not parted by what was there before.
+        self._totals.parted_elsewhere(news.parted - own - self._merging)
         if self._last is not None and news.merges != self._last.merges:
             await self._learn()
-        # What is forgotten is asked for again by who wants to know it.
+        # Whoever needs what is forgotten reads it again.
         if news.urls is None:
             self._totals.forget_all()
             self._actors.forget()

@@ -177,4 +177,4 @@ def test_a_retired_node_is_told_so_and_its_counts_stay(tmp_path: Path, monkeypat
 def test_an_embedded_store_has_no_nodes_to_retire(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["retire", "1", "--store", f"sqlite:///{tmp_path}/likd.db"])
     assert done.exit_code == 1
-    assert "a store of the kind sqlite has no other nodes" in done.output
+    assert "a sqlite store has no other nodes" in done.output

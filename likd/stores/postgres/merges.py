@@ -29,9 +29,17 @@ class Merges:
     history: History
 
     def merge(self, connection: Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both."""
+        """Fold, and note the alias; how many actors had liked both.
+
+        What another node merged a moment ago is what counts for both by now. Nothing is done if that is one already.
+        """
+        by_now = aliases_of(connection, [merge.old, merge.new])
+        old, old_key = by_now.get(merge.old, (merge.old, merge.old_key))
+        new, new_key = by_now.get(merge.new, (merge.new, merge.new_key))
+        if old == new:
+            return 0
+        merge = Fold(old, new, old_key, new_key)
         both = self._fold(connection, [merge], heed_unliked=False)
-        old, new, old_key, new_key = merge
         note_change(connection, RENAMED)
         connection.execute("UPDATE likd_aliases SET new = %s, new_key = %s WHERE new = %s", (new, new_key, old))
         connection.execute(
@@ -105,12 +113,12 @@ def folding(connection: Connection) -> Folding:
 
 def aliases(connection: Connection) -> dict[str, str]:
     """The URLs that were merged into others."""
-    return dict(connection.execute("SELECT old, new FROM likd_aliases"))
+    return dict(connection.execute("SELECT old, new FROM likd_aliases WHERE new <> old"))
 
 
 def aliases_of(connection: Connection, urls: Iterable[str]) -> dict[str, tuple[str, bytes]]:
     """What those of `urls` count for that were merged, and how the keys of its actors begin."""
-    query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[])"
+    query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[]) AND new <> old"
     return {old: (new, key) for old, new, key in connection.execute(query, [arrays.texts(list(urls))])}
 
 
@@ -124,9 +132,9 @@ def alias_keys_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, 
 
 
 def remove_alias(connection: Connection, old: str) -> None:
-    """What comes for `old` counts for itself from now on."""
+    """What comes for `old` counts for itself from now on, and its row says so."""
     note_change(connection, RENAMED)
-    connection.execute("DELETE FROM likd_aliases WHERE old = %s", (old,))
+    connection.execute("UPDATE likd_aliases SET new = old, new_key = old_key WHERE old = %s", (old,))
 
 
 def note_change(connection: Connection, what: str) -> None:

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS likd_aliases (
     old text COLLATE "C" PRIMARY KEY, new text COLLATE "C" NOT NULL, old_key bytea NOT NULL, new_key bytea NOT NULL
 );
 CREATE INDEX IF NOT EXISTS likd_alias_keys ON likd_aliases (old_key);
+CREATE INDEX IF NOT EXISTS likd_parted ON likd_aliases (old) WHERE new = old;
 CREATE TABLE IF NOT EXISTS likd_keys (
     key text COLLATE "C" PRIMARY KEY, node smallint NOT NULL, epoch bigint NOT NULL, digest bytea NOT NULL,
     events bigint NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now()

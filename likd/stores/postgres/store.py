@@ -208,6 +208,13 @@ class PostgresDatabase(Database):
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
 
+    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        def work(connection: Connection) -> tuple[Rows, dict[str, str]]:
+            return counts.read(connection, self._names, urls), self._new_names(connection, urls)
+
+        mark, (rows, merged) = self._look(work)
+        return mark, rows, merged
+
     def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
         is_time = time.monotonic() - self._keys_trimmed_at > TRIM_SECONDS
 
