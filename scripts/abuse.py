@@ -1,4 +1,4 @@
-"""Abuse: what an attacker can cost a daemon that is open to the public, and what others notice of it.
+"""Abuse: how much an attacker can cost a daemon that is open to the public, and what others notice.
 
 Attackers without a token do their worst for some seconds each, all from one machine that is the daemon's, too; most of
 them show another address with each request, as a botnet would, so that limits do not stop them. Beside
@@ -293,8 +293,8 @@ def start(data: Path) -> tuple[subprocess.Popen[str], int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/abuse", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15.0, help="for how long each attack lasts (15)")
-    parser.add_argument("--many", type=int, default=1000, help="connections and websockets of an attack (1000)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long each attack lasts (15)")
+    parser.add_argument("--many", type=int, default=1000, help="connections and websockets per attack (1000)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/security.md")
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

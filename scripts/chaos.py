@@ -363,11 +363,13 @@ def free_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the chaos lasts (60)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="the seed of the schedule"
+    )
     parser.add_argument("--clients", type=int, default=8, help="clients that send events (8)")
-    parser.add_argument("--processes", type=int, default=1, help="front processes, which are harmed, too (1: none)")
+    parser.add_argument("--processes", type=int, default=1, help="front processes, which are attacked, too (1: none)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something is wrong")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something goes wrong")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="likd-chaos-") as directory:

@@ -49,7 +49,7 @@ def log_impressions(path: Path, site: str) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", nargs="?", type=Path, help="an access log")
-    parser.add_argument("site", nargs="?", default="https://example.com", help="whose it is")
+    parser.add_argument("site", nargs="?", default="https://example.com", help="the site that it belongs to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="likd-demo-") as directory:
         data = Path(directory) / "data"

@@ -91,7 +91,7 @@ def _run(command: list[str], copy: Path, environment: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these mutations")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of simulated lives for each, at most (60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="simulated time for each, at most (60)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/reliability.md")
     arguments = parser.parse_args()
