@@ -241,10 +241,7 @@ async def open_engine(
 
         async def learn() -> None:
             if merges:
-                for old, new in known_aliases(rules, actor_keys, (await store.aliases()).items()).items():
-                    if old not in aliases:
-                        aliases.add(old, new)
-                        totals.forget([old, new])
+                totals.merged_elsewhere(known_aliases(rules, actor_keys, (await store.aliases()).items()).items())
 
         manager = EventManager(
             submissions=submissions_out,

@@ -177,6 +177,7 @@ class Actors:
         """Add those of `acts` that change something to `events`, and their changes to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
+            # Where it is not known, the store is told, and makes up for what was not so.
             if likes == self._likes(act, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
@@ -303,7 +304,7 @@ class Actors:
             if key not in self._held:
                 self._cached.pop(key, None)
 
-    def _likes(self, act: Act, changes: Likings) -> bool:
+    def _likes(self, act: Act, changes: Likings) -> bool | None:
         key = act.key
         liking = changes.get(key)
         if liking is not None:
@@ -383,9 +384,10 @@ class Actors:
                 self._done_with.popleft()
         self._evict()
 
-    def _known(self, key: bytes) -> bool:
+    def _known(self, key: bytes) -> bool | None:
+        """Whether an actor likes a URL; None if its name is one that another node gave it since it was held."""
         changed = self._changed.get(key)
-        return changed[0] if changed is not None else self._cached[key]
+        return changed[0] if changed is not None else self._cached.get(key)
 
     def _needed(self, acts: Sequence[Act]) -> list[bytes]:
         """The keys that must be known to decide `acts`."""

@@ -46,6 +46,19 @@ class Aliases:
         self._new.update(dict.fromkeys(olds, new))
         self._olds.setdefault(new, []).extend(olds)
 
+    def follow(self, old: str, new: str) -> list[str]:
+        """The store says that `old` counts for `new`, and `new` for itself: so it is, whatever was thought.
+
+        Returns the URLs that count for another one by that.
+        """
+        roots = dict.fromkeys(root for root in (self(old), self(new)) if root != new)
+        olds = [url for root in roots for url in (*self._olds.pop(root, ()), root) if url != new]
+        if olds:
+            self._new.pop(new, None)
+            self._new.update(dict.fromkeys(olds, new))
+            self._olds.setdefault(new, []).extend(olds)
+        return olds
+
     def remove(self, old: str) -> None:
         """From now on `old` counts for itself."""
         new = self._new.pop(old, None)

@@ -118,6 +118,8 @@ class Ledger:
         self.followers: list[Follower] = []
         self.reader: Reader | None = None
         self._stored_as: dict[str, list[str]] = {}
+        self._late_names: dict[str, int] = {}
+        """URLs that were merged elsewhere, and the last table that may count them by these names."""
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
         self._pending = Pending()
@@ -182,6 +184,25 @@ class Ledger:
         for name in self._stored_as.pop(merge.old, ()):
             self.is_stored_as(merge.new, name)
         self.forgotten([merge.old, merge.new])
+
+    def merged_elsewhere(self, aliases: Iterable[tuple[str, str]]) -> list[str]:
+        """The store has these merges, which others did: reads follow them. Returns the URLs whose totals are others."""
+        moved: list[str] = []
+        newest = max([self.applied, *self._tables, *self._committed, *(it.increments.last for it in self.waiting)])
+        for old, new in aliases:
+            olds = self.aliases.follow(old, new)
+            for name in olds:
+                self._late_names[name] = newest
+                for stored in self._stored_as.pop(name, ()):
+                    self.is_stored_as(new, stored)
+            moved += [*olds, new] if olds else []
+        if moved:
+            self.forgotten(moved)
+        return moved
+
+    def late_names(self, rows: Rows) -> list[str]:
+        """Those of `rows` that the store has by other names, because they were merged elsewhere."""
+        return [name for name in self._late_names if name in rows] if self._late_names else []
 
     def is_stored_as(self, url: str, name: str) -> None:
         """The store may have counts of `url` under another `name`, on which something that is waiting for it depends.
@@ -276,6 +297,8 @@ class Ledger:
             if merge is not None and not merge.erases and applied is not None:
                 self.liked_both[merge.old] = applied.liked_both
         self.applied = increments.last
+        if self._late_names:
+            self._late_names = {name: last for name, last in self._late_names.items() if last > self.applied}
         self._tell()
         return first
 
@@ -367,10 +390,11 @@ class Ledger:
     def names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
         """The names under which the store has the requested URLs' counts, plus, for some URLs, those in `also`."""
         url = self.aliases(asked)
-        if not self.merging and not also and not self._stored_as:
+        if not self.merging and not also and not self._stored_as and not self._late_names:
             return (url,)
         merging = [merge.old for merge in self.merging.values() if merge.new == url]
-        return list(dict.fromkeys([url, *merging, *self._stored_as.get(url, ()), *also.get(asked, ())]))
+        late = [name for name in self._late_names if self.aliases(name) == url]
+        return list(dict.fromkeys([url, *merging, *late, *self._stored_as.get(url, ()), *also.get(asked, ())]))
 
     def forgotten(self, urls: Collection[str]) -> None:
         """The totals of `urls` changed other than through tables."""

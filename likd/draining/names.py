@@ -64,8 +64,9 @@ class Names:
         if merge.erases:
             old = merge.old if merge.host else self(merge.old)
             return Fold(old, old if merge.new else "", self.keys.of_url(old), b"")
-        old, new = by_rules(self.rules, merge.old), self(merge.new)
-        if old == new or old in self.aliases:
+        # If another node merged it into something else since, all of them are one.
+        old, new = self(merge.old), self(merge.new)
+        if old == new:
             return None
         return Fold(old, new, self.keys.of_url(old), self.keys.of_url(new))
 

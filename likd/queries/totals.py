@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 from likd.counting.ledger import NO_OLD_NAMES, Ledger, OldNames
 from likd.model import Counts, Rows, add
 from likd.queries.bases import Bases
 from likd.runtime.cooperative import Steps
 from likd.runtime.notice import Notice
-from likd.stores.protocol import Applied, CountStore, Increments, in_time
+from likd.stores.protocol import Applied, CountStore, FeedStore, Increments, in_time
 
 
 class Totals:
@@ -37,6 +38,9 @@ class Totals:
                 self.ledger.forgotten(applied.corrections)
         elif increments.actors:
             self.forget(increments.rows)
+        late = self.ledger.late_names(increments.rows)
+        if late:
+            self.forget({*late, *map(self.ledger.aliases, late)})
         merge = increments.merge
         if merge is not None and merge.erases:
             self.forget({merge.old, *self._bases.of_host(merge.host), *(applied.erased if applied else ())})
@@ -98,6 +102,22 @@ class Totals:
         self.store_went_back()
         self.ledger.any_forgotten()
 
+    def merged_elsewhere(self, aliases: Iterable[tuple[str, str]]) -> None:
+        """The store has these merges, which others may have done."""
+        moved = self.ledger.merged_elsewhere(aliases)
+        if moved:
+            self.forget(moved)
+
+    async def _read(self, urls: Sequence[str]) -> tuple[int, Rows] | None:
+        """What the store has of `urls`, None if some of them turn out to be merged into others."""
+        if "feed" not in self._store.parts:
+            return await self._store.read(urls)
+        applied, rows, merged = await cast(FeedStore, self._store).read_shared(urls)
+        if all(self.ledger.aliases(old) == new for old, new in merged.items()):
+            return applied, rows
+        self.merged_elsewhere(merged.items())
+        return None
+
     async def _look(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
         """The store's counts under all the `asked` names, as of `applied`, in the step in which this returns.
 
@@ -115,7 +135,10 @@ class Totals:
                 unknown.update(names)
         if unknown:
             epoch, before = self._epoch, self.ledger.applied
-            applied, rows = await self._store.read(sorted(unknown))
+            read = await self._read(sorted(unknown))
+            if read is None:
+                return None
+            applied, rows = read
             if epoch == self._epoch and applied < before:
                 # It had more when it was asked before. The part that writes to it finds out and continues from there.
                 self._behind.give()
@@ -124,15 +147,15 @@ class Totals:
                 return None
             if before != self.ledger.applied and any(kept.get(url) is not base for url, base in bases.items()):
                 return None
-            read = {url: rows.get(url) or {} for url in unknown}
+            found = {url: rows.get(url) or {} for url in unknown}
             if applied != self.ledger.applied:
-                if not self._take_off(read, applied):
+                if not self._take_off(found, applied):
                     self.ledger.store_ahead.set()
                     await self.ledger.wait_moved()
                     return None
             elif keep:
-                kept.keep(read)
-            bases |= read
+                kept.keep(found)
+            bases |= found
         return bases
 
     def _take_off(self, bases: Rows, applied: int) -> bool:
@@ -142,7 +165,7 @@ class Totals:
         actors and merges.
         """
         ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= applied]
-        if any(increments.actors or increments.merge is not None for increments in ahead):
+        if any(it.actors or it.merge is not None or self.ledger.late_names(it.rows) for it in ahead):
             return False
         for increments in ahead:
             for url in bases.keys() & increments.rows.keys():

@@ -118,6 +118,10 @@ class Database(ABC):
         """Like FeedStore.news."""
         raise self._lacks("has no other nodes")
 
+    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        """As FeedStore.read_shared."""
+        raise self._lacks("has no other nodes")
+
     def sum_up(self) -> bool:
         """Like SiteStore.sum_up."""
         raise self._lacks(SITES_LACKED)

@@ -255,6 +255,10 @@ class FeedStore(Protocol):
         """What is new since the `last` news. Raises StoreError."""
         ...
 
+    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        """As `read`, and which of those `urls` were merged into which others, of the same moment. Raises StoreError."""
+        ...
+
 
 class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, FeedStore, Protocol):
     """A store as the daemon uses it: counts, plus the other parts that it has."""

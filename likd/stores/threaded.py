@@ -97,6 +97,9 @@ class ThreadedStore:
     async def news(self, last: News | None) -> News:
         return await self._call(self._reading, self._database.news, last)
 
+    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        return await self._call(self._reading, self._database.read_shared, urls)
+
     async def sum_up(self) -> bool:
         return await self._call(self._writing, self._database.sum_up)
 
