@@ -28,7 +28,7 @@ def news(source: str, last: News | None, connection: Connection) -> News:
         (source,),
     ).fetchone()
     assert row is not None
-    # A new epoch of a node may be that of a store that went back: what it gives again may come to something else.
+    # A new epoch of a node may follow a store that went back: what the node gives again may turn out differently.
     merges, changed = row
     found = connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)).fetchall()
     marks: dict[int, int] = dict(found)

@@ -28,9 +28,9 @@ class Merges:
     history: History
 
     def merge(self, connection: Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both.
+        """Fold, and record the alias. Returns how many actors had liked both.
 
-        What another node merged a moment ago is what counts for both by now. Nothing is done if that is one already.
+        Merges by other nodes a moment ago are followed for both URLs. Does nothing if both are one already.
         """
         by_now = aliases_of(connection, [merge.old, merge.new])
         old, old_key = by_now.get(merge.old, (merge.old, merge.old_key))

@@ -35,9 +35,9 @@ class Merges:
         self._url_key = url_key
 
     def merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both.
+        """Fold, and record the alias. Returns how many actors had liked both.
 
-        What another directory merged a moment ago is what counts for both by now: nothing is done if that is one.
+        Merges by other directories a moment ago are followed for both URLs. Does nothing if both are one already.
         """
         query = "SELECT new, new_key FROM aliases WHERE old = ?"
         old, old_key = connection.execute(query, (merge.old,)).fetchone() or (merge.old, merge.old_key)
