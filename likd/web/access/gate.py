@@ -1,4 +1,4 @@
-"""The gate: decides who may do what, from which pages, and how often."""
+"""The gate: decides what each caller may do, from which pages, and how often."""
 
 from __future__ import annotations
 
