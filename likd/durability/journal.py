@@ -241,7 +241,7 @@ class Journal:
             await segment.file.truncate(segment.length)
         except OSError as error:
             self._unsealed[table] = segment.length
-            log.error("can't cut a failed journal write off", table=table, fault=error.strerror)
+            log.error("can't cut off a failed journal write", table=table, fault=error.strerror)
             return False
         return True
 
