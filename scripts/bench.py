@@ -1,9 +1,9 @@
 """Measure likd next to its peers and to another version of itself, in one run, with every sum checked.
 
-    scripts/bench                          all workloads, five turns each
-    scripts/bench --quick                  whether all of it works, in a minute or two
-    scripts/bench --only single --runs 3   workloads whose name begins so
-    scripts/bench --against v0.2.0         by turns with that version
+    scripts/bench                          all workloads, five rounds each
+    scripts/bench --quick                  checks that everything works, in a minute or two
+    scripts/bench --only single --runs 3   workloads whose name begins with it
+    scripts/bench --against v0.2.0         alternating with that version
     scripts/bench --markdown docs/benchmarks.md --plot docs/images/benchmarks.svg
 
 Client and server share the machine. Peers that are not installed are named and left out.
@@ -67,7 +67,7 @@ def run(bench: Bench, only: list[str], text: str) -> None:
 
 
 def write(bench: Bench, arguments: argparse.Namespace) -> None:
-    """What is asked for of the figures."""
+    """Write the figures as requested."""
     plot = svg(bench.outcomes) if arguments.plot is not None else ""
     if plot:
         arguments.plot.write_text(plot)
@@ -85,14 +85,14 @@ def write(bench: Bench, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parser().parse_args()
-    # Servers and worktrees end with it, then, too.
+    # Then servers and worktrees end with it, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     runs, scale = (1, QUICK_SCALE) if arguments.quick else (arguments.runs, arguments.scale)
     names = [workload.__name__ for workload in WORKLOADS]
     if unknown := [some for some in arguments.only if not any(name.startswith(some) for name in names)]:
         parser().error(f"--only {unknown[0]}: workloads are {', '.join(names)}")
     if arguments.markdown is not None and not has_place(arguments.markdown):
-        parser().error(f"--markdown {arguments.markdown}: it has no lines between which figures are to be")
+        parser().error(f"--markdown {arguments.markdown}: it has no marked place for figures")
     try:
         with (
             versions(arguments.against) as those,

@@ -2,9 +2,9 @@
 
     scripts/bench-postgres --nodes 3
 
-Nodes give the store transactions as a drainer does, each from a process of its own: rows a second of all together, and
-processor time of a node a row. By turns with it, a bare loop of upserts of the same rows into one table, and
-pgbench -N.
+Nodes give the store transactions like a drainer, each from its own process. Reported are the rows per second of all
+together, and a node's processor time per row; alternating with that, a bare loop of upserts of the same rows into one
+table, and pgbench -N.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ HOT = 100
 UPSERT = "INSERT INTO bare VALUES (%s, %s) ON CONFLICT (url) DO UPDATE SET likes = bare.likes + excluded.likes"
 
 Figure = tuple[float, float]
-"""Rows a second, and microseconds of this process's processor time a row."""
+"""Rows per second, and microseconds of this process's processor time per row."""
 
 
 def transaction(rng: random.Random, rows: int, urls: int) -> Rows:
-    """Some URLs that are always there, and others by chance."""
+    """Some URLs that are always included, and others at random."""
     chosen = [*range(HOT), *rng.sample(range(HOT, urls), rows - HOT)]
     return {f"https://example.com/article/{n}": {"likes": 1 + n % 3, "impressions": 7} for n in chosen}
 
@@ -57,7 +57,7 @@ def drain(url: str, node: int, rows: int, urls: int, count: int, indexes: int, b
 
 
 def through_nodes(server: postgres.Server, nodes: int, rows: int, urls: int, count: int, *, indexes: bool) -> Figure:
-    """All nodes at once, and every like counted, or no figure."""
+    """Run all nodes at once. Gives figures only if every like was counted."""
     url = server.database()
     first = PostgresDatabase(conninfo(url), "first", top_indexes=indexes)
     first.open(NAMES)

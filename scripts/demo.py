@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 120.0
 
 
 def zipf_events(path: Path, n: int = 300_000, urls: int = 30_000) -> Counter[str]:
-    """Write a stream of likes of which a few URLs get most, and count it."""
+    """Write a stream of likes, most of them for a few URLs, and count it."""
     weights = [1 / (rank + 1) for rank in range(urls)]
     chosen = [f"https://example.com/page/{rank}" for rank in random.choices(range(urls), weights, k=n)]
     with path.open("w") as file:
