@@ -123,7 +123,7 @@ class Database(ABC):
         raise self._lacks("has no other nodes")
 
     def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        """As FeedStore.read_shared."""
+        """Like FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
 
     def beat(self, name: str, lag_seconds: float) -> list[Node]:

@@ -6,14 +6,15 @@ retired as all else there is, by each node for itself. No URL that is counted be
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
-from likd.model import Counts, Rows, add, host_of
+from likd.model import Rows, host_of
 from likd.stores.postgres import arrays
 from likd.stores.postgres.connection import Connection
-from likd.stores.postgres.counts import given, growth, upsert
+from likd.stores.postgres.counts import SUM_MAX, given, growth, upsert
 from likd.stores.postgres.history import UNITS, spans
 
 ALL = "//"
@@ -26,26 +27,28 @@ def site_of(host: str) -> str:
     return ALL + host
 
 
-def with_sums(rows: Rows) -> Rows:
-    """`rows`, and behind them the sums of their sites and of all."""
-    if not rows:
-        return rows
-    prefixes: Rows = {}
-    for url, counts in rows.items():
-        # What comes before the path stands for the host: to look at it once for each is what takes time.
-        prefix = url[: url.find("/", 8)]
-        mine = prefixes.get(prefix)
-        if mine is None:
-            prefixes[prefix] = dict(counts)
-        else:
-            for name, n in counts.items():
-                mine[name] = mine.get(name, 0) + n
-    sums: Rows = {}
-    everything: Counts = {}
-    for prefix, counts in prefixes.items():
-        add(sums.setdefault(site_of(host_of(prefix)), {}), counts)
-        add(everything, counts)
-    return {**rows, **sums, ALL: everything}
+def literals(names: Sequence[str], rows: Rows) -> tuple[tuple[str, ...], list[str]]:
+    """Those of `names` that any of `rows` has; and literals of the URLs and of these counts.
+
+    Behind the rows are the sums of their sites and of all.
+    """
+    columns = arrays.columns(names, rows)
+    # What comes before the path stands for the host: to look at it once for each is what takes time.
+    prefixes = [url[: url.find("/", 8)] for url in rows]
+    hosts = {prefix: host_of(prefix) for prefix in dict.fromkeys(prefixes)}
+    sites = list(dict.fromkeys(hosts.values()))
+    for column in columns.values():
+        by_prefix: defaultdict[str, int] = defaultdict(int)
+        for prefix, n in zip(prefixes, column, strict=True):
+            by_prefix[prefix] += n
+        by_host = dict.fromkeys(sites, 0)
+        for prefix, n in by_prefix.items():
+            by_host[hosts[prefix]] += n
+        # A sum may be more than a row can hold, which stops there.
+        column += [min(n, SUM_MAX) for n in by_host.values()]
+        column.append(min(sum(by_prefix.values()), SUM_MAX))
+    urls = [*rows, *map(site_of, sites), ALL]
+    return tuple(columns), [arrays.texts(urls), *map(arrays.numbers, columns.values())]
 
 
 def totals(node: int, names: Sequence[str]) -> list[sql.Composable]:
@@ -78,9 +81,9 @@ def totals(node: int, names: Sequence[str]) -> list[sql.Composable]:
 def add_totals(connection: Connection, names: Sequence[str], node: int, rows: Rows) -> None:
     """Add `rows` to the totals of `node`, of URLs and of sites."""
     if rows:
-        grown, literals = arrays.columns(names, with_sums(rows))
+        grown, values = literals(names, rows)
         *parts, last = totals(node, grown)
-        connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join([given(grown), *parts]), last), literals)
+        connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join([given(grown), *parts]), last), values)
 
 
 _URLS = sql.SQL("FROM s WHERE url NOT LIKE '//%%' ORDER BY url")
