@@ -86,7 +86,8 @@ def connect(info: str, *, read_only: bool) -> Connection:
     """
     connection: Connection = Connection.connect(info, prepare_threshold=None)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.READ_COMMITTED
-    connection.read_only = read_only
+    # A server that lets nobody write for now (its disk is nearly full, say) is not overruled.
+    connection.read_only = True if read_only else None
     connection.answer_seconds = READ_SECONDS_MAX if read_only else WRITE_SECONDS_MAX
     return connection
 
@@ -116,7 +117,7 @@ class Line:
             with self._connection.transaction():
                 yield self._connection
         except psycopg.Error as error:
-            if isinstance(error, psycopg.OperationalError) and not isinstance(error, _AGAIN):
+            if isinstance(error, _LOST) and not isinstance(error, _AGAIN):
                 # It may be half-dead: the next is a new one.
                 self._drop()
             raise
@@ -144,6 +145,8 @@ class Line:
             connection.close()
 
 
+_LOST = (psycopg.OperationalError, errors.ReadOnlySqlTransaction)
+"""What a new connection may mend: it may lead to another server, which is not a standby."""
 _AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
 
 

@@ -134,6 +134,106 @@ async def test_a_server_that_crashes_and_starts_again_is_found_by_itself(
     assert stored(url) == {A: 11, B: 11}
 
 
+class Trouble:
+    """A server that does not take what the role `app` wants to write, and takes it again when that is mended."""
+
+    def __init__(self, server: postgres.Server, passwords: Path) -> None:
+        self.server = server
+        self.passwords = passwords
+        self.url = f"postgresql://app@127.0.0.1:{server.port}/{server.database().rpartition('/')[2]}"
+
+    def begin(self) -> None:
+        self.do(
+            "DO $$BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END$$",
+            "ALTER ROLE app PASSWORD 'first one'",
+            f"ALTER DATABASE {self.url.rpartition('/')[2]} OWNER TO app",
+        )
+        hba = self.server.directory / "data" / "pg_hba.conf"
+        hba.write_text(f"host all app 127.0.0.1/32 scram-sha-256\n{hba.read_text()}")
+        self.do("SELECT pg_reload_conf()")
+        self.allow("first one")
+
+    def allow(self, password: str) -> None:
+        self.passwords.write_text(f"127.0.0.1:{self.server.port}:*:app:{password}\n")
+        self.passwords.chmod(0o600)
+
+    def do(self, *statements: str) -> None:
+        for statement in statements:
+            done = self.server.run("psql", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-c", statement)
+            assert done.returncode == 0, done.stderr
+
+    def hang_up(self) -> None:
+        self.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+
+
+def read_only(trouble: Trouble) -> None:
+    trouble.do("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+
+
+def writable(trouble: Trouble) -> None:
+    trouble.do("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+
+
+def crowded(trouble: Trouble) -> None:
+    trouble.do("ALTER ROLE app CONNECTION LIMIT 0")
+    trouble.hang_up()
+
+
+def roomy(trouble: Trouble) -> None:
+    trouble.do("ALTER ROLE app CONNECTION LIMIT -1")
+
+
+def another_password(trouble: Trouble) -> None:
+    trouble.do("ALTER ROLE app PASSWORD 'second one'")
+    trouble.hang_up()
+
+
+def known_password(trouble: Trouble) -> None:
+    trouble.allow("second one")
+
+
+@pytest.mark.parametrize(
+    ("trouble_comes", "told", "is_mended"),
+    [
+        (read_only, "read-only transaction", writable),
+        (crowded, "too many connections for role", roomy),
+        (another_password, "password authentication failed", known_password),
+    ],
+)
+async def test_a_server_that_takes_nothing_for_a_while_is_told_of_and_gets_it_all_later(
+    tmp_path: Path,
+    own_server: postgres.Server,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble_comes: Callable[[Trouble], None],
+    told: str,
+    is_mended: Callable[[Trouble], None],
+) -> None:
+    if own_server.process is None:
+        await trio.to_thread.run_sync(own_server.start)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "passwords"))
+    trouble = await trio.to_thread.run_sync(Trouble, own_server, tmp_path / "passwords")
+    await trio.to_thread.run_sync(trouble.begin)
+    async with life(tmp_path / "one", trouble.url) as engine:
+        await like(engine, A, 1)
+        await drained(engine)
+        await trio.to_thread.run_sync(trouble_comes, trouble)
+        await like(engine, A, 10)
+        with trio.fail_after(20):
+            # It is found out when something is written.
+            while engine.drainer.fault is None or told not in engine.drainer.fault:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        store = StatusReport(engine, "").status()["store"]
+        assert store["state"] == "failing"
+        assert told in store["fault"]
+        assert "\n" not in store["fault"]
+        assert " one" not in store["fault"]
+        await like(engine, A, 100)
+        await trio.to_thread.run_sync(is_mended, trouble)
+        await drained(engine)
+        assert StatusReport(engine, "").status()["store"]["state"] == "ok"
+        assert await engine.totals.counts([A]) == {A: {"likes": 111}}
+
+
 async def test_a_database_that_was_made_anew_gets_again_what_is_kept(
     tmp_path: Path, own_server: postgres.Server
 ) -> None:
