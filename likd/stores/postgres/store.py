@@ -29,6 +29,8 @@ from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 FEED_SECONDS = 600.0
 """How long other nodes can look up what a node applied."""
 TRIM_SECONDS = 60.0
+CLAIM_SECONDS_MAX = 10.0
+"""Whoever sends a request with a key waits so long for a server that does not answer."""
 
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ class PostgresDatabase(Database):
         self._writer = Line(conninfo, read_only=False)
         self._reader = Line(conninfo, read_only=True)
         self._lister = Line(conninfo, read_only=True)
-        self._claimer = Line(conninfo, read_only=False)
+        self._claimer = Line(conninfo, read_only=False, answer_seconds=CLAIM_SECONDS_MAX)
         self._keys_trimmed_at = -TRIM_SECONDS
         self._site_reads = SiteReads(self._history)
         self._names: tuple[str, ...] = ()
