@@ -9,7 +9,7 @@ from likd.model import Counts, Rows, add
 from likd.queries.bases import Bases
 from likd.runtime.cooperative import Steps
 from likd.runtime.notice import Notice
-from likd.stores.protocol import Applied, CountStore, Increments, in_time
+from likd.stores.protocol import Applied, AsOf, CountStore, Increments, Marks, in_time
 
 
 class Totals:
@@ -115,7 +115,8 @@ class Totals:
                 unknown.update(names)
         if unknown:
             epoch, before = self._epoch, self.ledger.applied
-            applied, rows = await self._store.read(sorted(unknown))
+            as_of, rows = await self._store.read(sorted(unknown))
+            applied = as_of.lowest if isinstance(as_of, Marks) else as_of
             if epoch == self._epoch and applied < before:
                 # It had more when it was asked. Who writes to it finds out, and goes on from there.
                 self._behind.give()
@@ -125,8 +126,8 @@ class Totals:
             if before != self.ledger.applied and any(kept.get(url) is not base for url, base in bases.items()):
                 return None
             read = {url: rows.get(url) or {} for url in unknown}
-            if applied != self.ledger.applied:
-                if not self._take_off(read, applied):
+            if applied != self.ledger.applied or isinstance(as_of, Marks):
+                if not self._take_off(read, as_of):
                     self.ledger.store_ahead.set()
                     await self.ledger.wait_moved()
                     return None
@@ -135,18 +136,25 @@ class Totals:
             bases |= read
         return bases
 
-    def _take_off(self, bases: Rows, applied: int) -> bool:
-        """Make bases as of table `applied` such as of `self.ledger.applied`: the store is ahead if its word was lost.
+    def _take_off(self, bases: Rows, as_of: AsOf) -> bool:
+        """Make bases as of later tables such as of `self.ledger.applied`.
 
-        How long the drainer takes to ask it again is nothing that a reader has to wait for. False where it can't be
-        told what the store made of actors and merges.
+        The store is ahead if its word was lost, and parts of it are while others are still being written. How long
+        that takes is nothing that a reader has to wait for. False where it can't be told what the store made of actors
+        and merges.
         """
-        ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= applied]
-        if any(increments.actors or increments.merge is not None for increments in ahead):
+        marks = as_of if isinstance(as_of, Marks) else Marks(as_of)
+        newest = max([marks.lowest, *marks.ahead.values()])
+        ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= newest]
+        corrected = isinstance(as_of, Marks) and len(ahead) == 1
+        if any((increments.actors and not corrected) or increments.merge is not None for increments in ahead):
             return False
         for increments in ahead:
             for url in bases.keys() & increments.rows.keys():
-                add(bases[url], {name: -n for name, n in increments.rows[url].items()})
+                if increments.last <= marks.of(url):
+                    add(bases[url], {name: -n for name, n in increments.rows[url].items()})
+                    if increments.actors:
+                        add(bases[url], {name: -n for name, n in marks.corrections.get(url, {}).items()})
         return True
 
     def _add_up(self, names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:

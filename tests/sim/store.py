@@ -139,8 +139,9 @@ class SimStore(ThreadedStore):
         *,
         wall_clock: Callable[[], float] = lambda: 1_790_000_000.0,
         uri: str = "",
+        made: type[SimDatabase] = SimDatabase,
     ) -> None:
-        self.database = SimDatabase(url_key, uri=uri)
+        self.database = made(url_key, uri=uri)
         super().__init__(self.database, wall_clock=wall_clock)
         self._rng = rng
         self.faults = 0.0

@@ -38,6 +38,7 @@ from tests.sim.counted import ACTED, ACTORS, COUNTED, ERASED, KEYS, Broken, Ledg
 from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.erasures import Erasures
 from tests.sim.faults import CRASH, YEARS, Moody, WallClock
+from tests.sim.parts import PartedStore
 from tests.sim.store import SimStore
 
 CONFIG = Config(
@@ -63,7 +64,10 @@ class World:
         self.wall = WallClock(self.rng)
         self.clock = Clock(wall=self.wall, elapsed=trio.current_time)
         self.disk = SimDisk(self.rng)
-        self.store = SimStore(self.rng, KEYS.of_url, wall_clock=lambda: self.clock.settled())
+        self.parted = self.rng.random() < 0.3
+        """Whether the store is written in parts. What was begun goes on under other rules only where it is not."""
+        made = PartedStore if self.parted else SimStore
+        self.store = made(self.rng, KEYS.of_url, wall_clock=lambda: self.clock.settled())
         self.handler = Moody(self.rng)
         self.same_schemes = False
         self.goes_back = self.rng.random() < 0.5
@@ -126,7 +130,7 @@ class World:
         self._check_all()
 
     def _maybe_change_rules(self) -> None:
-        if not self.same_schemes and self.rng.random() < 0.3:
+        if not self.same_schemes and not self.parted and self.rng.random() < 0.3:
             self.same_schemes = True
             self.acts.united(trio.current_time())
             self.note("rules")
