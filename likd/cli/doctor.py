@@ -168,6 +168,7 @@ def _store(config: Config) -> Iterator[Finding]:
 
 
 def _shared_store(config: Config) -> Iterator[Finding]:
+    from likd.stores import threaded
     from likd.stores.protocol import Retention
     from likd.stores.registry import Place, open_url
 
@@ -175,18 +176,16 @@ def _shared_store(config: Config) -> Iterator[Finding]:
     known = source.read_text().strip() if source.exists() else ""
     place = Place(data_dir=config.data_dir, source=known, retention=Retention(), cache_mib=1, url_key=str.encode)
     try:
-        database = open_url(config.store, place)
+        opened = open_url(config.store, place)
     except StartError as error:
         yield "fail", "store", str(error)
         return
     try:
-        mark = database.peek()
-    except database.faults as fault:
-        yield "fail", "store", str(database.explain(fault))
+        mark = trio.run(threaded.peek, opened)
     except StoreError as error:
         yield "fail", "store", str(error)
     else:
-        yield "ok", "store", f"{database.kind} answers, it has what is up to table {mark} of this data directory"
+        yield "ok", "store", f"{opened.kind} answers, it has what is up to table {mark} of this data directory"
 
 
 def _clock(config: Config) -> Iterator[Finding]:

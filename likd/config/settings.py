@@ -22,7 +22,18 @@ PREFIX = "LIKD_"
 OTHER_VARIABLES = frozenset(
     {
         f"{PREFIX}{name}"
-        for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "ACTOR_SECRET", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")
+        for name in (
+            "ADMIN_TOKEN",
+            "WRITE_TOKENS",
+            "ACTOR_SECRET",
+            "REDIS_PASSWORD",
+            "REDIS_PASSWORD_FILE",
+            "CONFIG",
+            "URL",
+            "TOKEN",
+            "TEST_FAULTS",
+            "TEST_REDIS",
+        )
     }
 )
 """Variables that likd reads, and that are no settings of the daemon."""
@@ -96,8 +107,9 @@ class Config:
         parsers.store_url,
         "sqlite:///likd.db",
         "URL",
-        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash; or"
-        " postgresql://USER@HOST:PORT/DATABASE, without a password.",
+        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash;"
+        " postgresql://USER@HOST:PORT/DATABASE, without a password; or"
+        " redis+cluster://USER@HOST:PORT,HOST:PORT/PREFIX, with the password in LIKD_REDIS_PASSWORD.",
     )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
@@ -151,7 +163,8 @@ class Config:
         "auto",
         "SECONDS",
         "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
-        " failover) and is given them again; 'auto' is 0 for sqlite and 60 for postgresql.",
+        " failover) and is given them again; 'auto' is 0 for sqlite, 60 for postgresql and 300 for"
+        " redis+cluster.",
     )
     replay_bytes_max: int = _setting(
         parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
