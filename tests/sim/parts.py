@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 import trio
@@ -50,7 +49,7 @@ class PartedDatabase(SimDatabase):
             connection.execute(
                 "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part, increments.last, json.dumps(told))
             )
-        if self.keeps_copies:
+        if self.timeline.keeps_copies:
             self.keep_copy()
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
@@ -62,7 +61,7 @@ class PartedDatabase(SimDatabase):
         applied = super().apply(attrs.evolve(increments, rows={}, actors={}), now)
         if applied is None:
             return None
-        self.corrections += len(told)
+        self.timeline.corrections += len(told)
         return attrs.evolve(applied, corrections=told)
 
     def read_marked(self, urls: Sequence[str]) -> tuple[AsOf, Rows]:
@@ -92,14 +91,7 @@ class PartedStore(SimStore):
     """A PartedDatabase that works in no thread, and may fail between two parts."""
 
     database: PartedDatabase
-
-    def __init__(
-        self, rng: random.Random, url_key: Callable[[str], bytes], *, wall_clock: Callable[[], float], uri: str = ""
-    ) -> None:
-        super().__init__(rng, url_key, wall_clock=wall_clock, uri=uri, made=PartedDatabase)
-        self._ends: frozenset[int] = frozenset()
-        self.halves = 0
-        """How often it was opened when only some parts had what they were given."""
+    _ends: frozenset[int] = frozenset()
 
     @property
     def ends(self) -> frozenset[int]:
@@ -108,7 +100,6 @@ class PartedStore(SimStore):
     async def open(self, names: Sequence[str]) -> int:
         mark = await super().open(names)
         self._ends = self.database.ends()
-        self.halves += bool(self._ends)
         return mark
 
     async def apply(self, increments: Increments) -> Applied | None:

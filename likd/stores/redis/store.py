@@ -12,7 +12,7 @@ import trio
 
 from likd.errors import Behind, Fenced, StoreError, TooNew, TotalTooLarge, Unsupported
 from likd.model import Counts, Fold, Rows
-from likd.stores.chain import SCHEMA_VERSION, Chain
+from likd.stores.chain import SCHEMA_VERSION, Chain, Entry
 from likd.stores.protocol import (
     TOTAL_MAX,
     UNIT_SECONDS,
@@ -255,6 +255,9 @@ class RedisStore:
         async with self._asking(self._reader, self._reading) as cluster:
             return await feed.news(cluster, self._keys, self.chain.source, last)
 
+    async def read_shared(self, urls: Sequence[str]) -> tuple[AsOf, Rows, dict[str, str]]:
+        return *await self.read(urls), {}
+
     async def peek(self) -> int:
         """The mark of a store that is not open, and in which nothing is changed. Raises StoreError."""
         async with self._reading:
@@ -336,10 +339,8 @@ class RedisStore:
     def _fenced(self, said: bytes, number: int) -> NoReturn:
         if said == b"strange":
             raise Fenced(f"the store has table {number} of this data directory, which this likd did not write")
-        raise Fenced(
-            f"another likd that began later writes to the store for this data directory (epoch {number},"
-            f" this one has {self.chain.epoch}): was the directory copied, or did this machine sleep?"
-        )
+        self.chain.check(Entry(self.chain.node, number, "", 0))
+        raise AssertionError("another life is fenced")
 
     def _move(self, increments: Increments) -> Call:
         said = {
