@@ -90,6 +90,7 @@ class Cluster:
         """Whether all know that all slots are served, and all replicas follow."""
         return all(
             b"cluster_state:ok" in self._text(port, "CLUSTER", "INFO")
+            and all(len(servers) > 1 for _, _, *servers in self._slots(port))
             and (self.is_primary(port) or b"master_link_status:up" in self._text(port, "INFO", "replication"))
             for port in self.ports
         )
@@ -160,6 +161,11 @@ class Cluster:
     def url(self) -> str:
         """A URL of a store that is empty."""
         return f"redis+cluster://127.0.0.1:{self.ports[0]},127.0.0.1:{self.ports[1]}/test{next(_numbers)}"
+
+    def _slots(self, port: int) -> list[list[object]]:
+        found = self.ask(port, "CLUSTER", "SLOTS")
+        assert isinstance(found, list)
+        return found
 
     def _text(self, port: int, *words: object) -> bytes:
         reply = self.ask(port, *words)

@@ -175,6 +175,7 @@ def _store(config: Config) -> Iterator[Finding]:
 def _shared_store(config: Config) -> Iterator[Finding]:
     from likd.durability.filenames import SOURCE
     from likd.stores import threaded
+    from likd.stores.database import Database
     from likd.stores.protocol import Retention
     from likd.stores.registry import Place, open_url
 
@@ -192,6 +193,9 @@ def _shared_store(config: Config) -> Iterator[Finding]:
         yield "fail", "store", str(error)
     else:
         yield "ok", "store", f"{opened.kind} answers; it has this data directory's tables up to {mark}"
+        if not isinstance(opened, Database):
+            for what in trio.run(opened.warnings):
+                yield "warn", "store", what
 
 
 def _clock(config: Config) -> Iterator[Finding]:

@@ -309,3 +309,7 @@ class NativeStore(Store, Protocol):
     async def newest(self) -> float:
         """When anything was counted last (seconds since 1970), 0 if it does not know; asked before it is open."""
         ...
+
+    async def warnings(self) -> list[str]:
+        """Which settings of its servers break promises; asked before it is open. Raises StoreError."""
+        ...

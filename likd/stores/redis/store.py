@@ -26,7 +26,7 @@ from likd.stores.protocol import (
     Retention,
     Unit,
 )
-from likd.stores.redis import feed, scripts
+from likd.stores.redis import feed, scripts, settings
 from likd.stores.redis.address import Address
 from likd.stores.redis.cluster import KIND, Call, Cluster
 from likd.stores.redis.keys import BUCKETS, META, SLOTS, Keys, began
@@ -259,7 +259,6 @@ class RedisStore:
         return *await self.read(urls), {}
 
     async def peek(self) -> int:
-        """The mark of a store that is not open, and in which nothing is changed. Raises StoreError."""
         async with self._reading:
             try:
                 return min(mark for mark, _ in await self._entries(self._reader))
@@ -267,8 +266,14 @@ class RedisStore:
                 self._reader.close()
 
     async def newest(self) -> float:
-        """It does not know when anything was counted last."""
         return 0.0
+
+    async def warnings(self) -> list[str]:
+        async with self._reading:
+            try:
+                return await settings.warnings(self._reader)
+            finally:
+                self._reader.close()
 
     async def aclose(self) -> None:
         async with self._writing, self._reading, self._listing:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
+from click.testing import CliRunner
 
+from likd.cli import main
 from likd.counting.actors import ActorKeys
 from likd.errors import Behind, StoreAway, StoreError, TooNew
 from likd.model import Liking, Rows
@@ -284,3 +287,36 @@ async def test_the_other_node_learns_whom_the_news_are_about(store: RedisStore, 
     assert (await other.news(news)).urls == set()
     assert (await other.read([A]))[1] == {A: {"likes": 2}}
     assert math.isclose(other.replay_seconds, 300)
+
+
+# --- Settings that break promises
+
+
+async def test_settings_that_break_promises_are_told(place: Place) -> None:
+    cluster = place.cluster
+    assert await place.client().warnings() == []
+    primary = cluster.primaries[0]
+    for name, good, bad in (
+        ("appendfsync", "everysec", "no"),
+        ("appendonly", "yes", "no"),
+        ("maxmemory-policy", "noeviction", "allkeys-lru"),
+        ("maxmemory-policy", "noeviction", "volatile-ttl"),
+    ):
+        cluster.ask(primary, "CONFIG", "SET", name, bad)
+        try:
+            (warning,) = await place.client().warnings()
+        finally:
+            cluster.ask(primary, "CONFIG", "SET", name, good)
+        assert warning.startswith(f"127.0.0.1:{primary}: {name} is {bad}: ")
+
+
+def test_doctor_warns_of_them(tmp_path: Path) -> None:
+    cluster = redis_cluster.cluster()
+    primary = cluster.primaries[0]
+    cluster.ask(primary, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        done = CliRunner().invoke(main, ["doctor", "--data-dir", str(tmp_path), "--store", cluster.url()])
+    finally:
+        cluster.ask(primary, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+    assert "redis cluster answers" in done.output
+    assert "counts are evicted when memory is full" in done.output
