@@ -5,7 +5,7 @@
     {prefix}:{b}:a:<url key>        set    actors who like it, by the rest of their keys
     {prefix}:{b}:u                  zset   all URLs, in the order of their bytes
     {prefix}:{b}:t:<by>             zset   those with the most, the most first
-    {prefix}:{b}:h:<unit>:<at>      hash   what came in a minute, hour or day: "<name> <url>" to number
+    {prefix}:{b}:h:<unit>:<at>      hash   what came in a minute, hour or day: URL to "<name>=<number> ..."
     {prefix}:{b}:l                  set    names of the starting counts that are in the bucket
     {prefix}:{meta}:m               hash   how far each data directory is in all
     {prefix}:{meta}:nodes           hash   data directory to node

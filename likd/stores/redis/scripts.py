@@ -123,23 +123,41 @@ for key, words in pairs(ranked) do
   end
 end
 
+local function as_text(row)
+  local words = {{}}
+  for j = 1, width do
+    if row[j] ~= 0 then words[#words + 1] = names[j] .. '=' .. string.format('%.0f', tonumber(row[j])) end
+  end
+  return table.concat(words, ' ')
+end
+
+local function added(text, row)
+  local sums, words = {{}}, {{}}
+  for name, n in string.gmatch(text, '(%S+)=(%d+)') do sums[name] = tonumber(n) end
+  for j = 1, width do
+    if row[j] ~= 0 then sums[names[j]] = (sums[names[j]] or 0) + tonumber(row[j]) end
+  end
+  for name, n in pairs(sums) do words[#words + 1] = name .. '=' .. string.format('%.0f', n) end
+  return table.concat(words, ' ')
+end
+
+local texts = {{}}
 for _, p in ipairs(d.past) do
-  local key, fields, numbers, words = KEYS[p[1]], {{}}, {{}}, {{}}
-  for i, row in ipairs(p[3] or rows) do
-    local url
-    for j = 1, width do
-      if row[j] ~= 0 then
-        url = url or string.sub(KEYS[d.c + (p[4] and p[4][i] or i)], d.cut)
-        fields[#fields + 1] = names[j] .. ' ' .. url
-        numbers[#fields] = tonumber(row[j])
-      end
+  local key, given, fields, places, words = KEYS[p[1]], p[3] or rows, {{}}, {{}}, {{}}
+  for i, row in ipairs(given) do
+    local text = not p[3] and texts[i] or as_text(row)
+    if not p[3] then texts[i] = text end
+    if text ~= '' then
+      fields[#fields + 1] = string.sub(KEYS[d.c + (p[4] and p[4][i] or i)], d.cut)
+      places[#fields] = i
     end
   end
   for i = 1, #fields, {WORDS_MAX} do
     local there = redis.call('HMGET', key, unpack(fields, i, math.min(i + {WORDS_MAX - 1}, #fields)))
     for k, had in ipairs(there) do
+      local at = places[i + k - 1]
       words[#words + 1] = fields[i + k - 1]
-      words[#words + 1] = string.format('%.0f', tonumber(had or '0') + numbers[i + k - 1])
+      words[#words + 1] = had and added(had, given[at]) or (p[3] and as_text(given[at]) or texts[at])
     end
   end
   if #words > 0 then

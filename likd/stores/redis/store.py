@@ -202,19 +202,18 @@ class RedisStore:
         oldest = now - self._packer.kept_seconds(unit)
         times = range(began(unit, max(begin, oldest) // 60), min(end, now + CLOCKS_OFF_SECONDS), seconds)
         times = times if times and times[0] >= begin else times[1:]
-        names = self._packer.names
-        fields = [f"{name} {url}".encode() for name in names]
         found: list[tuple[int, Counts]] = []
         async with self._asking(self._lister, self._listing) as cluster:
             for at in range(0, len(times), URLS_AT_ONCE):
                 some = times[at : at + URLS_AT_ONCE]
                 calls = [
-                    Call(SLOTS[number], packed(b"HMGET", self._keys.past(number, unit, each), *fields)) for each in some
+                    Call(SLOTS[number], packed(b"HGET", self._keys.past(number, unit, each), url.encode()))
+                    for each in some
                 ]
-                for each, numbers in zip(some, await cluster.ask(calls), strict=True):
-                    counts = {name: int(n) for name, n in zip(names, numbers, strict=True) if n is not None}
-                    if counts:
-                        found.append((each, counts))
+                for each, text in zip(some, await cluster.ask(calls), strict=True):
+                    if text is not None:
+                        pairs = (word.split("=") for word in text.decode().split())
+                        found.append((each, {name: int(n) for name, n in pairs}))
         return found
 
     async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
