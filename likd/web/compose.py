@@ -12,6 +12,7 @@ from likd.status import StatusReport
 from likd.testing.faults import Faults
 from likd.web.access.addresses import Proxies
 from likd.web.access.body_budget import BodyBudget
+from likd.web.access.caller import Caller
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
@@ -27,6 +28,7 @@ from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.files import Files
 from likd.web.api.histories import Histories, KeptFor
+from likd.web.api.live_news import OwnStatus
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
@@ -90,12 +92,18 @@ async def compose_web(
         lambda: () if web.fronts is None else web.fronts.statistics(),
         refusals.last_day.counts,
     )
+    status = OwnStatus(lambda: {"status": board.status(), "tree": board.tree()})
+
+    async def charge(caller: Caller) -> bool:
+        return gate.charge(caller)
+
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
         counts=counts,
         gate=gate,
-        status=lambda: {"status": board.status(), "tree": board.tree()},
+        charge=charge,
+        status=status,
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
@@ -165,6 +173,9 @@ async def compose_web(
     if fronts:
         desk = Desk(
             posting=posting,
+            gate=gate,
+            hub=engine.hub,
+            status=status,
             make_requests=make_requests,
             seats=web.seats,
             take_connection=web.take,
@@ -203,4 +214,9 @@ def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, b
         same_schemes=config.same_schemes,
         drop_parameters=config.drop_parameters,
         secret=engine.actor_keys.secret,
+        public_sites=config.public_sites,
+        counts=tuple(engine.handlers.counts),
+        live_interval=config.live_interval,
+        watches_max=config.watches_max,
+        priced=not gate.open and bool(config.address_rate or config.token_rate),
     )

@@ -21,6 +21,7 @@ from likd.web.fronts.desk import Desk
 from likd.web.fronts.fronts import Fronts
 from likd.web.full.server import FullLane
 from likd.web.listeners import Listeners, address
+from likd.web.live.admission import by
 from likd.web.live.server import LiveLane
 
 
@@ -61,7 +62,7 @@ class WebServer:
             idle_seconds=idle_seconds,
             base=base,
         )
-        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds, base=base)
+        self._live = LiveLane(sessions=sessions, hub=hub, admit=by(gate), idle_seconds=idle_seconds, base=base)
         self._express = ExpressLane(
             make_requests=make_requests,
             recall=recall,
@@ -135,7 +136,7 @@ class WebServer:
             with trio.move_on_at(deadline):
                 await self.fronts.wait_stopped()
 
-    def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+    def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
         """What is not for the express lane is for one of the others."""
-        if not self._live.take(sock, data, leave):
-            self._full.take(sock, data, leave)
+        if not self._live.take(sock, data, leave, address):
+            self._full.take(sock, data, leave, address)

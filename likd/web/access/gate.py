@@ -103,14 +103,14 @@ class Gate:
         if share is not None:
             name = f"{TOKEN}{share.id}"
             if need > Role.PUBLIC:
-                self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
+                self.tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
                 raise Problem(403, "a link lets nobody do this", headers=headers)
             return Caller(Role.PUBLIC, name, headers, self._visitor(peer, credentials), share)
         role, name = self._identify(credentials, headers, peer)
         if role < need:
             self._refuse_role(role, need, headers, name or self._client(peer, credentials))
         if not name and self._inside and not self._origins.knows_host(credentials.host):
-            self._tell("403", "the Host is no name of this machine", credentials.host, "--origins")
+            self.tell("403", "the Host is no name of this machine", credentials.host, "--origins")
             raise Problem(
                 403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
             )
@@ -128,7 +128,7 @@ class Gate:
         """Whether a caller that was let in may do what needs `need`."""
         if caller.role >= need:
             return True
-        self._tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
+        self.tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
         return False
 
     def called(self, caller: Caller) -> str:
@@ -146,7 +146,7 @@ class Gate:
         self.check_writes(caller)
         if caller.role is Role.PUBLIC:
             if size > PUBLIC_EVENTS_MAX:
-                self._tell("403", f"over {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
+                self.tell("403", f"over {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
                 raise Problem(403, f"without a token a request has at most {PUBLIC_EVENTS_MAX} events")
             for urls in events.values():
                 self.check_urls(caller, urls)
@@ -159,20 +159,20 @@ class Gate:
     def check_writes(self, caller: Caller) -> None:
         """Raises Problem if the caller came by a link, and may only read."""
         if caller.share is not None:
-            self._tell("403", "a link only lets read", caller.name, _TOKENS)
+            self.tell("403", "a link only lets read", caller.name, _TOKENS)
             raise Problem(403, "a link only lets read")
 
     def check_urls(self, caller: Caller, urls: Iterable[str]) -> None:
         """Raises Problem unless the caller may know of these canonical URLs."""
         if caller.share is not None:
             if not all(map(caller.share.covers, urls)):
-                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                self.tell("403", "the link is for something else", caller.name, _TOKENS)
                 raise Problem(403, "the link is for something else", members={"field": "url"})
             return
         if caller.role is Role.PUBLIC:
             for url in urls:
                 if host_of(url) not in self._sites:
-                    self._tell("403", "the site is not public", host_of(url), "--public-sites")
+                    self.tell("403", "the site is not public", host_of(url), "--public-sites")
                     members = {"field": "url", "expected": "a URL of a public site"}
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
@@ -180,7 +180,7 @@ class Gate:
         """Raises Problem unless the caller may know of the sums of `site` ("" for those of all)."""
         if caller.share is not None:
             if not site or caller.share.site != site:
-                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                self.tell("403", "the link is for something else", caller.name, _TOKENS)
                 raise Problem(403, "the link is for something else", members={"field": "site"})
         elif caller.role < Role.ADMIN:
             self._refuse_role(caller.role, Role.ADMIN, caller.headers, caller.name)
@@ -191,7 +191,7 @@ class Gate:
         if not origin:
             return {}
         if not self._origins.knows(origin, credentials.host):
-            self._tell("403", "pages of this origin are not let in", origin, "--origins")
+            self.tell("403", "pages of this origin are not let in", origin, "--origins")
             raise Problem(403, "pages of this origin are not let in", members={"field": "Origin"})
         return headers_for(origin, preflight=preflight)
 
@@ -199,14 +199,14 @@ class Gate:
         """Count an attempt at the token. Raises Problem if there were too many."""
         client = self._client(peer, credentials)
         if not self._attempts.take(caller_of(client)).allowed:
-            self._tell("429", "too many attempts at the login", client, "the right token")
+            self.tell("429", "too many attempts at the login", client, "the right token")
             raise Problem(429, "too many attempts", headers={"Retry-After": "10"})
 
     def login(self, token: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> str | None:
         """The value of the session cookie for whoever knows the admin token, else None."""
         secret = token.encode(errors="replace")
         if self._tokens.role(secret) is not Role.ADMIN:
-            self._tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
+            self.tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
             return None
         name = _name_of(secret)
         log.info("logged in", by=self._called.get(name, name), address=self._client(peer, credentials))
@@ -215,7 +215,7 @@ class Gate:
     def logout(self, credentials: Credentials) -> None:
         """End the session of the cookie. Raises Problem for a page that is not our own."""
         if not is_own_page(credentials):
-            self._tell("403", "only our own pages log out", credentials.origin, "no setting")
+            self.tell("403", "only our own pages log out", credentials.origin, "no setting")
             raise Problem(403, "only the daemon's own pages log out", members={"field": "Origin"})
         for session in sessions_of(credentials.cookie):
             self.logins.end(session)
@@ -231,9 +231,9 @@ class Gate:
         """An event of this caller is refused; told if one of a caller with a token would not be."""
         name = caller.visitor.address if caller.visitor is not None else caller.name
         if isinstance(refused, ActorMissing):
-            self._tell("422", "a like without an actor", name, "--public-actors")
+            self.tell("422", "a like without an actor", name, "--public-actors")
         elif isinstance(refused, CountRefused):
-            self._tell("422", "a count without a token", name, _TOKENS)
+            self.tell("422", "a count without a token", name, _TOKENS)
 
     @property
     def has_login(self) -> bool:
@@ -280,9 +280,9 @@ class Gate:
 
     def _refuse_role(self, role: Role, need: Role, headers: Mapping[str, str], name: str) -> None:
         if role > Role.PUBLIC:
-            self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
+            self.tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
             raise Problem(403, f"this needs the {need.name.lower()} token", headers=headers)
-        self._tell("401", "a token is needed, and none that is known was sent", name, _TOKENS)
+        self.tell("401", "a token is needed, and none that is known was sent", name, _TOKENS)
         raise Problem(
             401,
             "a token is needed, and none that is known was sent",
@@ -295,7 +295,8 @@ class Gate:
     def _has_session(self, cookies: str) -> bool:
         return bool(self._tokens.admin) and any(self.logins.holds(session) for session in sessions_of(cookies))
 
-    def _tell(self, status: str, reason: str, name: str, setting: str) -> None:
+    def tell(self, status: str, reason: str, name: str, setting: str) -> None:
+        """Somebody was refused, by the `name` that it gave; `setting` would let it in."""
         self.refused[status] += 1
         self._refusals.tell(reason, self._called.get(name, name), setting)
 
@@ -304,7 +305,7 @@ class Gate:
         if credentials.forwarded_for and not caller.name and not self._proxies.trusts(peer):
             # A proxy that is not known as one: its visitors are one caller.
             setting = "--trusted-proxies"
-        self._tell("429", "too many requests from this caller", name, setting)
+        self.tell("429", "too many requests from this caller", name, setting)
 
 
 def _name_of(token: bytes) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
@@ -31,8 +30,8 @@ RECEIVE_BYTES = HEAD_BYTES_MAX
 """Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
 RECEIVE_BODY_BYTES = 1 << 20
 
-HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
-"""Takes a connection, what was read of it, and what gives its seat back."""
+HandOver = Callable[[socket.socket, bytes, Callable[[], None], str], None]
+"""Takes a connection, what was read of it, what gives its seat back, and the address that it comes from."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -101,17 +100,14 @@ class ExpressLane:
                 client.http.finish()
                 self._enlist(client)
 
-    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """Serve a connection that was accepted elsewhere, of which `data` was read, and `leave` its seat then."""
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
+        """Serve a connection from `address` that was accepted elsewhere.
+
+        So far `data` was read of it; `leave` gives its seat back.
+        """
         sock.settimeout(0)
-        try:
-            address = peer_of(sock.getpeername())
-        except OSError:
-            sock.close()
-            leave()
-            return
         if self._encrypted:
-            self._give(sock, data, leave)
+            self._give(sock, data, leave, address)
             return
         client = Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now))
         self._clients.add(client)
@@ -122,9 +118,7 @@ class ExpressLane:
 
     def expel(self, leave: Callable[[], None]) -> None:
         """Close the connection that has this seat, if there is one."""
-        for client in self._clients:
-            if client.leave is leave:
-                self._close(client)
+        self._clients.expel(leave)
 
     async def wait_stopped(self) -> None:
         """Wait until the last connection has ended after `stop`."""
@@ -280,7 +274,7 @@ class ExpressLane:
 
     def _hand_over(self, client: Client) -> None:
         if self._clients.forget(client):
-            self._give(client.socket, client.http.rest, client.leave)
+            self._give(client.socket, client.http.rest, client.leave, client.address)
 
     def _closed(self, client: Client) -> None:
         client.http.close()
@@ -294,7 +288,7 @@ class ExpressLane:
 
     def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
         if self._encrypted:
-            self._give(sock, b"", leave)
+            self._give(sock, b"", leave, address)
         else:
             self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 

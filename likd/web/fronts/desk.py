@@ -10,32 +10,55 @@ import structlog
 import trio
 
 from likd.model import Accepted, Act, IdempotencyKey, Outcome, Submission
+from likd.queries.live_hub import LiveHub
+from likd.web.access.caller import Caller as Admitted
 from likd.web.access.connection_limit import ConnectionLimit
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
+from likd.web.access.tokens import Role
 from likd.web.answers import Answer, answer_problem
 from likd.web.api.events import Posting
+from likd.web.api.live_news import Status
 from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
 from likd.web.express.requests import MakeRequests
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import (
     Answered,
+    Charge,
+    Charged,
     Closed,
+    Enter,
+    Entered,
     Events,
     Full,
     Hand,
     Message,
     Opened,
     Pong,
+    Refused,
     Request,
     Response,
     Submit,
+    TurnedAway,
+    Unwatch,
+    Watch,
 )
+from likd.web.fronts.watches import Watches
 from likd.web.fronts.wire import WireError
 from likd.web.problems import Problem
 
 log = structlog.get_logger(__name__)
 
-TakeConnection = Callable[[socket.socket, bytes, Callable[[], None]], None]
+TakeConnection = Callable[[socket.socket, bytes, Callable[[], None], str], None]
+
+
+@attrs.frozen
+class Seat:
+    """The seat of a connection from `address`, given back by `leave`."""
+
+    address: str
+    leave: Callable[[], None]
 
 
 @attrs.define(eq=False)
@@ -43,7 +66,8 @@ class Caller:
     """One life of a front: its end of the wire, and the seats of the connections that it has."""
 
     link: Link
-    seats: dict[int, Callable[[], None]] = attrs.field(factory=dict)
+    watches: Watches
+    seats: dict[int, Seat] = attrs.field(factory=dict)
     asked: int = 0
     """Messages with events or requests that came of it."""
     pinged: int = 0
@@ -59,8 +83,8 @@ class Caller:
     def leave(self) -> None:
         """It is gone, and its connections with it."""
         self.gone = True
-        for leave in self.seats.values():
-            leave()
+        for seat in self.seats.values():
+            seat.leave()
         self.seats.clear()
 
 
@@ -71,12 +95,18 @@ class Desk:
         self,
         *,
         posting: Posting,
+        gate: Gate,
+        hub: LiveHub,
+        status: Status,
         make_requests: MakeRequests,
         seats: ConnectionLimit,
         take_connection: TakeConnection,
         base: str,
     ) -> None:
         self._posting = posting
+        self._gate = gate
+        self._hub = hub
+        self._status = status
         self._requests = make_requests(self._respond, self._drop)
         self._heads = Heads(base)
         self._seats = seats
@@ -99,6 +129,10 @@ class Desk:
             async for caller, number, submission in self._lookups:
                 nursery.start_soon(self._look_up, caller, number, submission)
 
+    def begin(self, link: Link) -> Caller:
+        """A front is there, at the other end of `link`."""
+        return Caller(link, Watches(self._hub, self._status, link))
+
     def take(self, caller: Caller, message: Message, connection: socket.socket | None) -> None:
         """Do what a front says. Raises WireError if fronts do not say such things."""
         match message:
@@ -114,13 +148,29 @@ class Desk:
             case Opened(seat, address):
                 self._open(caller, seat, address)
             case Closed(seat):
-                if (leave := caller.seats.pop(seat, None)) is not None:
-                    leave()
+                if (taken := caller.seats.pop(seat, None)) is not None:
+                    taken.leave()
             case Hand(seat, data):
                 assert connection is not None
                 self._take(caller, seat, data, connection)
             case Pong(number, faults):
                 caller.pinged, caller.faults = number, faults
+            case _:
+                self._take_of_live(caller, message)
+
+    def _take_of_live(self, caller: Caller, message: Message) -> None:
+        """What a front says for the clients of its live lane."""
+        match message:
+            case Enter():
+                self._enter(caller, message)
+            case Charge(number, role, name):
+                caller.send(Charged(number, self._gate.charge(Admitted(Role(role), name))))
+            case Watch():
+                caller.watches.watch(message)
+            case Unwatch():
+                caller.watches.unwatch(message)
+            case Refused(status, reason, name, setting):
+                self._gate.tell(status, reason, name, setting)
             case _:
                 raise WireError(f"a front says {type(message).__name__}")
 
@@ -181,15 +231,25 @@ class Desk:
         if leave is None:
             caller.send(Full(seat))
         else:
-            caller.seats[seat] = leave
+            caller.seats[seat] = Seat(address, leave)
 
     def _take(self, caller: Caller, seat: int, data: bytes, connection: socket.socket) -> None:
-        leave = caller.seats.pop(seat, None)
-        if leave is None:
+        taken = caller.seats.pop(seat, None)
+        if taken is None:
             # There was none, and the front did not know yet.
             connection.close()
         else:
-            self._take_connection(connection, data, leave)
+            self._take_connection(connection, data, taken.leave, taken.address)
+
+    def _enter(self, caller: Caller, message: Enter) -> None:
+        try:
+            admitted = self._gate.admit(message.address, Credentials(*message.credentials), Role.PUBLIC)
+        except Problem as problem:
+            told = answer_problem(problem)
+            caller.send(TurnedAway(message.number, told.status, told.body, told.content_type, told.headers))
+        else:
+            share = None if admitted.share is None else attrs.astuple(admitted.share)
+            caller.send(Entered(message.number, admitted.role, admitted.name, share))
 
 
 def _answered(number: int, answer: Answer) -> Answered:

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -19,17 +20,42 @@ from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.runtime.logs import configure_logs
 from likd.web.access.body_budget import BodyBudget
+from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
+from likd.web.api.count_rows import CountRows
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.files import Files
+from likd.web.api.live_socket import LiveSessions
+from likd.web.api.urls import Urls
 from likd.web.express.requests import Drop, Send
 from likd.web.express.server import ExpressLane
+from likd.web.fronts.asking import Asking
+from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
-from likd.web.fronts.messages import VERSION, Answered, Full, Hand, Hello, Message, Ping, Pong, Response, Stop, Welcome
+from likd.web.fronts.messages import (
+    VERSION,
+    Answered,
+    Charged,
+    Entered,
+    Full,
+    Hand,
+    Hello,
+    Message,
+    News,
+    Ping,
+    Pong,
+    Response,
+    Stop,
+    TurnedAway,
+    Watching,
+    Welcome,
+)
+from likd.web.fronts.mirror import Mirror, MirroredStatus
 from likd.web.fronts.requests import FrontRequests
 from likd.web.fronts.seats import Seats
+from likd.web.live.server import LiveLane
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 GC_ALLOCATIONS = 50_000
@@ -75,6 +101,7 @@ class Front:
         if self._served is None:
             assert isinstance(message, Welcome)
             self._served = _Served(message, self._link, self._listeners)
+            nursery.start_soon(self._served.live.run)
             nursery.start_soon(self._served.lane.run)
             gc.collect()
             gc.freeze()
@@ -86,11 +113,16 @@ class Front:
                 served.requests.answered(message)
             case Response():
                 served.requests.responded(message)
+            case News():
+                served.mirror.take(message)
+            case Entered() | TurnedAway() | Charged() | Watching():
+                served.asking.replied(message)
             case Full(number):
                 if (seat := served.seats.of(number)) is not None:
                     served.lane.expel(seat)
+                    served.live.expel(seat)
             case Ping(number):
-                self._link.send(Pong(number, served.lane.faults))
+                self._link.send(Pong(number, served.lane.faults + served.live.faults))
             case Stop():
                 nursery.start_soon(self._stop, nursery, served)
 
@@ -99,7 +131,9 @@ class Front:
 
     async def _stop(self, nursery: trio.Nursery, served: _Served) -> None:
         served.lane.stop()
+        await served.live.stop()
         await served.lane.wait_stopped()
+        await served.live.wait_stopped()
         await self._link.flushed()
         nursery.cancel_scope.cancel()
 
@@ -110,11 +144,20 @@ class _Served:
     def __init__(self, welcome: Welcome, link: Link, listeners: list[socket.socket]) -> None:
         for listener in listeners:
             listener.settimeout(0)
-        config = Config(bind=parsers.binds(list(welcome.binds)), origins=welcome.origins)
-        gate = Gate(config, Tokens())
+        config = Config(
+            bind=parsers.binds(list(welcome.binds)), origins=welcome.origins, public_sites=welcome.public_sites
+        )
+        gate = FrontGate(config, Tokens(), link)
         room = BodyBudget(welcome.bodies_bytes_max)
         bodies = _bodies(welcome, gate) if welcome.open else None
         self.seats = Seats(link, welcome.connections_max)
+        self.asking = Asking(link)
+        self.mirror = Mirror(self.asking)
+        self.live = _live(welcome, gate, self.asking, self.mirror)
+
+        def hand_over(sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
+            if not self.live.take(sock, data, leave, address):
+                link.send(Hand(self.seats.hand(leave), data), sock)
 
         def make_requests(send: Send, drop: Drop) -> FrontRequests:
             self.requests = FrontRequests(
@@ -134,7 +177,7 @@ class _Served:
             recall=bodies.recall if bodies is not None else _nothing,
             gate=gate,
             listeners=listeners,
-            hand_over=lambda sock, data, leave: link.send(Hand(self.seats.hand(leave), data), sock),
+            hand_over=hand_over,
             encrypted=welcome.encrypted,
             seats=self.seats,
             room=room,
@@ -142,6 +185,25 @@ class _Served:
             idle_seconds=welcome.idle_seconds,
             base=welcome.base,
         )
+
+
+def _live(welcome: Welcome, gate: Gate, asking: Asking, mirror: Mirror) -> LiveLane:
+    async def free(_: Caller) -> bool:
+        return True
+
+    sessions = LiveSessions(
+        hub=mirror,
+        urls=Urls(UrlRules(welcome.same_schemes, welcome.drop_parameters), gate),
+        counts=CountRows(welcome.counts),
+        gate=gate,
+        charge=asking.charge if welcome.priced else free,
+        status=MirroredStatus(mirror),
+        interval_seconds=welcome.live_interval,
+        watches_max=welcome.watches_max,
+    )
+    return LiveLane(
+        sessions=sessions, hub=mirror, admit=asking.enter, idle_seconds=welcome.idle_seconds, base=welcome.base
+    )
 
 
 def _bodies(welcome: Welcome, gate: Gate) -> EventBodies:

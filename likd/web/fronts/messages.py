@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 """Grows with each change of what is said here: both ends have to be of the same."""
+
+Topic: TypeAlias = tuple[str, str, str]
+"""What is watched: what kind of thing, and which, in up to two words (`likd.web.fronts.topics`)."""
 
 
 class Hello(msgspec.Struct, tag=0, array_like=True, frozen=True):
@@ -41,6 +44,13 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
     drop_parameters: tuple[str, ...]
     secret: bytes
     """By which the keys of actors are made."""
+    public_sites: tuple[str, ...]
+    counts: tuple[str, ...]
+    """The names of what is counted."""
+    live_interval: float
+    watches_max: int
+    priced: bool
+    """Whether what callers ask for has a price, which the engine knows."""
 
     def __repr__(self) -> str:
         return f"Welcome(version={self.version})"
@@ -131,6 +141,98 @@ class Pong(msgspec.Struct, tag=12, array_like=True, frozen=True):
     faults: int
 
 
+class Enter(msgspec.Struct, tag=14, array_like=True, frozen=True):
+    """Is a websocket of this address let in that shows these credentials? Answered by Entered or TurnedAway."""
+
+    number: int
+    address: str
+    credentials: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Enter(number={self.number}, address={self.address!r})"
+
+
+class Entered(msgspec.Struct, tag=15, array_like=True, frozen=True):
+    """It is, as this caller."""
+
+    number: int
+    role: int
+    name: str
+    share: tuple[str, str, str, int | None] | None
+
+
+class TurnedAway(msgspec.Struct, tag=23, array_like=True, frozen=True):
+    """It is not; what it is told instead."""
+
+    number: int
+    status: int
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
+
+
+class Charge(msgspec.Struct, tag=16, array_like=True, frozen=True):
+    """A caller that was let in says something more, which has its price. Answered by Charged."""
+
+    number: int
+    role: int
+    name: str
+
+
+class Charged(msgspec.Struct, tag=17, array_like=True, frozen=True):
+    """Whether it had that left."""
+
+    number: int
+    had: bool
+
+
+class Watch(msgspec.Struct, tag=18, array_like=True, frozen=True):
+    """Somebody watches these now, of whom nobody did here before. Answered by Watching, after News of them all."""
+
+    number: int
+    topics: list[Topic]
+
+
+class Watching(msgspec.Struct, tag=19, array_like=True, frozen=True):
+    """They are watched; or not, because the store has no such part, or does not answer."""
+
+    number: int
+    unsupported: str = ""
+    away: str = ""
+
+
+class Unwatch(msgspec.Struct, tag=20, array_like=True, frozen=True):
+    """Nobody watches these here any more."""
+
+    topics: list[Topic]
+
+
+class News(msgspec.Struct, tag=21, array_like=True, frozen=True):
+    """The newest state of what is watched and has changed, or is new: once for all who watch it there."""
+
+    whole: bool
+    """Whether those who watch are to be told now; else more follows."""
+    urls: dict[str, tuple[dict[str, int], float]] = {}
+    """Counts and rate of each."""
+    tops: list[tuple[str, int, list[tuple[str, dict[str, int]]], dict[str, float]]] = []
+    """By what, how many, the list, and the rates of those that are in it."""
+    hot: list[tuple[Literal["events", "likes"], str, list[tuple[str, float, float]]]] = []
+    """By what, of which site, and the hottest, each with its rate and likes."""
+    sites: list[tuple[str, dict[str, int], dict[str, int], float]] = []
+    """The host, its counts, those of today, and its rate."""
+    status: dict[str, bytes] = {}
+    """The daemon's, each part as JSON, if it is asked for."""
+
+
+class Refused(msgspec.Struct, tag=22, array_like=True, frozen=True):
+    """A front has refused a caller: with which status, why, by the name it gave, and what would let it in."""
+
+    status: str
+    reason: str
+    name: str
+    setting: str
+
+
 class Stop(msgspec.Struct, tag=13, array_like=True, frozen=True):
     """Accept nothing more, answer what was asked, and end."""
 
@@ -150,4 +252,14 @@ Message: TypeAlias = (
     | Ping
     | Pong
     | Stop
+    | Enter
+    | Entered
+    | TurnedAway
+    | Charge
+    | Charged
+    | Watch
+    | Watching
+    | Unwatch
+    | News
+    | Refused
 )

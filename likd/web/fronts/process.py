@@ -61,11 +61,12 @@ class FrontProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await self._start(theirs)
-        self.caller = caller = Caller(Link(ours, Hello))
+        self.caller = caller = self.desk.begin(Link(ours, Hello))
         self.pid = process.pid
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, caller, process.pid)
+                nursery.start_soon(caller.watches.run)
 
                 def take(message: Message, connection: socket.socket | None) -> None:
                     if isinstance(message, Hello):

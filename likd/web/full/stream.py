@@ -119,12 +119,15 @@ class Stream(trio.abc.HalfCloseableStream):
         secure: trio.SSLStream[Wire] | None,
         data: bytes,
         *,
+        address: str,
         end: Callable[[], object],
         head_seconds: float,
         idle_seconds: float,
     ) -> None:
         self.wire = wire
         self.socket = wire.socket
+        self.address = address
+        """Where the client is, also if its socket does not say so."""
         self.end = end
         self.session = trio.CancelScope()
         """What is answered now; a websocket's is cancelled when its client breaks the protocol."""
