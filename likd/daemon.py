@@ -23,6 +23,7 @@ from likd.counting.actors import ActorKeys
 from likd.counting.counter import Observer
 from likd.durability import data_dir, dates
 from likd.durability.disk import Disk, DryRunDisk, RealDisk
+from likd.durability.filenames import SOURCE
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.lock import locked_data_dir
 from likd.engine import Engine, open_engine
@@ -248,7 +249,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     if dry_run:
         disk = DryRunDisk(disk)
         # Nothing is made, not even an identity.
-        known = (config.data_dir / "source").exists()
+        known = (config.data_dir / SOURCE).exists()
         database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
         clock = Clock(newest=await newest_time(disk, database))
         applied = await trio.to_thread.run_sync(database.peek)

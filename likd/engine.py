@@ -1,4 +1,4 @@
-"""The engine: composes everything between a submission and the store.
+"""The engine: composes everything between a body of events and the store.
 
     likd
     ├── pool manager ── counter × N
@@ -11,8 +11,8 @@
     ├── folder       while there are URLs that were counted by other rules
     └── site sums    while there are counts of earlier versions that are in no sum by site
 
-Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
-next. That is also the order of a shutdown.
+Bodies become submissions in ingest. From there events flow intake → event manager → batcher → drainer → store, and each
+arrow is a channel whose closing ends the next. That is also the order of a shutdown.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
 from likd.errors import Fenced, StoreAway, StoreError, TooNew
+from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
@@ -60,6 +61,7 @@ from likd.queries.other_nodes import OtherNodes
 from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
+from likd.queries.unapplied import Unapplied
 from likd.recovery import Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
@@ -76,10 +78,11 @@ NO_SECRET = ActorKeys(b"")
 
 @attrs.frozen(kw_only=True)
 class Engine:
-    """The composed parts. `root` runs them; submissions go in by `intake`."""
+    """The composed parts. `root` runs them; bodies become submissions by `ingest`, which go in by `intake`."""
 
     config: Config
     root: Supervisor
+    ingest: Ingest
     intake: Intake
     journal: Journal
     manager: EventManager
@@ -102,6 +105,7 @@ class Engine:
     actor_keys: ActorKeys
     merger: Merger
     folder: Folder
+    unapplied: Unapplied
 
     async def drain(self) -> None:
         """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
@@ -210,7 +214,9 @@ async def open_engine(
             observers=observers,
         )
         bounds = Bounds()
-        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free)
+        intake = Intake(
+            submissions=submissions_in, bounds=bounds, keys=window, actors=actors, free_counters=lambda: pool.free
+        )
         folder = Folder(
             store=store,
             totals=totals,
@@ -326,6 +332,7 @@ async def open_engine(
         yield Engine(
             config=config,
             root=root,
+            ingest=Ingest(handlers.kinds, rules, actor_keys, handlers.done, config.counters_max),
             intake=intake,
             journal=journal,
             manager=manager,
@@ -348,6 +355,7 @@ async def open_engine(
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
+            unapplied=Unapplied(totals, wall_clock),
         )
     finally:
         with trio.CancelScope(shield=True):

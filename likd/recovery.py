@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from bisect import bisect_right
 from collections import deque
@@ -13,10 +12,11 @@ import msgspec
 import structlog
 import trio
 
-from likd.durability import batch_file, dead_letters, journal
+from likd.durability import batch_file, dead_letters, filenames, journal
 from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
-from likd.durability.disk import TEMPORARY, Disk
+from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH, DEAD_LETTERS, JOURNAL, TEMPORARY
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import HEADER_BYTES_MAX, Entry, Header, SegmentDamage
 from likd.durability.replay import Replayed
@@ -25,8 +25,6 @@ from likd.plugins.handlers import Handlers, columns
 
 SLICE_BYTES = 1 << 17
 """So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
-_IDS = re.compile(r"(?:journal|tab|aside|keys|applied)_(\d{12})(?:\.tab_(\d{12}))?\+*")
-"""The names of all files that bear ids, also of those that were set aside."""
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +141,7 @@ class Recovery:
             found.step(what, damage=True)
         await self._applied_log.load(names)
         # An id that was used is never used again, whatever is left of its table.
-        used = _newest_id([*names, *await self._disk.damaged_names()])
+        used = filenames.newest_id([*names, *await self._disk.damaged_names()])
         found.next_table = max(self._applied, self._applied_log.newest, used) + 1
         await self._load_batches(names)
         self._name_missing()
@@ -154,17 +152,17 @@ class Recovery:
         return found
 
     async def _load_batches(self, names: list[str]) -> None:
-        tables = [table for name in names if (table := batch_file.table_of(name)) is not None]
+        tables = BATCH.ids(names)
         applied = [table for table in tables if table <= self._applied]
         old = 0 if self._keep_applied else max(0, len(applied) - self._keep)
         self._found.kept = applied[old:]
         for table in applied[:old]:
-            self._found.step(f"{batch_file.name(table)}: applied already, removed")
-            await self._disk.remove(batch_file.name(table))
+            self._found.step(f"{BATCH.name(table)}: applied already, removed")
+            await self._disk.remove(BATCH.name(table))
         for table in tables:
             if table <= self._applied:
                 continue
-            name = batch_file.name(table)
+            name = BATCH.name(table)
             try:
                 batch = batch_file.decode(await self._disk.read(name))
                 if batch.table != table:
@@ -190,7 +188,7 @@ class Recovery:
 
     async def _replay_journal(self, names: list[str]) -> None:
         batched = {batch.table for batch in self._found.batches}
-        tables = [table for name in names if (table := journal.table_of(name)) is not None]
+        tables = JOURNAL.ids(names)
         headers = await self._headers(tables, names)
         orphans: list[int] = []
         for table in tables:
@@ -213,9 +211,9 @@ class Recovery:
         """What the segments of `tables` say of themselves and of those before them."""
         sealed: dict[int, int] = {}
         opened: list[tuple[int, float]] = []
-        newest = max([self._applied, *(table for name in names if (table := batch_file.table_of(name)) is not None)])
+        newest = max([self._applied, *BATCH.ids(names)])
         for table in tables:
-            head = await self._disk.read(journal.name(table), HEADER_BYTES_MAX)
+            head = await self._disk.read(JOURNAL.name(table), HEADER_BYTES_MAX)
             record = next(journal.read(head), None)
             if isinstance(record, tuple) and isinstance(header := record[1], Header):
                 sealed.update(header.sealed)
@@ -226,7 +224,7 @@ class Recovery:
 
     async def _discard(self, table: int, headers: _Headers) -> None:
         """Remove a segment that is batched, or set it aside if it is damaged: a crash came before that was done."""
-        name = journal.name(table)
+        name = JOURNAL.name(table)
         data = await self._disk.read(name, headers.sealed.get(table, -1))
         records = journal.read(data, whole=headers.is_whole(table))
         if any(isinstance(record, SegmentDamage) and not record.torn for record in records):
@@ -237,7 +235,7 @@ class Recovery:
             await self._disk.remove(name)
 
     async def _read_segment(self, table: int, headers: _Headers, earlier: Iterable[_Segment]) -> _Segment:
-        name = journal.name(table)
+        name = JOURNAL.name(table)
         length = headers.sealed.get(table, -1)
         data = await self._disk.read(name, length)
         self._found.journal_bytes += len(data)
@@ -275,7 +273,7 @@ class Recovery:
         for part in segment.held:
             last = segment.last_table(part)
             if damaged.get(last, last <= headers.newest):
-                what = f"{journal.name(segment.table)}: a group's last part is lost in {journal.name(last)}, counted"
+                what = f"{JOURNAL.name(segment.table)}: a group's last part is lost in {JOURNAL.name(last)}, counted"
                 self._found.step(what, damage=True)
                 segment.replayed.count(part)
         segment.replayed.settle(self._handlers)
@@ -290,15 +288,15 @@ class Recovery:
         await self._keep_aside(table, dead_letters.listed(replayed.aside), segment.opened)
         if replayed.rows or replayed.aside or replayed.keys or replayed.actors or replayed.merge:
             await self._write_batch(table, replayed.rows, segment.opened, replayed.actors, replayed.merge)
-        self._found.step(f"{journal.name(table)}: replayed, {len(replayed.rows)} URLs")
+        self._found.step(f"{JOURNAL.name(table)}: replayed, {len(replayed.rows)} URLs")
         if segment.damaged:
-            await self._disk.set_aside(journal.name(table))
+            await self._disk.set_aside(JOURNAL.name(table))
         else:
-            await self._disk.remove(journal.name(table))
+            await self._disk.remove(JOURNAL.name(table))
 
     async def _keep_aside(self, table: int, events: list[Aside], at: float) -> None:
         """Keep the events that `table` can't count, in place of what an earlier try kept."""
-        name = dead_letters.name(table)
+        name = DEAD_LETTERS.name(table)
         self._aside[name] = await dead_letters.write(self._disk, table, events, at, replaces=name in self._names)
 
     async def _write_batch(
@@ -306,18 +304,14 @@ class Recovery:
     ) -> None:
         names = columns(rows.values(), self._handlers.counts)
         batch = Batch(table, taken_at, taken_at, names, rows, actors or {}, merge)
-        await self._disk.write(batch_file.name(table), batch_file.encode(batch))
+        await self._disk.write(BATCH.name(table), batch_file.encode(batch))
         self._found.batches.append(batch)
 
     async def _replay_aside(self, names: list[str]) -> None:
         """Offer events set aside to their handlers again: exactly once, because the target table is named first."""
         batched = {batch.table for batch in self._found.batches}
-        for name in names:
-            match = dead_letters.NAME.fullmatch(name)
-            if match is None:
-                continue
-            target = int(match[2]) if match[2] else 0
-            if target and (target <= self._applied or target in batched):
+        for name, target in filenames.dead_letters(names):
+            if target is not None and (target <= self._applied or target in batched):
                 await self._disk.remove(name)
                 continue
             data = await self._disk.read(name)
@@ -328,16 +322,16 @@ class Recovery:
                 await self._disk.set_aside(name)
                 continue
             rows, still_aside = self._handlers.replay(kept.events)
-            if not rows and not target:
+            if not rows and target is None:
                 self._aside[name] = dead_letters.space(len(data))
                 if not kept.events:
                     await self._disk.remove(name)
                     del self._aside[name]
                 continue
-            if not target:
+            if target is None:
                 target = self._found.next_table
                 self._found.next_table += 1
-                renamed = f"{name}.{batch_file.name(target)}"
+                renamed = filenames.replayed_into(name, target)
                 await self._disk.rename(name, renamed)
                 self._aside.pop(name, None)
                 name = renamed
@@ -356,9 +350,3 @@ def _complete(group: int, segments: Iterable[_Segment]) -> None:
             if part.group == group:
                 segment.replayed.count(part)
         segment.held = [part for part in segment.held if part.group != group]
-
-
-def _newest_id(names: Iterable[str]) -> int:
-    """The highest id in the names of files, 0 if there is none."""
-    matches = filter(None, map(_IDS.fullmatch, names))
-    return max((int(table) for match in matches for table in match.groups("0")), default=0)

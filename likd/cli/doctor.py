@@ -103,7 +103,8 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 
 def _damage(config: Config) -> Iterator[Finding]:
-    from likd.durability.disk import DAMAGED, damaged_names
+    from likd.durability.disk import damaged_names
+    from likd.durability.filenames import DAMAGED
 
     names = damaged_names(config.data_dir)
     if names:
@@ -168,10 +169,11 @@ def _store(config: Config) -> Iterator[Finding]:
 
 
 def _shared_store(config: Config) -> Iterator[Finding]:
+    from likd.durability.filenames import SOURCE
     from likd.stores.protocol import Retention
     from likd.stores.registry import Place, open_url
 
-    source = config.data_dir / "source"
+    source = config.data_dir / SOURCE
     known = source.read_text().strip() if source.exists() else ""
     place = Place(data_dir=config.data_dir, source=known, retention=Retention(), cache_mib=1, url_key=str.encode)
     try:

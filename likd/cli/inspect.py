@@ -11,8 +11,9 @@ import click
 import msgspec
 
 from likd.cli.client import printable
-from likd.durability import batch_file, dead_letters, journal
+from likd.durability import batch_file, dead_letters, filenames, journal
 from likd.durability.batch_file import Batch, DamagedBatch
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.model import Counts, Events, add_events
 
@@ -49,9 +50,11 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    for kind, pattern in (("batch", batch_file.NAME), ("journal", journal.NAME), ("aside", dead_letters.NAME)):
-        if pattern.fullmatch(path.name):
-            return kind
+    if any(filenames.dead_letters([path.name])):
+        return "dead letters"
+    for name, kind in (("batch", BATCH), ("journal", JOURNAL)):
+        if kind.id_of(path.name) is not None:
+            return name
     return None
 
 
@@ -60,7 +63,7 @@ def _inspect(path: Path, rows: int) -> int:
     kind = _kind(path)
     if kind == "journal" or (kind is None and not data.startswith(b"likd-batch ")):
         return _inspect_journal(path, data, rows)
-    if kind == "aside":
+    if kind == "dead letters":
         try:
             kept = dead_letters.decode(data)
         except msgspec.DecodeError as error:

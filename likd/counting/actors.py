@@ -67,6 +67,14 @@ class Folds:
     done: trio.Event = attrs.field(factory=trio.Event)
 
 
+@attrs.frozen
+class ActorsStatistics:
+    """The acts of actors in numbers, since the start."""
+
+    unchanged: int
+    """Events that changed nothing."""
+
+
 class Actors:
     """Who likes what: the store's answer, and over it the changes that the store does not have yet.
 
@@ -107,6 +115,10 @@ class Actors:
         """Events that changed nothing."""
         self.folding = False
         """Whether the store may still have likes under old names of URLs: then an unlike is told it in any case."""
+
+    def statistics(self) -> ActorsStatistics:
+        """The acts in numbers."""
+        return ActorsStatistics(self.unchanged)
 
     def hold(self, submission: Submission) -> bool:
         """Hold what the acts of `submission` need to know, if all of it is in memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -18,6 +18,16 @@ class Bound:
     reached: Callable[[], bool]
     reason: str
     retry_after: int = 1
+
+
+@attrs.frozen
+class BoundsStatistics:
+    """What was refused because a bound was reached."""
+
+    refused: Mapping[str, int]
+    """Requests since the start, by the bound."""
+    refused_24h: Mapping[str, int]
+    """Requests in the last 24 hours, by what the client was told."""
 
 
 class Bounds:
@@ -49,3 +59,7 @@ class Bounds:
         self.refused[name] += 1
         self.last_day.add(bound.reason)
         return Refused(bound.reason, bound.retry_after)
+
+    def statistics(self) -> BoundsStatistics:
+        """The refusals in numbers."""
+        return BoundsStatistics(dict(self.refused), self.last_day.counts())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import attrs
 import structlog
 import trio
 
@@ -18,7 +19,7 @@ from likd.durability import dead_letters
 from likd.durability.journal import Entry, Journal, JournalError
 from likd.model import Accepted, Counts, Events, Outcome, Refused, Submission, add_likings
 from likd.plugins.handlers import Handlers
-from likd.runtime.histogram import Histogram
+from likd.runtime.histogram import Histogram, HistogramStatistics
 
 GATHERING_TURNS = 6
 """Turns of the event loop between two groups: one to answer the last, the others to receive what its clients send then.
@@ -27,6 +28,30 @@ Without them the last group's clients miss the next group, and the groups are tw
 requests are there after one turn; those of some ten thousand bytes arrive in pieces.
 """
 log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class EventManagerStatistics:
+    """The event manager in numbers, since the start."""
+
+    accepted: Mapping[str, int]
+    """Accepted events by kind."""
+    refused: Mapping[str, int]
+    """Events that the journal failed to take, by kind."""
+    events_accepted: int
+    """Events that were acknowledged, of all kinds."""
+    requests_accepted: int
+    """Requests that were acknowledged."""
+    acknowledgements: HistogramStatistics
+    """From taking a group to acknowledging it, seconds."""
+    listener_faults: int
+    """How often somebody who waited for an outcome failed when told."""
+    journal_fault: str | None
+    """Why the last group was not journaled; None if it was."""
+    open_table: int
+    """The id of the table that fills now."""
+    open_urls: int
+    """The unique URLs that it has so far."""
 
 
 class EventManager:
@@ -95,6 +120,20 @@ class EventManager:
     def open_table(self) -> Table:
         """The table that fills now."""
         return self.groups.open_table
+
+    def statistics(self) -> EventManagerStatistics:
+        """The event manager in numbers."""
+        return EventManagerStatistics(
+            accepted=dict(self.accepted),
+            refused=dict(self.refused),
+            events_accepted=self.events_accepted,
+            requests_accepted=self.requests_accepted,
+            acknowledgements=self.acknowledgements.statistics(),
+            listener_faults=self.listener_faults,
+            journal_fault=self.journal_fault,
+            open_table=self.open_table.id,
+            open_urls=len(self.open_table.urls),
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `submissions` ends."""

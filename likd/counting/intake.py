@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import trio
 
+from likd.counting.actors import Actors
 from likd.counting.backpressure import Bounds
-from likd.durability.idempotency import KeyWindow
+from likd.durability.idempotency import KeyReused, KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
 """Events of actors that are taken and not settled yet: some hundred bytes each."""
 
 
+@attrs.frozen
+class IntakeStatistics:
+    """The intake in numbers."""
+
+    waiting: int
+    """Submissions that the event manager has not taken yet."""
+
+
 class Intake:
     """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once.
 
     `free_counters` tells how many URLs can be counted besides those that are: what was taken and is not
-    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests.
+    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests. What
+    `actors` did before is known of each submission before it is offered, and held until it is settled.
     """
 
     def __init__(
@@ -27,18 +38,42 @@ class Intake:
         submissions: trio.MemorySendChannel[Submission],
         bounds: Bounds,
         keys: KeyWindow,
+        actors: Actors,
         free_counters: Callable[[], int],
     ) -> None:
         self._submissions = submissions
         self._bounds = bounds
         self._keys = keys
+        self._actors = actors
         self._free_counters = free_counters
         self._closed = False
         self._urls_taken = 0
         self._acts_taken = 0
 
+    async def submit(self, submission: Submission) -> Submission:
+        """Offer `submission` once it is known what its actors did before; the one that answers for it.
+
+        Raises StoreError, and KeyReused as `offer` does.
+        """
+        await self._actors.load(submission)
+        return self._offer_held(submission)
+
+    def submit_nowait(self, submission: Submission) -> Submission | None:
+        """The same if all of that is in memory, else None, and nothing was offered. Raises KeyReused."""
+        return self._offer_held(submission) if self._actors.hold(submission) else None
+
+    def _offer_held(self, submission: Submission) -> Submission:
+        try:
+            answering = self.offer(submission)
+        except KeyReused:
+            self._actors.release(submission)
+            raise
+        if submission.acts:
+            self._actors.release_when_settled(submission, answering)
+        return answering
+
     def offer(self, submission: Submission) -> Submission:
-        """Take `submission`, never waiting, and return the one that answers for it.
+        """Take `submission`, whose actors' doings are held, never waiting, and return the one that answers for it.
 
         That is itself, or an earlier one with the same idempotency key. It may be settled already: refused
         when a bound is reached. Raises KeyReused if the key came with another body before.
@@ -89,6 +124,10 @@ class Intake:
     def waiting(self) -> int:
         """Submissions that the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
+
+    def statistics(self) -> IntakeStatistics:
+        """The intake in numbers."""
+        return IntakeStatistics(self.waiting)
 
     def claim(self, submission: Submission) -> Submission:
         """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""

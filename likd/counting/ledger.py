@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
+import attrs
 import trio
 
 from likd.counting.actors import Actors
@@ -63,6 +64,22 @@ class Reader(Protocol):
         ...
 
 
+@attrs.frozen
+class LedgerStatistics:
+    """What waits for the store."""
+
+    applied: int
+    """The last table that the store has; 0 if it has none, or is not known to have any."""
+    tables_waiting: int
+    """Tables with a batch file that the store does not have."""
+    rows_waiting: int
+    """The rows that these are, merged where that saves some."""
+    oldest_waiting: float | None
+    """When the oldest of them was closed, seconds since 1970; None if none waits."""
+    merging: tuple[str, ...]
+    """The old URLs of merges that the store has not done yet."""
+
+
 class Ledger:
     """Follows every table from its opening until the store has it: which is where, and what waits.
 
@@ -106,6 +123,16 @@ class Ledger:
         self._pending = Pending()
         self._transaction_rows_max = transaction_rows_max
         self._moved = trio.Event()
+
+    def statistics(self) -> LedgerStatistics:
+        """What waits, in numbers."""
+        return LedgerStatistics(
+            applied=self.applied,
+            tables_waiting=self.tables_waiting,
+            rows_waiting=self.rows_waiting,
+            oldest_waiting=self.waiting[0].since if self.waiting else None,
+            merging=tuple(merge.old for merge in self.merging.values()),
+        )
 
     def too_many_wait(self, rows_max: int) -> bool:
         """Whether `rows_max` rows wait for the store, or take the memory that is for so many."""

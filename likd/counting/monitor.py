@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import attrs
 import structlog
 import trio
 
@@ -32,6 +33,20 @@ class Rate:
         self._last = now
 
 
+@attrs.frozen
+class MonitorStatistics:
+    """What the monitor saw when it looked last."""
+
+    uptime_seconds: float
+    """How long the engine has been there."""
+    rates: Mapping[str, float]
+    """How fast each of some numbers grows, a second."""
+    disk_free_bytes: int | None
+    """Free space where the data directory is; None if the disk could not be asked yet."""
+    damaged_files: int
+    """Files that were set aside as damaged and are still there."""
+
+
 class Monitor:
     """Keeps `rates`, `disk_free` and `damaged_files` fresh, one look a second."""
 
@@ -53,6 +68,15 @@ class Monitor:
     def uptime(self) -> float:
         """Seconds since the start."""
         return trio.current_time() - self.started_at
+
+    def statistics(self) -> MonitorStatistics:
+        """What it saw."""
+        return MonitorStatistics(
+            uptime_seconds=self.uptime,
+            rates={name: rate.per_second for name, rate in self.rates.items()},
+            disk_free_bytes=self.disk_free,
+            damaged_files=self.damaged_files,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Sample until cancelled."""

@@ -23,16 +23,23 @@ SLICE_COUNTERS = 200
 
 
 @attrs.frozen
-class PoolStatus:
-    """What the pool has to say of itself: how many counters, and what befell them since the start."""
+class PoolStatistics:
+    """The pool in numbers: how many counters there are, and what befell them since the start."""
 
     counters: int
+    """All that there are."""
     leased: int
+    """Those that count for a URL of a table."""
     idle: int
+    """Those that may be leased."""
     busy: int
+    """Those whose observer is at work."""
     hung: int
+    """How many were restarted because their observer did not return."""
     crashed: int
+    """How many were restarted because they crashed."""
     worn: int
+    """How many were replaced after their last lease."""
 
 
 class PoolManager:
@@ -88,10 +95,9 @@ class PoolManager:
         """Whether there are no more counters to be leased."""
         return self.free <= 0
 
-    @property
-    def status(self) -> PoolStatus:
+    def statistics(self) -> PoolStatistics:
         """The pool in numbers."""
-        return PoolStatus(
+        return PoolStatistics(
             counters=len(self._counters),
             leased=self._leased,
             idle=len(self._idle),

@@ -13,6 +13,7 @@ from likd.durability import batch_file
 from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.model import Counts, total
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,16 @@ class _Kept:
     table: int
     applied_at: float
     size: int
+
+
+@attrs.frozen
+class AppliedTablesStatistics:
+    """What the store had, lost, and nobody has any more."""
+
+    missing_tables: tuple[int, ...]
+    """The ids of these tables."""
+    missing_counts: Mapping[str, int]
+    """What they had counted, by the name of the count."""
 
 
 class AppliedTables:
@@ -64,6 +75,10 @@ class AppliedTables:
     def missing_counts(self) -> Counts:
         """What is missing, in all."""
         return total(self.missing.values())
+
+    def statistics(self) -> AppliedTablesStatistics:
+        """What is missing, in numbers."""
+        return AppliedTablesStatistics(tuple(self.missing), self.missing_counts)
 
     def applied(self, tables: Mapping[int, Counts]) -> None:
         """The store has these tables, whose sums are as said. `tend` comes after it."""
@@ -114,14 +129,14 @@ class AppliedTables:
 
     async def _read(self, table: int) -> Batch | None:
         try:
-            return batch_file.decode(await self._disk.read(batch_file.name(table)))
+            return batch_file.decode(await self._disk.read(BATCH.name(table)))
         except (OSError, DamagedBatch) as error:
             log.error("can't read a kept batch file", table=table, fault=str(error))
             return None
 
     async def _size(self, table: int) -> int:
         try:
-            return await self._disk.size(batch_file.name(table))
+            return await self._disk.size(BATCH.name(table))
         except OSError:
             return 0
 
@@ -132,7 +147,7 @@ class AppliedTables:
         ):
             oldest = self._kept[0]
             try:
-                await self._disk.remove(batch_file.name(oldest.table))
+                await self._disk.remove(BATCH.name(oldest.table))
             except OSError as error:
                 log.error("can't remove applied batch file", table=oldest.table, fault=error.strerror)
             self._kept.popleft()

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
+import attrs
 import structlog
 import trio
 
@@ -15,6 +16,7 @@ from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.durability.replay import replay_segment
@@ -28,6 +30,22 @@ ROWS_INLINE_MAX = 4000
 """Rows that are encoded on the event loop: a millisecond or two."""
 
 log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class BatcherStatistics:
+    """The batcher in numbers, since the start."""
+
+    tables_in_hand: int
+    """Tables that are swapped and have no batch file yet."""
+    batches_written: int
+    """Batch files that were written."""
+    mismatches: int
+    """Tables whose counters differed from their journal."""
+    aside_bytes: int
+    """What the files of events that a handler could not count take on the disk."""
+    fault: str | None
+    """Why a batch file can't be written now; None if nothing is wrong."""
 
 
 class Batcher:
@@ -74,6 +92,16 @@ class Batcher:
     def tables_in_hand(self) -> int:
         """Tables that are swapped and have no batch file yet."""
         return len(self._in_hand) + self._tables.statistics().current_buffer_used
+
+    def statistics(self) -> BatcherStatistics:
+        """The batcher in numbers."""
+        return BatcherStatistics(
+            tables_in_hand=self.tables_in_hand,
+            batches_written=self.batches_written,
+            mismatches=self.mismatches,
+            aside_bytes=self.aside_bytes,
+            fault=self.fault,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `tables` ends."""
@@ -143,7 +171,7 @@ class Batcher:
             try:
                 await self._keys.append(table.id, table.keys)
                 kept = await dead_letters.write(self._disk, table.id, dead_letters.listed(table.aside), table.closed_at)
-                await self._disk.write(batch_file.name(table.id), await _encode(batch))
+                await self._disk.write(BATCH.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 pause = backoff.next()

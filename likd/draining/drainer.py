@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -31,6 +32,20 @@ log = structlog.get_logger(__name__)
 
 class _GivenUp(Exception):
     """The store fails, and there will be no more batches: the next start goes on."""
+
+
+@attrs.frozen
+class DrainerStatistics:
+    """The drainer in numbers, since the start."""
+
+    write_tolerance: float
+    """The most rows that the store is given in a second."""
+    rows_written: int
+    """Rows that the store was given."""
+    went_back: int
+    """How often the store was found to have gone back in time."""
+    fault: str | None
+    """Why the store can't be given anything now; None if nothing is wrong."""
 
 
 class Drainer:
@@ -81,6 +96,15 @@ class Drainer:
         self.rows_written = 0
         self.went_back = 0
         """How often the store was found to have gone back in time."""
+
+    def statistics(self) -> DrainerStatistics:
+        """The drainer in numbers."""
+        return DrainerStatistics(
+            write_tolerance=self._tolerance.rows_per_second,
+            rows_written=self.rows_written,
+            went_back=self.went_back,
+            fault=self.fault,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `batches` ended and all is applied, or the store fails after that."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import attrs
 import structlog
 import trio
 
@@ -33,6 +34,20 @@ log = structlog.get_logger(__name__)
 
 class FoldingStore(MergingStore, ActorStore, Protocol):
     """Who folds, and knows of actors."""
+
+
+@attrs.frozen
+class FolderStatistics:
+    """How far folding is."""
+
+    done: bool
+    """Whether there is nothing left to fold."""
+    after: str
+    """All URLs up to this one are looked through."""
+    folded: int
+    """URLs that became part of others in this life."""
+    fault: str | None
+    """Why the store can't be asked to fold now; None if nothing is wrong."""
 
 
 class Folder:
@@ -77,6 +92,10 @@ class Folder:
         actors.folding = True
         if folding is not None:
             self._know(folding)
+
+    def statistics(self) -> FolderStatistics:
+        """How far it is."""
+        return FolderStatistics(self.done, self.after, self.folded, self.fault)
 
     async def begin(self) -> None:
         """Note in the store that it is under way, or that there is nothing to do. Raises StoreError.

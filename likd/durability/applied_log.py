@@ -15,12 +15,12 @@ from contextlib import suppress
 import structlog
 
 from likd.durability.disk import AppendFile, Disk
+from likd.durability.filenames import APPLIED
 from likd.model import Counts
 
 TABLES_MAX = 4096
 """So many of the newest tables are remembered."""
 
-NAME = re.compile(r"applied_(\d{12})")
 _LINE = re.compile(rb"(\d{1,12})((?: [a-z][a-z0-9_]{0,31}=\d{1,20})*)")
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class AppliedLog:
 
     async def load(self, names: Iterable[str]) -> None:
         """Remember what is in the files among `names`. Raises OSError."""
-        self._names = [name for name in names if NAME.fullmatch(name)]
+        self._names = APPLIED.among(names)
         for name in self._names:
             for line in (await self._disk.read(name)).split(b"\n")[:-1]:
                 match = _LINE.fullmatch(line)
@@ -80,7 +80,7 @@ class AppliedLog:
         """Go on in a new file, which begins with all that is remembered."""
         await self.close()
         self._forget_old()
-        name = f"applied_{table:012d}"
+        name = APPLIED.name(table)
         file = await self._disk.create(name)
         # What is behind the last is appended by who noted it.
         await file.append(_encode({t: sums for t, sums in self._sums.items() if t < table}), sync=True)

@@ -25,8 +25,6 @@ import attrs
 from likd.errors import LikdError
 from likd.model import Counts, Fold, Liking, Likings, Rows, total
 
-NAME = re.compile(r"tab_(\d{12})")
-
 _HEADER = re.compile(
     r"likd-batch 1 table=(\d{1,12}) opened=(\d{1,12}\.\d{3}) closed=(\d{1,12}\.\d{3}) urls=(\d{1,9})"
     r" counts=([a-z][a-z0-9_]{0,31}(?:,[a-z][a-z0-9_]{0,31})*)(?: actors=([1-9]\d{0,8}))?(?: merges=(1))?"
@@ -59,17 +57,6 @@ class Batch:
     def sums(self) -> Counts:
         """The sums over all URLs."""
         return total(self.rows.values())
-
-
-def name(table: int) -> str:
-    """The file name of the batch file of `table`."""
-    return f"tab_{table:012d}"
-
-
-def table_of(file_name: str) -> int | None:
-    """The table whose batch file `file_name` is, None if it is no batch file."""
-    match = NAME.fullmatch(file_name)
-    return int(match[1]) if match else None
 
 
 def encode(batch: Batch) -> bytes:

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from likd.durability import private_file
+from likd.durability.filenames import SECRET, SOURCE
 from likd.errors import StartError
 
 SECRET_BYTES = 32
@@ -25,7 +26,7 @@ def source(data_dir: Path) -> str:
 
     Raises IdentityError, OSError.
     """
-    return _read_or_make(data_dir / "source", _SOURCE, uuid.uuid4().hex)
+    return _read_or_make(data_dir / SOURCE, _SOURCE, uuid.uuid4().hex)
 
 
 def secret(data_dir: Path) -> bytes:
@@ -33,7 +34,7 @@ def secret(data_dir: Path) -> bytes:
 
     Raises IdentityError, OSError.
     """
-    return bytes.fromhex(_read_or_make(data_dir / "secret", _SECRET, secrets.token_hex(SECRET_BYTES)))
+    return bytes.fromhex(_read_or_make(data_dir / SECRET, _SECRET, secrets.token_hex(SECRET_BYTES)))
 
 
 def given_secret(text: str, where: str) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from likd.durability import batch_file, journal, key_lines
+from likd.durability import journal, key_lines
 from likd.durability.disk import Disk
-from likd.durability.idempotency import NAME as KEYS_NAME
+from likd.durability.filenames import BATCH, JOURNAL, KEYS
 from likd.durability.journal import HEADER_BYTES_MAX, Header
 from likd.runtime.cooperative import finish_in_turns
 
@@ -26,15 +26,15 @@ async def newest(disk: Disk) -> float:
     names = await disk.names()
     times = [0.0]
     for name in names:
-        if journal.table_of(name) is not None:
+        if JOURNAL.id_of(name) is not None:
             record = next(journal.read(await disk.read(name, HEADER_BYTES_MAX)), None)
             if isinstance(record, tuple) and isinstance(header := record[1], Header):
                 times.append(header.opened)
-        elif batch_file.table_of(name) is not None:
+        elif BATCH.id_of(name) is not None:
             match = _CLOSED.match(await disk.read(name, BATCH_HEADER_BYTES))
             if match is not None:
                 times.append(float(match[1]))
-    for name in sorted(filter(KEYS_NAME.fullmatch, names))[-KEY_FILES:]:
+    for name in sorted(KEYS.among(names))[-KEY_FILES:]:
         data = await disk.read(name)
         times += [line.at for line in await finish_in_turns(key_lines.read(data, name, [], expired=float("inf")))]
     return max(times)

@@ -10,7 +10,6 @@ Files of earlier versions have no such first line.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -18,10 +17,9 @@ import attrs
 import msgspec
 
 from likd.durability.disk import Disk
+from likd.durability.filenames import DEAD_LETTERS
 from likd.model import Aside
 
-NAME = re.compile(r"aside_(\d{12})(?:\.tab_(\d{12}))?")
-"""A file of events set aside; with the table's id behind it, it is being replayed into that table."""
 BLOCK_BYTES = 4096
 """What a file takes at least."""
 
@@ -71,7 +69,7 @@ async def write(disk: Disk, table: int, events: Sequence[Aside], at: float = 0.0
     if not events and not replaces:
         return 0
     data = encode(events, at)
-    await disk.write(name(table), data)
+    await disk.write(DEAD_LETTERS.name(table), data)
     return space(len(data))
 
 
@@ -105,8 +103,3 @@ def decode(data: bytes) -> AsideFile:
 
 def _checksum(at: float, lines: bytes) -> str:
     return hashlib.sha256(_encode(at) + b"\n" + lines).hexdigest()
-
-
-def name(table: int) -> str:
-    """The file name for events that `table` could not count."""
-    return f"aside_{table:012d}"

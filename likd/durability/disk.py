@@ -11,13 +11,11 @@ from typing import Protocol
 
 import trio
 
+from likd.durability.filenames import DAMAGED, TEMPORARY
 from likd.durability.kernel_flush import Flusher
 
 INLINE_BYTES_MAX = 1 << 16
 """Appends up to this size go to the page cache without a thread, which takes some 50 microseconds."""
-TEMPORARY = ".tmp"
-"""Suffix of a file that is being written: worth nothing after a crash."""
-DAMAGED = "damaged"
 
 
 class AppendFile(Protocol):

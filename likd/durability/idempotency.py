@@ -9,15 +9,15 @@ from operator import attrgetter
 
 import attrs
 
-from likd.durability import key_lines
+from likd.durability import filenames, key_lines
 from likd.durability.disk import AppendFile, Disk
+from likd.durability.filenames import KEYS
 from likd.durability.key_lines import LINE_KEYS, Line
 from likd.durability.taken_keys import Record, Taken, fingerprint, pack
 from likd.errors import LikdError
 from likd.model import Accepted, IdempotencyKey, Outcome, Submission
 from likd.runtime.cooperative import Steps, finish_in_turns
 
-NAME = re.compile(r"keys_(\d{12})")
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
 PUBLIC = "public"
 """Who owns the keys of all callers without a token."""
@@ -30,6 +30,14 @@ LOOK_UPS = 100
 
 class KeyReused(LikdError):
     """The key came with another body before."""
+
+
+@attrs.frozen
+class KeyWindowStatistics:
+    """The keys in numbers."""
+
+    keys: int
+    """Keys of accepted requests that are remembered, of all owners."""
 
 
 class KeyWindow:
@@ -59,6 +67,10 @@ class KeyWindow:
 
     def __len__(self) -> int:
         return sum(map(len, self._owners.values()))
+
+    def statistics(self) -> KeyWindowStatistics:
+        """The keys in numbers."""
+        return KeyWindowStatistics(len(self))
 
     def claim(self, submission: Submission) -> Submission:
         """The submission that answers for the key of `submission`: an earlier one, or itself.
@@ -161,7 +173,7 @@ class KeyLog:
         """Read the files among `names` into `window`. Raises OSError."""
         self._remembered = window
         lines: list[Line] = []
-        for name in sorted(filter(NAME.fullmatch, names)):
+        for name in sorted(KEYS.among(names)):
             found = await self._read(name)
             newest = max((line.at for line in found), default=0.0)
             self._files.append(_LogFile(name, newest, sum(line.size for line in found)))
@@ -197,8 +209,8 @@ class KeyLog:
             await self._disk.remove(self._files[-1].name)
             self._files.pop()
         # Never the name of a file that is there: it has keys of other tables, too.
-        newest = int(self._files[-1].name.removeprefix("keys_")) if self._files else 0
-        name = f"keys_{max(table, newest + 1):012d}"
+        newest = filenames.newest_id(file.name for file in self._files[-1:])
+        name = KEYS.name(max(table, newest + 1))
         self._open = await self._disk.create(name)
         self._files.append(_LogFile(name, now, 0, made=True))
         # Once around at most: what is left then is remembered, all of it.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import attrs
@@ -15,13 +15,13 @@ import structlog
 
 from likd.durability import frames
 from likd.durability.disk import AppendFile, Disk
+from likd.durability.filenames import JOURNAL
 from likd.errors import LikdError
 from likd.model import Events, Fold, Liking, Likings
-from likd.runtime.histogram import Histogram
+from likd.runtime.cooperative import Steps, finish_in_turns
+from likd.runtime.histogram import Histogram, HistogramStatistics
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
-
-NAME = re.compile(r"journal_(\d{12})")
 
 log = structlog.get_logger(__name__)
 
@@ -65,10 +65,29 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Header | Entry)
 _list_decoder = msgspec.msgpack.Decoder(list[Header | Entry])
 _LIST = struct.Struct(">BI")
+_MAP = struct.Struct(">BI")
+ACTORS_AT_ONCE = 4096
+"""Actors are encoded so many at once, which takes less than a millisecond."""
 HEADER_BYTES_MAX = 1 << 20
 """So many bytes of a segment have its header in any case."""
 DECODED_AT_ONCE_BYTES = 1 << 16
 """Frames are decoded so many bytes at once: one call for each would take as long as the rest of a replay."""
+
+
+def encode(entry: Entry) -> Steps[bytes | bytearray]:
+    """`entry` as the payload of a frame."""
+    if len(entry.actors) <= ACTORS_AT_ONCE:
+        return _encode(entry)
+    payload = bytearray(_encode(msgspec.structs.replace(entry, actors={}, merge=None)))
+    # The last two fields, an empty map and nil, are a byte each.
+    del payload[-2:]
+    payload += _MAP.pack(0xDF, len(entry.actors))
+    actors = iter(entry.actors.items())
+    while some := dict(islice(actors, ACTORS_AT_ONCE)):
+        payload += memoryview(_encode(some))[1 if len(some) < 16 else 3 :]
+        yield
+    payload += _encode(entry.merge)
+    return payload
 
 
 class JournalError(LikdError):
@@ -97,6 +116,20 @@ class SegmentDamage:
     begin: int
     end: int
     torn: bool
+
+
+@attrs.frozen
+class JournalStatistics:
+    """The journal in numbers, since the start."""
+
+    durability: Durability
+    """What an acknowledged event survives."""
+    bytes_written: int
+    """The bytes of all appends that worked."""
+    appends: HistogramStatistics
+    """How long appends took, with their flush, seconds."""
+    failures: int
+    """Appends that failed, and segments that could not be opened."""
 
 
 class Journal:
@@ -131,7 +164,7 @@ class Journal:
             raise JournalError(f"can't open the journal segment: {error.strerror}") from error
         if segment.closed:
             raise JournalError("the journal segment is closed")
-        data = frames.frame(_encode(entry))
+        data = frames.frame(await finish_in_turns(encode(entry)))
         began = time.monotonic()
         try:
             await segment.file.append(data, sync=self._durability == "fsync")
@@ -142,6 +175,10 @@ class Journal:
         self.appends.observe(time.monotonic() - began)
         segment.length += len(data)
         self.bytes_written += len(data)
+
+    def statistics(self) -> JournalStatistics:
+        """The journal in numbers."""
+        return JournalStatistics(self._durability, self.bytes_written, self.appends.statistics(), self.failures)
 
     def length(self, table: int) -> int:
         """The bytes in the segment of `table` so far."""
@@ -173,20 +210,20 @@ class Journal:
     async def drop(self, table: int) -> None:
         """Remove the segment of `table`, whose counts are durable elsewhere."""
         await self.finish(table)
-        await self._disk.remove(name(table))
+        await self._disk.remove(JOURNAL.name(table))
         self._sealed.pop(table, None)
 
     async def _open(self, table: int) -> _Segment:
         # For as long as a segment is there, every later one says how much of it is good: one may be damaged.
         unsealed = dict(self._unsealed)
         header = frames.frame(_encode(Header(1, table, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
-        file = await self._disk.create(name(table))
+        file = await self._disk.create(JOURNAL.name(table))
         try:
             await file.append(header, sync=self._durability == "fsync" and bool(unsealed))
         except OSError:
             with contextlib.suppress(OSError):
                 await file.close()
-                await self._disk.remove(name(table))
+                await self._disk.remove(JOURNAL.name(table))
             raise
         for earlier, length in unsealed.items():
             self._unsealed.pop(earlier, None)
@@ -207,17 +244,6 @@ class Journal:
             log.error("can't cut a failed journal write off", table=table, fault=error.strerror)
             return False
         return True
-
-
-def name(table: int) -> str:
-    """The file name of the segment of `table`."""
-    return f"journal_{table:012d}"
-
-
-def table_of(file_name: str) -> int | None:
-    """The table whose segment `file_name` is, None if it is no segment."""
-    match = NAME.fullmatch(file_name)
-    return int(match[1]) if match else None
 
 
 def read(data: bytes, *, whole: bool = False) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from likd.durability.disk import sync_directory
+from likd.durability.filenames import LOCK
 from likd.errors import StartError
-
-LOCK = "lock"
 
 
 @contextmanager

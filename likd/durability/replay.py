@@ -8,6 +8,7 @@ import structlog
 from likd.durability import dead_letters, journal
 from likd.durability.dead_letters import AsideEvents
 from likd.durability.disk import Disk
+from likd.durability.filenames import JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.model import Aside, Events, Fold, IdempotencyKey, Likings, Rows, add_columns, add_likings
 from likd.plugins.handlers import ANY, Handlers
@@ -52,7 +53,7 @@ class Replayed:
 async def replay_segment(disk: Disk, table: int, length: int, handlers: Handlers) -> Replayed | None:
     """The counts in the first `length` bytes of a segment, all of them dispatched; None if it can't be read."""
     try:
-        data = await disk.read(journal.name(table), length)
+        data = await disk.read(JOURNAL.name(table), length)
     except OSError as error:
         log.error("can't read journal segment", table=table, fault=error.strerror)
         return None

@@ -115,6 +115,20 @@ class Registration:
     off: bool = False
 
 
+@attrs.frozen
+class HandlerStatistics:
+    """A handler in numbers, since the start."""
+
+    name: str
+    """Its entry point's."""
+    faults: int
+    """How often it failed."""
+    last_fault: str
+    """How it failed last; empty if it never did."""
+    off: bool
+    """Whether it was taken off for its faults."""
+
+
 ANY = ""
 """In place of a handler's name: whichever handlers want the kind."""
 
@@ -150,6 +164,10 @@ class Handlers:
                 if not NAME.fullmatch(kind):
                     raise HandlerError(f"handler {registration.name}: kind {kind!r} must match {NAME.pattern}")
                 self._by_kind.setdefault(kind, []).append(registration)
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """All of them in numbers, in their order."""
+        return tuple(HandlerStatistics(r.name, r.faults, r.last_fault, r.off) for r in self.registered)
 
     @property
     def kinds(self) -> tuple[str, ...]:

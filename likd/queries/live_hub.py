@@ -45,6 +45,14 @@ class WatchedTop:
     watchers: int = 0
 
 
+@attrs.frozen
+class LiveHubStatistics:
+    """What is watched."""
+
+    urls_watched: int
+    """Distinct URLs that somebody watches."""
+
+
 class LiveHub:
     """Adds up what is watched once every `interval_seconds`, however many watch, and tells that there is news.
 
@@ -72,6 +80,10 @@ class LiveHub:
         self._wanted = Notice()
         self.version = 0
         self.closing = trio.Event()
+
+    def statistics(self) -> LiveHubStatistics:
+        """What is watched, in numbers."""
+        return LiveHubStatistics(self.urls_watched)
 
     @property
     def urls_watched(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import attrs
 import structlog
 
 JUMP_SECONDS = 60.0
@@ -20,6 +21,14 @@ log = structlog.get_logger(__name__)
 def elapsed() -> float:
     """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@attrs.frozen
+class ClockStatistics:
+    """What is thought of the system's clock."""
+
+    doubtful: bool
+    """Whether it is not believed, or not yet."""
 
 
 class Clock:
@@ -53,6 +62,10 @@ class Clock:
     def doubtful(self) -> bool:
         """Whether the system's clock is not believed, or not yet."""
         return self._doubtful or self._jumped is not None
+
+    def statistics(self) -> ClockStatistics:
+        """What is thought of it."""
+        return ClockStatistics(self.doubtful)
 
     def now(self) -> float:
         """The time by which events are booked."""

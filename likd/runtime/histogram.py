@@ -5,21 +5,21 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+import attrs
+
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Histogram:
-    """Counts values in buckets, by their upper bounds."""
+@attrs.frozen
+class HistogramStatistics:
+    """A histogram as it was at one moment."""
 
-    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Add a value, so many times."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
+    bounds: tuple[float, ...]
+    """The upper bounds of its buckets; there is one more for what is above them all."""
+    counts: tuple[int, ...]
+    """How many values there were in each bucket."""
+    sum: float
+    """The values added up."""
 
     def quantile(self, share: float) -> float | None:
         """What that share of the values is at most: a bucket's bound. None without values, or beyond all bounds."""
@@ -40,3 +40,21 @@ class Histogram:
             total += count
             buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
         return buckets
+
+
+class Histogram:
+    """Counts values in buckets, by their upper bounds."""
+
+    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Add a value, so many times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+    def statistics(self) -> HistogramStatistics:
+        """The histogram in numbers."""
+        return HistogramStatistics(self.bounds, tuple(self.counts), self.sum)

@@ -16,7 +16,9 @@ class ProcessStatistics:
     """What a process has used."""
 
     name: str
+    """Which of the daemon's processes it is."""
     pid: int
+    """Its id."""
     cpu_seconds: float
     """Processor time since it was started, its own and the kernel's for it."""
     memory_bytes: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -26,6 +26,22 @@ class RestartIntensityExceeded(LikdError):
     """A supervisor gave up: its children needed more restarts than `intensity` allows within `period_seconds`."""
 
 
+@attrs.frozen
+class ChildStatistics:
+    """One supervised task in numbers, over all its restarts."""
+
+    name: str
+    """What it is called in the tree."""
+    state: State
+    """What it does now."""
+    restarts: int
+    """How often it was restarted."""
+    last_fault: str | None
+    """Why it was restarted last; None if it never was."""
+    children: tuple[ChildStatistics, ...] | None
+    """What it supervises itself; None if it is no supervisor."""
+
+
 @attrs.define(eq=False)
 class Child:
     """One supervised task, over all its restarts.
@@ -44,6 +60,11 @@ class Child:
     scope: trio.CancelScope | None = attrs.field(default=None, repr=False)
     finished: trio.Event = attrs.field(factory=trio.Event, repr=False)
     _crash: str | None = None
+
+    def statistics(self) -> ChildStatistics:
+        """The task in numbers."""
+        below = None if self.below is None else self.below.statistics()
+        return ChildStatistics(self.name, self.state, self.restarts, self.last_fault, below)
 
     def crash(self, why: str) -> None:
         """Make the task end at its next checkpoint as if it had raised: fault injection, for tests."""
@@ -97,12 +118,9 @@ class Supervisor:
         self.children.append(child)
         return child
 
-    def walk(self) -> Iterator[Child]:
-        """All children, and those of the supervisors among them."""
-        for child in self.children:
-            yield child
-            if child.below is not None:
-                yield from child.below.walk()
+    def statistics(self) -> tuple[ChildStatistics, ...]:
+        """The children in numbers, in their order."""
+        return tuple(child.statistics() for child in self.children)
 
     def drain(self) -> None:
         """From now on a child that ends by itself is finished, not restarted. One that raises still is."""

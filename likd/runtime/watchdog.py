@@ -56,6 +56,14 @@ class Looks:
         return Seen(stood if stood >= self.limit else 0.0, blocked, went_on)
 
 
+@attrs.frozen
+class WatchdogStatistics:
+    """What the watchdog saw, since the start."""
+
+    blocked: int
+    """How often the event loop was blocked for longer than it may be."""
+
+
 class Watchdog:
     """Reports, once each time, that the event loop did not turn for `blocked_seconds`, with the stack that holds it up.
 
@@ -69,6 +77,10 @@ class Watchdog:
         self._stop = threading.Event()
         self.blocked = 0
         self.last_stack = ""
+
+    def statistics(self) -> WatchdogStatistics:
+        """What it saw."""
+        return WatchdogStatistics(self.blocked)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat until cancelled, and have the thread listen."""

@@ -19,6 +19,7 @@ from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
 from likd.errors import StoreError
 from likd.ingest.parser import Ingest
@@ -198,9 +199,7 @@ async def engine(path: Path) -> AsyncIterator[Engine]:
 
 async def send(engine: Engine, *acts: Act) -> Outcome:
     sent = submission(*acts)
-    await engine.actors.load(sent)
-    answering = engine.intake.offer(sent)
-    engine.actors.release_when_settled(sent, answering)
+    answering = await engine.intake.submit(sent)
     return await answering.settled()
 
 
@@ -245,7 +244,7 @@ async def test_what_becomes_of_actors_is_in_the_batch_of_the_last_events_of_thei
         await send(running, *(act("b", url=url) for url in urls))
         while running.totals.ledger.tables_waiting < 3:
             await trio.lowlevel.checkpoint()
-        names = [name for name in await RealDisk(tmp_path).names() if batch_file.NAME.fullmatch(name)]
+        names = BATCH.among(await RealDisk(tmp_path).names())
     batches = [batch_file.decode((tmp_path / name).read_bytes()) for name in names]
     assert len(batches) >= 3
     for batch in batches:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.durability import batch_file
 from likd.durability.batch_file import Batch, DamagedBatch, decode, encode
 from tests.damage import Stroke, strokes
 
@@ -73,11 +72,3 @@ def test_text_of_any_language_is_read_back(rows: dict[str, dict[str, int]]) -> N
 def test_the_message_says_what_is_wrong_and_where(data: bytes, what: str) -> None:
     with pytest.raises(DamagedBatch, match=what):
         decode(data)
-
-
-def test_the_name_is_the_table_and_sorts_by_it() -> None:
-    assert batch_file.name(17) == "tab_000000000017"
-    assert batch_file.table_of(batch_file.name(17)) == 17
-    assert sorted([batch_file.name(10), batch_file.name(9)]) == [batch_file.name(9), batch_file.name(10)]
-    assert batch_file.table_of("tab_000000000017.tmp") is None
-    assert batch_file.table_of("journal_000000000017") is None

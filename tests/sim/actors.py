@@ -60,14 +60,11 @@ async def _try(world: World, engine: Engine, actor: str, asked: str) -> None:
         # A large body takes a while to be read.
         await trio.sleep(world.rng.random() * 0.1)
     try:
-        await engine.actors.load(submission)
+        answering = await engine.intake.submit(submission)
     except StoreError:
         return
-    try:
-        answering = engine.intake.offer(submission)
     except KeyReused:
         raise Broken("a key is said to have come with another body") from None
-    engine.actors.release_when_settled(submission, answering)
     outcome = await answering.settled()
     world.note("act", actor, asked, wish.likes, outcome, wish.along and wish.along.counted)
     if isinstance(outcome, Accepted) and (actor, asked) in world.wishes:

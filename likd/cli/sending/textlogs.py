@@ -54,11 +54,12 @@ class TextLog:
     """Reads lines by a regular expression whose groups are named by what they tell."""
 
     name: str
-    _match: Callable[[bytes], re.Match[bytes] | None] = attrs.field(repr=False)
+    match: Callable[[bytes], re.Match[bytes] | None] = attrs.field(repr=False)
+    """What its lines look like."""
 
     def request(self, line: bytes, header: bytes) -> Request:
         """What `line` tells. Raises NotALogLine."""
-        match = self._match(line)
+        match = self.match(line)
         if match is None:
             raise NotALogLine(f"not a line of the {self.name} log format")
         return request_of({role: unescape(value) for role, value in match.groupdict(b"").items()})
@@ -76,10 +77,10 @@ ALB = _log("ALB", _ALB)
 
 def look(line: bytes) -> TextLog | None:
     """The format that `line` is of, if it is one of those without a format string."""
-    if _LOOKS_VHOST.match(line) and VHOST._match(line):
+    if _LOOKS_VHOST.match(line) and VHOST.match(line):
         return VHOST
     for log in (ALB, COMBINED):
-        if log._match(line):
+        if log.match(line):
             return log
     return None
 

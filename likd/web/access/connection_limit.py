@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from likd.web.access.addresses import Proxies, caller_of, is_loopback
 from likd.web.access.refusals import Refusals
+
+
+@attrs.frozen
+class ConnectionStatistics:
+    """The connections in numbers."""
+
+    open: int
+    """Those that are open now."""
+    refused: int
+    """Those that were closed for want of a seat, since the start."""
 
 
 class ConnectionLimit:
@@ -24,6 +36,10 @@ class ConnectionLimit:
         self._taken: dict[str, int] = {}
         self.open = 0
         self.refused = 0
+
+    def statistics(self) -> ConnectionStatistics:
+        """The connections in numbers."""
+        return ConnectionStatistics(self.open, self.refused)
 
     def take(self, address: str) -> Callable[[], None] | None:
         """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 
+import attrs
 import structlog
 
 from likd.config.settings import Config
@@ -32,6 +33,14 @@ LOGIN_BURST = 10
 _TOKENS = "--write-tokens-file, --admin-token-file"
 
 log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class GateStatistics:
+    """Whom the gate did not let in, since the start."""
+
+    refused: Mapping[str, int]
+    """Requests that it refused, by HTTP status."""
 
 
 class Gate:
@@ -72,6 +81,10 @@ class Gate:
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
         self._attempts = RateLimit(LOGIN_RATE, LOGIN_BURST)
         self.refused = {"401": 0, "403": 0, "422": 0, "429": 0}
+
+    def statistics(self) -> GateStatistics:
+        """Whom it did not let in."""
+        return GateStatistics(dict(self.refused))
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
         """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""

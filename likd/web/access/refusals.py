@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import structlog
@@ -35,6 +35,14 @@ class _Reason:
     """Refusals of names that there was no room for, or that nothing was heard of again."""
 
 
+@attrs.frozen
+class RefusalsStatistics:
+    """Who was refused."""
+
+    refused_24h: Mapping[str, int]
+    """Callers in the last 24 hours, by reason."""
+
+
 class Refusals:
     """Warns of refusals: one line a minute for each reason and name, and for few names only."""
 
@@ -42,6 +50,10 @@ class Refusals:
         self._clock = clock
         self._reasons: dict[str, _Reason] = {}
         self.last_day = LastDay(clock)
+
+    def statistics(self) -> RefusalsStatistics:
+        """Who was refused, in numbers."""
+        return RefusalsStatistics(self.last_day.counts())
 
     def tell(self, reason: str, name: str, setting: str) -> None:
         """Somebody was refused for `reason`, one of few, by the `name` that it gave; `setting` would let it in."""

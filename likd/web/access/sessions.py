@@ -19,7 +19,6 @@ from likd.durability import private_file
 SESSION_SECONDS = 7 * 86_400
 LOGINS_MAX = 100
 """Past that, the oldest login ends."""
-FILE = "logins"
 _SESSION = re.compile(r"\d{1,12}\.[0-9a-f]{64}", re.ASCII)
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,6 @@ import trio
 from likd.durability import private_file
 from likd.model import host_of
 
-FILE = "shares"
 SHARES_MAX = 1000
 ID_BYTES = 9
 _TOKEN = re.compile(r"s_([0-9a-f]{18})_([0-9a-f]{40})", re.ASCII)

@@ -26,6 +26,14 @@ class Visitor:
     purpose: str = ""
 
 
+@attrs.frozen
+class VisitorsStatistics:
+    """What visitors did that did not count, since the start."""
+
+    ignored: int
+    """Impressions that were accepted and did not count."""
+
+
 @attrs.define(eq=False)
 class Visitors:
     """Decides what counts of the public's events, by the settings `public_actors` and `ignore_bots`.
@@ -38,6 +46,10 @@ class Visitors:
     actor: Callable[[str, str], str]
     ignored: int = 0
     """Impressions that were accepted and did not count."""
+
+    def statistics(self) -> VisitorsStatistics:
+        """What did not count."""
+        return VisitorsStatistics(self.ignored)
 
     def terms(self, visitor: Visitor | None) -> Terms:
         """On what terms events are taken that come from `visitor`, or from a caller who is none."""

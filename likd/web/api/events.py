@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from likd.counting.actors import Actors
 from likd.counting.intake import Intake
 from likd.durability.idempotency import KeyReused
 from likd.errors import StoreError
@@ -19,9 +18,8 @@ from likd.web.problems import Problem, store_away
 class Posting:
     """Posts events. Raises Problem for everything a client can do wrong."""
 
-    def __init__(self, *, intake: Intake, actors: Actors, bodies: EventBodies, urls: Urls, visitors: Visitors) -> None:
+    def __init__(self, *, intake: Intake, bodies: EventBodies, urls: Urls, visitors: Visitors) -> None:
         self._intake = intake
-        self._actors = actors
         self._bodies = bodies
         self._urls = urls
         self._visitors = visitors
@@ -37,14 +35,19 @@ class Posting:
     async def submit(self, submission: Submission) -> Submission:
         """Offer a submission once it is known what its actors did before. The one that is returned will be settled."""
         try:
-            await self._actors.load(submission)
+            return self._follow(submission, await self._intake.submit(submission))
         except StoreError as error:
             raise store_away(error) from None
-        return self._offer(submission)
+        except KeyReused:
+            raise _key_reused() from None
 
     def submit_nowait(self, submission: Submission) -> Submission | None:
         """The same, if that needs no look into the store."""
-        return self._offer(submission) if self._actors.hold(submission) else None
+        try:
+            answering = self._intake.submit_nowait(submission)
+        except KeyReused:
+            raise _key_reused() from None
+        return None if answering is None else self._follow(submission, answering)
 
     def see(self, url: str, caller: Caller) -> Submission:
         """Offer an impression of `url`, as an event that was posted."""
@@ -68,18 +71,15 @@ class Posting:
         detail = f"{outcome.reason}; it may be counted after a crash, unless it is sent again with its Idempotency-Key"
         return answer_problem(Problem(500, detail, headers=retry))
 
-    def _offer(self, submission: Submission) -> Submission:
-        try:
-            answering = self._intake.offer(submission)
-        except KeyReused:
-            self._actors.release(submission)
-            raise Problem(
-                422,
-                "this Idempotency-Key came with another body before",
-                members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
-            ) from None
+    def _follow(self, submission: Submission, answering: Submission) -> Submission:
         if submission.ignored:
             answering.on_settled(lambda outcome: self._visitors.ignore(submission.ignored, outcome))
-        if submission.acts:
-            self._actors.release_when_settled(submission, answering)
         return answering
+
+
+def _key_reused() -> Problem:
+    return Problem(
+        422,
+        "this Idempotency-Key came with another body before",
+        members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
+    )

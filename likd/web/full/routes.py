@@ -260,7 +260,7 @@ def _add_health(app: QuartTrio, bounds: Bounds, status: StatusReport) -> None:
         refused = bounds.reached(count=False)
         if refused is not None:
             raise Problem(503, refused.reason, headers={"Retry-After": str(refused.retry_after)})
-        fault = status.engine.drainer.fault
+        fault = status.statistics().drainer.fault
         return respond(Answer(200, msgspec.json.encode({"status": "ready", "store": "failing" if fault else "ok"})))
 
 
