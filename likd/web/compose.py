@@ -175,7 +175,7 @@ async def compose_web(
             take_connection=web.take,
             base=config.base_path,
         )
-        welcome = _welcome(config, engine, gate, connections_max, shares.front)
+        welcome = _welcome(config, engine, tokens, connections_max, shares.front)
         web.stand_behind(
             desk,
             Fronts(
@@ -189,12 +189,11 @@ async def compose_web(
     return web
 
 
-def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, bodies_bytes_max: int) -> Welcome:
+def _welcome(config: Config, engine: Engine, tokens: Tokens, connections_max: int, bodies_bytes_max: int) -> Welcome:
     return Welcome(
         version=VERSION,
         base=config.base_path,
         encrypted=bool(config.tls_cert),
-        open=gate.open,
         binds=tuple(map(str, config.bind)),
         origins=config.origins,
         connections_max=connections_max,
@@ -212,5 +211,11 @@ def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, b
         counts=tuple(engine.handlers.counts),
         live_interval=config.live_interval,
         watches_max=config.watches_max,
-        priced=not gate.open and bool(config.address_rate or config.token_rate),
+        admin_tokens=tokens.admin,
+        write_tokens=tokens.write,
+        trusted_proxies=config.trusted_proxies,
+        public_actors=config.public_actors,
+        ignore_bots=config.ignore_bots,
+        address_limit=(config.address_rate, config.address_burst),
+        token_limit=(config.token_rate, config.token_burst),
     )

@@ -94,6 +94,22 @@ def test_there_are_no_more_connections_than_with_one_process(daemon: Daemon) -> 
     wait_until(lambda: whole(daemon))
 
 
+def test_limits_of_an_address_and_of_a_token_are_of_the_whole(tmp_path: Path) -> None:
+    token = "a-token-of-the-tests"
+    flags = ["--processes", "2", "--public-sites", "example.com", "--public-actors", "free"]
+    flags += ["--address-rate", "0.001", "--address-burst", "5", "--token-rate", "0.001", "--token-burst", "7"]
+    environment = {**os.environ, "LIKD_WRITE_TOKENS": token, "LIKD_ADMIN_TOKEN": "an-admin-token-of-tests"}
+    with Daemon(tmp_path / "data", *flags, environment=environment) as daemon, ExitStack() as stack:
+        clients = [stack.enter_context(Client(daemon.address)) for _ in range(12)]
+        for burst, headers in ((5, {}), (7, {"Authorization": f"Bearer {token}"})):
+            answers = [client.request("POST", "/v1/events", LIKE, **headers) for client in clients]
+            assert [answer.status for answer in answers] == [202] * burst + [429] * (12 - burst)
+            left = [answer.headers["ratelimit"].partition(";t")[0] for answer in answers]
+            assert left[: burst + 1] == [f'"events";r={n}' for n in [*reversed(range(burst)), 0]]
+        admin = {"Authorization": "Bearer an-admin-token-of-tests"}
+        assert clients[0].request("GET", f"/v1/counts?url={PAGE}", **admin).json["counts"][0]["likes"] == 12
+
+
 def test_status_and_metrics_are_of_the_whole(daemon: Daemon) -> None:
     with Client(daemon.address) as client:
         status = client.request("GET", "/v1/status").json

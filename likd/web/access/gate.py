@@ -16,7 +16,7 @@ from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
 from likd.web.access.origins import Origins, demo_host, headers_for, host_of, is_own_page
-from likd.web.access.rate_limit import RateLimit
+from likd.web.access.rate_limit import Allowance, RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
 from likd.web.access.shares import Share, Shares
@@ -89,21 +89,42 @@ class Gate:
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
         """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""
         caller = self.recognize(credentials, need, peer)
-        limit = self._token_limit if caller.name else self._address_limit
-        if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
+        name = self.payer(caller, peer, credentials)
+        if name is None:
             return caller
-        name = caller.name or (caller.visitor or self._visitor(peer, credentials)).address
-        left = limit.take(name)
-        headers = {
-            **caller.headers,
-            "RateLimit-Policy": limit.policy,
-            "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
-        }
+        left = self._limit_of(name).take(name)
+        headers = {**caller.headers, **self.price_headers(name, left)}
         if not left.allowed:
             self._tell_limit(caller, name, peer, credentials)
             headers["Retry-After"] = str(max(1, left.reset_seconds))
             raise Problem(429, "too many requests from this caller", headers=headers)
         return Caller(caller.role, name, headers, caller.visitor, caller.share)
+
+    def payer(self, caller: Caller, peer: str, credentials: Credentials) -> str | None:
+        """The name in which a caller pays that was recognized; None if what it asks for has no price."""
+        limit = self._token_limit if caller.name else self._address_limit
+        if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
+            return None
+        return caller.name or (caller.visitor or self._visitor(peer, credentials)).address
+
+    def pay(self, payer: str, events: int = 1) -> Allowance | None:
+        """Take the price of so many events from a payer; what it has left, None if it had nothing."""
+        limit = self._limit_of(payer)
+        left = limit.take(payer)
+        if not left.allowed:
+            return None
+        if events > 1:
+            limit.charge(payer, events - 1)
+        return left
+
+    def price_headers(self, payer: str, left: Allowance) -> dict[str, str]:
+        """The headers that tell a payer what it has left."""
+        return self._limit_of(payer).headers(left)
+
+    def _limit_of(self, payer: str) -> RateLimit:
+        limit = self._token_limit if payer.startswith(TOKEN) else self._address_limit
+        assert limit is not None, "what has no price is not paid for"
+        return limit
 
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""

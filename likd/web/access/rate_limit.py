@@ -47,6 +47,13 @@ class RateLimit:
         """The limit, as the RateLimit-Policy header tells it."""
         return f'"events";q={self.burst};w={math.ceil(self.burst / self.rate)}'
 
+    def headers(self, left: Allowance) -> dict[str, str]:
+        """The headers that tell a caller what it has left."""
+        return {
+            "RateLimit-Policy": self.policy,
+            "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
+        }
+
     def take(self, caller: str, events: int = 1) -> Allowance:
         """Take so many events out of the caller's bucket, if anything is in it: it may owe some after that."""
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 import structlog
@@ -50,6 +51,8 @@ from likd.web.problems import Problem
 
 log = structlog.get_logger(__name__)
 
+Left: TypeAlias = list[tuple[int, int] | None]
+"""What those who paid for a message have left, see `Answered`."""
 TakeConnection = Callable[[socket.socket, bytes, Callable[[], None], str], None]
 
 
@@ -112,7 +115,7 @@ class Desk:
         self._seats = seats
         self._take_connection = take_connection
         # No bound of its own: a connection has one at a time.
-        self._lookups_in, self._lookups = trio.open_memory_channel[tuple[Caller, int, Submission]](float("inf"))
+        self._lookups_in, self._lookups = trio.open_memory_channel[tuple[Caller, int, Left, Submission]](float("inf"))
         self.submit = self._requests.submit
         """Submit the single events that came as requests since the last time."""
 
@@ -126,8 +129,8 @@ class Desk:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._requests.run)
             task_status.started()
-            async for caller, number, submission in self._lookups:
-                nursery.start_soon(self._look_up, caller, number, submission)
+            async for asked in self._lookups:
+                nursery.start_soon(self._look_up, *asked)
 
     def begin(self, link: Link) -> Caller:
         """A front is there, at the other end of `link`."""
@@ -175,41 +178,63 @@ class Desk:
                 raise WireError(f"a front says {type(message).__name__}")
 
     def _count(self, caller: Caller, message: Events) -> None:
+        events, requests = message.events, message.requests
+        left: list[tuple[int, int] | None] = []
+        for kind, url, payer in message.priced:
+            left.append(self._pay(payer, 1))
+            if left[-1] is not None:
+                requests += 1
+                urls = events.setdefault(kind, {})
+                urls[url] = urls.get(url, 0) + 1
+
         def settled(outcome: Outcome) -> None:
             each = Accepted(1) if isinstance(outcome, Accepted) else outcome
-            caller.send(_answered(message.number, self._posting.answer(each)))
+            caller.send(_answered(message.number, self._posting.answer(each), left))
 
-        submission = Submission(message.events, message.requests, requests=message.requests)
+        if not requests:
+            settled(Accepted(0))
+            return
+        submission = Submission(events, requests, requests=requests)
         answering = self._posting.submit_nowait(submission)
         assert answering is not None, "events without actors need no look into the store"
         answering.on_settled(settled)
 
     def _submit(self, caller: Caller, message: Submit) -> None:
+        left = [self._pay(message.payer, message.size)] if message.payer else []
+        if None in left:
+            caller.send(_answered(message.number, _COMES_AGAIN, left))
+            return
         key = None if message.key is None else IdempotencyKey(*message.key)
         acts = [Act(*act) for act in message.acts]
-        submission = Submission(message.events, message.size, key, acts=acts, act_urls=message.act_urls)
+        submission = Submission(
+            message.events, message.size, key, acts=acts, ignored=message.ignored, act_urls=message.act_urls
+        )
         try:
             answering = self._posting.submit_nowait(submission)
         except Problem as problem:
-            caller.send(_answered(message.number, answer_problem(problem)))
+            caller.send(_answered(message.number, answer_problem(problem), left))
             return
         if answering is None:
-            self._lookups_in.send_nowait((caller, message.number, submission))
+            self._lookups_in.send_nowait((caller, message.number, left, submission))
         else:
-            self._answer_when_settled(caller, message.number, answering)
+            self._answer_when_settled(caller, message.number, left, answering)
 
-    async def _look_up(self, caller: Caller, number: int, submission: Submission) -> None:
+    def _pay(self, payer: str, events: int) -> tuple[int, int] | None:
+        left = self._gate.pay(payer, events)
+        return None if left is None else (left.remaining, left.reset_seconds)
+
+    async def _look_up(self, caller: Caller, number: int, left: Left, submission: Submission) -> None:
         try:
-            self._answer_when_settled(caller, number, await self._posting.submit(submission))
+            self._answer_when_settled(caller, number, left, await self._posting.submit(submission))
         except Problem as problem:
-            caller.send(_answered(number, answer_problem(problem)))
+            caller.send(_answered(number, answer_problem(problem), left))
         except Exception as error:
             log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-            caller.send(_answered(number, answer_problem(Problem(500, "the request could not be answered"))))
+            caller.send(_answered(number, answer_problem(Problem(500, "the request could not be answered")), left))
 
-    def _answer_when_settled(self, caller: Caller, number: int, submission: Submission) -> None:
+    def _answer_when_settled(self, caller: Caller, number: int, left: Left, submission: Submission) -> None:
         submission.on_settled(
-            lambda outcome: caller.send(_answered(number, self._posting.answer(outcome, submission.ignored)))
+            lambda outcome: caller.send(_answered(number, self._posting.answer(outcome, submission.ignored), left))
         )
 
     def _answer(self, caller: Caller, message: Request) -> None:
@@ -252,5 +277,9 @@ class Desk:
             caller.send(Entered(message.number, admitted.role, admitted.name, share))
 
 
-def _answered(number: int, answer: Answer) -> Answered:
-    return Answered(number, answer.status, answer.body, answer.content_type, answer.headers)
+_COMES_AGAIN = Answer(429, b"")
+"""Nobody sees it: the request comes again as it came."""
+
+
+def _answered(number: int, answer: Answer, left: Left) -> Answered:
+    return Answered(number, answer.status, answer.body, answer.content_type, answer.headers, left)

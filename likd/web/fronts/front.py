@@ -144,16 +144,14 @@ class _Served:
     def __init__(self, welcome: Welcome, link: Link, listeners: list[socket.socket]) -> None:
         for listener in listeners:
             listener.settimeout(0)
-        config = Config(
-            bind=parsers.binds(list(welcome.binds)), origins=welcome.origins, public_sites=welcome.public_sites
-        )
-        gate = FrontGate(config, Tokens(), link)
+        config, tokens = _config(welcome), Tokens(welcome.admin_tokens, welcome.write_tokens)
+        gate = FrontGate(config, tokens, None)
         room = BodyBudget(welcome.bodies_bytes_max)
-        bodies = _bodies(welcome, gate) if welcome.open else None
+        bodies = _bodies(welcome, gate)
         self.seats = Seats(link, welcome.connections_max)
         self.asking = Asking(link)
         self.mirror = Mirror(self.asking)
-        self.live = _live(welcome, gate, self.asking, self.mirror)
+        self.live = _live(welcome, FrontGate(config, tokens, link), self.asking, self.mirror)
 
         def hand_over(sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
             if not self.live.take(sock, data, leave, address):
@@ -174,7 +172,7 @@ class _Served:
 
         self.lane = ExpressLane(
             make_requests=make_requests,
-            recall=bodies.recall if bodies is not None else _nothing,
+            recall=bodies.recall,
             gate=gate,
             listeners=listeners,
             hand_over=hand_over,
@@ -187,6 +185,20 @@ class _Served:
         )
 
 
+def _config(welcome: Welcome) -> Config:
+    """What the gate of a front has to know."""
+    return Config(
+        bind=parsers.binds(list(welcome.binds)),
+        origins=welcome.origins,
+        public_sites=welcome.public_sites,
+        trusted_proxies=welcome.trusted_proxies,
+        address_rate=welcome.address_limit[0],
+        address_burst=welcome.address_limit[1],
+        token_rate=welcome.token_limit[0],
+        token_burst=welcome.token_limit[1],
+    )
+
+
 def _live(welcome: Welcome, gate: Gate, asking: Asking, mirror: Mirror) -> LiveLane:
     async def free(_: Caller) -> bool:
         return True
@@ -196,7 +208,7 @@ def _live(welcome: Welcome, gate: Gate, asking: Asking, mirror: Mirror) -> LiveL
         urls=Urls(UrlRules(welcome.same_schemes, welcome.drop_parameters), gate),
         counts=CountRows(welcome.counts),
         gate=gate,
-        charge=asking.charge if welcome.priced else free,
+        charge=free if gate.open else asking.charge,
         status=MirroredStatus(mirror),
         interval_seconds=welcome.live_interval,
         watches_max=welcome.watches_max,
@@ -207,22 +219,19 @@ def _live(welcome: Welcome, gate: Gate, asking: Asking, mirror: Mirror) -> LiveL
 
 
 def _bodies(welcome: Welcome, gate: Gate) -> EventBodies:
+    actor_keys = ActorKeys(welcome.secret)
     ingest = Ingest(
         welcome.kinds,
         UrlRules(welcome.same_schemes, welcome.drop_parameters),
-        ActorKeys(welcome.secret),
+        actor_keys,
         welcome.done,
         welcome.urls_max,
     )
     return EventBodies(
         ingest=ingest,
         gate=gate,
-        visitors=Visitors("free", ignore_bots=False, actor=lambda address, agent: ""),
+        visitors=Visitors(welcome.public_actors, welcome.ignore_bots, actor_keys.visitor),
         body_bytes_max=welcome.body_bytes_max,
         bodies_bytes_max=welcome.bodies_bytes_max,
         urls_max=welcome.urls_max,
     )
-
-
-def _nothing(body: bytes) -> None:
-    """Nothing is remembered where nothing is read."""

@@ -26,8 +26,6 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
     base: str
     encrypted: bool
     """Whether clients speak TLS, which is the engine's."""
-    open: bool
-    """Whether whoever reaches the daemon may do everything: events are read by fronts then."""
     binds: tuple[str, ...]
     origins: tuple[str, ...]
     connections_max: int
@@ -49,23 +47,33 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
     """The names of what is counted."""
     live_interval: float
     watches_max: int
-    priced: bool
-    """Whether what callers ask for has a price, which the engine knows."""
+    admin_tokens: tuple[bytes, ...]
+    write_tokens: tuple[bytes, ...]
+    trusted_proxies: tuple[str, ...]
+    public_actors: str
+    ignore_bots: bool
+    address_limit: tuple[float, int]
+    """Events a second and at once, as the answers tell it: who has how many left is known to the engine."""
+    token_limit: tuple[float, int]
 
     def __repr__(self) -> str:
         return f"Welcome(version={self.version})"
 
 
 class Events(msgspec.Struct, tag=2, array_like=True, frozen=True):
-    """Single events of several requests, of callers who may do everything. Answered."""
+    """Single events of several requests, which their callers may post. Answered."""
 
     number: int
     events: dict[str, dict[str, int]]
+    """Those that have no price."""
     requests: int
+    """How many they are of."""
+    priced: list[tuple[str, str, str]] = []
+    """Kind and URL of the others, and the name of who pays for each."""
 
 
 class Submit(msgspec.Struct, tag=3, array_like=True, frozen=True):
-    """The events of one request, of such a caller. Answered."""
+    """The events of one request, which its caller may post. Answered."""
 
     number: int
     events: dict[str, dict[str, int]]
@@ -73,6 +81,9 @@ class Submit(msgspec.Struct, tag=3, array_like=True, frozen=True):
     key: tuple[str, bytes] | None
     acts: list[tuple[str, str, bytes]]
     act_urls: int | None
+    ignored: int = 0
+    payer: str = ""
+    """The name of who pays for them, if they have a price."""
 
 
 class Answered(msgspec.Struct, tag=4, array_like=True, frozen=True):
@@ -83,6 +94,9 @@ class Answered(msgspec.Struct, tag=4, array_like=True, frozen=True):
     body: bytes
     content_type: str
     headers: dict[str, str]
+    left: list[tuple[int, int] | None] = []
+    """Events that each payer has left, and after how many seconds more. None had any: its request is not answered yet,
+    and comes again as it came, to be refused by the whole gate."""
 
 
 class Request(msgspec.Struct, tag=5, array_like=True, frozen=True):
