@@ -1,4 +1,4 @@
-"""Counts of URLs and top lists, as the API shows them."""
+"""Counts of URLs and top lists, in the API's form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from likd.web.problems import Problem, store_away
 
 
 class CountReads(CountRows):
-    """Answers reads of counts, which have these `names`. Raises Problem for everything a client can do wrong."""
+    """Answers reads of the counts with these `names`. Every error of a client raises Problem."""
 
     def __init__(self, urls: Urls, totals: Totals, top: TopLists, names: Sequence[str]) -> None:
         super().__init__(names)
@@ -27,7 +27,7 @@ class CountReads(CountRows):
         self._top = top
 
     def counts_nowait(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer | None:
-        """The counts of `urls`, if that needs no look into the store."""
+        """The counts of `urls`, or None if that needs a look into the store."""
         found: list[dict[str, Any]] = []
         hrefs = self._urls.each_readable(urls, caller, partial=partial)
         also = self._urls.old_names(urls, hrefs)
@@ -42,9 +42,9 @@ class CountReads(CountRows):
         return Answer(200, msgspec.json.encode({"counts": found}))
 
     async def counts(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer:
-        """The counts of `urls`, in their order, under the names they were asked by.
+        """The counts of `urls`, in their order and as they were written.
 
-        If `partial`, each URL is answered by itself: a problem stands in the place of one that can't be read.
+        If `partial`, each URL is answered separately, with a problem in place of one that can't be read.
         """
         hrefs = self._urls.each_readable(urls, caller, partial=partial)
         try:

@@ -1,4 +1,4 @@
-"""The express lane: the hot requests of all plain connections, in one task on one epoll."""
+"""The express lane: serves the hot requests of all plain connections in one task, on one epoll."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from likd.web.express.states import FINAL, State, Timeouts
 EVENTS_AT_ONCE = 128
 SWEEP_SECONDS = 1.0
 RECEIVE_BYTES = HEAD_BYTES_MAX
-"""Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
+"""Python allocates a buffer for each read: 64 KiB costs 2 µs more, and a larger one is also mapped and unmapped."""
 RECEIVE_BODY_BYTES = 1 << 20
 
 HandOver = Callable[[socket.socket, bytes, Callable[[], None], str], None]
-"""Takes a connection, what was read of it, what gives its seat back, and the address that it comes from."""
+"""Takes a connection, what was read from it, the function that gives its seat back, and the address it comes from."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -41,11 +41,10 @@ log = structlog.get_logger(__name__)
 class ExpressLane:
     """Accepts connections and serves the hot requests on them.
 
-    A task for each connection would be woken for each request. Here one task is woken for all sockets that are
-    ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
-    all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
-    bytes read so far, and so does encryption. A connection takes one of the `seats` of both lanes, and
-    a request body its part of the `room` of both.
+    With a task for each connection, each request would wake one. Here one task is woken for all sockets that are ready,
+    the event manager's acknowledgement itself answers requests, and in a busy daemon a like wakes no task at all.
+    Anything else on a connection, encryption included, hands it over for good, with the bytes read so far. A connection
+    takes one of the `seats` that all lanes share, and a request body takes part of their shared `room`.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class ExpressLane:
         self._said_tls = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. When run again after a fault, connections are found as they were."""
+        """Serve until cancelled. When run again after a fault, it finds the connections as they were."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
             nursery.start_soon(self._go_on)
@@ -90,7 +89,7 @@ class ExpressLane:
                 self._serve_ready()
 
     def stop(self) -> None:
-        """Close the listeners, and each connection once what it asked for is answered."""
+        """Close the listeners, and each connection once its requests are answered."""
         self._acceptor.close()
         self._clients.stop()
         for client in self._clients:
@@ -103,7 +102,7 @@ class ExpressLane:
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
         """Serve a connection from `address` that was accepted elsewhere.
 
-        So far `data` was read of it; `leave` gives its seat back.
+        So far `data` was read from it; `leave` is called at its end.
         """
         sock.settimeout(0)
         if self._encrypted:
@@ -130,7 +129,7 @@ class ExpressLane:
 
     @property
     def faults(self) -> int:
-        """Requests and connections that ended because of a fault of likd's own."""
+        """Requests and connections that ended because of a fault in likd."""
         return self._clients.faults + self._requests.faults
 
     def _serve_ready(self) -> None:
@@ -147,12 +146,12 @@ class ExpressLane:
             elif fd in acceptor.listeners:
                 listeners.append(acceptor.listeners[fd])
         self._requests.submit()
-        # New connections come last: one that closed just now may have left them its file descriptor.
+        # New connections come last: they may get the file descriptor of one that has just closed.
         for listener in listeners:
             acceptor.accept(listener)
 
     def _ready(self, client: Client, events: int) -> None:
-        """Do what the client's socket is ready for (bits of epoll)."""
+        """Handle what the client's socket is ready for (bits of epoll)."""
         if events & _OUT:
             self._flush(client)
         if events & _IN:
@@ -163,7 +162,7 @@ class ExpressLane:
         self._proceed(client)
 
     def _receive(self, client: Client) -> bool:
-        """Read what the client sent; whether that was all begun by the fast path."""
+        """Read what the client sent. Returns whether the fast path took all of it."""
         http = client.http
         rests = http.resting and not client.output and client.interest == _IN
         if not rests and not http.wants_input:
@@ -185,7 +184,7 @@ class ExpressLane:
         return False
 
     def _proceed(self, client: Client) -> None:
-        """Begin the requests that can be begun; end the connection if it is over; else wait for what it needs."""
+        """Begin the requests that can be begun; then end the connection if it is over, or wait for what it needs."""
         http = client.http
         while not client.output and (exchange := http.next(self._now)) is not None:
             self._begin(client, exchange)
@@ -222,7 +221,7 @@ class ExpressLane:
         self._clients.watch(client, (_IN if wants_input else 0) | (_OUT if client.output else 0))
 
     def _send(self, exchange: Exchange, response: bytes) -> None:
-        """Answer a request. Called by the event manager's acknowledgement: one client's fault is its own."""
+        """Answer a request. The event manager's acknowledgement calls this, so one client's fault must stay its own."""
         client: Client = exchange.client
         try:
             if exchange.admitted:
@@ -262,7 +261,7 @@ class ExpressLane:
             self._requests.submit()
 
     def _end(self, client: Client) -> None:
-        """All is answered and sent: let the client finish."""
+        """Everything is answered and sent: let the client finish."""
         if client.http.ended:
             self._close(client)
         elif client.http.state is State.ENDING:
@@ -283,7 +282,9 @@ class ExpressLane:
     def _say_tls(self, client: Client) -> None:
         if not self._said_tls:
             self._said_tls = True
-            log.warning("a client speaks TLS to a port without", peer=client.address, setting="--tls-cert, --tls-key")
+            log.warning(
+                "a client speaks TLS to a port without TLS", peer=client.address, setting="--tls-cert, --tls-key"
+            )
         self._close(client)
 
     def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
@@ -293,7 +294,7 @@ class ExpressLane:
             self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 
     async def _sweep(self) -> None:
-        """Once a second: connections whose deadline has passed, and listeners that had to pause."""
+        """Once a second: handle connections whose deadline has passed, and listeners that had to pause."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
             self._now = time.monotonic()
@@ -305,7 +306,7 @@ class ExpressLane:
     def _expire(self, client: Client) -> None:
         refused = None if client.output else client.http.expire(self._now)
         if client.output or client.http.state is State.CLOSED:
-            # It does not take its answers, or has nothing to say.
+            # It does not read its answers, or sends nothing.
             self._close(client)
         if refused is not None:
             self._begin(client, refused)
