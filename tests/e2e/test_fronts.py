@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import warm
 from tests.daemon import Client, Daemon, wait_until
 
 PAGE = "https://example.com/"
@@ -121,6 +123,13 @@ def test_status_and_metrics_are_of_the_whole(daemon: Daemon) -> None:
         assert each["memory_bytes"] > 1 << 20
         assert f'likd_process_memory_bytes{{process="{each["name"]}"}}' in metrics
         assert f'likd_process_cpu_seconds_total{{process="{each["name"]}"}}' in metrics
+    with Client(daemon.address) as client:
+        page = re.sub(r"<[^>]*>", "", client.request("GET", "/engine").body.decode())
+    shown = warm.command("top", "--once", "--url", daemon.url)
+    assert shown.returncode == 0, shown.stderr
+    for each in status["processes"]:
+        assert re.search(rf"process {each['pid']} · [^·]+ of processor time · [\d.]+ MiB", page)
+        assert re.search(rf"{each['name']} \(process {each['pid']}\): [\d.]+ s of processor time", shown.stdout)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
