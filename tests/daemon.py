@@ -32,7 +32,9 @@ class Daemon:
         self.log = data_dir.parent / f"{data_dir.name}.log"
         fronts = ["--processes", os.environ[PROCESSES]] if PROCESSES in os.environ else []
         arguments = ["serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *fronts, *flags]
-        self.process = Process(arguments, self.log, os.environ if environment is None else environment, descriptors)
+        given = dict(os.environ if environment is None else environment)
+        given.pop(PROCESSES, None)
+        self.process = Process(arguments, self.log, given, descriptors)
         select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"likd is listening on (https?)://([\d.]+):(\d+)(/\S+)?\n", line)

@@ -193,7 +193,7 @@ def _welcome(config: Config, engine: Engine, tokens: Tokens, connections_max: in
     return Welcome(
         version=VERSION,
         base=config.base_path,
-        encrypted=bool(config.tls_cert),
+        tls=(config.tls_cert, config.tls_key) if config.tls_cert else None,
         binds=tuple(map(str, config.bind)),
         origins=config.origins,
         connections_max=connections_max,

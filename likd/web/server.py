@@ -55,7 +55,8 @@ class WebServer:
     ) -> None:
         self._full = FullLane(
             app,
-            tls=tls,
+            tls=None if fronts else tls,
+            https=tls is not None,
             room=room,
             connections_max=seats.connections_max,
             head_seconds=head_seconds,
@@ -69,7 +70,7 @@ class WebServer:
             gate=gate,
             listeners=[] if fronts else listeners.sockets,
             hand_over=self._hand_over,
-            encrypted=tls is not None,
+            decrypt=self._encrypted if tls is not None else None,
             seats=seats,
             room=room,
             head_seconds=head_seconds,
@@ -127,9 +128,15 @@ class WebServer:
                 bare.cancel_scope.cancel()
         self._live.close()
         self._express.close()
+        if self.fronts is not None:
+            with trio.move_on_at(deadline):
+                await self.fronts.wait_ended()
+
+    def _encrypted(self, sock: socket.socket, leave: Callable[[], None], address: str) -> None:
+        self._full.take(sock, b"", leave, address)
 
     async def _stop_fronts(self, deadline: float) -> None:
-        """Wait for the fronts, which may hand connections over until they have ended."""
+        """Wait until no front hands a connection over any more."""
         if self.fronts is not None:
             self._listeners.close()
             self.fronts.stop()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
-from quart import Websocket
 
 from likd.errors import StoreError, Unsupported
 from likd.ingest.urls import EXPECTED
@@ -40,6 +39,10 @@ from likd.web.api.live_ops import (
 )
 from likd.web.api.urls import Urls
 from likd.web.problems import Problem
+
+if TYPE_CHECKING:
+    # A front has the sessions, and no need of what serves pages.
+    from quart import Websocket
 
 HOT_MAX = 100
 REFUSED_MAX = 2000

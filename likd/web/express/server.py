@@ -32,6 +32,8 @@ RECEIVE_BODY_BYTES = 1 << 20
 
 HandOver = Callable[[socket.socket, bytes, Callable[[], None], str], None]
 """Takes a connection, what was read from it, the function that gives its seat back, and the address it comes from."""
+Decrypt = Callable[[socket.socket, Callable[[], None], str], None]
+"""Takes a connection whose client speaks TLS: with what gives its seat back, and the address it comes from."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -55,7 +57,7 @@ class ExpressLane:
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
-        encrypted: bool,
+        decrypt: Decrypt | None,
         seats: Seats,
         room: BodyBudget,
         head_seconds: float,
@@ -66,7 +68,7 @@ class ExpressLane:
         self._heads = Heads(base)
         self._now = time.monotonic()
         self._give = hand_over
-        self._encrypted = encrypted
+        self._decrypt = decrypt
         self._room = room
         self._clients: Clients[Client] = Clients(self._closed)
         self._close = self._clients.close
@@ -105,9 +107,6 @@ class ExpressLane:
         So far `data` was read from it; `leave` is called at its end.
         """
         sock.settimeout(0)
-        if self._encrypted:
-            self._give(sock, data, leave, address)
-            return
         client = Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now))
         self._clients.add(client)
         client.http.receive(data, self._now)
@@ -288,8 +287,8 @@ class ExpressLane:
         self._close(client)
 
     def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
-        if self._encrypted:
-            self._give(sock, b"", leave, address)
+        if self._decrypt is not None:
+            self._decrypt(sock, leave, address)
         else:
             self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 

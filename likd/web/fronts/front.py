@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +33,7 @@ from likd.web.api.urls import Urls
 from likd.web.express.requests import Drop, Send
 from likd.web.express.server import ExpressLane
 from likd.web.fronts.asking import Asking
+from likd.web.fronts.decrypting import Decrypting
 from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import (
@@ -48,6 +50,7 @@ from likd.web.fronts.messages import (
     Pong,
     Response,
     Stop,
+    Stopped,
     TurnedAway,
     Watching,
     Welcome,
@@ -56,6 +59,7 @@ from likd.web.fronts.mirror import Mirror, MirroredStatus
 from likd.web.fronts.requests import FrontRequests
 from likd.web.fronts.seats import Seats
 from likd.web.live.server import LiveLane
+from likd.web.tls import server_context
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 GC_ALLOCATIONS = 50_000
@@ -101,6 +105,8 @@ class Front:
         if self._served is None:
             assert isinstance(message, Welcome)
             self._served = _Served(message, self._link, self._listeners)
+            if self._served.decrypting is not None:
+                nursery.start_soon(self._served.decrypting.run)
             nursery.start_soon(self._served.live.run)
             nursery.start_soon(self._served.lane.run)
             gc.collect()
@@ -121,6 +127,8 @@ class Front:
                 if (seat := served.seats.of(number)) is not None:
                     served.lane.expel(seat)
                     served.live.expel(seat)
+                    if served.decrypting is not None:
+                        served.decrypting.expel(seat)
             case Ping(number):
                 self._link.send(Pong(number, served.lane.faults + served.live.faults))
             case Stop():
@@ -130,10 +138,15 @@ class Front:
         """Nothing: what was gathered goes when the lane has looked at all who are ready."""
 
     async def _stop(self, nursery: trio.Nursery, served: _Served) -> None:
+        if served.decrypting is not None:
+            served.decrypting.stop()
         served.lane.stop()
         await served.live.stop()
         await served.lane.wait_stopped()
         await served.live.wait_stopped()
+        self._link.send(Stopped())
+        if served.decrypting is not None:
+            await served.decrypting.wait_ended()
         await self._link.flushed()
         nursery.cancel_scope.cancel()
 
@@ -170,13 +183,15 @@ class _Served:
             )
             return self.requests
 
+        tls = server_context(config)
+        self.decrypting = None if tls is None else self._decrypting(tls, welcome)
         self.lane = ExpressLane(
             make_requests=make_requests,
             recall=bodies.recall,
             gate=gate,
             listeners=listeners,
             hand_over=hand_over,
-            encrypted=welcome.encrypted,
+            decrypt=None if self.decrypting is None else self.decrypting.take,
             seats=self.seats,
             room=room,
             head_seconds=welcome.head_seconds,
@@ -184,10 +199,21 @@ class _Served:
             base=welcome.base,
         )
 
+    def _decrypting(self, tls: ssl.SSLContext, welcome: Welcome) -> Decrypting:
+        return Decrypting(
+            tls,
+            lambda *connection: self.lane.take(*connection),
+            head_seconds=welcome.head_seconds,
+            idle_seconds=welcome.idle_seconds,
+        )
+
 
 def _config(welcome: Welcome) -> Config:
-    """What the gate of a front has to know."""
+    """The settings that count for a front."""
+    tls_cert, tls_key = welcome.tls or ("", "")
     return Config(
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         bind=parsers.binds(list(welcome.binds)),
         origins=welcome.origins,
         public_sites=welcome.public_sites,

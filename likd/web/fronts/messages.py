@@ -24,8 +24,8 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
 
     version: int
     base: str
-    encrypted: bool
-    """Whether clients speak TLS, which is the engine's."""
+    tls: tuple[str, str] | None
+    """The files of the certificates and of the key, if clients speak TLS."""
     binds: tuple[str, ...]
     origins: tuple[str, ...]
     connections_max: int
@@ -238,6 +238,10 @@ class News(msgspec.Struct, tag=21, array_like=True, frozen=True):
     """The daemon's, each part as JSON, if it is asked for."""
 
 
+class Stopped(msgspec.Struct, tag=24, array_like=True, frozen=True):
+    """Every connection has ended or was handed over. With TLS the front still encrypts what is said on the latter."""
+
+
 class Refused(msgspec.Struct, tag=22, array_like=True, frozen=True):
     """A front has refused a caller: with which status, why, by the name it gave, and what would let it in."""
 
@@ -276,4 +280,5 @@ Message: TypeAlias = (
     | Unwatch
     | News
     | Refused
+    | Stopped
 )

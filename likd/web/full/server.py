@@ -27,10 +27,8 @@ from quart_trio import QuartTrio
 from likd.web.access.body_budget import BodyBudget
 from likd.web.full.base_path import BelowBase
 from likd.web.full.bodies import BoundedBodies
-from likd.web.full.stream import STREAM, Stream, Wire, stream_of
+from likd.web.full.stream import PING_SECONDS, STREAM, Stream, Wire, stream_of
 from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX
-
-PING_SECONDS = 20.0
 
 _Connection: TypeAlias = tuple[socket.socket, bytes, Callable[[], None], str]
 
@@ -50,6 +48,7 @@ class FullLane:
         app: QuartTrio,
         *,
         tls: ssl.SSLContext | None,
+        https: bool,
         room: BodyBudget,
         connections_max: int,
         head_seconds: float,
@@ -58,6 +57,7 @@ class FullLane:
     ) -> None:
         self._app = app
         self._tls = tls
+        self._https = https
         self._bounded = BelowBase(cast(ASGIFramework, BoundedBodies(cast(ASGIFramework, app), room)), base)
         self._asgi = ASGIWrapper(cast(ASGIFramework, self._answer))
         self._head_seconds = head_seconds
@@ -142,7 +142,7 @@ class FullLane:
 
     async def _answer(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         stream = stream_of(scope)
-        if self._tls is not None:
+        if self._https:
             cast(dict[str, Any], scope)["scheme"] = "https" if scope["type"] == "http" else "wss"
         if scope["type"] != "lifespan" and scope["client"] is None:
             scope["client"] = (stream.address, 0)

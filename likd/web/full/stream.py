@@ -31,6 +31,9 @@ HEAD_RECEIVE_BYTES = 1 << 14
 """This much can hold 900 heads."""
 BODY_RECEIVE_BYTES = 1 << 16
 
+PING_SECONDS = 20.0
+"""So often a websocket is asked if it is still there."""
+
 STREAM = "likd.stream"
 _responses = Responses()
 
@@ -105,6 +108,19 @@ class Wire(trio.abc.Stream):
         """How many bytes the client's side has not taken yet."""
         waiting: int = struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
         return waiting
+
+
+async def linger(wire: Wire, secure: trio.SSLStream[Wire] | None) -> None:
+    """Say that nothing more is sent, and give the client time to read it. What it sends is dropped."""
+    with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        if secure is not None:
+            # It may receive something other than the end of encryption, and break.
+            with suppress(trio.BrokenResourceError):
+                await secure.unwrap()
+        await wire.send_eof()
+        dropped = 0
+        while dropped < LINGER_BYTES_MAX and (data := await wire.receive_some(BODY_RECEIVE_BYTES)):
+            dropped += len(data)
 
 
 class Stream(trio.abc.HalfCloseableStream):
@@ -214,17 +230,8 @@ class Stream(trio.abc.HalfCloseableStream):
 
     async def finish(self) -> None:
         """Let the client finish: closing at once could destroy answers on their way. What it sends is dropped."""
-        if not self._lingers or self.wire.cut_off:
-            return
-        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            if self._secure is not None:
-                # It may receive something other than the end of encryption, and break.
-                with suppress(trio.BrokenResourceError):
-                    await self._secure.unwrap()
-            await self.wire.send_eof()
-            dropped = 0
-            while dropped < LINGER_BYTES_MAX and (data := await self.wire.receive_some(BODY_RECEIVE_BYTES)):
-                dropped += len(data)
+        if self._lingers and not self.wire.cut_off:
+            await linger(self.wire, self._secure)
 
     async def _next_frames(self, frames: Frames) -> bytes:
         while True:

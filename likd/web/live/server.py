@@ -15,8 +15,7 @@ from likd.web.answers import Answer, Responses
 from likd.web.api.live_ops import Close, going_away
 from likd.web.api.live_socket import LiveSessions
 from likd.web.clients import CLIENTS_AT_ONCE, Clients
-from likd.web.full.server import PING_SECONDS
-from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, SILENCE_SECONDS_MIN
+from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, PING_SECONDS, SILENCE_SECONDS_MIN
 from likd.web.live.admission import Admit
 from likd.web.live.client import Client
 from likd.web.live.connection import PING

@@ -64,6 +64,7 @@ async def connect(nursery: trio.Nursery, autojump_clock: MockClock) -> Connect:
     lane = FullLane(
         application(),
         tls=None,
+        https=False,
         room=BodyBudget(1 << 20),
         connections_max=10,
         head_seconds=10.0,

@@ -26,8 +26,7 @@ from likd.web.access.tokens import Tokens
 from likd.web.api.live_news import STATUS_SECONDS, Session
 from likd.web.api.live_ops import Close
 from likd.web.api.live_socket import LiveSessions
-from likd.web.full.server import PING_SECONDS
-from likd.web.full.stream import SILENCE_SECONDS_MIN
+from likd.web.full.stream import PING_SECONDS, SILENCE_SECONDS_MIN
 from likd.web.live.admission import by
 from likd.web.live.connection import Connection, text_frame
 from likd.web.live.handshake import read_handshake
