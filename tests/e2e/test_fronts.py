@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from tests import warm
-from tests.daemon import Client, Daemon, wait_until
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 PAGE = "https://example.com/"
 LIKE = json.dumps({"kind": "like", "url": PAGE}).encode()
@@ -83,6 +84,22 @@ def test_an_actor_likes_once_whichever_front_he_comes_by(daemon: Daemon) -> None
             assert client.request("POST", "/v1/events", body).status == 202
     with Client(daemon.address) as client:
         assert likes(client, f"{PAGE}actor") == 1
+
+
+def test_a_merge_that_is_answered_holds_whichever_front_is_asked(daemon: Daemon) -> None:
+    old, new = f"{PAGE}old", f"{PAGE}new"
+    like = json.dumps({"kind": "like", "url": old}).encode()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(daemon.address)) for _ in range(12)]
+        for client in clients:
+            assert client.request("POST", "/v1/events", like).status == 202
+        with Client(daemon.address) as admin:
+            merge = json.dumps({"old": old, "new": new, "wait": 20}).encode()
+            answer = admin.request("POST", "/v1/merge", merge, Content_Type="application/json")
+            assert answer.status == 200, answer.body
+        for posted, client in enumerate(clients, start=1):
+            assert (likes(client, old), likes(client, new)) == (11 + posted, 11 + posted)
+            assert client.request("POST", "/v1/events", like).status == 202
 
 
 def test_there_are_no_more_connections_than_with_one_process(daemon: Daemon) -> None:
@@ -170,6 +187,22 @@ def test_signals_to_all_processes_end_them_as_one_service(tmp_path: Path) -> Non
         assert daemon.stop() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
         assert daemon.stored() == {PAGE: {**daemon.stored()[PAGE], "likes": 1}}
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--processes", "2", "--shutdown-timeout", "60") as daemon, ExitStack() as stack:
+        pids = [each["pid"] for each in fronts(daemon).values()]
+        for _ in range(8):
+            # Their answers are waited for in a shutdown.
+            client = stack.enter_context(Client(daemon.address))
+            client.send(b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n[")
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "shutting down" in daemon.log.read_text())
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+        wait_until(lambda: not any(_runs(pid) for pid in pids))
+        assert time.monotonic() - began < 10
 
 
 def test_an_engine_that_dies_takes_its_fronts_along(tmp_path: Path) -> None:
