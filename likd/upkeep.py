@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import attrs
@@ -18,14 +16,15 @@ from likd.durability.disk import Disk, RealDisk
 from likd.durability.filenames import APPLIED, BATCH, JOURNAL
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.engine import open_engine
-from likd.errors import LikdError, StoreError
+from likd.errors import LikdError, StoreError, Unsupported
 from likd.model import Counts, total
 from likd.plugins.handlers import Handlers, load_handlers
 from likd.recovery import Recovery
 from likd.runtime.clock import Clock
+from likd.stores import threaded
 from likd.stores.database import Database
 from likd.stores.nodes import Node
-from likd.stores.threaded import ThreadedStore
+from likd.stores.threaded import as_store
 
 Waiting: TypeAlias = Literal["count", "drop"]
 
@@ -65,7 +64,7 @@ async def drain(config: Config) -> Drained:
         open_engine(
             config,
             disk=disk,
-            store=ThreadedStore(database, wall_clock=clock.settled),
+            store=as_store(database, clock.settled),
             handlers=Handlers(load_handlers(config.kinds)),
             actor_keys=actor_keys,
             clock=clock,
@@ -89,8 +88,7 @@ async def adopt(config: Config, waiting: Waiting | None) -> Adopted:
     """
     disk: Disk = RealDisk(config.data_dir)
     database = database_of(config, ActorKeys(b""), data_dir.source(config.data_dir))
-    with _explained(database):
-        mark = await trio.to_thread.run_sync(database.peek)
+    mark = await threaded.peek(database)
     names = await disk.names()
     log = AppliedLog(disk)
     await log.load(names)
@@ -129,20 +127,16 @@ async def adopt(config: Config, waiting: Waiting | None) -> Adopted:
 def retire(config: Config, which: str, *, force: bool) -> Node:
     """Let a node of the store of `config` be gone for good. Raises RetireError, StartError, StoreError."""
     database = database_of(config, ActorKeys(b""), "")
-    with _explained(database):
+    if not isinstance(database, Database):
+        raise Unsupported(f"a {database.kind} store has no rows of nodes: there is nothing to be retired")
+    try:
         return database.retire(which, force=force)
+    except StoreError:
+        raise
+    except database.faults as fault:
+        raise database.explain(fault) from fault
 
 
 def _tables(names: list[str], after: int) -> list[int]:
     """The tables of which there are files, behind `after`."""
     return [table_id for kind in (BATCH, JOURNAL) for table_id in kind.ids(names) if table_id > after]
-
-
-@contextmanager
-def _explained(database: Database) -> Iterator[None]:
-    try:
-        yield
-    except StoreError:
-        raise
-    except database.faults as fault:
-        raise database.explain(fault) from fault

@@ -91,6 +91,8 @@ def _health(status: dict[str, Any]) -> list[RenderableType]:
         f"{table}, {waiting}",
         f"store {store['kind']} {store['state']}: {store['lag_seconds']:.1f} s behind, {pace}",
         f"{counters}, {pool['busy']} busy, {pool['hung']} hung, {pool['crashed']} crashed, {pool['worn']} worn",
+        # Earlier daemons do not tell.
+        *map(_process, status.get("processes", [])),
     ]
     if len(nodes := [node for node in status.get("nodes", ()) if not node["retired"]]) > 1:
         lines += [_node(node) for node in nodes]
@@ -104,6 +106,11 @@ def _node(node: dict[str, Any]) -> RenderableType:
     seen = "" if node["alive"] else f", last seen {_span(node['seen_seconds'])} ago"
     line = f"node {node['node']} {node['name']}: epoch {node['epoch']}, {node['lag_seconds']:.1f} s behind{seen}{this}"
     return Text(line, style="" if node["alive"] else "red")
+
+
+def _process(process: dict[str, Any]) -> str:
+    used = f"{process['cpu_seconds']:,.1f} s of processor time, {process['memory_bytes'] / (1 << 20):,.0f} MiB"
+    return f"{process['name']} (process {process['pid']}): {used}"
 
 
 def _span(seconds: float) -> str:
