@@ -222,8 +222,8 @@ class Config:
         parsers.choice(*_KEYS),
         "auto",
         "",
-        "Who knows Idempotency-Keys: 'auto' all nodes that share a store; 'node' each its own, for those who send a"
-        " retry to the node that had the first try.",
+        "Who knows Idempotency-Keys: 'auto' means all nodes that share a store; 'node' means each node its own, for"
+        " retries that always go to the node that got the first attempt.",
         _KEYS,
     )
     keys_window: float = _setting(
@@ -333,7 +333,7 @@ class Config:
         parsers.node_name,
         "",
         "NAME",
-        "What this daemon is called among those that share a store, for people; else the machine's name.",
+        "The name of this node among those that share a store; by default the machine's.",
     )
     actor_secret_file: str = _setting(
         parsers.optional_path,
