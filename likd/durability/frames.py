@@ -51,7 +51,7 @@ class Damage:
 Piece: TypeAlias = Frame | Damage
 
 
-def frame(payload: bytes) -> bytes:
+def frame(payload: bytes | bytearray) -> bytes:
     """`payload` as a frame."""
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"payload of {len(payload)} bytes, at most {PAYLOAD_BYTES_MAX} fit a frame")

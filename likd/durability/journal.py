@@ -6,6 +6,7 @@ import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import attrs
@@ -17,6 +18,7 @@ from likd.durability.disk import AppendFile, Disk
 from likd.durability.filenames import JOURNAL
 from likd.errors import LikdError
 from likd.model import Events, Fold, Liking, Likings
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.runtime.histogram import Histogram, HistogramStatistics
 
 Durability: TypeAlias = Literal["fsync", "os", "none"]
@@ -63,10 +65,29 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Header | Entry)
 _list_decoder = msgspec.msgpack.Decoder(list[Header | Entry])
 _LIST = struct.Struct(">BI")
+_MAP = struct.Struct(">BI")
+ACTORS_AT_ONCE = 4096
+"""Actors are encoded so many at once, which takes less than a millisecond."""
 HEADER_BYTES_MAX = 1 << 20
 """So many bytes of a segment have its header in any case."""
 DECODED_AT_ONCE_BYTES = 1 << 16
 """Frames are decoded so many bytes at once: one call for each would take as long as the rest of a replay."""
+
+
+def encode(entry: Entry) -> Steps[bytes | bytearray]:
+    """`entry` as the payload of a frame."""
+    if len(entry.actors) <= ACTORS_AT_ONCE:
+        return _encode(entry)
+    payload = bytearray(_encode(msgspec.structs.replace(entry, actors={}, merge=None)))
+    # The last two fields, an empty map and nil, are a byte each.
+    del payload[-2:]
+    payload += _MAP.pack(0xDF, len(entry.actors))
+    actors = iter(entry.actors.items())
+    while some := dict(islice(actors, ACTORS_AT_ONCE)):
+        payload += memoryview(_encode(some))[1 if len(some) < 16 else 3 :]
+        yield
+    payload += _encode(entry.merge)
+    return payload
 
 
 class JournalError(LikdError):
@@ -143,7 +164,7 @@ class Journal:
             raise JournalError(f"can't open the journal segment: {error.strerror}") from error
         if segment.closed:
             raise JournalError("the journal segment is closed")
-        data = frames.frame(_encode(entry))
+        data = frames.frame(await finish_in_turns(encode(entry)))
         began = time.monotonic()
         try:
             await segment.file.append(data, sync=self._durability == "fsync")

@@ -339,3 +339,21 @@ def test_actors_and_a_merge_are_read_as_they_were_written() -> None:
     entry = found[1]
     assert isinstance(entry, Entry)
     assert (entry.likings, entry.merge) == (likings, merge)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 15, 16, 9000])
+def test_many_actors_are_encoded_in_slices(beyond: int) -> None:
+    actors = {n.to_bytes(16, "big"): Liking(n % 2 == 0, n % 3 - 1) for n in range(journal.ACTORS_AT_ONCE + beyond)}
+    merge = Fold("http://b/", "http://a/", b"b" * 8, b"a" * 8)
+    large = Entry(7, 1, 2, [("key", b"digest", 3)], {"like": {"http://a/": 5}}, actors, merge)
+    steps = journal.encode(large)
+    turns = 0
+    try:
+        while True:
+            next(steps)
+            turns += 1
+    except StopIteration as done:
+        payload = done.value
+
+    assert msgspec.msgpack.decode(payload, type=Entry) == large
+    assert turns == (-(-len(actors) // journal.ACTORS_AT_ONCE) if beyond else 0)

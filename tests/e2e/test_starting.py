@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,14 +15,14 @@ import pytest
 
 from likd import __version__
 from likd.durability.filenames import BATCH
+from tests import warm
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 EVENT = b'{"kind":"like","url":"https://example.com/"}'
 
 
 def likd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "likd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False, text=True)
+    return warm.command(*map(str, arguments), timeout=PATIENCE_SECONDS)
 
 
 def damage_a_batch(data: Path) -> None:
@@ -87,17 +87,17 @@ def test_a_start_that_takes_long_obeys_a_signal(tmp_path: Path, number: int) -> 
     with Daemon(tmp_path / "data") as daemon:
         daemon.stop()
     log = tmp_path / "long.log"
-    with closing(sqlite3.connect(tmp_path / "data" / "likd.db", isolation_level=None)) as holder, log.open("wb") as out:
+    with closing(sqlite3.connect(tmp_path / "data" / "likd.db", isolation_level=None)) as holder:
         holder.execute("PRAGMA journal_mode = DELETE")
         holder.execute("BEGIN EXCLUSIVE")
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1:0"]
-        process = subprocess.Popen(command, stderr=out)
-        lock = tmp_path / "data" / "lock"
-        wait_until(lambda: lock.read_text() == f"{process.pid}\n")
-        wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)
-        process.send_signal(number)
+        arguments = ["serve", "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1:0"]
+        with warm.Process(arguments, log, os.environ) as process:
+            lock = tmp_path / "data" / "lock"
+            wait_until(lambda: lock.read_text() == f"{process.pid}\n")
+            wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)
+            process.send_signal(number)
 
-        assert process.wait(2) == 0
+            assert process.wait(2) == 0
     assert "Traceback" not in log.read_text()
     with Daemon(tmp_path / "data"):
         pass
