@@ -29,7 +29,6 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
-from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
 from likd.counting.ledger import Ledger
@@ -55,6 +54,7 @@ from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
+from likd.plugins.observers import Observer
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
 from likd.queries.other_nodes import OtherNodes

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 import attrs
 import structlog
 import trio
 
 from likd.model import Counts, add
+from likd.plugins.observers import Observer
 
 log = structlog.get_logger(__name__)
-
-Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
-"""Is told a URL and by how much each of its counts grew since it was told last."""
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,8 @@ import attrs
 import structlog
 import trio
 
-from likd.counting.counter import Observer, UrlCounter
+from likd.counting.counter import UrlCounter
+from likd.plugins.observers import Observer
 from likd.runtime.notice import Notice
 
 log = structlog.get_logger(__name__)
