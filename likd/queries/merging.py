@@ -25,7 +25,7 @@ class MergeError(LikdError):
 
 
 class MergeBusy(MergeError):
-    """Not now: another merge is not done yet."""
+    """Not now: another merge is not done yet, or URLs are still being folded by new rules."""
 
 
 class MergeRefused(LikdError):
@@ -106,6 +106,9 @@ class Merger:
             target = self.totals.ledger.aliases(target)
         if self._offered or self.totals.ledger.merging:
             raise MergeBusy("another merge is under way")
+        if self.actors.folding:
+            # What is still stored under an old name would be folded into it afterwards.
+            raise MergeBusy("URLs are still being folded by the new rules")
         url_key = b"" if target.startswith("//") else self.actor_keys.of_url(target)
         outcome = await self._place(Fold(target, target if keep else "", url_key, b""), key)
         if isinstance(outcome, Refused):
