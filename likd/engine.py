@@ -269,7 +269,7 @@ async def open_engine(
             handlers=handlers,
             pool=pool,
             ledger=ledger,
-            aside_bytes=recovered.aside_bytes,
+            dead_letter_bytes=recovered.dead_letter_bytes,
             jitter=jitter,
         )
         applied_tables = AppliedTables(disk, applied_log, keep, found=recovered.kept, missing=recovered.missing)
@@ -310,7 +310,7 @@ async def open_engine(
         bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
         bounds.add(
             "aside",
-            lambda: batcher.aside_bytes >= config.aside_bytes_max,
+            lambda: batcher.dead_letter_bytes >= config.aside_bytes_max,
             "events that a failing handler could not count take all their room",
             10,
         )

@@ -88,7 +88,7 @@ def done_by(key: bytes) -> str:
     return key[LIKE_KEY_BYTES:].decode() or LIKE
 
 
-class Act(msgspec.Struct, frozen=True, gc=False):
+class ActorEvent(msgspec.Struct, frozen=True, gc=False):
     """A like by an actor, or another event of which an actor has one at a time, or what takes it back.
 
     What it changes depends on what the actor did before. `key` stands for the actor and the URL together, neither of
@@ -154,7 +154,7 @@ class Fold(NamedTuple):
         return url == self.old or (bool(self.host) and host_of(url) == self.host)
 
 
-class Aside(NamedTuple):
+class DeadLetter(NamedTuple):
     """An event that a handler could not count, kept for replay."""
 
     handler: str
@@ -222,13 +222,13 @@ class Submission:
     """
 
     events: Events
-    size: int
+    event_count: int
     key: IdempotencyKey | None = None
     requests: int = 1
-    acts: Sequence[Act] = ()
+    acts: Sequence[ActorEvent] = ()
     merge: Fold | None = None
     ignored: int = 0
-    """Of `size` so many events are in neither `events` nor `acts`: they are not to count."""
+    """Of `event_count` so many events are in neither `events` nor `acts`: they are not to count."""
     act_urls: int | None = None
     """How many URLs its acts have, where that was counted before."""
     outcome: Outcome | None = None
@@ -243,7 +243,7 @@ class Submission:
     @property
     def single(self) -> tuple[str, str] | None:
         """The kind and URL, if it is one event that counts once whoever it is from, and nothing else."""
-        if self.size != 1 or self.acts or self.ignored:
+        if self.event_count != 1 or self.acts or self.ignored:
             return None
         ((kind, urls),) = self.events.items()
         ((url, times),) = urls.items()

@@ -35,8 +35,8 @@ NO_OLD_NAMES: OldNames = MappingProxyType({})
 class Follower(Protocol):
     """Who is told of what grows the totals, in the step in which it happens. Must not raise."""
 
-    def committed(self, table: int, rows: Rows) -> None:
-        """The counts of `table` are `rows` for good."""
+    def committed(self, table_id: int, rows: Rows) -> None:
+        """The counts of `table_id` are `rows` for good."""
         ...
 
     def forgotten(self, urls: Collection[str]) -> None:
@@ -171,10 +171,10 @@ class Ledger:
         self._take_back(table.id)
         self._tell()
 
-    def placed(self, table: int, merge: Fold) -> None:
-        """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
-        self.merging[table] = merge
-        self._actors.place_merge(table)
+    def placed(self, table_id: int, merge: Fold) -> None:
+        """A merge is durable, behind all that is in the tables up to `table_id`: reads follow it from now on."""
+        self.merging[table_id] = merge
+        self._actors.place_merge(table_id)
         if merge.erases:
             # Reads follow when the store does.
             return
@@ -206,14 +206,14 @@ class Ledger:
 
         The counts of `batch` must not be changed from now on.
         """
-        self._tables.pop(batch.table, None)
+        self._tables.pop(batch.table_id, None)
         self._moves += 1
-        if self._committed.get(batch.table) is not batch.rows:
+        if self._committed.get(batch.table_id) is not batch.rows:
             # It was found at the start, or its counters were found to be wrong.
-            self._take_back(batch.table)
-            self._commit(batch.table, batch.rows)
-            self._actors.batched(batch.table, batch.actors)
-        del self._committed[batch.table]
+            self._take_back(batch.table_id)
+            self._commit(batch.table_id, batch.rows)
+            self._actors.batched(batch.table_id, batch.actors)
+        del self._committed[batch.table_id]
         self._queue(batch)
 
     def _queue(self, batch: Batch) -> None:
@@ -222,12 +222,12 @@ class Ledger:
         last = self.waiting[-1] if self.waiting else None
         alone = self._apart or last is None or last.frozen or last.increments.minute != minute
         if alone or last is None or not self._take_along(last, batch):
-            increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
+            increments = Increments(batch.table_id, batch.table_id, minute, batch.rows.copy(), batch.actors)
             last = Waiting(
-                increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
+                increments, {batch.table_id: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
             )
             self.waiting.append(last)
-            self.rows_waiting += increments.size
+            self.rows_waiting += increments.row_count
             self._url_bytes_waiting += last.url_bytes
         if batch.merge is not None:
             # What is in later tables comes after it.
@@ -264,7 +264,7 @@ class Ledger:
         finish(self.leave())
         first = self.waiting.popleft()
         increments = first.increments
-        self.rows_waiting -= increments.size
+        self.rows_waiting -= increments.row_count
         self._url_bytes_waiting -= first.url_bytes
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
@@ -299,9 +299,9 @@ class Ledger:
             for batch in again:
                 self._pending.add(batch.rows)
                 self._queue(batch)
-                self._actors.batched(batch.table, batch.actors)
+                self._actors.batched(batch.table_id, batch.actors)
                 if batch.merge is not None:
-                    self.merging[batch.table] = batch.merge
+                    self.merging[batch.table_id] = batch.merge
             for waiting in self.waiting:
                 waiting.frozen = True
             self.waiting += later
@@ -332,7 +332,7 @@ class Ledger:
         for waiting in self.waiting:
             it = waiting.increments
             parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
-        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+        return parts + [(table_id, table_id, None, rows) for table_id, rows in self._committed.items()]
 
     def unapplied_urls(self) -> set[str]:
         """All URLs of which the store does not have all counts yet."""
@@ -390,26 +390,26 @@ class Ledger:
         self._moved.set()
         self._moved = trio.Event()
 
-    def _commit(self, table: int, rows: Rows) -> None:
+    def _commit(self, table_id: int, rows: Rows) -> None:
         self._pending.add(rows)
-        self._keep(table, rows)
+        self._keep(table_id, rows)
 
-    def _keep(self, table: int, rows: Rows) -> None:
-        self._committed[table] = rows
+    def _keep(self, table_id: int, rows: Rows) -> None:
+        self._committed[table_id] = rows
         self._moves += 1
         for follower in tuple(self.followers):
-            follower.committed(table, rows)
+            follower.committed(table_id, rows)
 
     def _take_along(self, waiting: Waiting, batch: Batch) -> bool:
-        rows, url_bytes = waiting.increments.size, waiting.url_bytes
+        rows, url_bytes = waiting.increments.row_count, waiting.url_bytes
         if not waiting.take_along(batch, self._transaction_rows_max):
             return False
-        self.rows_waiting += waiting.increments.size - rows
+        self.rows_waiting += waiting.increments.row_count - rows
         self._url_bytes_waiting += waiting.url_bytes - url_bytes
         return True
 
-    def _take_back(self, table: int) -> None:
-        rows = self._committed.pop(table, None)
+    def _take_back(self, table_id: int) -> None:
+        rows = self._committed.pop(table_id, None)
         if rows:
             self._pending.subtract(rows)
             self.forgotten(rows)

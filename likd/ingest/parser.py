@@ -25,7 +25,7 @@ from likd.ingest.bodies import (
 )
 from likd.ingest.schema import Checker, Event, IngestError, TooManyUrls, decode_event, decode_events, explain, too_long
 from likd.ingest.urls import UrlRules
-from likd.model import Act, Events
+from likd.model import ActorEvent, Events
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 CACHED_MAX = 131_072
@@ -136,7 +136,7 @@ class Ingest:
         """The kind and URL of a single event that came in these bytes before, if they are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
-    def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[Act]]]:
+    def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[ActorEvent]]]:
         """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError, and soon TooManyUrls.
 
         Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.

@@ -10,7 +10,7 @@ import trio
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine
 from likd.errors import StoreError
-from likd.model import LIKE, UNLIKE, Accepted, Act, Submission
+from likd.model import LIKE, UNLIKE, Accepted, ActorEvent, Submission
 from tests.sim import clients
 from tests.sim.counted import ACTED, KEYS, Broken, Request
 
@@ -47,7 +47,7 @@ async def act(world: World, engine: Engine, actor: str, *, last: bool) -> None:
 async def _try(world: World, engine: Engine, actor: str, asked: str) -> None:
     wish = world.wishes[actor, asked]
     url = engine.rules(asked)
-    acts = [Act(LIKE if wish.likes else UNLIKE, url, KEYS(actor, url))] * wish.times
+    acts = [ActorEvent(LIKE if wish.likes else UNLIKE, url, KEYS(actor, url))] * wish.times
     if wish.along is None:
         submission = Submission({}, len(acts), acts=acts)
     else:

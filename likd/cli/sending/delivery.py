@@ -110,7 +110,7 @@ class Delivery:
             if batch.events:
                 pending += reversed(await self._send(batch))
             elif batch.line_stats.lines:
-                await self.delivery_log.set_aside(batch.line_range, batch.line_stats)
+                await self.delivery_log.quarantine(batch.line_range, batch.line_stats)
                 self._settle(batch.line_range, batch.line_stats, batch.refused, batch.unparsable)
 
     async def _send(self, batch: Batch) -> list[LineRange]:
@@ -136,7 +136,7 @@ class Delivery:
         before, rest = line_range.split(response_status.line)
         wrong, after = rest.split(response_status.line + 1)
         line_stats = LineStats(lines=1, refused=1)
-        await self.delivery_log.set_aside(wrong, line_stats)
+        await self.delivery_log.quarantine(wrong, line_stats)
         self._settle(wrong, line_stats, [(response_status.line, response_status.detail)], [])
         return [before, after]
 

@@ -32,7 +32,7 @@ class DeliveryLog(Protocol):
     async def refused(self, key: str) -> None:
         """Nothing of the batch was counted: its lines will be sent otherwise."""
 
-    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
+    async def quarantine(self, line_range: LineRange, line_stats: LineStats) -> None:
         """Nothing of `line_range` is to be sent."""
 
     def renew(self, path: Path, content: Content) -> int:
@@ -71,5 +71,5 @@ class NoDeliveryLog:
     async def refused(self, key: str) -> None:
         """Nothing."""
 
-    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
+    async def quarantine(self, line_range: LineRange, line_stats: LineStats) -> None:
         """Nothing."""

@@ -151,7 +151,7 @@ class StateFile:
         """Record it. Not durable at once: if it gets lost, the batch is refused again."""
         self._append(Refused(key))
 
-    async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
+    async def quarantine(self, line_range: LineRange, line_stats: LineStats) -> None:
         """Record it. Not durable at once: if it gets lost, the lines are looked at again."""
         self._append(SetAside(line_range.source.id, line_range.byte_range, line_stats))
 

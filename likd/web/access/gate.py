@@ -11,7 +11,7 @@ import structlog
 
 from likd.config.settings import Config
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
-from likd.model import Act, Events
+from likd.model import ActorEvent, Events
 from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
@@ -154,7 +154,7 @@ class Gate:
         """Whether it need not be asked who this is."""
         return self.open and not credentials.origin and (not self._local or self._knows_host(credentials.host))
 
-    def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
+    def check_events(self, caller: Caller, events: Events, acts: Iterable[ActorEvent], size: int) -> None:
         """Raises Problem unless the caller may post these events; they count against its limit."""
         self.check_writes(caller)
         if caller.role is Role.PUBLIC:

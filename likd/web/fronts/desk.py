@@ -9,7 +9,7 @@ import attrs
 import structlog
 import trio
 
-from likd.model import Accepted, Act, IdempotencyKey, Outcome, Submission
+from likd.model import Accepted, ActorEvent, IdempotencyKey, Outcome, Submission
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.answers import Answer, answer_problem
 from likd.web.api.events import Posting
@@ -136,7 +136,7 @@ class Desk:
 
     def _submit(self, caller: Caller, message: Submit) -> None:
         key = None if message.key is None else IdempotencyKey(*message.key)
-        acts = [Act(*act) for act in message.acts]
+        acts = [ActorEvent(*act) for act in message.acts]
         submission = Submission(message.events, message.size, key, acts=acts, act_urls=message.act_urls)
         try:
             answering = self._posting.submit_nowait(submission)

@@ -185,7 +185,9 @@ def _directory(now: EngineStatistics) -> Iterator[Metric]:
     yield _counter("likd_urls_folded", "URLs that became part of those that count now.", folder.folded)
     yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
     yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(now.clock.doubtful))
-    yield _gauge("likd_aside_bytes", "Disk space of events that a handler could not count.", now.batcher.aside_bytes)
+    yield _gauge(
+        "likd_aside_bytes", "Disk space of events that a handler could not count.", now.batcher.dead_letter_bytes
+    )
 
 
 def _walk(children: Iterable[ChildStatistics]) -> Iterator[ChildStatistics]:
