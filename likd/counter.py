@@ -1,4 +1,4 @@
-"""The old place of `likd.plugins.observers`, for packages that import from it."""
+"""The old name of `likd.plugins.observers`, for packages that import it. It will be removed in version 0.3."""
 
 from likd.plugins.moved import moved
 

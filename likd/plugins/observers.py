@@ -11,7 +11,7 @@ from likd.errors import StartError
 ENTRY_POINT_GROUP = "likd.observers"
 
 Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
-"""Is told a URL and by how much each of its counts grew since it was told last."""
+"""Is called with a URL and how much each of its counts has grown since the last call."""
 
 
 def load_observers() -> list[Observer]:

@@ -374,3 +374,17 @@ async def test_a_load_that_is_cut_off_holds_nothing() -> None:
         nursery.cancel_scope.cancel()
     assert not actors._held
     assert not actors._holding
+
+
+async def test_what_became_of_a_url_elsewhere_since_an_act_was_held_is_left_to_the_store() -> None:
+    aliases = Aliases(KEYS.of_url)
+    actors = Actors(FakeStore(), applied=0, cached_max=100, aliases=aliases)
+    unlike = submission(act("ann", UNLIKE))
+    await actors.load(unlike)
+    aliases.follow(URL, "https://example.com/new")
+    events: Events = {}
+    likings: Likings = {}
+    actors.decide(aliases.acts(unlike.acts), events, likings)
+    assert events == {UNLIKE: {"https://example.com/new": 1}}
+    assert likings == {KEYS("ann", "https://example.com/new"): Liking(likes=False, net=-1)}
+    actors.release(unlike)

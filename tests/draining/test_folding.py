@@ -278,7 +278,7 @@ async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
 urls = st.sampled_from([f"{scheme}://example.com/{n}" for scheme in ("http", "https") for n in range(2)])
 batches = st.builds(
     Batch,
-    table=st.just(1),
+    table_id=st.just(1),
     opened=st.just(0.0),
     closed=st.just(0.0),
     names=st.just(NAMES),
