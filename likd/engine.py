@@ -26,7 +26,7 @@ import attrs
 import structlog
 import trio
 
-from likd.config.settings import Config
+from likd.config.engine_settings import EngineSettings
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
 from likd.counting.event_manager import EventManager
@@ -80,7 +80,7 @@ NO_SECRET = ActorKeys(b"")
 class Engine:
     """The composed parts. `root` runs them; bodies become submissions by `ingest`, which go in by `intake`."""
 
-    config: Config
+    config: EngineSettings
     root: Supervisor
     ingest: Ingest
     intake: Intake
@@ -134,7 +134,7 @@ async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding |
 
 @asynccontextmanager
 async def open_engine(
-    config: Config,
+    config: EngineSettings,
     *,
     disk: Disk,
     store: Store,

@@ -86,6 +86,19 @@ def test_no_part_reads_what_is_private_to_another() -> None:
     assert {path: read for path, read in found.items() if read} == {}
 
 
+COMPOSITION = {"likd/config/settings.py", "likd/daemon.py", "likd/web/compose.py"}
+"""Who composes the daemon, apart from the commands: parts get the settings of their group, or a few values."""
+
+
+def test_no_part_gets_all_settings() -> None:
+    named = {
+        str(path)
+        for path in FILES
+        if path.parts[1] != "cli" and any(module == "likd.config.settings.Config" for module in imported(path))
+    }
+    assert named <= COMPOSITION
+
+
 READ_OF_THE_ENGINE = {
     *("engine.handlers.kinds", "engine.handlers.counts", "engine.root.name", "engine.clock.now"),
     *(f"engine.store.{name}" for name in ("kind", "node", "epoch")),

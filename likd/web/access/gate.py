@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 import structlog
 
-from likd.config.settings import Config
+from likd.config.web_settings import GateSettings
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
 from likd.model import ActorEvent, Events
 from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
@@ -55,7 +55,7 @@ class Gate:
 
     def __init__(
         self,
-        config: Config,
+        config: GateSettings,
         tokens: Tokens,
         *,
         logins: Logins | None = None,

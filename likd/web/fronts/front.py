@@ -13,7 +13,7 @@ from functools import partial
 import trio
 
 from likd.config import parsers
-from likd.config.settings import Config
+from likd.config.web_settings import GateSettings
 from likd.counting.actors import ActorKeys
 from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
@@ -110,7 +110,7 @@ class _Served:
     def __init__(self, welcome: Welcome, link: Link, listeners: list[socket.socket]) -> None:
         for listener in listeners:
             listener.settimeout(0)
-        config = Config(bind=parsers.binds(list(welcome.binds)), origins=welcome.origins)
+        config = GateSettings(bind=parsers.binds(list(welcome.binds)), origins=welcome.origins)
         gate = Gate(config, Tokens())
         room = BodyBudget(welcome.bodies_bytes_max)
         bodies = _bodies(welcome, gate) if welcome.open else None
