@@ -74,7 +74,7 @@ async def test_nobody_waits_longer_than_may_be_asked_for(wait: object) -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (MergeBusy("another merge is under way"), 409),
+        (MergeBusy("another merge is in progress"), 409),
         (MergeError("a URL can't be merged into itself"), 422),
         (MergeRefused(Refused("the disk is full", 10)), 503),
         (MergeRefused(Refused("the disk is full", certain=False)), 500),
