@@ -132,6 +132,26 @@ async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding |
     return await store.folding() if away is None else None
 
 
+def _add_bounds(
+    bounds: Bounds, config: EngineSettings, batcher: Batcher, ledger: Ledger, pool: PoolManager, monitor: Monitor
+) -> None:
+    """Let `bounds` refuse requests while any part has as much as the settings allow."""
+    bounds.add(
+        "tables",
+        lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
+        "the batcher is behind",
+    )
+    bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
+    bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
+    bounds.add(
+        "aside",
+        lambda: batcher.dead_letter_bytes >= config.aside_bytes_max,
+        "events that a failing handler could not count fill all the space for them",
+        10,
+    )
+    bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
+
+
 @asynccontextmanager
 async def open_engine(
     config: EngineSettings,
@@ -298,21 +318,7 @@ async def open_engine(
         hub = LiveHub(
             totals=totals, top=top, interval_seconds=config.live_interval, sites=SiteWatch(store, totals, wall_clock)
         )
-        bounds.add(
-            "tables",
-            lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
-            "the batcher is behind",
-        )
-        bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
-        bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
-        bounds.add(
-            "aside",
-            lambda: batcher.dead_letter_bytes >= config.aside_bytes_max,
-            "events that a failing handler could not count fill all the space for them",
-            10,
-        )
-        bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
-
+        _add_bounds(bounds, config, batcher, ledger, pool, monitor)
         root = Supervisor("likd", jitter=jitter, fatal=(Fenced, TooNew))
         root.add("pool manager", pool.run)
         root.add("drainer", drainer.run)

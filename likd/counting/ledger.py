@@ -116,7 +116,7 @@ class Ledger:
         self.store_ahead = trio.Event()
         """Set when a reader saw that the store has more than it had confirmed: asking again will confirm it."""
         self.followers: list[Follower] = []
-        self.reader: Reader | None = None
+        self.readers: list[Reader] = []
         self._stored_as: dict[str, list[str]] = {}
         self._late_names: dict[str, int] = {}
         """URLs that were merged elsewhere, and the last table that may count them under these names."""
@@ -273,8 +273,8 @@ class Ledger:
 
     def settle(self) -> Steps[None]:
         """Do the rest of `applied_first`'s work, for which nobody waits."""
-        if self.reader is not None:
-            yield from self.reader.settle()
+        for reader in self.readers:
+            yield from reader.settle()
         yield from self._actors.settle()
 
     def applied_first(self, applied: Applied | None = None) -> Waiting:
@@ -290,8 +290,8 @@ class Ledger:
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         self._pending.gone()
-        if self.reader is not None:
-            self.reader.applied(increments, applied)
+        for reader in self.readers:
+            reader.applied(increments, applied)
         for table_id in first.tables:
             merge = self.merging.pop(table_id, None)
             if merge is not None and not merge.erases and applied is not None:
@@ -316,8 +316,8 @@ class Ledger:
         if applied != self.applied:
             self._actors.resume(applied)
         if applied < self.applied:
-            if self.reader is not None:
-                self.reader.store_went_back()
+            for reader in self.readers:
+                reader.store_went_back()
             later, self.waiting = self.waiting, deque()
             for batch in again:
                 self._pending.add(batch.rows)

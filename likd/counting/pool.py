@@ -143,7 +143,7 @@ class PoolManager:
             if counter.quiet:
                 self._take_in(counter)
             else:
-                counter.on_quiet = self._take_in
+                counter.when_quiet(self._take_in)
                 if not counter.due:
                     self._enlist(counter)
 
