@@ -145,3 +145,16 @@ def test_every_file_has_its_room() -> None:
         str(path) for path in FILES if room_of(".".join(path.with_suffix("").parts).removesuffix(".__init__")) is None
     }
     assert homeless <= outside
+
+
+def test_the_table_for_contributors_names_every_room() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| package |")[2].partition("\n\n")[0]
+    rooms = {path.parts[1] for path in FILES} - {"__init__.py", "__main__.py"}
+    assert {room for room in rooms if f"`likd/{room}" not in table and f"`{room}`" not in table} == set()
+
+
+def test_the_way_of_a_like_leads_through_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    linked = re.findall(r"\]\(\.\./(likd/[^)#]*)\)", text)
+    assert linked
+    assert [path for path in linked if not (ROOT / path).exists()] == []
