@@ -13,7 +13,7 @@ from likd.stores.protocol import Part, Unit
 SITES_MAX = 1000
 """Sites whose history is told at once: those with the most likes."""
 PAGES_SCANNED_MAX = 20_000
-"""Of a list of more pages only so many are looked at: those with the most likes, and those that got something today."""
+"""Of a list of more pages those that may lead come first: who has the most ever, and who got something today."""
 
 Past: TypeAlias = list[tuple[int, Counts]]
 """What came in each unit of time that had anything, oldest first: when it began, in seconds since 1970."""
@@ -69,6 +69,8 @@ class PagesQuery:
     by, `before` what it is compared with, `trend` what is told of each. They come by value, then by likes less unlikes
     ever, then by URL; `after` is where the list goes on. `without` are told apart, whatever their rank, and with their
     trend only if no others are (a `limit` of 0).
+
+    A store may tell a list of many in parts, each in this order: `since` is where it said that the next part begins.
     """
 
     site: str = ""
@@ -80,6 +82,7 @@ class PagesQuery:
     ascending: bool = False
     limit: int = 50
     after: tuple[float, int, str] | None = None
+    since: str | None = None
     without: Sequence[str] = ()
 
 
@@ -96,13 +99,17 @@ class Page:
 
 @attrs.frozen
 class PagesRead:
-    """Pages as of table `applied`: those listed, those asked for by name, and how many there are in all."""
+    """Pages as of table `applied`: those listed, those asked for by name, and how many there are in all, if it knows.
+
+    `goes_on` is where the part of the list after this one begins, None if there is none.
+    """
 
     applied: int
     pages: list[Page]
     named: list[Page]
-    total: int
+    total: int | None
     summed: float
+    goes_on: str | None = None
 
 
 @runtime_checkable

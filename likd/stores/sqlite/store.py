@@ -20,6 +20,7 @@ from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History, newest
 from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
+from likd.stores.sqlite.page_lists import PageLists
 from likd.stores.sqlite.site_reads import SiteReads
 from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import stage
@@ -64,7 +65,8 @@ class SqliteDatabase(Database):
         self._history = History(retention or Retention())
         self._sites = Sites(self._history)
         self._counts = CountsTable(self._sites)
-        self._site_reads = SiteReads(self._history, self._sites, self._counts.leaders)
+        self._site_reads = SiteReads(self._history, self._sites)
+        self._page_lists = PageLists(self._history, self._sites, self._counts.leaders)
         self._merges = Merges(self._counts, self._history, self._sites, url_key)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -88,6 +90,7 @@ class SqliteDatabase(Database):
         self._history.open(self._writer, names)
         self._sites.open(self._writer, names)
         self._site_reads.open(names)
+        self._page_lists.open(names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -201,7 +204,7 @@ class SqliteDatabase(Database):
 
     def pages(self, query: PagesQuery) -> PagesRead:
         with self._snapshot(self._lister) as connection:
-            return self._site_reads.pages(connection, self._applied(connection), query)
+            return self._page_lists.pages(connection, self._applied(connection), query)
 
     def liked_both(self, old_key: bytes, new_key: bytes) -> int:
         with self._snapshot(self._lister) as connection:

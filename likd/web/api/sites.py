@@ -101,6 +101,20 @@ class PagesRequest:
         )
 
 
+class _After(msgspec.Struct, array_like=True):
+    """Where a list of pages goes on: behind the page of a value in the part `since`, without one where that begins."""
+
+    value: float | None
+    net: int
+    url: str
+    since: str | None = None
+
+    @property
+    def key(self) -> tuple[float, int, str] | None:
+        """By what the page before is ranked."""
+        return None if self.value is None else (self.value, self.net, self.url)
+
+
 @attrs.define
 class _SiteRow:
     """A site, and its likes by day."""
@@ -241,8 +255,10 @@ class SiteLists:
             by=cast(By, request.by),
             ascending=request.order == "asc",
             limit=number("limit", request.limit, 1, PAGES_MAX),
-            after=_key("after", request.after, tuple[float, int, str]) if request.after else None,
         )
+        if request.after:
+            after = _key("after", request.after, _After)
+            query = attrs.evolve(query, after=after.key, since=after.since)
         return query, goes_on
 
     async def _pages(self, query: PagesQuery, goes_on: Cut | None) -> Answer:
@@ -257,19 +273,29 @@ class SiteLists:
         keyed = [(self._key(query, page), page) for page in [*read.pages, *named]]
         after = None if query.after is None else _order(query, query.after)
         left = sorted(
-            (pair for pair in keyed if after is None or _order(query, pair[0]) > after),
+            (
+                (key, page)
+                for key, page in keyed
+                if (after is None or _order(query, key) > after) and _is_in_part(query, read, page.url)
+            ),
             key=lambda pair: _order(query, pair[0]),
         )
         shown = left[: query.limit]
         await self._add_trends(query, [page for _, page in shown if page.url in grown], grown)
         known = {page.url for page in read.named}
+        following = None
+        if len(left) > query.limit:
+            following = _After(*shown[-1][0], query.since)
+        elif read.goes_on is not None:
+            following = _After(None, 0, "", read.goes_on)
+        total = None if read.total is None else read.total + sum(page.url not in known for page in named)
         body: dict[str, Any] = {
             "begin": query.period[0],
             "end": query.period[1],
             "pages": [self._row(query, page) for _, page in shown],
-            "total": read.total + sum(page.url not in known for page in named),
+            "total": total,
             "cut": None if goes_on is None else goes_on.until,
-            "next": _told_key(shown[-1][0]) if len(left) > query.limit else None,
+            "next": None if following is None else _told_key(following),
         }
         if read.summed < 1:
             body["summed"] = round(read.summed, 3)
@@ -363,6 +389,11 @@ def _most_grown(parts: Sequence[Growth]) -> dict[str, list[Growth]]:
     return by_url
 
 
+def _is_in_part(query: PagesQuery, read: PagesRead, url: str) -> bool:
+    """Whether a page is listed in this part of a list, if it is not in the first."""
+    return not query.since or (url > query.since and (read.goes_on is None or url <= read.goes_on))
+
+
 def _order(query: PagesQuery, key: tuple[float, int, str]) -> tuple[float, int, str]:
     return key[0] if query.ascending else -key[0], -key[1], key[2]
 
@@ -380,7 +411,7 @@ def _trend(span: Span | None, past: Past) -> list[int]:
     return units
 
 
-def _told_key(key: tuple[float | int | str, ...]) -> str:
+def _told_key(key: tuple[float | int | str, ...] | _After) -> str:
     return msgspec.json.encode(key).decode()
 
 
