@@ -1,4 +1,4 @@
-"""The engine: composes everything between a submission and the store.
+"""The engine: composes everything between a body of events and the store.
 
     likd
     ├── pool manager ── counter × N
@@ -7,12 +7,12 @@
     ├── event manager
     ├── monitor
     ├── live hub
-    ├── other nodes  of a store that is shared
-    ├── folder       while there are URLs that were counted by other rules
-    └── site sums    while there are counts of earlier versions that are in no sum by site
+    ├── other nodes  with a shared store
+    ├── folder       while there are URLs that were counted under other rules
+    └── site sums    while counts of earlier versions are missing from the sums by site
 
-Events flow intake → event manager → batcher → drainer → store, and each arrow is a channel whose closing ends the
-next. That is also the order of a shutdown.
+Bodies become submissions in ingest. From there events flow intake → event manager → batcher → drainer → store, and each
+arrow is a channel whose closing ends the next. That is also the order of a shutdown.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from likd.durability.disk import Disk
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Durability, Journal
 from likd.errors import Fenced, StoreAway, StoreError, TooNew
+from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
@@ -60,6 +61,7 @@ from likd.queries.other_nodes import OtherNodes
 from likd.queries.site_watch import SiteWatch
 from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
+from likd.queries.unapplied import Unapplied
 from likd.recovery import Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
@@ -71,15 +73,16 @@ from likd.stores.sites import site_store
 log = structlog.get_logger(__name__)
 
 NO_SECRET = ActorKeys(b"")
-"""For engines whose data directory has no secret of its own."""
+"""For engines whose data directory has no secret."""
 
 
 @attrs.frozen(kw_only=True)
 class Engine:
-    """The composed parts. `root` runs them; submissions go in by `intake`."""
+    """The composed parts. `root` runs them; bodies become submissions by `ingest`, which go in by `intake`."""
 
     config: Config
     root: Supervisor
+    ingest: Ingest
     intake: Intake
     journal: Journal
     manager: EventManager
@@ -102,9 +105,10 @@ class Engine:
     actor_keys: ActorKeys
     merger: Merger
     folder: Folder
+    unapplied: Unapplied
 
     async def drain(self) -> None:
-        """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
+        """Refuse new submissions and wait until everything accepted is in the store, or the store fails."""
         self.root.drain()
         await self.intake.close()
         await self.root.wait_finished("event manager", "batcher")
@@ -113,16 +117,16 @@ class Engine:
 
 
 async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, str | None]:
-    """The mark of the store; or None, and why it is away. Raises StoreError if waiting does not help."""
+    """The store's mark; or None, and why it is unavailable. Raises StoreError if waiting would not help."""
     try:
         return await store.open(names), None
     except StoreAway as error:
-        log.error("the store is away: events are taken, and wait for it", fault=str(error))
+        log.error("the store is unavailable: events are accepted and wait for it", fault=str(error))
         return None, str(error)
 
 
 async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding | None:
-    """How far the store is with its URLs, None if it is away. What it can't fold counts as it is."""
+    """How far the store has folded its URLs, None if it is unavailable. If it can't fold, they count as they are."""
     if "merging" not in store.parts:
         return Folding(rules.text)
     return await store.folding() if away is None else None
@@ -140,9 +144,9 @@ async def open_engine(
     clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Engine]:
-    """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end.
+    """Recover what is on `disk`, and compose an engine that continues from there. `store` is closed at the end.
 
-    Events are booked and keys expire by `clock`, which is the system's if there is none.
+    Events are booked and keys expire by `clock`, by default the system's.
     """
     clock = clock or Clock()
     wall_clock = clock.now
@@ -162,7 +166,7 @@ async def open_engine(
     try:
         applied, away = await _open_store(store, handlers.counts)
         applied_log = AppliedLog(disk)
-        # A store that may be away at a start is told how far the directory is by the newest file.
+        # If the store may be unavailable at a start, the newest file says how far the directory is.
         keep = Keep(
             max(config.keep_batches, int(store.replay_seconds > 0)),
             store.replay_seconds if config.replay_window is None else config.replay_window,
@@ -210,7 +214,9 @@ async def open_engine(
             observers=observers,
         )
         bounds = Bounds()
-        intake = Intake(submissions=submissions_in, bounds=bounds, keys=window, free_counters=lambda: pool.free)
+        intake = Intake(
+            submissions=submissions_in, bounds=bounds, keys=window, actors=actors, free_counters=lambda: pool.free
+        )
         folder = Folder(
             store=store,
             totals=totals,
@@ -235,10 +241,7 @@ async def open_engine(
 
         async def learn() -> None:
             if merges:
-                for old, new in known_aliases(rules, actor_keys, (await store.aliases()).items()).items():
-                    if old not in aliases:
-                        aliases.add(old, new)
-                        totals.forget([old, new])
+                totals.merged_elsewhere(known_aliases(rules, actor_keys, (await store.aliases()).items()).items())
 
         manager = EventManager(
             submissions=submissions_out,
@@ -305,7 +308,7 @@ async def open_engine(
         bounds.add(
             "aside",
             lambda: batcher.aside_bytes >= config.aside_bytes_max,
-            "events that a failing handler could not count take all their room",
+            "events that a failing handler could not count fill all the space for them",
             10,
         )
         bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
@@ -326,6 +329,7 @@ async def open_engine(
         yield Engine(
             config=config,
             root=root,
+            ingest=Ingest(handlers.kinds, rules, actor_keys, handlers.done, config.counters_max),
             intake=intake,
             journal=journal,
             manager=manager,
@@ -348,6 +352,7 @@ async def open_engine(
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
+            unapplied=Unapplied(totals, wall_clock),
         )
     finally:
         with trio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""What the daemon says of itself: /v1/status and /v1/tree."""
+"""What the daemon says about itself: /v1/status and /v1/tree."""
 
 from __future__ import annotations
 
@@ -8,24 +8,91 @@ from typing import Any
 
 import attrs
 
+from likd.counting.actors import ActorsStatistics
+from likd.counting.backpressure import BoundsStatistics
+from likd.counting.event_manager import EventManagerStatistics
+from likd.counting.intake import IntakeStatistics
+from likd.counting.ledger import LedgerStatistics
+from likd.counting.monitor import MonitorStatistics
+from likd.counting.pool import PoolStatistics
+from likd.draining.applied_tables import AppliedTablesStatistics
+from likd.draining.batcher import BatcherStatistics
+from likd.draining.drainer import DrainerStatistics
+from likd.draining.folding import FolderStatistics
 from likd.durability.applied_log import ranges
+from likd.durability.idempotency import KeyWindowStatistics
+from likd.durability.journal import JournalStatistics
 from likd.engine import Engine
-from likd.runtime.histogram import Histogram
+from likd.plugins.handlers import HandlerStatistics
+from likd.queries.live_hub import LiveHubStatistics
+from likd.runtime.clock import ClockStatistics
+from likd.runtime.histogram import HistogramStatistics
 from likd.runtime.processes import ProcessStatistics, statistics
 from likd.runtime.recent import FAULTS
-from likd.runtime.supervisor import Child
+from likd.runtime.supervisor import ChildStatistics
+
+
+@attrs.frozen(kw_only=True)
+class EngineStatistics:
+    """The parts of an engine in numbers, all of the same moment."""
+
+    intake: IntakeStatistics
+    bounds: BoundsStatistics
+    keys: KeyWindowStatistics
+    actors: ActorsStatistics
+    manager: EventManagerStatistics
+    journal: JournalStatistics
+    handlers: tuple[HandlerStatistics, ...]
+    pool: PoolStatistics
+    ledger: LedgerStatistics
+    batcher: BatcherStatistics
+    drainer: DrainerStatistics
+    applied_tables: AppliedTablesStatistics
+    folder: FolderStatistics
+    hub: LiveHubStatistics
+    monitor: MonitorStatistics
+    clock: ClockStatistics
+    children: tuple[ChildStatistics, ...]
+    """The supervised tasks."""
+
+    @classmethod
+    def of(cls, engine: Engine) -> EngineStatistics:
+        """Ask every part of `engine`."""
+        return cls(
+            intake=engine.intake.statistics(),
+            bounds=engine.bounds.statistics(),
+            keys=engine.keys.statistics(),
+            actors=engine.actors.statistics(),
+            manager=engine.manager.statistics(),
+            journal=engine.journal.statistics(),
+            handlers=engine.handlers.statistics(),
+            pool=engine.pool.statistics(),
+            ledger=engine.ledger.statistics(),
+            batcher=engine.batcher.statistics(),
+            drainer=engine.drainer.statistics(),
+            applied_tables=engine.applied_tables.statistics(),
+            folder=engine.folder.statistics(),
+            hub=engine.hub.statistics(),
+            monitor=engine.monitor.statistics(),
+            clock=engine.clock.statistics(),
+            children=engine.root.statistics(),
+        )
 
 
 @attrs.frozen
 class StatusReport:
-    """Reads the state objects of the engine's parts; changes none."""
+    """Tells what the parts of the engine say of themselves; changes none."""
 
     engine: Engine
     version: str
     others: Callable[[], Sequence[ProcessStatistics]] = tuple
-    """The processes besides the engine's."""
+    """The processes other than the engine's."""
     refused: Callable[[], Mapping[str, int]] = dict
     """How often callers were refused in the last 24 hours, by reason."""
+
+    def statistics(self) -> EngineStatistics:
+        """The engine's parts in numbers."""
+        return EngineStatistics.of(self.engine)
 
     @property
     def processes(self) -> list[ProcessStatistics]:
@@ -33,129 +100,122 @@ class StatusReport:
         mine = statistics("engine", os.getpid())
         return [*([] if mine is None else [mine]), *self.others()]
 
-    @property
-    def lag_seconds(self) -> float:
-        """How old the oldest table is that the store does not have."""
-        waiting = self.engine.totals.ledger.waiting
-        return round(max(0.0, self.engine.clock.now() - waiting[0].since), 3) if waiting else 0.0
+    def lag_seconds(self, ledger: LedgerStatistics) -> float:
+        """The age of the oldest table that the store does not have."""
+        oldest = ledger.oldest_waiting
+        return round(max(0.0, self.engine.clock.now() - oldest), 3) if oldest is not None else 0.0
 
     def status(self) -> dict[str, Any]:
         """The daemon in numbers. Times are seconds, sizes bytes."""
-        engine = self.engine
-        table = engine.manager.open_table
+        now = self.statistics()
+        monitor = now.monitor
         return {
             "version": self.version,
-            "refused_24h": {**engine.bounds.last_day.counts(), **self.refused()},
+            "refused_24h": {**now.bounds.refused_24h, **self.refused()},
             "faults": [attrs.asdict(fault) for fault in FAULTS.newest()],
             "latency_ms": {
-                "acknowledge_p50": _ms(engine.manager.acknowledgements, 0.5),
-                "acknowledge_p99": _ms(engine.manager.acknowledgements, 0.99),
-                "flush_p50": _ms(engine.journal.appends, 0.5),
-                "flush_p99": _ms(engine.journal.appends, 0.99),
+                "acknowledge_p50": _ms(now.manager.acknowledgements, 0.5),
+                "acknowledge_p99": _ms(now.manager.acknowledgements, 0.99),
+                "flush_p50": _ms(now.journal.appends, 0.5),
+                "flush_p99": _ms(now.journal.appends, 0.99),
             },
-            "bounds": self._bounds(),
+            "bounds": self._bounds(now),
             "processes": [attrs.asdict(process) for process in self.processes],
-            "uptime_seconds": round(engine.monitor.uptime, 3),
-            "rates": {name: round(rate.per_second, 1) for name, rate in engine.monitor.rates.items()},
+            "uptime_seconds": round(monitor.uptime_seconds, 3),
+            "rates": {name: round(per_second, 1) for name, per_second in monitor.rates.items()},
             "totals": {
-                "events_accepted": engine.manager.events_accepted,
-                "requests_accepted": engine.manager.requests_accepted,
-                "by_kind": {kind: engine.manager.accepted.get(kind, 0) for kind in engine.handlers.kinds},
-                "unchanged": engine.actors.unchanged,
-                "requests_refused": dict(engine.bounds.refused),
+                "events_accepted": now.manager.events_accepted,
+                "requests_accepted": now.manager.requests_accepted,
+                "by_kind": {kind: now.manager.accepted.get(kind, 0) for kind in self.engine.handlers.kinds},
+                "unchanged": now.actors.unchanged,
+                "requests_refused": now.bounds.refused,
             },
             "tables": {
-                "open": table.id,
-                "open_urls": len(table.urls),
-                "draining": engine.batcher.tables_in_hand,
-                "waiting": engine.totals.ledger.tables_waiting,
-                "rows_waiting": engine.totals.ledger.rows_waiting,
+                "open": now.manager.open_table,
+                "open_urls": now.manager.open_urls,
+                "draining": now.batcher.tables_in_hand,
+                "waiting": now.ledger.tables_waiting,
+                "rows_waiting": now.ledger.rows_waiting,
             },
             "journal": {
-                "durability": engine.config.durability,
-                "fault": engine.manager.journal_fault,
-                "mismatches": engine.batcher.mismatches,
+                "durability": now.journal.durability,
+                "fault": now.manager.journal_fault,
+                "mismatches": now.batcher.mismatches,
             },
-            "batcher": {"written": engine.batcher.batches_written, "fault": engine.batcher.fault},
-            "pool": attrs.asdict(engine.pool.status),
-            "store": {
-                "kind": engine.store.kind,
-                "state": "failing" if engine.drainer.fault else "ok",
-                "fault": engine.drainer.fault,
-                "applied": engine.totals.ledger.applied,
-                "lag_tables": engine.totals.ledger.tables_waiting,
-                "lag_seconds": self.lag_seconds,
-                "rows_written": engine.drainer.rows_written,
-                "write_tolerance": engine.config.write_tolerance,
-                "node": engine.store.node,
-                "epoch": engine.store.epoch,
-                "went_back": engine.drainer.went_back,
-                "missing": {
-                    "tables": ranges(engine.applied_tables.missing),
-                    "counts": engine.applied_tables.missing_counts,
-                },
-            },
-            "folding": {
-                "done": engine.folder.done,
-                "after": engine.folder.after,
-                "folded": engine.folder.folded,
-                "fault": engine.folder.fault,
-            },
-            "merging": [merge.old for merge in engine.totals.ledger.merging.values()],
-            "handlers": [
-                {"name": r.name, "faults": r.faults, "last_fault": r.last_fault or None, "off": r.off}
-                for r in engine.handlers.registered
-            ],
-            "idempotency_keys": len(engine.keys),
-            "live": {"urls_watched": engine.hub.urls_watched},
-            "disk_free_bytes": engine.monitor.disk_free,
-            "damaged_files": engine.monitor.damaged_files,
-            "clock_doubtful": engine.clock.doubtful,
-            "aside_bytes": engine.batcher.aside_bytes,
+            "batcher": {"written": now.batcher.batches_written, "fault": now.batcher.fault},
+            "pool": attrs.asdict(now.pool),
+            "store": self._store(now),
+            "folding": attrs.asdict(now.folder),
+            "merging": list(now.ledger.merging),
+            "handlers": [{**attrs.asdict(each), "last_fault": each.last_fault or None} for each in now.handlers],
+            "idempotency_keys": now.keys.keys,
+            "live": {"urls_watched": now.hub.urls_watched},
+            "disk_free_bytes": monitor.disk_free_bytes,
+            "damaged_files": monitor.damaged_files,
+            "clock_doubtful": now.clock.doubtful,
+            "aside_bytes": now.batcher.aside_bytes,
         }
 
-    def _bounds(self) -> dict[str, dict[str, int]]:
-        """What is in each queue, and what it may have before more is refused."""
-        engine = self.engine
-        pool = engine.pool.status
+    def _store(self, now: EngineStatistics) -> dict[str, Any]:
+        store, fault = self.engine.store, now.drainer.fault
         return {
-            "inbox": {"is": engine.intake.waiting, "max": engine.config.inbox_max},
-            "tables": {"is": engine.batcher.tables_in_hand, "max": engine.config.tables_waiting_max // 2},
-            "rows": {"is": engine.totals.ledger.rows_waiting, "max": engine.config.rows_waiting_max},
-            "counters": {"is": pool.leased, "max": engine.config.counters_max},
-            "aside_bytes": {"is": engine.batcher.aside_bytes, "max": engine.config.aside_bytes_max},
+            "kind": store.kind,
+            "state": "failing" if fault else "ok",
+            "fault": fault,
+            "applied": now.ledger.applied,
+            "lag_tables": now.ledger.tables_waiting,
+            "lag_seconds": self.lag_seconds(now.ledger),
+            "rows_written": now.drainer.rows_written,
+            "write_tolerance": now.drainer.write_tolerance,
+            "node": store.node,
+            "epoch": store.epoch,
+            "went_back": now.drainer.went_back,
+            "missing": {
+                "tables": ranges(now.applied_tables.missing_tables),
+                "counts": now.applied_tables.missing_counts,
+            },
+        }
+
+    def _bounds(self, now: EngineStatistics) -> dict[str, dict[str, int]]:
+        """The length of each queue, and its limit, beyond which requests are refused."""
+        config = self.engine.config
+        return {
+            "inbox": {"is": now.intake.waiting, "max": config.inbox_max},
+            "tables": {"is": now.batcher.tables_in_hand, "max": config.tables_waiting_max // 2},
+            "rows": {"is": now.ledger.rows_waiting, "max": config.rows_waiting_max},
+            "counters": {"is": now.pool.leased, "max": config.counters_max},
+            "aside_bytes": {"is": now.batcher.aside_bytes, "max": config.aside_bytes_max},
         }
 
     def tree(self) -> dict[str, Any]:
         """The supervision tree."""
-        engine = self.engine
-        pool = attrs.asdict(engine.pool.status)
+        now = self.statistics()
         queues: dict[str, int] = {
-            "event manager": engine.intake.waiting,
-            "batcher": engine.batcher.tables_in_hand,
-            "drainer": engine.totals.ledger.tables_waiting,
-            "live hub": engine.hub.urls_watched,
+            "event manager": now.intake.waiting,
+            "batcher": now.batcher.tables_in_hand,
+            "drainer": now.ledger.tables_waiting,
+            "live hub": now.hub.urls_watched,
         }
         bounds = {"event manager": "inbox", "batcher": "tables"}
-        children = [_child(child) for child in engine.root.children]
+        children = list(map(_child, now.children))
         for child in children:
             if child["name"] in queues:
                 child["queue"] = queues[child["name"]]
             if child["name"] in bounds:
-                child["queue_max"] = self._bounds()[bounds[child["name"]]]["max"]
+                child["queue_max"] = self._bounds(now)[bounds[child["name"]]]["max"]
             if child["name"] == "pool manager":
-                child["counters"] = pool
-        return {"name": engine.root.name, "state": "running", "children": children}
+                child["counters"] = attrs.asdict(now.pool)
+        return {"name": self.engine.root.name, "state": "running", "children": children}
 
 
-def _ms(times: Histogram, share: float) -> float | None:
-    """What that share of `times` is at most since the start, in milliseconds: the bound of a bucket."""
+def _ms(times: HistogramStatistics, share: float) -> float | None:
+    """The quantile of `times` since the start, in milliseconds: the upper bound of a bucket."""
     seconds = times.quantile(share)
     return None if seconds is None else round(seconds * 1000, 3)
 
 
-def _child(child: Child) -> dict[str, Any]:
-    below = {} if child.below is None else {"children": [_child(each) for each in child.below.children]}
+def _child(child: ChildStatistics) -> dict[str, Any]:
+    below = {} if child.children is None else {"children": list(map(_child, child.children))}
     return {
         **below,
         "name": child.name,

@@ -1,4 +1,4 @@
-"""Chaos: a real daemon under real load is killed, stopped, crashed, hung, starved of disk and cut off from its store.
+"""Chaos: real daemons under real load are killed, stopped, crashed, hung, starved of disk and cut off from their store.
 
 Clients send events with Idempotency-Keys and try again until each request is acknowledged; a reader watches that no
 total goes back. In the end: acknowledged == counted, for each URL and kind, over HTTP and in the database.
@@ -6,346 +6,34 @@ total goes back. In the end: acknowledged == counted, for each URL and kind, ove
     scripts/chaos --seconds 60
     scripts/chaos --seconds 1800 --seed 7 --json chaos.json
     scripts/chaos --processes 2
+    scripts/chaos --nodes 3 --store postgresql
+
+With a store in PostgreSQL it is the server, too, that is killed, replaced by a standby that missed commits, and cut off
+from some of the nodes; and likes less unlikes of actors, who come by any node, must be the actors who like.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import os
 import random
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import trio
+from torment.daemon import Daemon
+from torment.single import Chaos
 
-KINDS = {"like": "likes", "unlike": "unlikes", "impression": "impressions"}
-URLS = [f"https://example.com/{n}" for n in range(400)]
-CHILDREN = ["pool manager", "drainer", "batcher", "event manager", "monitor", "live hub", "web", "watchdog"]
-FLAGS = [
-    *("--table-limit", "50", "--flush-interval", "0.2", "--hung-timeout", "0.5", "--max-leases", "20"),
-    *("--disk-free-min", str(1 << 20), "--blocked-seconds", "0.5", "--write-tolerance", "3000"),
-]
-PATIENCE_SECONDS = 60.0
 TMPFS_BYTES = 192 << 20
 """More than the store's write-ahead log may take, with its checkpoint."""
-
-Counted = Counter[tuple[str, str]]
-
-
-class Wrong(Exception):
-    """A promise is broken."""
-
-
-async def ask(port: int, method: str, target: str, body: bytes = b"", key: str = "") -> tuple[int, Any]:
-    """One request on a connection of its own. Raises OSError if there is no whole answer."""
-    head = f"{method} {target} HTTP/1.1\r\nHost: chaos\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-    if key:
-        head += f"Idempotency-Key: {key}\r\n"
-    try:
-        with trio.fail_after(10):
-            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                await stream.send_all(head.encode() + b"\r\n" + body)
-                answer = b"".join([data async for data in stream])
-    except (trio.BrokenResourceError, trio.TooSlowError) as error:
-        raise OSError(str(error)) from error
-    first, _, content = answer.partition(b"\r\n\r\n")
-    if not content:
-        raise OSError("no answer")
-    return int(first.split()[1]), json.loads(content)
-
-
-class Daemon:
-    """The daemon, over all its lives."""
-
-    def __init__(self, data: Path, port: int, log: Path, processes: int = 1) -> None:
-        self._data = data
-        self._processes = processes
-        self._log = log
-        self.port = port
-        self.lives = 0
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self, *, faults: bool = True) -> None:
-        """Start it, again and again until it serves."""
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(self._data)]
-        command += ["--bind", f"127.0.0.1:{self.port}", "--processes", str(self._processes), *FLAGS]
-        environment = {**os.environ, "LIKD_TEST_FAULTS": "1" if faults else "0"}
-        with trio.fail_after(PATIENCE_SECONDS):
-            while True:
-                self._spawn(command, environment)
-                self.lives += 1
-                while self.process is not None and self.process.poll() is None:
-                    with suppress(OSError):
-                        if (await ask(self.port, "GET", "/healthz"))[0] == 200:
-                            return
-                    await trio.sleep(0.05)
-                # It could not start, on a full disk for example: whoever supervises it tries again.
-                await trio.sleep(0.3)
-
-    def _spawn(self, command: list[str], environment: dict[str, str]) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    def signal(self, number: int) -> None:
-        """Signal it, if it lives."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def fronts(self) -> list[int]:
-        """The front processes that it has now."""
-        if self.process is None:
-            return []
-        found: list[int] = []
-        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, task.read_text().split())
-        return found
-
-    async def wait(self) -> int:
-        """Wait for its end."""
-        assert self.process is not None
-        with trio.fail_after(PATIENCE_SECONDS):
-            return await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
-
-
-class Chaos:
-    """One run."""
-
-    def __init__(self, daemon: Daemon, data: Path, rng: random.Random, *, small_disk: bool) -> None:
-        self.daemon = daemon
-        self.data = data
-        self.rng = rng
-        self.small_disk = small_disk
-        self.sent: Counted = Counter()
-        self.acknowledged: Counted = Counter()
-        self.figures: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
-        self.stopping = trio.Event()
-
-    async def run(self, seconds: float, clients: int) -> None:
-        """Load and chaos for so long; then peace, and the sums."""
-        await self.daemon.start()
-        async with trio.open_nursery() as nursery:
-            done = [trio.Event() for _ in range(clients)]
-            for number in range(clients):
-                nursery.start_soon(self._client, number, done[number])
-            nursery.start_soon(self._reader)
-            with trio.move_on_after(seconds):
-                await self._torment()
-            self._clear_disk()
-            self.daemon.signal(signal.SIGCONT)
-            if self.daemon.process is None or self.daemon.process.poll() is not None:
-                await self.daemon.start()
-            self.stopping.set()
-            with trio.fail_after(PATIENCE_SECONDS):
-                for event in done:
-                    await event.wait()
-            nursery.cancel_scope.cancel()
-        self.daemon.signal(signal.SIGTERM)
-        await self.daemon.wait()
-        await self.daemon.start(faults=False)
-        self._compare("over HTTP", await self._totals(URLS))
-        self.daemon.signal(signal.SIGTERM)
-        if await self.daemon.wait() != 0:
-            raise Wrong("the last shutdown was not clean")
-        self._compare("in the database", self._stored())
-
-    # Load
-
-    async def _client(self, number: int, done: trio.Event) -> None:
-        rng = random.Random(self.rng.random())
-        for n in itertools.count():
-            if self.stopping.is_set():
-                break
-            events = Counter(
-                (rng.choice(list(KINDS)), URLS[min(int(rng.paretovariate(0.5)), len(URLS)) - 1])
-                for _ in range(rng.choice([1, 1, 10, 300]))
-            )
-            lines = [json.dumps({"kind": kind, "url": url}) for kind, url in events.elements()]
-            counted = Counter({(url, KINDS[kind]): n for (kind, url), n in events.items()})
-            self.sent += counted
-            await self._send("\n".join(lines).encode(), f"{os.getpid()}-{number}-{n}")
-            self.acknowledged += counted
-            self.figures["requests acknowledged"] += 1
-            self.figures["events acknowledged"] += counted.total()
-        done.set()
-
-    async def _send(self, body: bytes, key: str) -> None:
-        while True:
-            try:
-                status, answer = await ask(self.daemon.port, "POST", "/v1/events", body, key)
-            except OSError:
-                status, answer = 0, None
-            if status == 202:
-                return
-            if status not in (0, 500, 503):
-                raise Wrong(f"{status}: {answer}")
-            self.figures["tries that failed"] += 1
-            await trio.sleep(0.02 + self.rng.random() * 0.2)
-
-    async def _reader(self) -> None:
-        last: Counted = Counter()
-        while True:
-            urls = self.rng.sample(URLS[:50], 10)
-            low = self.acknowledged.copy()
-            try:
-                now = await self._totals(urls)
-            except OSError:
-                await trio.sleep(0.1)
-                continue
-            self.figures["reads"] += 1
-            for url, name in itertools.product(urls, KINDS.values()):
-                place = (url, name)
-                if not max(low[place], last[place]) <= now[place] <= self.sent[place]:
-                    raise Wrong(f"{place}: read {now[place]} after {last[place]}, {low[place]} acknowledged")
-                last[place] = now[place]
-            await trio.sleep(0.02)
-
-    async def _totals(self, urls: list[str]) -> Counted:
-        status, answer = await ask(self.daemon.port, "GET", "/v1/counts?" + "&".join(f"url={url}" for url in urls))
-        if status != 200:
-            raise OSError(f"{status}: {answer}")
-        return Counter({(row["url"], name): row[name] for row in answer["counts"] for name in KINDS.values()})
-
-    # Faults
-
-    async def _torment(self) -> None:
-        actions = [
-            *[self._kill] * 3,
-            self._terminate,
-            self._pause,
-            *[self._crash_child] * 3,
-            self._hang,
-            self._store_away,
-            self._disk_errors,
-            self._block,
-            *([self._fill_disk] if self.small_disk else []),
-            *([self._harm_front] * 3 if self.daemon.fronts() else []),
-        ]
-        while True:
-            await trio.sleep(self.rng.uniform(0.2, 2.0))
-            if self.daemon.process is None or self.daemon.process.poll() is not None:
-                self.faults["gave up, restarted"] += 1
-                await self.daemon.start()
-            with suppress(OSError):
-                await self.rng.choice(actions)()
-
-    async def _kill(self) -> None:
-        self.daemon.signal(signal.SIGKILL)
-        await self.daemon.wait()
-        self.faults["kill -9"] += 1
-        if self.rng.random() < 0.5:
-            self._tear_journal()
-        await self.daemon.start()
-
-    def _tear_journal(self) -> None:
-        """What a crash may leave behind what was acknowledged: a frame cut short, flipped, or plain noise."""
-        segments = sorted(self.data.glob("journal_*"))
-        if not segments:
-            return
-        data = segments[-1].read_bytes()
-        last = data[data.rfind(data[:4]) :] if len(data) > 8 else b""
-        kind = self.rng.choice(["cut", "flipped", "noise"])
-        if kind == "cut":
-            tail = last[: self.rng.randrange(len(last))] if last else b""
-        elif kind == "flipped" and len(last) > 12:
-            at = self.rng.randrange(12, len(last))
-            tail = last[:at] + bytes([last[at] ^ (1 << self.rng.randrange(8))]) + last[at + 1 :]
-        else:
-            tail = self.rng.randbytes(self.rng.randint(1, 500))
-        with suppress(OSError), segments[-1].open("ab") as file:
-            file.write(tail)
-        self.faults[f"journal tail: {kind}"] += 1
-
-    async def _terminate(self) -> None:
-        self.daemon.signal(signal.SIGTERM)
-        await self.daemon.wait()
-        self.faults["SIGTERM"] += 1
-        await self.daemon.start()
-
-    async def _pause(self) -> None:
-        self.daemon.signal(signal.SIGSTOP)
-        self.faults["SIGSTOP, SIGCONT"] += 1
-        await trio.sleep(self.rng.uniform(0.1, 2.0))
-        self.daemon.signal(signal.SIGCONT)
-
-    async def _harm_front(self) -> None:
-        """One of the fronts dies, hangs for good, or stands still for a while."""
-        front = self.rng.choice(self.daemon.fronts())
-        number = self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP])
-        self.faults[f"front {number.name}"] += 1
-        with suppress(ProcessLookupError):
-            os.kill(front, number)
-            if number is signal.SIGSTOP and self.rng.random() < 0.5:
-                await trio.sleep(self.rng.uniform(0.05, 0.4))
-                os.kill(front, signal.SIGCONT)
-
-    async def _order(self, name: str, **order: object) -> None:
-        # Counted before it is sent: the crash of the web takes the answer along.
-        self.faults[name] += 1
-        status, answer = await ask(self.daemon.port, "POST", "/v1/fault", json.dumps(order).encode())
-        if status != 202:
-            raise Wrong(f"{order}: {status} {answer}")
-
-    async def _crash_child(self) -> None:
-        child = self.rng.choice(CHILDREN)
-        await self._order(f"crash {child}", fault="crash", child=child)
-
-    async def _hang(self) -> None:
-        await self._order("hung counters", fault="hang", counters=self.rng.randint(1, 5))
-
-    async def _store_away(self) -> None:
-        await self._order("store away", fault="store", seconds=self.rng.uniform(0.5, 5))
-
-    async def _disk_errors(self) -> None:
-        error = self.rng.choice(["EIO", "ENOSPC", "EMFILE"])
-        await self._order(f"disk {error}", fault="disk", error=error, times=self.rng.randint(1, 6))
-
-    async def _block(self) -> None:
-        await self._order("blocked loop", fault="block", seconds=self.rng.uniform(0.3, 1.5))
-
-    async def _fill_disk(self) -> None:
-        self.faults["disk full"] += 1
-        try:
-            with suppress(OSError), (self.data / "filler").open("wb", buffering=0) as file:
-                while file.write(bytes(1 << 16)):
-                    pass
-            await trio.sleep(self.rng.uniform(0.5, 4.0))
-        finally:
-            self._clear_disk()
-
-    def _clear_disk(self) -> None:
-        (self.data / "filler").unlink(missing_ok=True)
-
-    # Sums
-
-    def _stored(self) -> Counted:
-        with closing(sqlite3.connect(self.data / "likd.db")) as db:
-            db.row_factory = sqlite3.Row
-            rows = db.execute("SELECT * FROM counts").fetchall()
-        return Counter({(row["url"], name): row[name] for row in rows for name in KINDS.values()})
-
-    def _compare(self, where: str, counted: Counted) -> None:
-        lost, doubled = self.acknowledged - counted, counted - self.acknowledged
-        self.figures[f"lost, {where}"] = lost.total()
-        self.figures[f"doubled, {where}"] = doubled.total()
-        if lost or doubled:
-            raise Wrong(
-                f"{where}: {lost.total()} lost, {doubled.total()} doubled: {[*lost.items(), *doubled.items()][:5]}"
-            )
 
 
 def mount(path: Path) -> bool:
@@ -360,52 +48,76 @@ def free_port() -> int:
         return port
 
 
+def torment_one(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """Chaos around one daemon with its embedded store: the figures, and what went wrong."""
+    disk = directory / "disk"
+    disk.mkdir()
+    mounted = mount(disk)
+    if not mounted:
+        print("the disk is not filled: no small file system can be mounted here")
+    daemon = Daemon(disk / "data", free_port(), directory / "log", "--processes", str(arguments.processes))
+    chaos = Chaos(daemon, disk / "data", random.Random(arguments.seed), small_disk=mounted)
+    wrong: list[str] = []
+    try:
+        trio.run(chaos.run, arguments.seconds, arguments.clients)
+    except* Exception as faults:
+        wrong = [f"{type(fault).__name__}: {fault}" for fault in _leaves(faults)]
+    finally:
+        daemon.signal(signal.SIGKILL)
+        if daemon.process is not None:
+            daemon.process.wait()
+        if wrong and arguments.keep:
+            shutil.copytree(directory, arguments.keep, dirs_exist_ok=True)
+        if mounted:
+            subprocess.run(["umount", str(disk)], check=False)
+    return {"lives": daemon.lives, **chaos.figures, "faults": dict(sorted(chaos.faults.items())), "wrong": wrong}
+
+
+def torment_nodes(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """Chaos around several nodes on one PostgreSQL: the same."""
+    from torment.nodes import NodesChaos
+
+    ports = [free_port() for _ in range(arguments.nodes)]
+    chaos = NodesChaos(directory, ports, random.Random(arguments.seed))
+    wrong: list[str] = []
+    try:
+        trio.run(chaos.run, arguments.seconds, arguments.clients)
+    except* Exception as faults:
+        wrong = [f"{type(fault).__name__}: {fault}" for fault in _leaves(faults)]
+    finally:
+        chaos.end()
+        if wrong and arguments.keep:
+            shutil.copytree(directory, arguments.keep, dirs_exist_ok=True)
+    return {"lives": chaos.lives, **chaos.figures, "faults": dict(sorted(chaos.faults.items())), "wrong": wrong}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the chaos lasts (60)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
     parser.add_argument("--clients", type=int, default=8, help="clients that send events (8)")
     parser.add_argument("--processes", type=int, default=1, help="front processes, which are harmed, too (1: none)")
+    parser.add_argument(
+        "--store", choices=["sqlite", "postgresql"], default="sqlite", help="what is counted in (sqlite)"
+    )
+    parser.add_argument("--nodes", type=int, default=1, help="nodes on one store, which is postgresql then (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something is wrong")
     arguments = parser.parse_args()
+    if arguments.nodes > 1 and arguments.store == "sqlite":
+        parser.error("--nodes: several nodes need --store postgresql")
     print(f"seed {arguments.seed}", flush=True)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="likd-chaos-") as directory:
-        disk = Path(directory) / "disk"
-        disk.mkdir()
-        mounted = mount(disk)
-        if not mounted:
-            print("the disk is not filled: no small file system can be mounted here")
-        daemon = Daemon(disk / "data", free_port(), Path(directory) / "log", arguments.processes)
-        chaos = Chaos(daemon, disk / "data", random.Random(arguments.seed), small_disk=mounted)
-        began = time.monotonic()
-        wrong: list[str] = []
-        try:
-            trio.run(chaos.run, arguments.seconds, arguments.clients)
-        except* Exception as faults:
-            wrong = [f"{type(fault).__name__}: {fault}" for fault in _leaves(faults)]
-        finally:
-            daemon.signal(signal.SIGKILL)
-            if daemon.process is not None:
-                daemon.process.wait()
-            if wrong and arguments.keep:
-                shutil.copytree(directory, arguments.keep, dirs_exist_ok=True)
-            if mounted:
-                subprocess.run(["umount", str(disk)], check=False)
-    figures = {
-        "seed": arguments.seed,
-        "seconds": round(time.monotonic() - began, 1),
-        "lives": daemon.lives,
-        **chaos.figures,
-        "faults": dict(sorted(chaos.faults.items())),
-        "wrong": wrong,
-    }
+        torment = torment_one if arguments.store == "sqlite" else torment_nodes
+        found = torment(arguments, Path(directory))
+    figures = {"seed": arguments.seed, "seconds": round(time.monotonic() - began, 1), **found}
     _print(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    for fault in wrong:
+    for fault in found["wrong"]:
         print(f"WRONG (seed {arguments.seed}): {fault}")
-    if wrong:
+    if found["wrong"]:
         sys.exit(1)
     print("acknowledged == counted, for each URL and kind")
 

@@ -1,7 +1,8 @@
 """Mutate: breaks likd's mechanisms one by one, each in a copy of its own, and reports which tests caught which.
 
 A mutation is a small patch in scripts/mutations.toml: in `file`, `old` (which is there once) becomes `new`. The tests
-that are to notice are named with it; "simulation" stands for simulated lives until one breaks.
+that are to notice are named with it; "simulation" stands for simulated lives until one breaks, and "simulation of
+nodes" for those of three nodes on one store.
 
     scripts/mutate
     scripts/mutate "acknowledge before the flush" --markdown
@@ -26,6 +27,8 @@ import attrs
 ROOT = Path(__file__).parent.parent
 TABLE = Path(__file__).with_name("mutations.toml")
 PATIENCE_SECONDS = 300
+SIMULATIONS = {"simulation": "1", "simulation of nodes": "3"}
+"""How many nodes each has."""
 DID_NOT_END = "did not end"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
 
@@ -63,18 +66,18 @@ def caught_by(mutation: Mutation, *, simulation_seconds: float) -> list[str]:
         mutation.apply(copy)
         environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         caught: list[str] = []
-        named = [test for test in mutation.tests if test != "simulation"]
+        named = [test for test in mutation.tests if test not in SIMULATIONS]
         if named:
             command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", *named]
             found = _run(command, copy, environment)
             caught += named if found == DID_NOT_END else _FAILED.findall(found)
-        if "simulation" in mutation.tests:
+        for name in [test for test in mutation.tests if test in SIMULATIONS]:
             command = [sys.executable, "-m", "tests.sim", "--seconds", str(simulation_seconds), "--until-broken"]
-            found = _run(command, copy, environment)
+            found = _run([*command, "--nodes", SIMULATIONS[name]], copy, environment)
             broken = re.search(r"^seed (\d+):", found, re.MULTILINE)
             if found == DID_NOT_END:
-                caught.append("simulation, a life that does not end")
-            caught += [f"simulation, seed {broken[1]}"] if broken else []
+                caught.append(f"{name}, a life that does not end")
+            caught += [f"{name}, seed {broken[1]}"] if broken else []
     return list(dict.fromkeys(caught))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from likd.durability.disk import TEMPORARY, AppendFile, RealDisk
+from likd.durability.disk import AppendFile, RealDisk
+from likd.durability.filenames import TEMPORARY
 
 
 class Crash(BaseException):

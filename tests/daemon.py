@@ -32,10 +32,10 @@ class Daemon:
         self.process = Process(arguments, self.log, os.environ if environment is None else environment, descriptors)
         select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline().decode()
-        found = re.fullmatch(r"likd is listening on http://([\d.]+):(\d+)(/\S+)?\n", line)
+        found = re.fullmatch(r"likd is listening on (https?)://([\d.]+):(\d+)(/\S+)?\n", line)
         assert found, f"{line!r}\n{self.log.read_text()}"
-        self.address = found[1], int(found[2])
-        self.url = f"http://{found[1]}:{found[2]}{found[3] or ''}"
+        self.address = found[2], int(found[3])
+        self.url = f"{found[1]}://{found[2]}:{found[3]}{found[4] or ''}"
 
     def stop(self, signal: int = 15) -> int:
         """Signal it and wait for its exit status."""
@@ -46,10 +46,8 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(PATIENCE_SECONDS)
-        self.process.stdout.close()
+        with self.process:
+            pass
 
     def stored(self) -> dict[str, dict[str, int]]:
         """What the SQLite file says, by URL."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk, RealDisk
+from likd.durability.filenames import BATCH
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Entry, Journal
 from likd.model import Rows
@@ -40,7 +41,7 @@ async def write_segment(disk: Disk, table: int, *entries: Entry) -> list[int]:
 
 async def write_batch(disk: Disk, table: int, urls: Mapping[str, int]) -> None:
     rows = {url: {"likes": n} for url, n in urls.items()}
-    await disk.write(batch_file.name(table), batch_file.encode(Batch(table, 1.0, 2.0, NAMES, rows)))
+    await disk.write(BATCH.name(table), batch_file.encode(Batch(table, 1.0, 2.0, NAMES, rows)))
 
 
 async def recover(disk: Disk, *, applied: int = 0, keep: int = 0, window: KeyWindow | None = None) -> Recovered:

@@ -16,14 +16,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from likd.config.settings import Config
 from likd.counting.intake import ACTS_TAKEN_MAX
-from likd.durability import batch_file, journal
+from likd.durability import journal
 from likd.durability.batch_file import Batch
 from likd.durability.disk import AppendFile
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
 from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.runtime.clock import Clock
+from likd.runtime.cooperative import finish
 from likd.stores.protocol import Increments
 from tests.sim.disk import SimDisk, SimFile
 from tests.sim.store import SimStore
@@ -272,12 +274,12 @@ async def test_a_refused_group_does_not_count_although_its_first_segment_is_back
     create, remove = world.disk.create, world.disk.remove
 
     async def create_but_one(name: str) -> AppendFile:
-        if name == journal.name(2):
+        if name == JOURNAL.name(2):
             raise OSError(errno.ENOSPC, "No space left on device")
         return await create(name)
 
     async def remove_but_one(name: str) -> None:
-        if name != journal.name(1):
+        if name != JOURNAL.name(1):
             await remove(name)
 
     world.disk.create, world.disk.remove = create_but_one, remove_but_one  # type: ignore[method-assign]
@@ -286,7 +288,7 @@ async def test_a_refused_group_does_not_count_although_its_first_segment_is_back
         await submit(engine, likes("later"))
         await trio.sleep(10)
         assert not engine.batcher.tables_in_hand
-    assert journal.name(1) in await world.disk.names()
+    assert JOURNAL.name(1) in await world.disk.names()
     world.disk.create, world.disk.remove = create, remove  # type: ignore[method-assign]
     world.store.faults = 0.0
     async with world.engine() as engine:
@@ -492,8 +494,8 @@ async def test_applied_batch_files_are_kept_as_many_as_asked_for(autojump_clock:
             await submit(engine, likes(*range(n * 10, n * 10 + 10)))
             await trio.sleep(1)
         await engine.drain()
-        kept = [name for name in await world.disk.names() if batch_file.NAME.fullmatch(name)]
-        assert kept == [batch_file.name(table) for table in (6, 7, 8)]
+        kept = BATCH.among(await world.disk.names())
+        assert kept == [BATCH.name(table) for table in (6, 7, 8)]
 
 
 async def test_a_closed_intake_refuses(autojump_clock: MockClock) -> None:
@@ -533,7 +535,7 @@ async def test_requests_that_wait_need_their_counters_too(autojump_clock: MockCl
         offered = [engine.intake.offer(Submission(likes(*range(n * 9, n * 9 + 9)), 9)) for n in range(5)]
         outcomes = [await submission.settled() for submission in offered]
         assert outcomes == [Accepted(9)] * 2 + [Refused("all counters are leased")] * 3
-        assert engine.pool.status.counters <= 20
+        assert engine.pool.statistics().counters <= 20
 
 
 async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock) -> None:
@@ -542,7 +544,7 @@ async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock)
         await engine.actors.load(Submission({}, 1, acts=acts))
         outcomes = [engine.intake.offer(Submission({}, len(acts), acts=acts)) for _ in range(2)]
         assert await outcomes[0].settled() == Accepted(len(acts))
-        assert outcomes[1].outcome == Refused("too many events of actors wait to be counted")
+        assert outcomes[1].outcome == Refused("too many events with actors are waiting to be counted")
 
 
 async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away() -> None:
@@ -566,3 +568,15 @@ async def test_others_have_their_turns_while_a_group_is_assembled() -> None:
         submission = Submission(likes(*range(95)), 95)
         assert sum(1 for _ in engine.manager.groups.assemble(submission)) == 9
         assert sum(1 for _ in engine.manager.groups.assemble(Submission(likes(1), 1))) == 0
+
+
+async def test_an_engine_without_a_web_parses_counts_and_merges(autojump_clock: MockClock) -> None:
+    old, new = "https://example.com/old", "https://example.com/new"
+    body = b'{"kind":"like","url":"http://EXAMPLE.com/old"}\n{"kind":"like","url":"%b","actor":"a"}' % new.encode()
+    async with Handmade().engine(flush_interval=0.05) as engine:
+        events, size, acts = finish(engine.ingest.read(body))
+        submission = Submission(events, size, acts=acts)
+        answering = await engine.intake.submit(submission)
+        assert await answering.settled() == Accepted(2)
+        await engine.merger.merge(old, new)
+        assert (await engine.totals.counts([new]))[new]["likes"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,60 @@ def test_imports_run_downwards(path: Path) -> None:
         theirs = room_of(module)
         if theirs is not None and theirs != mine:
             assert LEVEL[theirs] > LEVEL[mine], f"{path}: {mine} must not use {module}"
+
+
+def private_reads(path: Path) -> Iterator[str]:
+    """What `path` reads of an object that is not the one whose method it is in."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = ast.unparse(node.value)
+            if owner not in ("self", "cls", "super()"):
+                yield f"{owner}.{node.attr}"
+
+
+PRIVATE_BY_NAME_ONLY = {"os._exit", "sys._current_frames", "fold._replace"}
+"""What the library documents in spite of its name."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_part_reads_what_is_private_to_another(path: Path) -> None:
+    assert set(private_reads(path)) <= PRIVATE_BY_NAME_ONLY
+
+
+READ_OF_THE_ENGINE = {
+    *("engine.handlers.kinds", "engine.handlers.counts", "engine.root.name", "engine.clock.now"),
+    *(f"engine.store.{name}" for name in ("kind", "node", "epoch")),
+    *(f"engine.config.{name}" for name in ("inbox_max", "tables_waiting_max", "rows_waiting_max", "counters_max")),
+    "engine.config.aside_bytes_max",
+}
+"""What a part is, and how it was set up: its figures are in its `statistics()`."""
+
+
+@pytest.mark.parametrize("path", ["likd/status.py", "likd/web/full/metrics.py", "likd/web/full/routes.py"])
+def test_status_and_metrics_ask_the_parts_for_their_statistics(path: str) -> None:
+    read = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Attribute):
+            match = re.search(r"\bengine\.(\w+)\.(\w+)$", ast.unparse(node))
+            if match and match[2] != "statistics":
+                read.add(match[0])
+    assert read <= READ_OF_THE_ENGINE
+
+
+def statistics_classes() -> Iterator[tuple[Path, ast.ClassDef]]:
+    for path in FILES:
+        for node in ast.parse((ROOT / path).read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Statistics"):
+                yield path, node
+
+
+@pytest.mark.parametrize(("path", "found"), list(statistics_classes()), ids=lambda each: getattr(each, "name", ""))
+def test_statistics_are_frozen_and_say_what_each_figure_is(path: Path, found: ast.ClassDef) -> None:
+    assert any("frozen" in ast.unparse(decorator) for decorator in found.decorator_list)
+    for field, behind in zip(found.body, [*found.body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign):
+            explained = isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant)
+            assert explained or "Statistics" in ast.unparse(field.annotation), f"{path}: {ast.unparse(field)}"
 
 
 def test_every_file_has_its_room() -> None:

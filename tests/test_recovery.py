@@ -8,8 +8,9 @@ import msgspec
 import pytest
 import trio
 
-from likd.durability import batch_file, dead_letters, frames, journal
+from likd.durability import batch_file, dead_letters, frames
 from likd.durability.disk import DryRunDisk, RealDisk
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Entry, Journal
 from likd.model import Aside, Fold, IdempotencyKey, Liking, Submission
@@ -29,8 +30,8 @@ async def test_an_orphan_segment_becomes_a_batch_file_under_its_own_id(disk: Rea
     await write_segment(disk, 5, likes(1, {A: 2}), likes(2, {A: 1, B: 1}))
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 3, B: 1}}
-    assert await disk.names() == [batch_file.name(5)]
-    assert batch_file.decode(await disk.read(batch_file.name(5))) == found.batches[0]
+    assert await disk.names() == [BATCH.name(5)]
+    assert batch_file.decode(await disk.read(BATCH.name(5))) == found.batches[0]
     assert found.journal_bytes > 0
 
 
@@ -46,7 +47,7 @@ async def test_a_segment_whose_batch_file_is_written_is_not_counted_again(disk: 
     await write_segment(disk, 5, likes(1, {A: 1}))
     await write_batch(disk, 5, {A: 1})
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}}
-    assert await disk.names() == [batch_file.name(5)]
+    assert await disk.names() == [BATCH.name(5)]
 
 
 async def test_files_of_applied_tables_are_not_counted_again(disk: RealDisk) -> None:
@@ -64,7 +65,7 @@ async def test_the_newest_applied_files_are_kept_if_asked(disk: RealDisk, keep: 
         await write_batch(disk, table, {A: 1})
     found = await recover(disk, applied=3, keep=keep)
     assert found.batches == []
-    assert await disk.names() == [batch_file.name(table) for table in kept]
+    assert await disk.names() == [BATCH.name(table) for table in kept]
 
 
 async def test_ids_go_on_growing(disk: RealDisk) -> None:
@@ -75,7 +76,7 @@ async def test_ids_go_on_growing(disk: RealDisk) -> None:
     assert (await recover(disk, applied=9)).next_table == 14
     await disk.write("aside_000000000020", dead_letters.encode([Aside("gone", "like", A, 1)]))
     assert (await recover(disk, applied=9)).next_table == 21
-    (disk.path / batch_file.name(22)).write_bytes(b"damaged")
+    (disk.path / BATCH.name(22)).write_bytes(b"damaged")
     assert (await recover(disk, applied=9)).next_table == 23
 
 
@@ -95,7 +96,7 @@ async def test_half_written_files_are_dropped(disk: RealDisk) -> None:
 
 async def test_a_torn_last_frame_is_cut_off(disk: RealDisk) -> None:
     edges = await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
-    path = disk.path / journal.name(5)
+    path = disk.path / JOURNAL.name(5)
     path.write_bytes(path.read_bytes()[:-3])
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1}}
@@ -105,34 +106,34 @@ async def test_a_torn_last_frame_is_cut_off(disk: RealDisk) -> None:
 
 async def test_damage_in_the_middle_costs_only_itself_is_reported_and_kept(disk: RealDisk) -> None:
     edges = await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}), likes(3, {C: 1}))
-    path = disk.path / journal.name(5)
+    path = disk.path / JOURNAL.name(5)
     broken = bytearray(path.read_bytes())
     broken[edges[0] + 15] ^= 0x40
     path.write_bytes(broken)
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1, C: 1}}
     assert f"journal_000000000005: bytes {edges[0]} to {edges[1]}: damage, set aside" in found.steps
-    assert (disk.path / "damaged" / journal.name(5)).read_bytes() == broken
-    assert await disk.names() == [batch_file.name(5)]
+    assert (disk.path / "damaged" / JOURNAL.name(5)).read_bytes() == broken
+    assert await disk.names() == [BATCH.name(5)]
 
 
 async def test_a_damaged_batch_file_is_kept_aside_and_its_journal_counts(disk: RealDisk) -> None:
     await write_batch(disk, 5, {A: 1})
-    path = disk.path / batch_file.name(5)
+    path = disk.path / BATCH.name(5)
     broken = path.read_bytes().replace(b"http://a/", b"http://x/")
     path.write_bytes(broken)
     await write_segment(disk, 5, likes(1, {A: 1}))
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1}}
-    assert (disk.path / "damaged" / batch_file.name(5)).read_bytes() == broken
+    assert (disk.path / "damaged" / BATCH.name(5)).read_bytes() == broken
     assert "tab_000000000005: damaged (the checksum does not match), set aside" in found.steps
 
 
 async def test_a_batch_file_under_a_wrong_name_is_damaged(disk: RealDisk) -> None:
     await write_batch(disk, 5, {A: 1})
-    await disk.rename(batch_file.name(5), batch_file.name(6))
+    await disk.rename(BATCH.name(5), BATCH.name(6))
     assert (await recover(disk, applied=4)).batches == []
-    assert damaged(disk) == [batch_file.name(6)]
+    assert damaged(disk) == [BATCH.name(6)]
 
 
 async def test_a_merge_and_what_actors_like_are_found_again(disk: RealDisk) -> None:
@@ -162,7 +163,7 @@ async def test_a_group_without_its_last_part_was_never_acknowledged(disk: RealDi
 
 
 def flip_in(disk: RealDisk, table: int, offset: int) -> None:
-    path = disk.path / journal.name(table)
+    path = disk.path / JOURNAL.name(table)
     broken = bytearray(path.read_bytes())
     broken[offset] ^= 0x10
     path.write_bytes(broken)
@@ -174,12 +175,12 @@ async def test_a_flipped_bit_in_the_last_part_of_a_group_costs_only_that_part(di
     await write_segment(disk, 6, likes(2, {B: 2}, part=1, parts=3))
     more = [likes(3, {A: 8})] if behind else []
     edges = await write_segment(disk, 7, likes(2, {C: 1}, part=2, parts=3), *more)
-    broken = disk.path / journal.name(7)
+    broken = disk.path / JOURNAL.name(7)
     flip_in(disk, 7, edges[0] - 4)
     data = broken.read_bytes()
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1, B: 1}, 6: {B: 2}} | ({7: {A: 8}} if behind else {})
-    assert (disk.path / "damaged" / journal.name(7)).read_bytes() == data
+    assert (disk.path / "damaged" / JOURNAL.name(7)).read_bytes() == data
     lost = [f"journal_00000000000{n}: a group's last part is lost in journal_000000000007, counted" for n in (5, 6)]
     assert set(lost) < set(found.damage)
 
@@ -190,7 +191,7 @@ async def test_a_damaged_middle_part_of_a_group_costs_only_that_part(disk: RealD
     await write_segment(disk, 7, likes(2, {C: 1}, part=2, parts=3))
     flip_in(disk, 6, edges[0] - 4)
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 7: {C: 1}}
-    assert damaged(disk) == [journal.name(6)]
+    assert damaged(disk) == [JOURNAL.name(6)]
 
 
 async def test_a_group_whose_last_segment_is_gone_while_later_ones_are_there_was_acknowledged(disk: RealDisk) -> None:
@@ -202,7 +203,7 @@ async def test_a_group_whose_last_segment_is_gone_while_later_ones_are_there_was
 async def test_a_group_whose_last_part_is_batched_was_acknowledged(disk: RealDisk) -> None:
     """Its table's batch file is damaged, and the segment of the last part was removed already."""
     await write_segment(disk, 5, likes(2, {A: 1}, part=0, parts=2))
-    (disk.path / batch_file.name(5)).write_bytes(b"damaged")
+    (disk.path / BATCH.name(5)).write_bytes(b"damaged")
     await write_batch(disk, 6, {B: 1})
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {B: 1}}
 
@@ -210,7 +211,7 @@ async def test_a_group_whose_last_part_is_batched_was_acknowledged(disk: RealDis
 async def test_a_group_whose_last_part_is_torn_was_never_acknowledged(disk: RealDisk) -> None:
     await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}, part=0, parts=2))
     await write_segment(disk, 6, likes(2, {C: 1}, part=1, parts=2))
-    path = disk.path / journal.name(6)
+    path = disk.path / JOURNAL.name(6)
     path.write_bytes(path.read_bytes()[:-3])
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}}
     assert damaged(disk) == []
@@ -219,11 +220,11 @@ async def test_a_group_whose_last_part_is_torn_was_never_acknowledged(disk: Real
 async def test_a_segment_that_ends_early_although_later_ones_came_is_damaged(disk: RealDisk) -> None:
     await write_segment(disk, 5, likes(1, {A: 1}), likes(2, {B: 1}))
     await write_segment(disk, 6, likes(3, {C: 1}))
-    path = disk.path / journal.name(5)
+    path = disk.path / JOURNAL.name(5)
     path.write_bytes(path.read_bytes()[:-3])
     found = await recover(disk, applied=4)
     assert by_table(found) == {5: {A: 1}, 6: {C: 1}}
-    assert damaged(disk) == [journal.name(5)]
+    assert damaged(disk) == [JOURNAL.name(5)]
     assert len(found.damage) == 1
 
 
@@ -233,10 +234,10 @@ async def test_a_segment_shorter_than_what_was_noted_of_it_is_damaged(disk: Real
     later._unsealed[5] = edges[1]
     await later.append(6, likes(3, {C: 1}))
     await later.finish(6)
-    path = disk.path / journal.name(5)
+    path = disk.path / JOURNAL.name(5)
     path.write_bytes(path.read_bytes()[: edges[0]])
     assert by_table(await recover(disk, applied=4)) == {5: {A: 1}, 6: {C: 1}}
-    assert damaged(disk) == [journal.name(5)]
+    assert damaged(disk) == [JOURNAL.name(5)]
 
 
 async def test_what_is_void_stays_so_if_the_header_that_says_it_is_damaged_and_a_later_one_is_not(
@@ -296,7 +297,7 @@ async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: Rea
     found = await recover(disk, applied=7)
     assert by_table(found) == {8: {A: 2}}
     assert found.next_table == 9
-    assert await disk.names() == ["aside_000000000008", batch_file.name(8)]
+    assert await disk.names() == ["aside_000000000008", BATCH.name(8)]
     assert dead_letters.decode(await disk.read("aside_000000000008")).events == [Aside("gone", "x", B, 1)]
     assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
     assert (await recover(disk, applied=8)).batches == []
@@ -308,7 +309,7 @@ async def test_events_that_an_earlier_try_set_aside_do_not_count_beside_their_re
     await dead_letters.write(disk, 5, [Aside("likes", "like", A, 3)])
     for _ in range(3):
         assert by_table(await recover(disk, applied=4)) == {5: {A: 3}}
-    assert await disk.names() == [batch_file.name(5)]
+    assert await disk.names() == [BATCH.name(5)]
 
 
 async def test_events_still_aside_do_not_count_beside_the_file_that_they_came_from(disk: RealDisk) -> None:
@@ -323,7 +324,7 @@ async def test_a_table_of_which_all_is_set_aside_is_batched_and_its_segment_may_
     entry = Entry(1, 0, 1, [], {"heart": {A: 4}})
     await write_segment(disk, 5, entry)
     await recover(disk, applied=4)
-    assert await disk.names() == ["aside_000000000005", batch_file.name(5)]
+    assert await disk.names() == ["aside_000000000005", BATCH.name(5)]
     await write_segment(disk, 5, entry)
     found = await recover(disk, applied=5)
     assert dead_letters.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
@@ -373,7 +374,7 @@ async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> N
 async def test_a_start_that_is_given_up_in_the_middle_of_a_segment_is_taken_up_again(disk: RealDisk) -> None:
     """A segment is read in slices, between which a signal is obeyed."""
     frame = frames.frame(msgspec.msgpack.encode(likes(1, {A: 1})))
-    (disk.path / journal.name(5)).write_bytes(frame * 40_000)
+    (disk.path / JOURNAL.name(5)).write_bytes(frame * 40_000)
     looks = 0
 
     async def look() -> None:

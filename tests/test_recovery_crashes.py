@@ -11,8 +11,9 @@ import trio
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from likd.durability import batch_file, dead_letters, journal
+from likd.durability import dead_letters
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.idempotency import KeyWindow
 from likd.durability.journal import Entry
 from likd.model import Aside, IdempotencyKey, Submission
@@ -33,14 +34,14 @@ async def write_ruins(disk: RealDisk) -> None:
     edges = await write_segment(
         disk, 5, likes(3, {A: 2}, key="k5"), likes(4, {C: 1000}), likes(5, {B: 4}), likes(6, {A: 8}, parts=2)
     )
-    path = disk.path / journal.name(5)
+    path = disk.path / JOURNAL.name(5)
     broken = bytearray(path.read_bytes())
     broken[edges[0] + 15] ^= 1
     path.write_bytes(broken)
     await write_segment(disk, 6, likes(6, {B: 16}, part=1, parts=2, key="k6"))
-    (disk.path / batch_file.name(7)).write_bytes(b"damaged")
+    (disk.path / BATCH.name(7)).write_bytes(b"damaged")
     await write_segment(disk, 7, likes(8, {A: 32}, key="k7"), likes(7, {C: 1000}))
-    path = disk.path / journal.name(7)
+    path = disk.path / JOURNAL.name(7)
     path.write_bytes(path.read_bytes()[:-5])
     (disk.path / "tab_000000000008.tmp").write_bytes(b"half")
     kept = [Aside("likes", "like", B, 64), Aside("gone", "x", B, 1)]
@@ -52,11 +53,11 @@ def check_mended(disk: RealDisk, found: Recovered, window: KeyWindow) -> None:
     tables = [batch.table for batch in found.batches]
     assert tables == sorted(set(tables))
     assert 3 < tables[0] <= tables[-1] < found.next_table
-    assert damaged(disk) == [journal.name(5), batch_file.name(7)]
+    assert damaged(disk) == [JOURNAL.name(5), BATCH.name(7)]
     for key in ("k5", "k6", "k7"):
         assert window.claim(Submission({}, 0, IdempotencyKey(key, b"body"))).outcome is not None, key
     names = {path.name for path in disk.path.iterdir() if path.is_file()}
-    assert {name for name in names if name.startswith("tab_")} == set(map(batch_file.name, tables))
+    assert {name for name in names if name.startswith("tab_")} == set(map(BATCH.name, tables))
     assert not any(name.startswith("journal_") or name.endswith(".tmp") for name in names)
     [still_aside] = [name for name in names if name.startswith("aside_")]
     assert dead_letters.decode((disk.path / still_aside).read_bytes()).events == [Aside("gone", "x", B, 1)]
@@ -117,7 +118,7 @@ def test_damage_costs_no_part_of_a_group_that_it_does_not_touch(sizes: list[int]
             edges = {table: await write_segment(disk, table, *entries) for table, entries in tables.items()}
             await write_batch(disk, max(tables) + 1, {})
             struck = data.draw(st.sampled_from(sorted(tables)))
-            path = disk.path / journal.name(struck)
+            path = disk.path / JOURNAL.name(struck)
             stroke = data.draw(strokes(path.stat().st_size))
             # A segment that lacks bytes from its first frame on may be one whose first append failed.
             assume(stroke.begin >= edges[struck][0] or len(stroke.patch) >= stroke.end - stroke.begin)
@@ -142,7 +143,7 @@ def test_any_damage_costs_only_the_frames_it_touches(numbers: list[int], data: s
         with tempfile.TemporaryDirectory() as name:
             disk = RealDisk(Path(name))
             edges = await write_segment(disk, 1, *(likes(n, {url: k}) for n, (url, k) in enumerate(urls.items())))
-            path = disk.path / journal.name(1)
+            path = disk.path / JOURNAL.name(1)
             whole = path.read_bytes()
             stroke = data.draw(strokes(len(whole)))
             path.write_bytes(stroke.on(whole))
@@ -153,6 +154,6 @@ def test_any_damage_costs_only_the_frames_it_touches(numbers: list[int], data: s
             spared = {url for url, begin, end in zip(urls, begins, edges, strict=False) if stroke.spares(begin, end)}
             assert spared <= counted.keys()
             if damaged(disk):
-                assert (disk.path / "damaged" / journal.name(1)).read_bytes() == stroke.on(whole)
+                assert (disk.path / "damaged" / JOURNAL.name(1)).read_bytes() == stroke.on(whole)
 
     trio.run(run)

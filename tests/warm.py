@@ -60,6 +60,15 @@ class Process:
         """End it."""
         self._process.kill()
 
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.poll() is None:
+            self.kill()
+        self._process.join()
+        self.stdout.close()
+
 
 def command(*arguments: str, stdin: bytes = b"", timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """What `likd` with these arguments says, and its exit status. Raises subprocess.TimeoutExpired."""

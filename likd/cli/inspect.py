@@ -1,4 +1,4 @@
-"""`likd inspect`: what is in batch files, journal segments and data directories, and whether it is sound."""
+"""`likd inspect`: shows what is in batch files, journal segments and data directories, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import click
 import msgspec
 
 from likd.cli.client import printable
-from likd.durability import batch_file, dead_letters, journal
+from likd.durability import batch_file, dead_letters, filenames, journal
 from likd.durability.batch_file import Batch, DamagedBatch
+from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.model import Counts, Events, add_events
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...", type=click.Path(path_type=Path))
-@click.option("--rows", metavar="N", type=click.IntRange(0), default=10, show_default=True, help="URLs shown of each.")
+@click.option(
+    "--rows", metavar="N", type=click.IntRange(0), default=10, show_default=True, help="How many URLs to show of each."
+)
 def inspect(paths: tuple[Path, ...], rows: int) -> None:
-    """Show what is in batch files (tab_<id>), journal segments (journal_<id>) and data directories.
+    """Show the contents of batch files (tab_<id>), journal segments (journal_<id>) and data directories.
 
-    Every checksum is checked, and nothing is changed. It may be used while the daemon runs.
+    Verifies every checksum and changes nothing. Can be run while the daemon runs.
 
     \b
-    Exit status: 0 if all is sound, 1 if something is damaged, 2 if something can't be read.
+    Exit status: 0 if everything is sound, 1 if something is damaged, 2 if something can't be read.
     """
     status = 0
     for path in paths:
@@ -44,14 +47,16 @@ def _files(path: Path) -> Iterable[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if _kind(file))
     if not files:
-        click.echo(f"{path}: no batch files and no journal segments wait here")
+        click.echo(f"{path}: no batch files or journal segments are waiting here")
     return files
 
 
 def _kind(path: Path) -> str | None:
-    for kind, pattern in (("batch", batch_file.NAME), ("journal", journal.NAME), ("aside", dead_letters.NAME)):
-        if pattern.fullmatch(path.name):
-            return kind
+    if any(filenames.dead_letters([path.name])):
+        return "dead letters"
+    for name, kind in (("batch", BATCH), ("journal", JOURNAL)):
+        if kind.id_of(path.name) is not None:
+            return name
     return None
 
 
@@ -60,7 +65,7 @@ def _inspect(path: Path, rows: int) -> int:
     kind = _kind(path)
     if kind == "journal" or (kind is None and not data.startswith(b"likd-batch ")):
         return _inspect_journal(path, data, rows)
-    if kind == "aside":
+    if kind == "dead letters":
         try:
             kept = dead_letters.decode(data)
         except msgspec.DecodeError as error:

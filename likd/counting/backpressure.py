@@ -1,8 +1,8 @@
-"""Bounds: when the daemon takes no more, and what it says then."""
+"""Bounds: when the daemon accepts no more, and what it answers then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -12,7 +12,7 @@ from likd.runtime.recent import LastDay
 
 @attrs.frozen
 class Bound:
-    """A limit: whether it is reached, what to tell the client, and when trying again may help (seconds)."""
+    """A limit: whether it is reached, what to tell the client, and after how many seconds a retry may help."""
 
     name: str
     reached: Callable[[], bool]
@@ -20,8 +20,18 @@ class Bound:
     retry_after: int = 1
 
 
+@attrs.frozen
+class BoundsStatistics:
+    """What was refused because a bound was reached."""
+
+    refused: Mapping[str, int]
+    """Requests since the start, by the bound."""
+    refused_24h: Mapping[str, int]
+    """Requests in the last 24 hours, by what the client was told."""
+
+
 class Bounds:
-    """All limits on taking events. They are checked before a request is taken; nothing taken is ever dropped."""
+    """All limits on accepting events, checked before a request is accepted; nothing accepted is ever dropped."""
 
     def __init__(self) -> None:
         self._bounds: list[Bound] = []
@@ -34,7 +44,7 @@ class Bounds:
         self.refused[name] = 0
 
     def reached(self, *, count: bool = True) -> Refused | None:
-        """The first limit that is reached, if any. `count` it as the refusal of a request."""
+        """The first limit that is reached, if any. With `count`, it is counted as the refusal of a request."""
         for bound in self._bounds:
             if bound.reached():
                 self.refused[bound.name] += count
@@ -44,8 +54,12 @@ class Bounds:
         return None
 
     def refuse(self, name: str) -> Refused:
-        """The refusal of a request that is too large for what is left below a limit."""
+        """The refusal of a request that is too large for what a limit leaves."""
         bound = next(bound for bound in self._bounds if bound.name == name)
         self.refused[name] += 1
         self.last_day.add(bound.reason)
         return Refused(bound.reason, bound.retry_after)
+
+    def statistics(self) -> BoundsStatistics:
+        """The refusals in numbers."""
+        return BoundsStatistics(dict(self.refused), self.last_day.counts())

@@ -1,4 +1,4 @@
-"""What the store was given: noted, and its batch files kept for a while, for a store that goes back in time."""
+"""Records what the store was given, and keeps the batch files for a while, for a store that goes back in time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from likd.durability import batch_file
 from likd.durability.applied_log import AppliedLog, ranges
 from likd.durability.batch_file import Batch, DamagedBatch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.model import Counts, total
 
 log = structlog.get_logger(__name__)
@@ -34,10 +35,20 @@ class _Kept:
     size: int
 
 
-class AppliedTables:
-    """Follows the tables that the store has; `found` are those whose files a start found.
+@attrs.frozen
+class AppliedTablesStatistics:
+    """What the store had, lost, and nobody has any more."""
 
-    `missing` are the tables, with their sums, that a store lost and that nobody has any more.
+    missing_tables: tuple[int, ...]
+    """The ids of these tables."""
+    missing_counts: Mapping[str, int]
+    """What they had counted, by the name of the count."""
+
+
+class AppliedTables:
+    """Follows the tables that the store has; `found` are those whose files were found at the start.
+
+    `missing` are the tables, with their sums, that a store lost and that no longer exist anywhere.
     """
 
     def __init__(
@@ -62,20 +73,24 @@ class AppliedTables:
 
     @property
     def missing_counts(self) -> Counts:
-        """What is missing, in all."""
+        """The sum of what is missing."""
         return total(self.missing.values())
 
+    def statistics(self) -> AppliedTablesStatistics:
+        """What is missing, in numbers."""
+        return AppliedTablesStatistics(tuple(self.missing), self.missing_counts)
+
     def applied(self, tables: Mapping[int, Counts]) -> None:
-        """The store has these tables, whose sums are as said. `tend` comes after it."""
+        """The store has these tables, with these sums. `tend` has to be called afterwards."""
         self._untended |= tables
 
     @property
     def untended(self) -> bool:
-        """Whether there is something to note."""
+        """Whether there is something to record."""
         return bool(self._untended)
 
     async def tend(self) -> None:
-        """Note what was applied, and remove the files that are not kept. What is cut off is done the next time."""
+        """Record what was applied, and remove the files that are not kept. If interrupted, the next call finishes."""
         if self._untended:
             await self._log.note(self._untended)
         for table in [*self._found, *self._untended]:
@@ -89,13 +104,13 @@ class AppliedTables:
         await self._remove_old()
 
     async def close(self) -> None:
-        """There is no more."""
+        """Close the log: there is no more."""
         await self._log.close()
 
     async def after(self, mark: int, waiting: Iterable[int] = ()) -> list[Batch]:
-        """The kept tables behind `mark`, oldest first; what is not to be had any more is missing from now on.
+        """The kept tables after `mark`, oldest first; those that no longer exist are missing from now on.
 
-        Those that are `waiting` are not.
+        Tables that are `waiting` are not included.
         """
         tables = [*self._found, *(kept.table for kept in self._kept)]
         batches = [batch for table in tables if table > mark and (batch := await self._read(table)) is not None]
@@ -107,21 +122,21 @@ class AppliedTables:
         return batches
 
     def forget_after(self, mark: int) -> None:
-        """What is behind `mark` waits for the store again."""
+        """The tables after `mark` are waiting for the store again."""
         self._found = [table for table in self._found if table <= mark]
         self._bytes -= sum(kept.size for kept in self._kept if kept.table > mark)
         self._kept = deque(kept for kept in self._kept if kept.table <= mark)
 
     async def _read(self, table: int) -> Batch | None:
         try:
-            return batch_file.decode(await self._disk.read(batch_file.name(table)))
+            return batch_file.decode(await self._disk.read(BATCH.name(table)))
         except (OSError, DamagedBatch) as error:
             log.error("can't read a kept batch file", table=table, fault=str(error))
             return None
 
     async def _size(self, table: int) -> int:
         try:
-            return await self._disk.size(batch_file.name(table))
+            return await self._disk.size(BATCH.name(table))
         except OSError:
             return 0
 
@@ -132,7 +147,7 @@ class AppliedTables:
         ):
             oldest = self._kept[0]
             try:
-                await self._disk.remove(batch_file.name(oldest.table))
+                await self._disk.remove(BATCH.name(oldest.table))
             except OSError as error:
                 log.error("can't remove applied batch file", table=oldest.table, fault=error.strerror)
             self._kept.popleft()
@@ -140,5 +155,5 @@ class AppliedTables:
 
 
 def told(missing: Mapping[int, Counts]) -> dict[str, object]:
-    """Missing tables and counts, as they are said."""
+    """Missing tables and counts, for messages."""
     return {"tables": ranges(missing), "counts": total(missing.values())}

@@ -1,4 +1,4 @@
-"""The batcher: drains swapped tables into batch files."""
+"""The batcher: turns swapped tables into batch files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
+import attrs
 import structlog
 import trio
 
@@ -15,6 +16,7 @@ from likd.counting.table import Table
 from likd.durability import batch_file, dead_letters
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
+from likd.durability.filenames import BATCH
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Journal
 from likd.durability.replay import replay_segment
@@ -25,17 +27,33 @@ from likd.runtime.cooperative import finish_in_turns
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
 ROWS_INLINE_MAX = 4000
-"""Rows that are encoded on the event loop: a millisecond or two."""
+"""How many rows are encoded on the event loop: a millisecond or two."""
 
 log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class BatcherStatistics:
+    """The batcher in numbers, since the start."""
+
+    tables_in_hand: int
+    """Tables that are swapped and have no batch file yet."""
+    batches_written: int
+    """Batch files that were written."""
+    mismatches: int
+    """Tables whose counters differed from their journal."""
+    aside_bytes: int
+    """What the files of events that a handler could not count take on the disk."""
+    fault: str | None
+    """Why a batch file can't be written now; None if nothing is wrong."""
 
 
 class Batcher:
     """Commits every counter of a swapped table, checks the sum, writes the batch file, drops the journal segment.
 
-    Counters are donated as soon as they are committed. A disk that fails is tried again until it works: the
-    table is safe in memory and in its journal meanwhile. Tables in hand belong to this object, so that `run`
-    can be run again after a fault. `run` ends when `tables` ends, and then closes `batches`.
+    Counters are given back as soon as they are committed. If the disk fails, it retries until it works: meanwhile the
+    table is safe in memory and in its journal. Tables in progress belong to this object, so that `run` can be run again
+    after a fault. `run` ends when `tables` ends, and then closes `batches`.
     """
 
     def __init__(
@@ -65,15 +83,25 @@ class Batcher:
         self._written: Batch | None = None
         self._spent: deque[int] = deque()
         self.aside_bytes = aside_bytes
-        """What the files of events that were set aside take on the disk."""
+        """Disk space of the files of events that were set aside."""
         self.mismatches = 0
         self.batches_written = 0
         self.fault: str | None = None
 
     @property
     def tables_in_hand(self) -> int:
-        """Tables that are swapped and have no batch file yet."""
+        """How many swapped tables have no batch file yet."""
         return len(self._in_hand) + self._tables.statistics().current_buffer_used
+
+    def statistics(self) -> BatcherStatistics:
+        """The batcher in numbers."""
+        return BatcherStatistics(
+            tables_in_hand=self.tables_in_hand,
+            batches_written=self.batches_written,
+            mismatches=self.mismatches,
+            aside_bytes=self.aside_bytes,
+            fault=self.fault,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until `tables` ends."""
@@ -104,8 +132,8 @@ class Batcher:
         if self._written is None:
             await self._check_double_entry(table)
             assert table.rows is not None
-            # Also of a table of which all was refused: its segment may be back after a crash, and what said that it is
-            # void may be gone.
+            # Even if everything in the table was refused: its segment may be back after a crash, and what said that it
+            # is void may be gone.
             journaled = self._journal.holds(table.id)
             if journaled or table.rows or table.aside or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
@@ -125,7 +153,7 @@ class Batcher:
             return
         self.mismatches += 1
         log.error(
-            "committed is not what was journaled",
+            "committed counts differ from the journal",
             table=table.id,
             committed=committed,
             journaled=table.journaled,
@@ -143,7 +171,7 @@ class Batcher:
             try:
                 await self._keys.append(table.id, table.keys)
                 kept = await dead_letters.write(self._disk, table.id, dead_letters.listed(table.aside), table.closed_at)
-                await self._disk.write(batch_file.name(table.id), await _encode(batch))
+                await self._disk.write(BATCH.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
                 pause = backoff.next()
@@ -165,7 +193,7 @@ class Batcher:
 
 
 async def _encode(batch: Batch) -> bytes:
-    """The bytes of the file; a thread only pays for what would keep others waiting."""
+    """The bytes of the file; encoded in a thread only if that would keep others waiting."""
     if len(batch.rows) + len(batch.actors) <= ROWS_INLINE_MAX:
         return batch_file.encode(batch)
     return await trio.to_thread.run_sync(batch_file.encode, batch)

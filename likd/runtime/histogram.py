@@ -5,7 +5,41 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+import attrs
+
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@attrs.frozen
+class HistogramStatistics:
+    """A histogram as it was at one moment."""
+
+    bounds: tuple[float, ...]
+    """The upper bounds of its buckets; there is one more for what is above them all."""
+    counts: tuple[int, ...]
+    """How many values there were in each bucket."""
+    sum: float
+    """The values added up."""
+
+    def quantile(self, share: float) -> float | None:
+        """The quantile of that share of the values: a bucket's bound. None without values, or beyond all bounds."""
+        left = share * sum(self.counts)
+        if not left:
+            return None
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            left -= count
+            if left <= 0:
+                return bound
+        return None
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """How many values were at most as large as each bound, in Prometheus's form; the last bound is infinity."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
+        return buckets
 
 
 class Histogram:
@@ -17,26 +51,10 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Add a value, so many times."""
+        """Add a value that many times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
-    def quantile(self, share: float) -> float | None:
-        """What that share of the values is at most: a bucket's bound. None without values, or beyond all bounds."""
-        left = share * sum(self.counts)
-        if not left:
-            return None
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            left -= count
-            if left <= 0:
-                return bound
-        return None
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """How many values were at most as large as each bound, the last one infinity, as Prometheus tells it."""
-        total = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            total += count
-            buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
-        return buckets
+    def statistics(self) -> HistogramStatistics:
+        """The histogram in numbers."""
+        return HistogramStatistics(self.bounds, tuple(self.counts), self.sum)

@@ -1,12 +1,11 @@
-"""Composes the web on an engine: gate, operations, views, pages, and the server before them."""
+"""Composes the web for an engine: gate, operations, views, pages, and the server in front of them."""
 
 from __future__ import annotations
 
 from likd import __version__
 from likd.config.settings import Config
+from likd.durability.filenames import LOGINS, SHARES
 from likd.engine import Engine
-from likd.ingest.parser import Ingest
-from likd.queries.unapplied import Unapplied
 from likd.runtime.watchdog import Watchdog
 from likd.status import StatusReport
 from likd.testing.faults import Faults
@@ -15,9 +14,7 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
-from likd.web.access.sessions import FILE as LOGINS
 from likd.web.access.sessions import Logins
-from likd.web.access.shares import FILE as SHARES
 from likd.web.access.shares import Shares as SharesMade
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
@@ -58,9 +55,9 @@ async def compose_web(
     connections_max: int,
     faults: Faults | None,
 ) -> WebServer:
-    """The web server of a daemon, listening, yet to be run. Raises BindError, ConfigError.
+    """The web server of a daemon, listening but not yet running. Raises BindError, ConfigError.
 
-    With `faults` there is a way to make the daemon fail.
+    With `faults`, there is an endpoint that makes the daemon fail.
     """
     refusals = Refusals()
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None
@@ -73,22 +70,20 @@ async def compose_web(
     visitors = Visitors(config.public_actors, config.ignore_bots, engine.actor_keys.visitor)
     urls = Urls(engine.rules, gate, engine.actors)
     bodies = EventBodies(
-        ingest=Ingest(
-            engine.handlers.kinds, engine.rules, engine.actor_keys, engine.handlers.done, config.counters_max
-        ),
+        ingest=engine.ingest,
         gate=gate,
         visitors=visitors,
         body_bytes_max=config.body_bytes_max,
         bodies_bytes_max=shares.engine,
         urls_max=config.counters_max,
     )
-    posting = Posting(intake=engine.intake, actors=engine.actors, bodies=bodies, urls=urls, visitors=visitors)
+    posting = Posting(intake=engine.intake, bodies=bodies, urls=urls, visitors=visitors)
     counts = CountReads(urls, engine.totals, engine.top, engine.handlers.counts)
     board = StatusReport(
         engine,
         __version__,
         lambda: () if web.fronts is None else web.fronts.statistics(),
-        refusals.last_day.counts,
+        lambda: refusals.statistics().refused_24h,
     )
     sessions = LiveSessions(
         hub=engine.hub,
@@ -102,10 +97,9 @@ async def compose_web(
     files = Files(config.base_path)
     pages = Pages(files=files, gate=gate, base=config.base_path)
     app = create_app(gate=gate, body_limit=bodies.limit, pages=pages, tls=tls is not None)
-    unapplied = Unapplied(engine.totals, engine.clock.now)
     kept_for = KeptFor(config.keep_minutes, config.keep_hours)
-    histories = Histories(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
-    sites = SiteLists(urls, counts, engine.totals, engine.store, unapplied, kept_for, engine.clock.now)
+    histories = Histories(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
+    sites = SiteLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
     admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)

@@ -19,6 +19,7 @@ from likd.counting.aliases import Aliases
 from likd.durability import batch_file
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
 from likd.errors import StoreError
 from likd.ingest.parser import Ingest
@@ -198,9 +199,7 @@ async def engine(path: Path) -> AsyncIterator[Engine]:
 
 async def send(engine: Engine, *acts: Act) -> Outcome:
     sent = submission(*acts)
-    await engine.actors.load(sent)
-    answering = engine.intake.offer(sent)
-    engine.actors.release_when_settled(sent, answering)
+    answering = await engine.intake.submit(sent)
     return await answering.settled()
 
 
@@ -245,7 +244,7 @@ async def test_what_becomes_of_actors_is_in_the_batch_of_the_last_events_of_thei
         await send(running, *(act("b", url=url) for url in urls))
         while running.totals.ledger.tables_waiting < 3:
             await trio.lowlevel.checkpoint()
-        names = [name for name in await RealDisk(tmp_path).names() if batch_file.NAME.fullmatch(name)]
+        names = BATCH.among(await RealDisk(tmp_path).names())
     batches = [batch_file.decode((tmp_path / name).read_bytes()) for name in names]
     assert len(batches) >= 3
     for batch in batches:
@@ -375,3 +374,17 @@ async def test_a_load_that_is_cut_off_holds_nothing() -> None:
         nursery.cancel_scope.cancel()
     assert not actors._held
     assert not actors._holding
+
+
+async def test_what_became_of_a_url_elsewhere_since_an_act_was_held_is_left_to_the_store() -> None:
+    aliases = Aliases(KEYS.of_url)
+    actors = Actors(FakeStore(), applied=0, cached_max=100, aliases=aliases)
+    unlike = submission(act("ann", UNLIKE))
+    await actors.load(unlike)
+    aliases.follow(URL, "https://example.com/new")
+    events: Events = {}
+    likings: Likings = {}
+    actors.decide(aliases.acts(unlike.acts), events, likings)
+    assert events == {UNLIKE: {"https://example.com/new": 1}}
+    assert likings == {KEYS("ann", "https://example.com/new"): Liking(likes=False, net=-1)}
+    actors.release(unlike)

@@ -35,7 +35,7 @@ def new_pool(*observers: Observer, size: int = 10, max_leases: int = 1000, count
 
 async def test_ten_percent_more_than_the_size_is_kept_warm(autojump_clock: MockClock) -> None:
     async with running(new_pool(size=100)) as pool:
-        assert (pool.status.counters, pool.status.idle) == (110, 110)
+        assert (pool.statistics().counters, pool.statistics().idle) == (110, 110)
 
 
 async def test_counters_are_leased_posted_to_committed_and_donated(autojump_clock: MockClock) -> None:
@@ -45,24 +45,24 @@ async def test_counters_are_leased_posted_to_committed_and_donated(autojump_cloc
         pool.post(counters, "likes", {URL: 3})
         pool.post(counters, "impressions", {URL: 4})
 
-        assert pool.status.leased == 2
+        assert pool.statistics().leased == 2
         assert counters[URL].settle() == {"likes": 5, "impressions": 4}
         pool.post(counters, "likes", {URL: 1})
         assert counters[URL].commit() == {"likes": 6, "impressions": 4}
         pool.donate(counters.values())
-        assert (pool.status.leased, pool.status.idle) == (0, 11)
+        assert (pool.statistics().leased, pool.statistics().idle) == (0, 11)
 
 
 async def test_it_grows_on_demand_and_shrinks_when_idle(autojump_clock: MockClock) -> None:
     async with running(new_pool()) as pool:
         counters: dict[str, UrlCounter] = {}
         pool.post(counters, "likes", {f"https://example.com/{n}": 1 for n in range(500)})
-        assert pool.status.counters == 500
+        assert pool.statistics().counters == 500
         for counter in counters.values():
             assert counter.commit() == {"likes": 1}
         pool.donate(counters.values())
         await trio.sleep(100)
-        assert pool.status.counters == 11
+        assert pool.statistics().counters == 11
 
 
 async def test_it_says_when_it_is_exhausted(autojump_clock: MockClock) -> None:
@@ -82,7 +82,7 @@ async def test_counters_that_owe_an_observer_its_news_are_not_free(autojump_cloc
         for counter in counters.values():
             counter.commit()
         pool.donate(counters.values())
-        assert (pool.status.leased, pool.free, pool.exhausted) == (0, 0, True)
+        assert (pool.statistics().leased, pool.free, pool.exhausted) == (0, 0, True)
         await trio.sleep(5)
         assert (pool.free, pool.exhausted) == (20, False)
 
@@ -96,7 +96,7 @@ async def test_worn_counters_are_replaced(autojump_clock: MockClock) -> None:
             numbers.add(counters[URL].number)
             assert counters[URL].commit() == {"likes": 1}
             pool.donate(counters.values())
-        assert (pool.status.worn, pool.status.counters) == (3, 2)
+        assert (pool.statistics().worn, pool.statistics().counters) == (3, 2)
         assert len(numbers) >= 3
 
 
@@ -132,12 +132,12 @@ async def test_a_hung_counter_is_restarted_with_its_mailbox_and_counts(autojump_
         pool.post(counters, "likes", {URL: 1})
         await trio.sleep(0.5)
         pool.post(counters, "likes", {URL: 10})
-        assert pool.status.busy == 1
+        assert pool.statistics().busy == 1
         await trio.sleep(2)
         pool.post(counters, "likes", {URL: 100})
         await trio.sleep(2)
 
-        assert (pool.status.hung, pool.status.busy, counters[URL].restarts) == (1, 0, 1)
+        assert (pool.statistics().hung, pool.statistics().busy, counters[URL].restarts) == (1, 0, 1)
         assert counters[URL].commit() == {"likes": 111}
         assert calls == 3
 
@@ -154,7 +154,7 @@ async def test_a_hung_counter_holds_up_neither_commit_nor_the_others(autojump_cl
         assert counters[URL].commit() == {"likes": 2}
         assert counters["https://b.example/"].commit() == {"likes": 1}
         pool.donate(counters.values())
-        assert pool.status.leased == 0
+        assert pool.statistics().leased == 0
 
 
 async def test_counters_whose_observers_are_told_after_the_commit_come_back(autojump_clock: MockClock) -> None:
@@ -171,7 +171,7 @@ async def test_counters_whose_observers_are_told_after_the_commit_come_back(auto
             for counter in counters.values():
                 counter.commit()
             pool.donate(counters.values())
-            assert pool.status.leased == 0
+            assert pool.statistics().leased == 0
             await trio.sleep(1)
         pool.post(counters := {}, "likes", {URL: 100})
         counters[URL].commit()
@@ -179,7 +179,7 @@ async def test_counters_whose_observers_are_told_after_the_commit_come_back(auto
         await trio.sleep(10)
 
         assert sum(told) == 30
-        assert (pool.status.hung, pool.status.idle, pool.status.counters) == (1, 11, 11)
+        assert (pool.statistics().hung, pool.statistics().idle, pool.statistics().counters) == (1, 11, 11)
 
 
 async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: MockClock) -> None:
@@ -196,7 +196,7 @@ async def test_an_observer_that_fails_is_told_again_next_time(autojump_clock: Mo
             await trio.sleep(1)
         assert told == [{"likes": 1}, {"likes": 1}]
         assert counters[URL].commit() == {"likes": 2}
-        assert pool.status.crashed == 0
+        assert pool.statistics().crashed == 0
 
 
 async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump_clock: MockClock) -> None:
@@ -209,7 +209,7 @@ async def test_a_restarted_pool_manager_finds_its_counters_as_they_were(autojump
             if turn == 1:
                 await trio.sleep(1)
     assert counters[URL].commit() == {"likes": 3}
-    assert pool.status.counters == 11
+    assert pool.statistics().counters == 11
 
 
 async def test_a_delta_that_is_committed_before_its_turn_needs_no_task(autojump_clock: MockClock) -> None:
@@ -250,9 +250,9 @@ async def test_when_nothing_is_posted_any_more_counters_are_dismissed_in_steps(a
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pool.dismiss)
             await trio.lowlevel.checkpoint()
-            assert pool.status.counters >= SLICE_COUNTERS
+            assert pool.statistics().counters >= SLICE_COUNTERS
         await wait_all_tasks_blocked()
-        assert (pool.status.counters, trio.lowlevel.current_statistics().tasks_living) == (0, 6)
+        assert (pool.statistics().counters, trio.lowlevel.current_statistics().tasks_living) == (0, 6)
 
 
 async def test_a_process_that_stood_still_takes_no_counter_for_hung(mock_clock: MockClock) -> None:
@@ -267,9 +267,9 @@ async def test_a_process_that_stood_still_takes_no_counter_for_hung(mock_clock: 
         await told.wait()
         mock_clock.jump(3600)
         await wait_all_tasks_blocked()
-        assert (pool.status.hung, pool.status.busy) == (0, 1)
+        assert (pool.statistics().hung, pool.statistics().busy) == (0, 1)
         mock_clock.autojump_threshold = 0
         await trio.sleep(0.7)
-        assert pool.status.hung == 0
+        assert pool.statistics().hung == 0
         await trio.sleep(0.5)
-        assert pool.status.hung == 1
+        assert pool.statistics().hung == 1

@@ -24,6 +24,7 @@ from likd.engine import Engine
 from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
 from likd.model import LIKE, UNLIKE, Aside, Fold, Liking, Submission
+from likd.queries.merging import MergeBusy
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
 from likd.stores.threaded import ThreadedStore
@@ -320,3 +321,31 @@ def test_a_merge_that_waits_is_by_the_rules_that_hold_now() -> None:
     old, new = f"{HTTPS}old", f"{HTTPS}new"
     assert merge(f"{HTTP}old", f"{HTTP}new") == Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
     assert merge(HTTP, HTTPS) is None
+
+
+def test_a_merge_that_is_given_again_is_done_again_although_it_is_known() -> None:
+    old, new = f"{HTTPS}old", f"{HTTPS}new"
+    names = Names(ONE, Aliases(KEYS.of_url), KEYS)
+    names.aliases.add(old, new)
+    batch = Batch(1, 0.0, 0.0, NAMES, {}, merge=Fold(f"{HTTP}old", f"{HTTP}new", b"o" * 8, b"n" * 8))
+
+    assert names.batch(batch, names.by_rules(batch)).merge is None
+    assert names.by_now(batch).merge == Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
+
+
+async def test_nothing_is_erased_while_a_part_of_it_may_be_stored_under_an_old_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PAGE_URLS", 2)
+    monkeypatch.setattr(folding, "FOLDS_AT_ONCE", 1)
+    await (await filled(world.path, 20)).aclose()
+    async with world.life(same_schemes=True) as engine:
+        while engine.folder.folded < 2:
+            await trio.lowlevel.checkpoint()
+        assert not engine.folder.done
+        with pytest.raises(MergeBusy, match="folded"):
+            await engine.merger.erase(f"{HTTPS}7", keep=False)
+        await folded(engine)
+        await engine.merger.erase(f"{HTTPS}7", keep=False)
+        await engine.drain()
+        assert (await engine.store.read([f"{HTTP}7", f"{HTTPS}7"]))[1] == {}

@@ -23,6 +23,7 @@ from likd.durability import batch_file
 from likd.durability.applied_log import TABLES_MAX, AppliedLog, ranges
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced, StoreAway, StoreError
 from likd.model import LIKE, Accepted, Act, Submission
@@ -275,7 +276,7 @@ def batch(table: int) -> Batch:
 
 
 async def files(disk: RealDisk) -> list[int]:
-    return [table for name in await disk.names() if (table := batch_file.table_of(name)) is not None]
+    return BATCH.ids(await disk.names())
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ async def test_applied_files_are_kept_by_number_time_and_bytes(
     disk = RealDisk(tmp_path)
     tables = AppliedTables(disk, AppliedLog(disk), keep)
     for table in range(1, 6):
-        await disk.write(batch_file.name(table), batch_file.encode(batch(table)))
+        await disk.write(BATCH.name(table), batch_file.encode(batch(table)))
         tables.applied({table: {"likes": table}})
         await tables.tend()
         await trio.sleep(1)
@@ -305,7 +306,7 @@ async def test_what_comes_after_a_mark_is_had_again_and_the_rest_is_missing(tmp_
     disk = RealDisk(tmp_path)
     tables = AppliedTables(disk, AppliedLog(disk), Keep(files=2))
     for table in range(1, 6):
-        await disk.write(batch_file.name(table), batch_file.encode(batch(table)))
+        await disk.write(BATCH.name(table), batch_file.encode(batch(table)))
         tables.applied({table: {"likes": table}})
     await tables.tend()
     assert [found.table for found in await tables.after(4)] == [5]

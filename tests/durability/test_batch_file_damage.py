@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likd.durability import batch_file
 from likd.durability.batch_file import Batch, DamagedBatch, decode, encode
 from tests.damage import Stroke, strokes
 
@@ -59,13 +58,13 @@ def test_text_of_any_language_is_read_back(rows: dict[str, dict[str, int]]) -> N
     [
         (b"", "cut short"),
         (DATA + b"\n", "cut short"),
-        (sealed("likd-batch 2 table=1\n"), "line 1: this is no header"),
+        (sealed("likd-batch 2 table=1\n"), "line 1: this is not the header"),
         (sealed(HEADER.format(1) + "x\thttp://a/\n"), "line 2: expected 1 counts and a URL"),
         (sealed(HEADER.format(1) + "-1\thttp://a/\n"), "line 2: expected 1 counts and a URL"),
         (sealed(HEADER.format(1) + "1\t1\thttp://a/\n"), "line 2: expected 1 counts and a URL"),
         (sealed(HEADER.format(2) + "1\thttp://b/\n1\thttp://a/\n", "2"), "line 3: the URLs are not sorted"),
         (sealed(HEADER.format(2) + "1\thttp://a/\n1\thttp://a/\n", "2"), "line 3: the URLs are not sorted"),
-        (sealed(HEADER.format(2) + "1\thttp://a/\n", "1"), "2 URLs are announced, 1 are there"),
+        (sealed(HEADER.format(2) + "1\thttp://a/\n", "1"), "the header announces 2 URLs, but there are 1"),
         (sealed(HEADER.format(1) + "1\thttp://a/\n", "2"), "the sums do not match"),
         (DATA.replace(b"http://a", b"http://x"), "the checksum does not match"),
     ],
@@ -73,11 +72,3 @@ def test_text_of_any_language_is_read_back(rows: dict[str, dict[str, int]]) -> N
 def test_the_message_says_what_is_wrong_and_where(data: bytes, what: str) -> None:
     with pytest.raises(DamagedBatch, match=what):
         decode(data)
-
-
-def test_the_name_is_the_table_and_sorts_by_it() -> None:
-    assert batch_file.name(17) == "tab_000000000017"
-    assert batch_file.table_of(batch_file.name(17)) == 17
-    assert sorted([batch_file.name(10), batch_file.name(9)]) == [batch_file.name(9), batch_file.name(10)]
-    assert batch_file.table_of("tab_000000000017.tmp") is None
-    assert batch_file.table_of("journal_000000000017") is None

@@ -11,6 +11,7 @@ from likd.daemon import newest_time
 from likd.durability import batch_file, dates
 from likd.durability.batch_file import Batch
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH
 from likd.durability.idempotency import KeyLog
 from likd.durability.journal import Entry, Journal
 from likd.model import IdempotencyKey
@@ -38,7 +39,7 @@ async def test_a_segment_tells_when_it_was_opened(disk: RealDisk) -> None:
 
 async def test_a_batch_file_tells_when_its_table_was_closed(disk: RealDisk) -> None:
     batch = Batch(7, NOW - 5, NOW, ("likes",), {"https://example.com/": {"likes": 1}})
-    await disk.write(batch_file.name(7), batch_file.encode(batch))
+    await disk.write(BATCH.name(7), batch_file.encode(batch))
     assert await dates.newest(disk) == NOW
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from likd.durability import dead_letters
 from likd.durability.dead_letters import AsideEvents, AsideFile
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import DEAD_LETTERS
 from likd.model import Aside
 from tests.damage import Stroke, strokes
 
@@ -41,7 +42,7 @@ async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
 async def test_nothing_aside_takes_the_place_of_what_an_earlier_try_left(disk: RealDisk) -> None:
     await dead_letters.write(disk, 7, [Aside("likes", "like", "http://a/", 2)])
     await dead_letters.write(disk, 7, [], replaces=True)
-    assert dead_letters.decode(await disk.read(dead_letters.name(7))).events == []
+    assert dead_letters.decode(await disk.read(DEAD_LETTERS.name(7))).events == []
 
 
 DATA = dead_letters.encode(
@@ -84,16 +85,3 @@ def test_a_damaged_file_is_an_error_of_one_kind(data: bytes) -> None:
 def test_damage_is_found(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         dead_letters.decode(data)
-
-
-@pytest.mark.parametrize(
-    ("name", "tables"),
-    [
-        ("aside_000000000007", ("000000000007", None)),
-        ("aside_000000000007.tab_000000000009", ("000000000007", "000000000009")),
-    ],
-)
-def test_the_name_says_which_table_it_comes_from_and_goes_to(name: str, tables: tuple[str, str | None]) -> None:
-    match = dead_letters.NAME.fullmatch(name)
-    assert match is not None
-    assert match.groups() == tables

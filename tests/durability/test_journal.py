@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from likd.durability import frames, journal
 from likd.durability.disk import AppendFile, RealDisk
+from likd.durability.filenames import JOURNAL
 from likd.durability.frames import SECTOR_BYTES
 from likd.durability.journal import Entry, Header, Journal, JournalError, SegmentDamage
 from likd.model import Fold, Liking
@@ -68,7 +69,7 @@ def segment(written: list[Entry]) -> tuple[bytes, list[int]]:
                 edges.append(keeper.length(1))
                 await keeper.append(1, one)
             edges.append(keeper.length(1))
-            return await disk.read(journal.name(1))
+            return await disk.read(JOURNAL.name(1))
 
     return trio.run(write), edges
 
@@ -126,9 +127,9 @@ async def test_each_table_has_a_segment_that_begins_with_its_header(disk: RealDi
     keeper = Journal(disk, wall_clock=lambda: 5.25)
     for table in (1, 2):
         await keeper.append(table, entry(table))
-        offset, header = next(iter(journal.read(await disk.read(journal.name(table)))))  # type: ignore[misc]
+        offset, header = next(iter(journal.read(await disk.read(JOURNAL.name(table)))))  # type: ignore[misc]
         assert (offset, header) == (0, Header(1, table, {}, 5.25))
-        assert keeper.length(table) == (disk.path / journal.name(table)).stat().st_size
+        assert keeper.length(table) == (disk.path / JOURNAL.name(table)).stat().st_size
         await keeper.drop(table)
     assert await disk.names() == []
 
@@ -152,7 +153,7 @@ async def test_finish_keeps_the_segment_and_drop_removes_it(disk: RealDisk) -> N
     keeper = Journal(disk)
     await keeper.append(1, entry(1))
     await keeper.finish(1)
-    assert await disk.names() == [journal.name(1)]
+    assert await disk.names() == [JOURNAL.name(1)]
     await keeper.drop(1)
     assert await disk.names() == []
     await keeper.drop(1)
@@ -165,11 +166,11 @@ async def test_a_failed_append_is_cut_off_and_ends_the_segment(flaky: FlakyDisk)
     with pytest.raises(JournalError, match="No space left") as caught:
         await keeper.append(1, entry(2))
     assert caught.value.certain
-    assert (entries(await flaky.read(journal.name(1))), damage(await flaky.read(journal.name(1)))) == ([entry(1)], [])
+    assert (entries(await flaky.read(JOURNAL.name(1))), damage(await flaky.read(JOURNAL.name(1)))) == ([entry(1)], [])
     flaky.append_fails = False
     with pytest.raises(JournalError, match="closed"):
         await keeper.append(1, entry(3))
-    assert entries(await flaky.read(journal.name(1))) == [entry(1)]
+    assert entries(await flaky.read(JOURNAL.name(1))) == [entry(1)]
     await keeper.finish(1)
 
 
@@ -183,12 +184,12 @@ async def test_what_cannot_be_cut_off_is_declared_void_by_the_next_segment(flaky
     assert not caught.value.certain
     flaky.append_fails = False
     await keeper.append(2, entry(3))
-    assert sealed_by(await flaky.read(journal.name(2))) == {1: good}
+    assert sealed_by(await flaky.read(JOURNAL.name(2))) == {1: good}
     await keeper.append(3, entry(4))
-    assert sealed_by(await flaky.read(journal.name(3))) == {1: good}, "one header may be damaged"
+    assert sealed_by(await flaky.read(JOURNAL.name(3))) == {1: good}, "one header may be damaged"
     await keeper.drop(1)
     await keeper.append(4, entry(5))
-    assert sealed_by(await flaky.read(journal.name(4))) == {}
+    assert sealed_by(await flaky.read(JOURNAL.name(4))) == {}
     for table in (2, 3, 4):
         await keeper.finish(table)
 
@@ -201,7 +202,7 @@ async def test_a_void_declaration_is_synced_before_anything_is_acknowledged(flak
         await keeper.append(1, entry(2))
     with pytest.raises(JournalError, match="can't open"):
         await keeper.append(2, entry(3))
-    assert journal.name(2) not in await flaky.names()
+    assert JOURNAL.name(2) not in await flaky.names()
     flaky.append_fails = False
     flaky.synced.clear()
     await keeper.append(3, entry(4))
@@ -226,11 +227,11 @@ async def test_what_is_withdrawn_stays_until_the_next_segment_says_that_it_is_vo
     await keeper.append(1, entry(2))
     keeper.withdraw(1, before)
     # The last part of the group may be on the disk after all: then a crash brings it back, and it needs this one.
-    assert entries(await disk.read(journal.name(1))) == [entry(1), entry(2)]
+    assert entries(await disk.read(JOURNAL.name(1))) == [entry(1), entry(2)]
     with pytest.raises(JournalError, match="closed"):
         await keeper.append(1, entry(3))
     await keeper.append(2, entry(4))
-    assert sealed_by(await disk.read(journal.name(2))) == {1: before}
+    assert sealed_by(await disk.read(JOURNAL.name(2))) == {1: before}
     await keeper.finish(1)
     await keeper.finish(2)
 
@@ -320,12 +321,6 @@ def test_a_frame_that_holds_something_unknown_is_damage(payload: bytes) -> None:
     assert damage(data)[-1].end == len(data)
 
 
-def test_its_name_is_its_table() -> None:
-    assert journal.name(17) == "journal_000000000017"
-    assert journal.table_of(journal.name(17)) == 17
-    assert journal.table_of("tab_000000000017") is None
-
-
 def test_actors_of_earlier_versions_are_read() -> None:
     old = msgspec.msgpack.encode(["events", 1, 0, 1, [], {"like": {"http://a/": 1}}, {b"key": True, b"other": False}])
     (found,) = journal.read(frames.frame(old))
@@ -344,3 +339,21 @@ def test_actors_and_a_merge_are_read_as_they_were_written() -> None:
     entry = found[1]
     assert isinstance(entry, Entry)
     assert (entry.likings, entry.merge) == (likings, merge)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 15, 16, 9000])
+def test_many_actors_are_encoded_in_slices(beyond: int) -> None:
+    actors = {n.to_bytes(16, "big"): Liking(n % 2 == 0, n % 3 - 1) for n in range(journal.ACTORS_AT_ONCE + beyond)}
+    merge = Fold("http://b/", "http://a/", b"b" * 8, b"a" * 8)
+    large = Entry(7, 1, 2, [("key", b"digest", 3)], {"like": {"http://a/": 5}}, actors, merge)
+    steps = journal.encode(large)
+    turns = 0
+    try:
+        while True:
+            next(steps)
+            turns += 1
+    except StopIteration as done:
+        payload = done.value
+
+    assert msgspec.msgpack.decode(payload, type=Entry) == large
+    assert turns == (-(-len(actors) // journal.ACTORS_AT_ONCE) if beyond else 0)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import PATIENCE_SECONDS, Client, Daemon
+from tests import warm
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 LOG_LINE = '10.0.0.1 - - [17/May/2015:10:05:03 +0000] "%s HTTP/1.1" %d 203 "-" "Mozilla/5.0"\n'
 
 
 def likd(*arguments: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "likd", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+    done = warm.command(*map(str, arguments), stdin=stdin or b"", timeout=PATIENCE_SECONDS)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.encode(), done.stderr.encode())
 
 
 def events(n: int, urls: int = 50) -> bytes:
@@ -120,11 +121,9 @@ def test_send_killed_and_resumed_counts_each_line_once(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data") as daemon:
         arguments = ["send", "--url", daemon.url, "--batch", "200", "--resume", str(state), str(source)]
         for _ in range(3):
-            process = subprocess.Popen([sys.executable, "-m", "likd", *arguments], stderr=subprocess.DEVNULL)
-            while process.poll() is None and (not state.exists() or state.stat().st_size % 20_000 < 10_000):
-                pass
-            process.kill()
-            process.wait(PATIENCE_SECONDS)
+            with warm.Process(arguments, tmp_path / "log", os.environ) as process:
+                while process.poll() is None and (not state.exists() or state.stat().st_size % 20_000 < 10_000):
+                    pass
 
         done = likd(*arguments)
 
@@ -139,34 +138,26 @@ def test_send_waits_for_a_daemon_that_is_away(tmp_path: Path) -> None:
         daemon.stop()
     source = tmp_path / "events.ndjson"
     source.write_bytes(events(100))
-    sender = subprocess.Popen(
-        [sys.executable, "-m", "likd", "send", "--url", f"http://127.0.0.1:{port}", str(source)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert sender.stderr is not None
-    assert b"can't connect" in sender.stderr.readline()
-    with Daemon(tmp_path / "data", "--bind", f"127.0.0.1:{port}") as daemon:
-        out, _ = sender.communicate(timeout=PATIENCE_SECONDS)
-        assert out == b"100 lines read: 100 events accepted, 0 lines refused\n"
-        daemon.stop()
-        assert likes(daemon) == 100
+    told = tmp_path / "told"
+    with warm.Process(["send", "--url", f"http://127.0.0.1:{port}", str(source)], told, os.environ) as sender:
+        wait_until(lambda: told.exists() and "can't connect" in told.read_text())
+        with Daemon(tmp_path / "data", "--bind", f"127.0.0.1:{port}") as daemon:
+            assert sender.stdout.readline() == b"100 lines read: 100 events accepted, 0 lines refused\n"
+            assert sender.wait(PATIENCE_SECONDS) == 0
+            daemon.stop()
+            assert likes(daemon) == 100
 
 
 def test_watch_writes_each_change_as_a_line_when_there_is_no_terminal(tmp_path: Path) -> None:
     url = "https://example.com/0"
     with Daemon(tmp_path / "data", "--live-interval", "0.05") as daemon:
-        watcher = subprocess.Popen(
-            [sys.executable, "-m", "likd", "watch", "--url", daemon.url, url], stdout=subprocess.PIPE
-        )
-        assert watcher.stdout is not None
-        assert json.loads(watcher.stdout.readline())["likes"] == 0
-        with Client(daemon.address) as client:
-            client.request("POST", "/v1/events", events(3, urls=1))
-        assert json.loads(watcher.stdout.readline())["likes"] == 3
-        watcher.send_signal(signal.SIGINT)
-        assert watcher.wait(PATIENCE_SECONDS) == 128 + signal.SIGINT
-        watcher.stdout.close()
+        with warm.Process(["watch", "--url", daemon.url, url], tmp_path / "log", os.environ) as watcher:
+            assert json.loads(watcher.stdout.readline())["likes"] == 0
+            with Client(daemon.address) as client:
+                client.request("POST", "/v1/events", events(3, urls=1))
+            assert json.loads(watcher.stdout.readline())["likes"] == 3
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(PATIENCE_SECONDS) == 128 + signal.SIGINT
         assert json.loads(likd("watch", "--url", daemon.url, "--once", url).stdout)["likes"] == 3
 
 

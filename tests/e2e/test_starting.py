@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from likd import __version__
-from likd.durability import batch_file
+from likd.durability.filenames import BATCH
+from tests import warm
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 EVENT = b'{"kind":"like","url":"https://example.com/"}'
 
 
 def likd(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "likd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False, text=True)
+    return warm.command(*map(str, arguments), timeout=PATIENCE_SECONDS)
 
 
 def damage_a_batch(data: Path) -> None:
     data.mkdir()
-    (data / batch_file.name(3)).write_bytes(b"damaged")
+    (data / BATCH.name(3)).write_bytes(b"damaged")
 
 
 def test_recover_tells_of_damage_by_its_exit_status_once(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_doctor_fails_while_damaged_files_are_there(tmp_path: Path) -> None:
     likd("recover", "--data-dir", data)
 
     done = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
-    (data / "damaged" / batch_file.name(3)).unlink()
+    (data / "damaged" / BATCH.name(3)).unlink()
     later = likd("doctor", "--data-dir", data, "--bind", "127.0.0.1:0")
 
     assert done.returncode == 1
@@ -65,7 +65,7 @@ def test_a_start_that_finds_damage_says_so_and_it_is_seen_until_somebody_removes
         assert [line["event"] for line in errors] == ["damage found at the start"]
         assert client.request("GET", "/v1/status").json["damaged_files"] == 1
         assert b"likd_damaged_files 1.0" in client.request("GET", "/metrics").body
-        (data / "damaged" / batch_file.name(3)).unlink()
+        (data / "damaged" / BATCH.name(3)).unlink()
         wait_until(lambda: client.request("GET", "/v1/status").json["damaged_files"] == 0)
 
 
@@ -87,17 +87,17 @@ def test_a_start_that_takes_long_obeys_a_signal(tmp_path: Path, number: int) -> 
     with Daemon(tmp_path / "data") as daemon:
         daemon.stop()
     log = tmp_path / "long.log"
-    with closing(sqlite3.connect(tmp_path / "data" / "likd.db", isolation_level=None)) as holder, log.open("wb") as out:
+    with closing(sqlite3.connect(tmp_path / "data" / "likd.db", isolation_level=None)) as holder:
         holder.execute("PRAGMA journal_mode = DELETE")
         holder.execute("BEGIN EXCLUSIVE")
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1:0"]
-        process = subprocess.Popen(command, stderr=out)
-        lock = tmp_path / "data" / "lock"
-        wait_until(lambda: lock.read_text() == f"{process.pid}\n")
-        wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)
-        process.send_signal(number)
+        arguments = ["serve", "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1:0"]
+        with warm.Process(arguments, log, os.environ) as process:
+            lock = tmp_path / "data" / "lock"
+            wait_until(lambda: lock.read_text() == f"{process.pid}\n")
+            wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)
+            process.send_signal(number)
 
-        assert process.wait(2) == 0
+            assert process.wait(2) == 0
     assert "Traceback" not in log.read_text()
     with Daemon(tmp_path / "data"):
         pass

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
+from tests import warm
 from tests.daemon import PATIENCE_SECONDS, Client, Daemon
 
 pytestmark = pytest.mark.skipif(
@@ -44,17 +43,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @contextmanager
 def encrypted(path: Path, certificate: tuple[Path, Path]) -> Iterator[str]:
     chain, key = certificate
-    command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(path)]
-    command += ["--tls-cert", str(chain), "--tls-key", str(key)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.fullmatch(r"likd is listening on (https://127.0.0.1:\d+)\n", process.stdout.readline())
-        try:
-            assert found
-            yield found[1]
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE_SECONDS) == 0
+    with Daemon(path, "--tls-cert", str(chain), "--tls-key", str(key)) as daemon:
+        yield daemon.url
+        assert daemon.stop() == 0
 
 
 def test_events_and_pages_over_https(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
@@ -89,18 +80,7 @@ def test_http1_alone_is_offered_and_answers_come_whole(tmp_path: Path, certifica
 
 def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     for flags in (["--tls-cert", "no.pem"], ["--tls-cert", "no.pem", "--tls-key", "no.key"]):
-        command = [
-            sys.executable,
-            "-m",
-            "likd",
-            "serve",
-            "--bind",
-            "127.0.0.1:0",
-            "--data-dir",
-            str(tmp_path / "data"),
-            *flags,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = warm.command("serve", "--bind", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), *flags)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "tls" in done.stderr or "no.pem" in done.stderr
@@ -108,8 +88,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_address_others_reach_needs_an_admin_token(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "likd", "serve", "--bind", "0.0.0.0:0", "--data-dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    done = warm.command("serve", "--bind", "0.0.0.0:0", "--data-dir", str(tmp_path))
     assert done.returncode == 2
     assert "there is no admin token" in done.stderr
 

@@ -13,8 +13,8 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
 from likd.counting.aliases import Aliases
-from likd.durability import batch_file
 from likd.durability.disk import RealDisk
+from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
 from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
@@ -37,7 +37,7 @@ class World:
         """Whether batch files are never written."""
 
     async def write(self, name: str, data: bytes) -> None:
-        if self.stuck and batch_file.NAME.fullmatch(name):
+        if self.stuck and BATCH.id_of(name) is not None:
             await trio.sleep_forever()
         await RealDisk(self.path).write(name, data)
 
@@ -76,9 +76,7 @@ def act(actor: str, url: str, kind: str = LIKE) -> Submission:
 
 
 async def send(engine: Engine, submission: Submission) -> None:
-    await engine.actors.load(submission)
-    answering = engine.intake.offer(submission)
-    engine.actors.release_when_settled(submission, answering)
+    answering = await engine.intake.submit(submission)
     assert isinstance(await answering.settled(), Accepted)
 
 
@@ -210,7 +208,7 @@ async def test_a_merge_that_was_acknowledged_is_done_after_a_crash(
         await send(engine, act("b", NEW, UNLIKE))
         await send(engine, act("c", OLD))
     world.stuck = False
-    files = [name for name in await RealDisk(world.path).names() if batch_file.NAME.fullmatch(name)]
+    files = BATCH.among(await RealDisk(world.path).names())
     assert bool(files) == batched
     world.store_away(False)
     async with world.life() as engine:

@@ -15,6 +15,7 @@ from tests.sim import world
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/simulate", description=world.__doc__)
     parser.add_argument("--seed", type=int, help="run this one alone, with a trace")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes on one store (1)")
     parser.add_argument("--digest", action="store_true", help="of a seed, print only what tells its trace from others")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long seeds are run (60)")
@@ -22,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seed is not None:
         structlog.configure(processors=[_drop] if arguments.digest else [structlog.processors.KeyValueRenderer()])
-        done = world.run(arguments.seed, verbose=not arguments.digest)
+        done = world.run(arguments.seed, nodes=arguments.nodes, verbose=not arguments.digest)
         if arguments.digest:
             print(done.trace.hexdigest())
         return
@@ -32,7 +33,7 @@ def main() -> None:
     figures: Counter[str] = Counter()
     while time.monotonic() < deadline and not (broken and arguments.until_broken):
         try:
-            figures += world.run(seed).figures
+            figures += world.run(seed, nodes=arguments.nodes).figures
         except Exception as error:
             broken += 1
             print(f"seed {seed}: {world.reasons(error)}")

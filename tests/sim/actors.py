@@ -12,10 +12,10 @@ from likd.engine import Engine
 from likd.errors import StoreError
 from likd.model import LIKE, UNLIKE, Accepted, Act, Submission
 from tests.sim import clients
-from tests.sim.counted import ACTED, KEYS, Broken, Request
+from tests.sim.counted import ACTED, KEYS, ROAMING, Broken, Request
 
 if TYPE_CHECKING:
-    from tests.sim.world import World
+    from tests.sim.node import Node
 
 
 @attrs.define
@@ -28,8 +28,9 @@ class Wish:
     began: float | None = None
 
 
-async def act(world: World, engine: Engine, actor: str, *, last: bool) -> None:
+async def act(node: Node, engine: Engine, actor: str, *, last: bool) -> None:
     """Like and unlike, each until it is heard; what was wanted last must be so in the end."""
+    world = node.world
     while True:
         wanted = world.acts.wanted(actor)
         if wanted is None:
@@ -37,14 +38,16 @@ async def act(world: World, engine: Engine, actor: str, *, last: bool) -> None:
                 return
             likes = world.rng.random() < 0.6
             wanted = world.acts.wish(actor, world.rng.choice(ACTED), likes)
-            along = clients.new_request(world, keyed=True, size=2) if world.rng.random() < 0.4 else None
+            keyed = actor not in ROAMING and world.rng.random() < 0.4
+            along = clients.new_request(world, keyed=True, size=2) if keyed else None
             world.wishes[wanted] = Wish(likes, world.rng.randint(1, 2), along)
         with trio.move_on_after(world.rng.choice([0.01, 10])):
-            await _try(world, engine, *wanted)
+            await _try(node, engine, *wanted)
         await trio.sleep(world.rng.random() * 0.1)
 
 
-async def _try(world: World, engine: Engine, actor: str, asked: str) -> None:
+async def _try(node: Node, engine: Engine, actor: str, asked: str) -> None:
+    world = node.world
     wish = world.wishes[actor, asked]
     url = engine.rules(asked)
     acts = [Act(LIKE if wish.likes else UNLIKE, url, KEYS(actor, url))] * wish.times
@@ -60,19 +63,16 @@ async def _try(world: World, engine: Engine, actor: str, asked: str) -> None:
         # A large body takes a while to be read.
         await trio.sleep(world.rng.random() * 0.1)
     try:
-        await engine.actors.load(submission)
+        answering = await engine.intake.submit(submission)
     except StoreError:
         return
-    try:
-        answering = engine.intake.offer(submission)
     except KeyReused:
         raise Broken("a key is said to have come with another body") from None
-    engine.actors.release_when_settled(submission, answering)
     outcome = await answering.settled()
     world.note("act", actor, asked, wish.likes, outcome, wish.along and wish.along.counted)
     if isinstance(outcome, Accepted) and (actor, asked) in world.wishes:
         world.acts.heard(actor, asked, wish.likes, wish.began, trio.current_time())
         del world.wishes[actor, asked]
         if wish.along is not None:
-            world.ledger.acknowledged += wish.along.counted
+            world.acknowledge(node, wish.along.counted)
         world.tell_settled()

@@ -18,6 +18,7 @@ from likd.web.problems import Problem
 from tests.sim.counted import COUNTED, MERGED, NAMES, Broken, Counted, Request
 
 if TYPE_CHECKING:
+    from tests.sim.node import Node
     from tests.sim.world import World
 
 
@@ -35,15 +36,16 @@ class Load:
         return Counter({(self.url, LIKES): self.likes})
 
 
-async def send(world: World, engine: Engine) -> None:
+async def send(node: Node, engine: Engine) -> None:
     """Send one request after another, those with a key until they are accepted."""
+    world = node.world
     while True:
         request = new_request(world)
         if request.key is not None:
-            world.pending.append(request)
-            await send_again(world, engine, request)
+            node.pending.append(request)
+            await send_again(node, engine, request)
         else:
-            await _submit(world, engine, request)
+            await _submit(node, engine, request)
         await trio.sleep(world.rng.random() * 0.05)
 
 
@@ -59,18 +61,20 @@ def new_request(world: World, *, keyed: bool = False, size: int = 7) -> Request:
     return request
 
 
-async def send_again(world: World, engine: Engine, request: Request) -> None:
+async def send_again(node: Node, engine: Engine, request: Request) -> None:
     """Send a request with a key until it is accepted."""
-    while request in world.pending:
+    world = node.world
+    while request in node.pending:
         # Some clients try again before they have heard.
         with trio.move_on_after(world.rng.choice([0.01, 10])):
-            if await _submit(world, engine, request):
-                world.pending.remove(request)
+            if await _submit(node, engine, request):
+                node.pending.remove(request)
                 world.tell_settled()
         await trio.sleep(world.rng.random() * 0.1)
 
 
-async def _submit(world: World, engine: Engine, request: Request) -> bool:
+async def _submit(node: Node, engine: Engine, request: Request) -> bool:
+    world = node.world
     events = request.events_by(engine.rules)
     if world.rng.random() < 0.2:
         # A large body takes a while to be read.
@@ -91,7 +95,7 @@ async def _submit(world: World, engine: Engine, request: Request) -> bool:
     if not keyed:
         ledger.doubtful -= request.counted
     if accepted:
-        ledger.acknowledged += request.counted
+        world.acknowledge(node, request.counted)
     elif not keyed:
         ledger.sent -= request.counted
     return accepted
@@ -116,6 +120,9 @@ async def load(world: World, engine: Engine, *, last: bool) -> None:
                 world.note("not loaded", problem.status)
             else:
                 world.note("loaded", answer.body)
+                if wanted not in world.loads:
+                    # Another node was asked, too.
+                    continue
                 world.ledger.acknowledged += wanted.counted
                 world.ledger.loaded += wanted.counted
                 world.loads.clear()

@@ -27,6 +27,8 @@ ACTED = [*LIKED, *LIKED_TWINS, *FORGOTTEN]
 MERGED = [URLS[:3], [*LIKED, LIKED_TWINS[1]]]
 """URLs of one of these may be merged."""
 ACTORS = ["actor 0", "actor 1"]
+ROAMING = ["roaming actor"]
+"""An actor who likes by whichever node."""
 KEYS = ActorKeys(b"a secret")
 
 Counted = Counter[tuple[str, str]]

@@ -10,7 +10,8 @@ from pathlib import Path
 import attrs
 import trio
 
-from likd.durability.disk import TEMPORARY, AppendFile
+from likd.durability.disk import AppendFile
+from likd.durability.filenames import TEMPORARY
 from likd.durability.frames import SECTOR_BYTES
 
 

@@ -44,13 +44,14 @@ class WallClock:
     """The system's clock, which people and daemons set as they like.
 
     One life begins when it is wrong by years: not the first, which has nothing to compare it with, and no other, for
-    what two lives say is believed. Until then it may also be set wrong by years at any time.
+    what two lives say is believed. Until then it may also be set wrong by years at any time. One that is never
+    `wrong` so is off by an hour at most.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, wrong: bool) -> None:
         self._rng = rng
         self._lives = 0
-        self._wrong_in = rng.randint(1, 3)
+        self._wrong_in = rng.randint(1, 3) if wrong else -1
         self._off = 0.0
 
     def __call__(self) -> float:
@@ -89,11 +90,11 @@ async def go_back_now_and_then(world: World) -> None:
 
 def go_back(world: World) -> None:
     """Let the store be what it was earlier, if it is of those to whom that happens."""
-    if world.store.database.go_back(world.rng):
-        world.note("went back", world.store.applied)
+    if world.database.go_back(world.rng):
+        world.note("went back")
 
 
-async def observe(world: World) -> None:
+async def observe(world: World, url: str, news: Mapping[str, int]) -> None:
     """An observer that is slow, hangs or fails."""
     chance = world.rng.random()
     if chance < 0.02:

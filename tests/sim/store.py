@@ -1,19 +1,25 @@
-"""The store of a simulated world: the embedded one, which goes away and comes back, and sometimes commits unsaid."""
+"""The store of a simulated world: the embedded one, which goes away and comes back, and sometimes commits unsaid.
+
+Several nodes may share it, which the embedded one is not made for beyond what a simulation asks: it tells each what the
+others brought.
+"""
 
 from __future__ import annotations
 
 import random
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+import attrs
 import trio
 
 from likd.errors import StoreAway, StoreError
 from likd.model import Counts, Fold, Rows
-from likd.stores.protocol import Applied, Folding, Increments
+from likd.stores.protocol import Applied, Folding, Increments, News
 from likd.stores.sqlite import merges
 from likd.stores.sqlite.history import newest
 from likd.stores.sqlite.store import SqliteDatabase
@@ -27,27 +33,43 @@ _numbers = count()
 COPIES_MAX = 3
 
 
+@attrs.define
+class Timeline:
+    """What all clients of a database have in common: what it was earlier, if it `keeps_copies`, and what was told."""
+
+    keeps_copies: bool = False
+    went_back: int = 0
+    corrections: int = 0
+    copies: list[sqlite3.Connection] = attrs.field(factory=list)
+    feed: dict[str, list[Increments]] = attrs.field(factory=dict)
+    """What the store took of each data directory, in the order in which it did."""
+
+
 class SimDatabase(SqliteDatabase):
-    """An SqliteDatabase in memory: what is committed outlives every crash. With `keeps_copies` it can go back in time.
+    """An SqliteDatabase in memory: what is committed outlives every crash. Its `timeline` says whether it goes back.
 
     It does not go back behind what no table brings again: starting counts, and folding by other rules. One that is
-    made with the `uri` of another is a second client of the same database.
+    made with the `uri` and the `timeline` of another is a second client of the same database.
     """
 
-    def __init__(self, url_key: Callable[[str], bytes] | None = None, *, uri: str = "") -> None:
-        super().__init__(Path("simulated"), "simulated", url_key=url_key)
+    def __init__(
+        self,
+        url_key: Callable[[str], bytes] | None = None,
+        *,
+        uri: str = "",
+        source: str = "simulated",
+        timeline: Timeline | None = None,
+    ) -> None:
+        super().__init__(Path("simulated"), source, url_key=url_key)
         self.uri = uri or f"file:simulated-{next(_numbers)}?mode=memory&cache=shared"
-        self.keeps_copies = False
+        self.timeline = timeline or Timeline()
         self.replay_seconds = 0.0
-        self.went_back = 0
-        self._copies: list[sqlite3.Connection] = []
         # There is something to be seen before it is opened, and as long as this is open.
         self._sight = self._connect()
         if not uri:
             self.open(())
             self.close()
         self.transactions: list[tuple[int, int]] = []
-        self.corrections = 0
 
     @property
     def applied(self) -> int:
@@ -89,34 +111,41 @@ class SimDatabase(SqliteDatabase):
         applied = super().apply(increments, now)
         if applied is not None:
             self.transactions.append((increments.first, increments.last))
-            self.corrections += len(applied.corrections)
-            if self.keeps_copies:
+            self.timeline.corrections += len(applied.corrections)
+            self.timeline.feed.setdefault(self.chain.source, []).append(increments)
+            if self.timeline.keeps_copies:
                 self.keep_copy()
         return applied
 
     def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         super().fold(folds, folding, changing)
-        self._copies.clear()
+        self.timeline.copies.clear()
 
     def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
         loaded = super().load(name, rows, past, now)
-        self._copies.clear()
+        self.timeline.copies.clear()
         return loaded
 
     def keep_copy(self) -> None:
         """Keep what is there now, to go back to."""
         copy = sqlite3.connect(":memory:", isolation_level=None)
         self._sight.backup(copy)
-        self._copies = [*self._copies[1 - COPIES_MAX :], copy]
+        self.timeline.copies = [*self.timeline.copies[1 - COPIES_MAX :], copy]
 
     def go_back(self, rng: random.Random) -> bool:
         """Be what it was at an earlier time, if a copy is kept: whether one was."""
-        if not self._copies:
+        timeline = self.timeline
+        if not timeline.copies:
             return False
-        at = rng.randrange(len(self._copies))
-        self._copies[at].backup(self._sight)
-        del self._copies[at + 1 :]
-        self.went_back += 1
+        at = rng.randrange(len(timeline.copies))
+        timeline.copies[at].backup(self._sight)
+        del timeline.copies[at + 1 :]
+        timeline.went_back += 1
+        marks = dict(self._sight.execute("SELECT source, table_id FROM applied"))
+        timeline.feed = {
+            source: [each for each in told if each.last <= marks.get(source, 0)]
+            for source, told in timeline.feed.items()
+        }
         return True
 
     def _identity(self) -> None:
@@ -126,10 +155,44 @@ class SimDatabase(SqliteDatabase):
         return sqlite3.connect(self.uri, uri=True, isolation_level=None)
 
 
+class SharedSimDatabase(SimDatabase):
+    """One that several nodes share, each told what the others brought."""
+
+    def news(self, last: News | None) -> News:
+        query = (
+            "SELECT source, node, epoch, coalesce(table_id, 0) FROM nodes LEFT JOIN applied USING (source)"
+            " WHERE source <> ?"
+        )
+        others = self._sight.execute(query, (self.chain.source,)).fetchall()
+        marks = {node: mark for _, node, _, mark in others}
+        loads = self._sight.execute("SELECT count(*) FROM loads").fetchone()
+        changed = f"{loads} {merges.folding(self._sight)} {[epoch for _, _, epoch, _ in others]}"
+        merged = len(self.merged)
+        if last is None or changed != last.changed:
+            return News(marks, merged, changed)
+        urls: set[str] = set()
+        actors: set[bytes] = set()
+        for source, node, _, mark in others:
+            known = last.marks.get(node, 0)
+            told = [each for each in self.timeline.feed.get(source, ()) if each.last > known]
+            if mark < known or (mark > known and (not told or told[0].first > known + 1)):
+                return News(marks, merged, changed)
+            for each in told:
+                urls.update(each.rows)
+                actors.update(each.actors)
+        return News(marks, merged, changed, urls, actors)
+
+    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        applied, rows = self.read(urls)
+        merged = self.merged
+        return applied, rows, {url: merged[url] for url in urls if url in merged}
+
+
 class SimStore(ThreadedStore):
     """A SimDatabase that works in no thread.
 
-    `faults` is the chance that it does not answer: half of these times it has not done either what was asked.
+    `faults` is the chance that it does not answer: half of these times it has not done either what was asked. What was
+    asked when the power failed may come to it later, if there is somebody to bring it `late`.
     """
 
     def __init__(
@@ -139,10 +202,13 @@ class SimStore(ThreadedStore):
         *,
         wall_clock: Callable[[], float] = lambda: 1_790_000_000.0,
         uri: str = "",
+        database: SimDatabase | None = None,
+        late: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
-        self.database = SimDatabase(url_key, uri=uri)
+        self.database = database or SimDatabase(url_key, uri=uri)
         super().__init__(self.database, wall_clock=wall_clock)
         self._rng = rng
+        self._late = late
         self.faults = 0.0
         self.off = False
 
@@ -181,18 +247,26 @@ class SimStore(ThreadedStore):
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
     ) -> T:
         await trio.lowlevel.checkpoint()
-        await self._talk()
+        await self._travel()
+        if self.off:
+            if self._late is not None and limiter is self._writing:
+                self._late(partial(work, *args))
+            await trio.sleep_forever()
+        self._fail()
         try:
             done = work(*args)
         except sqlite3.Error as error:
             raise StoreError(f"sqlite: {error}") from error
-        await self._talk()
-        return done
-
-    async def _talk(self) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(self._rng.random() * 0.01)
+        await self._travel()
         if self.off:
             await trio.sleep_forever()
+        self._fail()
+        return done
+
+    async def _travel(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self._rng.random() * 0.01)
+
+    def _fail(self) -> None:
         if self._rng.random() < self.faults:
             raise StoreError("the store is away")

@@ -23,9 +23,12 @@ def news(source: str, last: News | None, connection: Connection) -> News:
     """What other nodes than that of `source` brought since the `last` news."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM likd_aliases), (SELECT count(*)::text FROM likd_loads) || ' ' ||"
-        " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings), '')"
+        " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings), '') || ' ' ||"
+        " coalesce((SELECT string_agg(epoch::text, ' ' ORDER BY node) FROM likd_nodes WHERE source <> %s), '')",
+        (source,),
     ).fetchone()
     assert row is not None
+    # A new epoch of a node may be that of a store that went back: what it gives again may come to something else.
     merges, changed = row
     found = connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)).fetchall()
     marks: dict[int, int] = dict(found)

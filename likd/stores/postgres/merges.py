@@ -28,9 +28,17 @@ class Merges:
     history: History
 
     def merge(self, connection: Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both."""
+        """Fold, and note the alias; how many actors had liked both.
+
+        What another node merged a moment ago is what counts for both by now. Nothing is done if that is one already.
+        """
+        by_now = aliases_of(connection, [merge.old, merge.new])
+        old, old_key = by_now.get(merge.old, (merge.old, merge.old_key))
+        new, new_key = by_now.get(merge.new, (merge.new, merge.new_key))
+        if old == new:
+            return 0
+        merge = Fold(old, new, old_key, new_key)
         both = self._fold(connection, [merge], heed_unliked=False)
-        old, new, old_key, new_key = merge
         connection.execute("UPDATE likd_aliases SET new = %s, new_key = %s WHERE new = %s", (new, new_key, old))
         connection.execute(
             "INSERT INTO likd_aliases VALUES (%s, %s, %s, %s) ON CONFLICT (old) DO UPDATE"

@@ -194,6 +194,13 @@ class PostgresDatabase(Database):
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
 
+    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        def work(connection: Connection) -> tuple[Rows, dict[str, str]]:
+            return counts.read(connection, self._names, urls), self._new_names(connection, urls)
+
+        mark, (rows, merged) = self._look(work)
+        return mark, rows, merged
+
     def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
         """The mark, and what is found, of one moment."""
 

@@ -30,9 +30,17 @@ class Merges:
         self._sites = sites
 
     def merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both."""
+        """Fold, and note the alias; how many actors had liked both.
+
+        What another directory merged a moment ago is what counts for both by now: nothing is done if that is one.
+        """
+        query = "SELECT new, new_key FROM aliases WHERE old = ?"
+        old, old_key = connection.execute(query, (merge.old,)).fetchone() or (merge.old, merge.old_key)
+        new, new_key = connection.execute(query, (merge.new,)).fetchone() or (merge.new, merge.new_key)
+        if old == new:
+            return 0
+        merge = Fold(old, new, old_key, new_key)
         both = self._fold(connection, [merge], heed_unliked=False)
-        old, new, old_key, new_key = merge
         connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
         connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
         return both

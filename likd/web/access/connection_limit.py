@@ -1,17 +1,29 @@
-"""ConnectionLimit: how many connections there may be, of all and of one address, in both lanes together."""
+"""ConnectionLimit: how many connections may be open, in total and from one address, in all lanes together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from likd.web.access.addresses import Proxies, caller_of, is_loopback
 from likd.web.access.refusals import Refusals
 
 
-class ConnectionLimit:
-    """Has `connections_max` seats, of which one address gets `per_address_max`.
+@attrs.frozen
+class ConnectionStatistics:
+    """The connections in numbers."""
 
-    This machine and trusted proxies, which speak for many, may have them all.
+    open: int
+    """Those that are open now."""
+    refused: int
+    """Those that were closed for want of a seat, since the start."""
+
+
+class ConnectionLimit:
+    """Has `connections_max` seats, of which one address may take `per_address_max`.
+
+    This machine and trusted proxies, which act for many clients, may take them all.
     """
 
     def __init__(
@@ -25,8 +37,12 @@ class ConnectionLimit:
         self.open = 0
         self.refused = 0
 
+    def statistics(self) -> ConnectionStatistics:
+        """The connections in numbers."""
+        return ConnectionStatistics(self.open, self.refused)
+
     def take(self, address: str) -> Callable[[], None] | None:
-        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+        """Take a seat for a connection from `address`. Returns a function that gives it back; None if none is free."""
         caller = caller_of(address)
         taken = self._taken.get(caller, 0)
         many = is_loopback(address) or self._proxies.trusts(address)

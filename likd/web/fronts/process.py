@@ -33,6 +33,7 @@ class FrontStatistics(ProcessStatistics):
     """What a front uses, and what it does."""
 
     connections: int
+    """Open connections."""
     messages: int
     """With events or requests, that the engine had of it in this life."""
     backlog_bytes: int

@@ -18,6 +18,7 @@ from benchmarks.contest import Bench, Case, Figures, Measure, Version, contender
 from benchmarks.daemon import FULL_SPEED, applied, check, likd
 from benchmarks.loads import SITE
 from likd.durability import frames, journal
+from likd.durability.filenames import JOURNAL
 
 REPLAYED = "replayed, MB/s"
 SEGMENT_BYTES = 64 << 20
@@ -39,7 +40,7 @@ def write(directory: Path, size: int, urls_a_group: int) -> Counter[str]:
         each = [
             (frames.frame(msgspec.msgpack.encode(journal.Entry(0, 0, 1, [], {"like": urls}))), urls) for urls in groups
         ]
-        with (directory / journal.name(table)).open("wb") as file:
+        with (directory / JOURNAL.name(table)).open("wb") as file:
             segment = number = 0
             while segment < SEGMENT_BYTES and written < size:
                 frame, urls = each[number % len(each)]

@@ -86,6 +86,34 @@ async def test_a_row_without_counts_is_no_fault(store: Store) -> None:
     assert (await store.read([B])) == (1, {B: {"likes": 1}})
 
 
+# --- Merges by several who do not know of each other's
+
+
+@pytest.mark.needs("merging")
+@pytest.mark.parametrize(
+    ("asked", "by_now"),
+    [
+        ([(A, B), (B, A)], {A: B}),
+        ([(A, B), (A, C)], {A: C, B: C}),
+        ([(A, B), (C, A)], {A: B, C: B}),
+        ([(A, B), (B, C), (C, A)], {A: C, B: C}),
+    ],
+)
+async def test_what_two_merged_differently_is_one_url(
+    store: Store, asked: list[tuple[str, str]], by_now: dict[str, str]
+) -> None:
+    await store.apply(increments(1, {A: {"likes": 1}, B: {"likes": 2}, C: {"likes": 4}}))
+    for table, (old, new) in enumerate(asked, start=2):
+        fold = Fold(old, new, KEYS.of_url(old), KEYS.of_url(new))
+        await store.apply(Increments(table, table, MINUTE, {}, merge=fold))
+    assert await store.aliases() == by_now
+    (root,) = {by_now.get(url, url) for url in by_now} - by_now.keys() or set(by_now.values())
+    likes = {A: 1, B: 2, C: 4}
+    merged = sum(n for url, n in likes.items() if by_now.get(url, url) == root)
+    await store.apply(increments(9, {url: {"likes": 10} for url in by_now}))
+    assert (await store.read([root]))[1] == {root: {"likes": merged + 10 * len(by_now)}}
+
+
 # --- What a store lacks
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from likd.model import Fold
+from likd.model import Fold, Liking
 from likd.stores.protocol import Increments
 from likd.stores.sqlite import erasures
 from likd.stores.sqlite.store import SqliteDatabase, SqliteStore
@@ -41,8 +41,8 @@ def path(tmp_path: Path) -> Path:
 async def store(path: Path) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(path, "here", wall_clock=lambda: MINUTE * 60.0, url_key=key)
     await store.open(NAMES)
-    acts = {key(url) + bytes([n]) * 16: (True, 1) for n, url in enumerate(HERE)}
-    acts |= {key(HERE[4]) + bytes([n]) * 16: (True, 1) for n in range(30, 41)}
+    acts = {key(url) + bytes([n]) * 16: Liking(True, 1) for n, url in enumerate(HERE)}
+    acts |= {key(HERE[4]) + bytes([n]) * 16: Liking(True, 1) for n in range(30, 41)}
     await store.apply(Increments(1, 1, MINUTE, {url: {"likes": 2} for url in [*HERE, ELSEWHERE]}, acts))
     yield store
     await store.aclose()

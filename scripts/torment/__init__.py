@@ -1,0 +1,1 @@
+"""What scripts/chaos does to daemons: one, or several on one store."""

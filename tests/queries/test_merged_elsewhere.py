@@ -1,0 +1,73 @@
+"""Totals on a node while another one merges URLs: they are those of the store and its own tables all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from likd.counting.table import Table
+from likd.model import Rows, add
+from likd.stores.protocol import Applied, Increments, Part
+from tests.fakestore import FakeStore, batch_of, post, totals_over
+
+A, B, C = "http://a/", "http://b/", "http://c/"
+
+
+class SharedStore(FakeStore):
+    """One in which others merge."""
+
+    parts: frozenset[Part] = frozenset(("feed",))
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows)
+        self.merged: dict[str, str] = {}
+
+    def merge(self, old: str, new: str) -> None:
+        self.merged[old] = new
+        add(self.rows.setdefault(new, {}), self.rows.pop(old, {}))
+
+    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+        return *await self.read(urls), {url: self.merged[url] for url in urls if url in self.merged}
+
+    async def apply(self, increments: Increments) -> Applied | None:
+        rows: Rows = {}
+        for url, counts in increments.rows.items():
+            add(rows.setdefault(self.merged.get(url, url), {}), counts)
+        return await super().apply(Increments(increments.first, increments.last, 0, rows))
+
+
+@pytest.mark.parametrize("known", ["asked for", "told", "told late"])
+async def test_no_total_goes_back_and_none_is_counted_twice_at_any_step(known: str) -> None:
+    store = SharedStore({A: {"likes": 1}, B: {"likes": 10}})
+    totals = totals_over(store, cache_urls_max=10)
+    table = Table(1, 0.0)
+    totals.ledger.opened(table)
+    post(table, A, 100)
+    if known != "asked for":
+        assert await totals.counts([A, B]) == {A: {"likes": 101}, B: {"likes": 10}}
+    store.merge(A, B)
+    if known == "told":
+        totals.merged_elsewhere(store.merged.items())
+    if known != "told late":
+        assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 111}}
+    totals.ledger.batched(batch_of(table))
+    if known != "told late":
+        assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 111}}
+    applied = await store.apply(totals.ledger.waiting[0].increments)
+    totals.ledger.applied_first(applied)
+    if known == "told late":
+        totals.merged_elsewhere(store.merged.items())
+    assert await totals.counts([A, B]) == {A: {"likes": 111}, B: {"likes": 111}}
+    assert await totals.counts([B]) == {B: {"likes": 111}}
+    if known != "told late":
+        assert list(totals.ledger.names(A)) == [B], "what it was called is of no account any more"
+
+
+async def test_two_nodes_that_merge_the_same_urls_the_other_way_round_agree_with_the_store() -> None:
+    store = SharedStore({A: {"likes": 1}, B: {"likes": 10}})
+    totals = totals_over(store, cache_urls_max=10)
+    totals.ledger.aliases.add(B, A)
+    store.merge(A, B)
+    assert await totals.counts([A, B, C]) == {A: {"likes": 11}, B: {"likes": 11}, C: {}}
+    assert totals.ledger.aliases(A) == B
