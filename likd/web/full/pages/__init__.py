@@ -14,6 +14,7 @@ from likd.web.full.pages.asking import Api
 from likd.web.full.pages.docs import add_docs
 from likd.web.full.pages.engine import add_engine
 from likd.web.full.pages.login import add_login
+from likd.web.full.pages.managing import add_managing
 from likd.web.full.pages.render import Pages
 from likd.web.full.pages.shared import add_shared
 from likd.web.full.pages.sites import add_sites
@@ -35,6 +36,7 @@ def add_pages(
     add_login(app, pages=pages, gate=gate)
     add_sites(app, pages=pages, api=api, gate=gate)
     add_url(app, pages=pages, api=api)
+    add_managing(app, pages=pages, api=api)
     add_shared(app, pages=pages, api=api, gate=gate)
     add_engine(app, pages=pages, status=status)
     add_docs(app, pages=pages, description=files.description)
