@@ -84,6 +84,12 @@ class Config:
     base_path: str = _setting(
         parsers.base_path, "", "PATH", "The path under which everything is served, for example /likes."
     )
+    time_zone: str = _setting(
+        parsers.time_zone,
+        "UTC",
+        "NAME",
+        "The time zone of the dashboard's days, for example Europe/Paris; visitors can choose another one.",
+    )
     processes: int = _setting(
         parsers.processes,
         1,
@@ -397,6 +403,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "bind",
             "socket_mode",
             "base_path",
+            "time_zone",
             "processes",
             "data_dir",
             "tls_cert",

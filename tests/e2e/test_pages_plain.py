@@ -117,6 +117,19 @@ def test_a_link_is_made_and_revoked(plain: Any, daemon: Daemon) -> None:
     expect(plain.locator("h1")).to_have_text("There is no such page")
 
 
+def test_days_are_those_of_the_time_zone_that_was_chosen(plain: Any, daemon: Daemon) -> None:
+    like(daemon, f"{SITE}/days", 1)
+    plain.goto(f"{daemon.url}/site?site=plain.example.com&range=today")
+    plain.get_by_label("Time zone").fill("Asia/Kolkata")
+    plain.locator("#zone").get_by_role("button", name="Set").click()
+    assert plain.url.endswith("/site?site=plain.example.com&range=today")
+    expect(plain.locator("footer")).to_contain_text("Days begin at 00:00 Asia/Kolkata.")
+    expect(plain.locator("[data-part=span]")).to_contain_text("Asia/Kolkata, compared with")
+    plain.get_by_label("Time zone").fill("Mars")
+    plain.locator("#zone").get_by_role("button", name="Set").click()
+    expect(plain.locator("main")).to_contain_text("the name of a time zone, such as Europe/Paris")
+
+
 @pytest.mark.parametrize("what", ["reset", "delete", "share", "merge"])
 def test_a_form_of_another_site_does_nothing(daemon: Daemon, what: str) -> None:
     url = f"{SITE}/forged-{what}"

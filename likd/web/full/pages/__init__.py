@@ -11,6 +11,7 @@ from likd.web.access.tokens import Role
 from likd.web.api.files import Files, takes_gzip
 from likd.web.full.auth import for_any_page, needs
 from likd.web.full.pages.asking import Api
+from likd.web.full.pages.choices import add_choices
 from likd.web.full.pages.docs import add_docs
 from likd.web.full.pages.engine import add_engine
 from likd.web.full.pages.login import add_login
@@ -34,6 +35,7 @@ def add_pages(
 ) -> None:
     """Add all pages."""
     add_login(app, pages=pages, gate=gate)
+    add_choices(app, pages=pages)
     add_sites(app, pages=pages, api=api, gate=gate)
     add_url(app, pages=pages, api=api)
     add_managing(app, pages=pages, api=api)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from quart import Response
@@ -12,7 +11,6 @@ from likd.model import host_of
 from likd.web.access.tokens import Role
 from likd.web.full.auth import caller, needs
 from likd.web.full.pages.asking import Api, asked
-from likd.web.full.pages.ranges import range_of
 from likd.web.full.pages.render import Pages
 
 
@@ -29,7 +27,7 @@ def add_url(app: QuartTrio, *, pages: Pages, api: Api) -> None:
 
 async def url_context(api: Api, url: str, identity: dict[str, object]) -> dict[str, Any]:
     """What the page of a URL shows; a link to the same page says its `identity`. Raises Problem."""
-    chosen = range_of(asked, time.time())
+    chosen = api.range()
     rest = url.partition("//")[2]
     return {
         "url": url,
