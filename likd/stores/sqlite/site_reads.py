@@ -1,4 +1,4 @@
-"""What the embedded store tells of sites: their totals and past."""
+"""Reads about sites from the embedded store: their totals and past."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class SiteReads:
         self._names: tuple[str, ...] = ()
 
     def open(self, names: tuple[str, ...]) -> None:
-        """There are these counts."""
+        """Set the names of the counts."""
         self._names = names
 
     def sites(
         self, connection: sqlite3.Connection, applied: int, spans: Sequence[Span], hosts: Sequence[str] | None
     ) -> SitesRead:
-        """The sites with the most likes, or those of `hosts`, and their past."""
+        """The sites with the most likes, or those in `hosts`, and their past."""
         (total,) = connection.execute("SELECT count(*) FROM sites WHERE urls > 0").fetchone()
         order = f"ORDER BY {self._value('likes')} DESC, host LIMIT {SITES_MAX}"
         select = f"SELECT -sites.id, host, urls, {self._columns} FROM sites"
@@ -52,7 +52,7 @@ class SiteReads:
     def past(
         self, connection: sqlite3.Connection, applied: int, spans: Sequence[Span], url: str, site: str
     ) -> PastRead:
-        """The past of a URL, a site, or all."""
+        """The past of a URL, a site or all sites."""
         if url:
             row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
             row_id = None if row is None else int(row[0])

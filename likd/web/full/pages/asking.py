@@ -1,4 +1,4 @@
-"""What pages ask the API for, by the functions that answer its requests."""
+"""The data of pages, from the functions that answer the API's requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from likd.web.full.pages.render import at, zone_chosen
 from likd.web.query_string import query_value
 
 ALIASES = 50
-"""Other addresses of a URL that its page lists."""
+"""How many other addresses of a URL its page lists."""
 
 
 def asked(name: str) -> str:
@@ -35,7 +35,7 @@ def asked(name: str) -> str:
 
 @attrs.frozen
 class Api:
-    """Asks for whoever looks at the page. All raise Problem."""
+    """Reads on behalf of whoever opened the page. All methods raise Problem."""
 
     urls: Urls
     counts_read: CountReads

@@ -1,4 +1,4 @@
-"""Lists of pages and of sites, as links and forms move through them."""
+"""Lists of pages and sites, with the links and forms that page through them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from likd.web.full.pages.ranges import Range
 ROWS = 25
 SITES_ROWS = 20
 HOSTS_OFFERED_MAX = 200
-"""Sites among which the list of pages is offered to be narrowed down."""
+"""How many sites the list of pages offers as a filter."""
 START_DIGITS_MAX = 9
 
 
@@ -39,12 +39,12 @@ class Listing:
 
     @property
     def end(self) -> int:
-        """Which row is the last."""
+        """The number of the last row."""
         return self.start + len(self.rows) - 1
 
 
 async def pages_listing(api: Api, chosen: Range, site: str) -> Listing:
-    """The list of pages that the parameters of this page ask for. Raises Problem."""
+    """The list of pages that this page's parameters ask for. Raises Problem."""
     by, order = asked("by") or "likes", asked("order") or "desc"
     found = await api.pages(
         chosen, site=site, q=asked("q").strip(), by=by, order=order, limit=ROWS, after=asked("after")
@@ -55,7 +55,7 @@ async def pages_listing(api: Api, chosen: Range, site: str) -> Listing:
 
 
 async def sites_listing(api: Api) -> tuple[Listing, float]:
-    """The list of sites that the parameters of this page ask for, and how much of the past is in it. Raises Problem."""
+    """The list of sites that this page's parameters ask for, and how much of the past it includes. Raises Problem."""
     by = asked("sites_by") or "likes"
     found = await api.sites(by=by, limit=SITES_ROWS, after=asked("sites_after"))
     way = _Way.asked("sites_after", "sites_start", "sites_trail")

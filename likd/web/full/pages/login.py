@@ -38,7 +38,7 @@ def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
         try:
             await gate.logins.keep()
         except OSError as error:
-            log.error("a login can't be kept: it ends with the daemon", fault=str(error))
+            log.error("a login can't be saved: it ends with the daemon", fault=str(error))
         away = pages.away(next_page())
         away.set_cookie(
             COOKIE,
@@ -58,8 +58,8 @@ def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
         try:
             await gate.logins.keep()
         except OSError as error:
-            log.error("a logout can't be kept", fault=str(error))
-            detail = "the session has ended, but may be back when the daemon starts again: the disk does not take it"
+            log.error("a logout can't be saved", fault=str(error))
+            detail = "the session has ended, but may be back when the daemon restarts: the disk refuses the write"
             raise Problem(503, detail, headers={"Retry-After": "10"}) from None
         away = pages.away("/login")
         away.delete_cookie(COOKIE, path=pages.base + "/")

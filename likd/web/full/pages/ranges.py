@@ -1,4 +1,4 @@
-"""The range of time that a page is about: what its links say, what is asked of the history, how it is called."""
+"""The range of time that a page covers: its links, its request for the history, its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRESETS = (
     ("30d", "30 days", "30 d"),
     ("12m", "12 months", "12 m"),
 )
-"""Their keys, names, and short names."""
+"""The presets: keys, names and short names."""
 DEFAULT = "7d"
 DAYS_BY_HOUR_MAX = 2
 DAYS_BY_DAY_MAX = 400
@@ -40,7 +40,7 @@ class Range:
 
     @property
     def said(self) -> str:
-        """How a sentence ends that tells of it."""
+        """The end of a sentence about the range."""
         return _SAID[self.key]
 
     @property
@@ -55,13 +55,13 @@ class Range:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What a link to the same range says."""
+        """The parameters of a link to the same range."""
         if self.key == "dates":
             return {"range": "dates", "from": self.first.isoformat(), "to": self.last.isoformat()}
         return {} if self.key == DEFAULT else {"range": self.key}
 
     def words(self, until: int | None = None) -> str:
-        """It in words; up to `until` (Unix time), if that is said."""
+        """The range in words; up to `until` (Unix time), if given."""
         if self.unit == "hour" and self.first == self.last:
             end = f"{_time(until, self.tz):%H:%M}" if until is not None and until < self.end else "24:00"
             return f"{_weekday(self.first)}, 00:00–{end}"
