@@ -226,6 +226,14 @@ def rows(browser: Any) -> Any:
     return browser.locator("table.pages tbody tr")
 
 
+def test_an_axis_has_no_number_twice(page: Any, daemon: Daemon) -> None:
+    page.goto(f"{daemon.url}/url?url={URL}&range=dates&from=2026-01-01&to=2026-01-05")
+    for name in ("updown", "views"):
+        marks = page.locator(f"[data-chart={name}] svg text[text-anchor=end]")
+        expect(marks.first).to_be_visible()
+        assert marks.all_text_contents() == ["0", "1"], name
+
+
 def test_the_overview_tells_of_all_sites_and_leads_to_each(plain: Any, sites: Daemon) -> None:
     plain.goto(sites.url + "/")
     expect(plain.locator("table.sites tbody th")).to_have_text(["news.example.net", SITE])

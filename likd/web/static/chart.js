@@ -51,10 +51,10 @@ const KINDS = {
 };
 
 /* ---- Measures */
-function steps(most, many) {
+function steps(most, many, whole) {
   const raw = most / many || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= raw && (each >= 1 || most < 5));
+  const step = [1, 2, 2.5, 5, 10, 20].map((each) => each * Math.max(power, whole ? 1 : 0)).find((each) => each >= raw && (whole ? Number.isInteger(each) : each >= 1 || most < 5));
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, index) => Number((index * step).toPrecision(6)));
 }
 
@@ -69,7 +69,8 @@ function layOut(options, width, height) {
   const { rows } = options;
   const most = Math.max(1, ...rows.flatMap((row) => [options.now(row) ?? 0, options.before?.(row) ?? 0]));
   const low = options.down ? Math.max(0, ...rows.map(options.down)) : 0;
-  const ups = steps(most, height < 130 ? 2 : 4);
+  const whole = rows.every((row) => Number.isInteger(options.now(row) ?? 0));
+  const ups = steps(most, height < 130 ? 2 : 4, whole);
   const downs = low >= ups[1] * 0.5 ? Array.from({ length: Math.ceil(low / ups[1]) }, (_, index) => -(index + 1) * ups[1]) : [];
   const marks = [...downs.reverse(), ...ups];
   const [top, bottom] = [ups.at(-1), Math.min(marks[0], -low * 1.1)];
