@@ -9,24 +9,25 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.daemon import Client, Daemon
+from tests.daemon import Client, Daemon, wait_until
 from tests.e2e.browsers import expect
-from tests.e2e.test_pages import BARRIERS, axe, only_chromium, plain
+from tests.e2e.test_pages import BARRIERS, axe, only_chromium, page, plain
 
-__all__ = ["axe", "plain"]
+__all__ = ["axe", "page", "plain"]
 SITE = "https://plain.example.com"
 BASE = "/likes"
+FLAGS = ["--base-path", BASE, "--flush-interval", "0.2", "--kinds", "clap"]
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon of this machine alone, all of which is below a path."""
-    with Daemon(tmp_path_factory.mktemp("plain") / "data", "--base-path", BASE, "--flush-interval", "0.2") as daemon:
+    with Daemon(tmp_path_factory.mktemp("plain") / "data", *FLAGS) as daemon:
         yield daemon
 
 
-def like(daemon: Daemon, url: str, count: int) -> None:
-    line = json.dumps({"kind": "like", "url": url, "count": count}).encode()
+def like(daemon: Daemon, url: str, count: int, kind: str = "like") -> None:
+    line = json.dumps({"kind": kind, "url": url, "count": count}).encode()
     with Client(daemon.address) as client:
         assert client.request("POST", f"{BASE}/v1/events", line).status == 202
 
@@ -36,6 +37,11 @@ def net(daemon: Daemon, url: str) -> int:
         response = client.request("GET", f"{BASE}/v1/counts?url={quote(url, safe='')}")
         counts: dict[str, int] = response.json["counts"][0]
         return counts["net"]
+
+
+def text(daemon: Daemon, target: str) -> str:
+    with Client(daemon.address) as client:
+        return client.request("GET", BASE + target).body.decode()
 
 
 def url_page(daemon: Daemon, url: str) -> str:
@@ -115,6 +121,20 @@ def test_a_link_is_made_and_revoked(plain: Any, daemon: Daemon) -> None:
     expect(plain.locator(".rows a")).to_have_count(0)
     plain.goto(shared)
     expect(plain.locator("h1")).to_have_text("There is no such page")
+
+
+def test_what_else_is_given_has_its_figure_its_column_and_its_chart(plain: Any, page: Any, daemon: Daemon) -> None:
+    url = f"{SITE}/claps"
+    like(daemon, url, 30, "clap")
+    like(daemon, url, 4, "unclap")
+    wait_until(lambda: "30" in text(daemon, f"/v1/history?url={quote(url, safe='')}&unit=day&last=1"))
+    plain.goto(url_page(daemon, url))
+    expect(plain.locator(".fig", has_text="Claps, all time")).to_contain_text("4 taken back")
+    plain.get_by_text("The same numbers as a table").click()
+    expect(plain.locator("[data-numbers] tbody tr").last.locator("td[data-more]")).to_have_text(["30", "4"])
+    page.goto(url_page(daemon, url))
+    expect(page.locator("[data-of=claps] svg .up.open")).to_have_count(1)
+    expect(page.locator("[data-of=claps] svg .dn.open")).to_have_count(1)
 
 
 def test_days_are_those_of_the_time_zone_that_was_chosen(plain: Any, daemon: Daemon) -> None:

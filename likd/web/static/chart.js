@@ -15,8 +15,10 @@ function svg(tag, attributes = {}, content) {
 function numbersOf(table) {
   const value = (cell) => (!cell || cell.dataset.value === "" ? null : Number(cell.dataset.value));
   const rows = [...table.tBodies[0].rows].map((row) => {
-    const [long, likes, gone, views, before] = row.cells;
-    const read = { likes: value(likes), gone: value(gone), views: value(views), before: value(before) };
+    const cells = [...row.cells];
+    const [long, likes, gone, views, before] = cells.filter((cell) => !cell.dataset.more);
+    const more = Object.fromEntries(cells.filter((cell) => cell.dataset.more).map((cell) => [cell.dataset.more, value(cell)]));
+    const read = { likes: value(likes), gone: value(gone), views: value(views), before: value(before), more };
     read.rate = read.views ? (read.likes / read.views) * 100 : null;
     return { ...read, long: long.textContent, short: row.dataset.short, longBefore: row.dataset.before };
   });
@@ -42,6 +44,12 @@ const KINDS = {
     now: (row) => row.likes,
     down: (row) => row.gone,
     text: (row) => [row.long, `${whole(row.likes)} likes`, `${whole(row.gone)} taken back`],
+  }),
+  more: ({ rows, goingOn }, { of }) => ({
+    label: of, rows, goingOn, bars: true, gutter: 48, unit: compact,
+    now: (row) => row.more[of],
+    down: (row) => row.more["un" + of] ?? 0,
+    text: (row) => [row.long, `${whole(row.more[of])} ${of}`, ...(row.more["un" + of] ? [`${whole(row.more["un" + of])} taken back`] : [])],
   }),
   views: ({ rows, goingOn }) => ({
     label: "Views", rows, goingOn, bars: true, gutter: 48, unit: compact,
@@ -229,7 +237,7 @@ const cursors = new WeakMap();
 function draw(box) {
   const table = document.querySelector("[data-numbers]");
   const [width, height] = [box.clientWidth, box.clientHeight];
-  const options = KINDS[box.dataset.chart](numbersOf(table));
+  const options = KINDS[box.dataset.chart](numbersOf(table), box.dataset);
   if (width < 40 || !options.rows.length) return;
   const place = layOut(options, width, height);
   const picture = svg("svg", { width, height, "aria-hidden": "true" });
