@@ -1,4 +1,4 @@
-"""POST /v1/merge: the answer when the store is behind, another merge is in progress, or nothing was done."""
+"""POST /v1/merge: the answers when the store is behind, when another merge is in progress, when nothing was done."""
 
 from __future__ import annotations
 
