@@ -245,6 +245,23 @@ async def test_a_password_that_is_wrong_is_said_and_not_told(place: Place) -> No
     assert "wrong" not in str(error.value).replace("wrong number", "")
 
 
+async def test_a_user_who_may_only_do_what_is_documented_can_do_everything(place: Place) -> None:
+    may = ["+@all", "-@dangerous", "+cluster|slots", "+wait", f"~{place.prefix}:*"]
+    for port in place.cluster.ports:
+        place.cluster.ask(port, "ACL", "SETUSER", "ann", "reset", "on", ">right", *may)
+    rest = f"ann@{place.url.partition('://')[2]}"
+    store = RedisStore(parse(rest, environ={"LIKD_REDIS_PASSWORD": "right"}), "here", url_key=KEYS.of_url)
+    await store.open(NAMES)
+    await store.apply(increments(1, {A: {"likes": 1}}, {KEYS("ann", A): Liking(True, 1)}))
+    assert await store.read([A]) == (1, {A: {"likes": 1}})
+    assert (await store.read_actors([KEYS("ann", A)]))[1] == {KEYS("ann", A)}
+    assert await store.top("likes", 1) == (1, [(A, {"likes": 1})])
+    assert await store.page("", 1) == [(A, {"likes": 1})]
+    assert await store.load("name", {A: {"likes": 1}})
+    assert "does not tell its settings" in (await store.warnings())[0]
+    await store.aclose()
+
+
 async def test_a_store_of_a_later_likd_or_with_another_secret_is_refused(store: RedisStore, place: Place) -> None:
     with pytest.raises(StoreError, match="another secret"):
         await place.client(secret_fingerprint="other").open(NAMES)
