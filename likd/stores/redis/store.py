@@ -362,7 +362,7 @@ class RedisStore:
             "last": increments.last,
             "trim": f"{int((self.wall_clock() - FEED_SECONDS) * 1000)}",
         }
-        keys = [self._keys.marks(META), self._keys.of(META, b"nodes"), feed.key(self._keys, self.chain.node)]
+        keys = [self._keys.marks(META), self._keys.of(META, b"nodes"), feed.key(self._keys, self.chain.source.encode())]
         return Call(SLOTS[META], packed(b"EVALSHA", _MOVE, b"3", *keys, _pack(said), feed.body(increments)))
 
     def _checked(self, number: int) -> Call:
