@@ -11,7 +11,7 @@ goes backwards. At the end: acknowledged == counted, for each URL and kind, over
 
 With a store in PostgreSQL, the server, too, is killed, replaced by a standby that missed commits, and cut off from some
 of the nodes; and likes minus unlikes by actors, who use any node, must equal the actors who like. With one in a
-cluster of Redis, its servers are killed, stopped, replaced by replicas that missed writes, and give slots to each other.
+cluster of Redis, its servers are killed, stopped, replaced by replicas that missed writes, and move slots.
 """
 
 from __future__ import annotations
