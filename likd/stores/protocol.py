@@ -105,6 +105,8 @@ class News:
     changed: str
     urls: Set[str] | None = None
     actors: Set[bytes] = frozenset()
+    parted: Set[str] = frozenset()
+    """URLs that were aliases, and count for themselves again."""
 
 
 @attrs.frozen
@@ -127,7 +129,9 @@ class Marks:
 AsOf: TypeAlias = int | Marks
 """As of which table all of an answer is; or which of its URLs are as of which."""
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
+Part: TypeAlias = Literal[
+    "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes", "keys"
+]
 """Parts that a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 
