@@ -27,7 +27,7 @@ class Totals:
         self._epoch = 0
         self._cache_urls_max = cache_urls_max
         self._bases = Bases(cache_urls_max)
-        ledger.reader = self
+        ledger.readers.append(self)
 
     def applied(self, increments: Increments, applied: Applied | None) -> None:
         """The store has `increments`; `applied` is what they became there, None if unknown."""

@@ -44,7 +44,7 @@ class Increments:
     merge: Fold | None = None
 
     @property
-    def size(self) -> int:
+    def row_count(self) -> int:
         """How many rows the store is given."""
         return len(self.rows) + len(self.actors)
 

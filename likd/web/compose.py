@@ -112,7 +112,9 @@ async def compose_web(
     lists = PageLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
-    admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
+    admin = Admin(
+        urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts, engine.clock.now
+    )
     shares_api = ShareLinks(shares_made, urls, config.base_path)
     add_api(
         app,
