@@ -186,7 +186,7 @@ def _directory(now: EngineStatistics) -> Iterator[Metric]:
     yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
     yield _gauge("likd_clock_doubtful", "1 while the system's clock is not trusted.", int(now.clock.doubtful))
     yield _gauge(
-        "likd_aside_bytes", "Disk space taken by events that a handler could not count.", now.batcher.aside_bytes
+        "likd_aside_bytes", "Disk space taken by events that a handler could not count.", now.batcher.dead_letter_bytes
     )
 
 
