@@ -127,7 +127,8 @@ class StoreSettings:
         "sqlite:///likd.db",
         "URL",
         "Where totals are kept permanently: sqlite:///FILE, in the data directory unless FILE begins with a slash;"
-        " or postgresql://USER@HOST:PORT/DATABASE, without a password.",
+        " postgresql://USER@HOST:PORT/DATABASE, without a password; or"
+        " redis+cluster://USER@HOST:PORT,HOST:PORT/PREFIX, with the password in LIKD_REDIS_PASSWORD.",
     )
     actor_secret_file: str = declared(
         parsers.optional_path,
@@ -172,7 +173,8 @@ class StoreSettings:
         "auto",
         "SECONDS",
         "How long applied batch files are kept, so that they can be applied again to a store that went back in"
-        " time (a backup, a failover); 'auto' is 0 for sqlite and 60 for postgresql.",
+        " time (a backup, a failover); 'auto' is 0 for sqlite, 60 for postgresql and 300 for"
+        " redis+cluster.",
     )
     replay_bytes_max: int = declared(
         parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for the batch files kept that way."

@@ -29,7 +29,18 @@ CONFIG_FILE = "likd.toml"
 OTHER_VARIABLES = frozenset(
     {
         f"{PREFIX}{name}"
-        for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "ACTOR_SECRET", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")
+        for name in (
+            "ADMIN_TOKEN",
+            "WRITE_TOKENS",
+            "ACTOR_SECRET",
+            "REDIS_PASSWORD",
+            "REDIS_PASSWORD_FILE",
+            "CONFIG",
+            "URL",
+            "TOKEN",
+            "TEST_FAULTS",
+            "TEST_REDIS",
+        )
     }
 )
 """Variables that likd reads although they are not settings of the daemon."""
