@@ -30,7 +30,7 @@ LAYERS = """
     durability ingest
     plugins stores
     model runtime config
-    errors
+    errors time_zones
 """
 """Each room may use the rooms below it, and none beside it."""
 

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from likd.time_zones import is_zone
+
 Parser: TypeAlias = Callable[[object], float]
 
 
@@ -255,6 +257,13 @@ def base_path(value: object) -> str:
         if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value, re.ASCII):
             return value
     raise ValueError("a path, for example /likes")
+
+
+def time_zone(value: object) -> str:
+    """The name of a time zone."""
+    if isinstance(value, str) and is_zone(value):
+        return value
+    raise ValueError("the name of a time zone, for example Europe/Paris")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

@@ -33,6 +33,12 @@ class PlaceSettings:
     base_path: str = declared(
         parsers.base_path, "", "PATH", "The path under which everything is served, for example /likes."
     )
+    time_zone: str = declared(
+        parsers.time_zone,
+        "UTC",
+        "NAME",
+        "The time zone of the dashboard's days, for example Europe/Paris; visitors can choose another one.",
+    )
     processes: int = declared(
         parsers.processes,
         1,

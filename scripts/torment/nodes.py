@@ -18,6 +18,7 @@ import trio
 
 from likd.counting.actors import ActorKeys
 from likd.durability.data_dir import given_secret
+from likd.model import Counts
 from tests import postgres
 from torment.daemon import KINDS, PATIENCE_SECONDS, Counted, Daemon, Wrong, ask
 from torment.proxy import Proxy
@@ -40,6 +41,7 @@ class Node:
     def __init__(self, number: int, directory: Path, port: int, chaos: NodesChaos) -> None:
         self.number = number
         self.proxy = Proxy(lambda: chaos.primary.port)
+        self._chaos = chaos
         self.acknowledged: Counted = Counter()
         self._data, self._log, self._port = directory / f"node{number}", directory / f"node{number}.log", port
         self._secret = directory / "secret"
@@ -47,8 +49,14 @@ class Node:
 
     def reach_store(self) -> None:
         """Set the port by which it reaches the store; once, before it is started."""
-        url = f"postgresql://likd@127.0.0.1:{self.proxy.port}/likd"
-        flags = ["--store", url, "--actor-secret-file", str(self._secret), "--replay-window", str(KEEP_SECONDS)]
+        flags = [
+            "--store",
+            self._chaos.url_for(self),
+            "--actor-secret-file",
+            str(self._secret),
+            "--replay-window",
+            str(KEEP_SECONDS),
+        ]
         self.daemon = Daemon(self._data, self._port, self._log, *flags)
 
 
@@ -62,8 +70,7 @@ class NodesChaos:
         path = directory / "secret"
         path.write_text(secret)
         path.chmod(0o600)
-        self.primary = postgres.make()
-        self._standby: postgres.Server | None = None
+        self._make_store()
         self.nodes = [Node(number, directory, port, self) for number, port in enumerate(ports)]
         self.sent: Counted = Counter()
         self.figures: Counter[str] = Counter()
@@ -87,6 +94,17 @@ class NodesChaos:
             node.daemon.signal(signal.SIGKILL)
             if node.daemon.process is not None:
                 node.daemon.process.wait()
+        self._end_store()
+
+    def url_for(self, node: Node) -> str:
+        """The store, as `node` reaches it."""
+        return f"postgresql://likd@127.0.0.1:{node.proxy.port}/likd"
+
+    def _make_store(self) -> None:
+        self.primary = postgres.make()
+        self._standby: postgres.Server | None = None
+
+    def _end_store(self) -> None:
         for server in filter(None, [self.primary, self._standby]):
             server.remove()
 
@@ -147,11 +165,14 @@ class NodesChaos:
         for node in self.nodes:
             node.proxy.heal()
             node.daemon.signal(signal.SIGCONT)
-        if self.primary.process is None:
-            await trio.to_thread.run_sync(self.primary.start)
+        await self._bring_back()
         for node in self.nodes:
             if not node.daemon.lives_now:
                 await node.daemon.start()
+
+    async def _bring_back(self) -> None:
+        if self.primary.process is None:
+            await trio.to_thread.run_sync(self.primary.start)
 
     # Load
 
@@ -245,16 +266,12 @@ class NodesChaos:
 
     # Faults
 
+    def _of_store(self) -> list[Callable[[], Awaitable[None]]]:
+        """What happens to the store."""
+        return [*[self._cut_off] * 3, *[self._crash_server] * 2, self._stop_server, *[self._fail_over] * 3]
+
     async def _torment(self) -> None:
-        actions = [
-            *[self._kill_node] * 3,
-            self._terminate_node,
-            self._pause_node,
-            *[self._cut_off] * 3,
-            *[self._crash_server] * 2,
-            self._stop_server,
-            *[self._fail_over] * 3,
-        ]
+        actions = [*[self._kill_node] * 3, self._terminate_node, self._pause_node, *self._of_store()]
         while True:
             await trio.sleep(self._rng.uniform(0.2, 2.0))
             for node in self.nodes:
@@ -356,25 +373,25 @@ class NodesChaos:
             counted += await self._totals(node, URLS[begin : begin + 100])
         return counted
 
-    def _compare_in_database(self) -> None:
+    def _stored(self) -> tuple[dict[str, Counts], dict[str, str], list[bytes]]:
+        """The store's counts by URL, its aliases, and the keys of who likes."""
         url = f"postgresql://likd@127.0.0.1:{self.primary.port}/likd"
         with psycopg.connect(url) as connection:
             names = ", ".join(KINDS.values())
-            rows = {row[0]: row[1:] for row in connection.execute(f"SELECT url, {names} FROM likd_totals".encode())}
+            found = connection.execute(f"SELECT url, {names} FROM likd_totals".encode())
+            rows = {url: dict(zip(KINDS.values(), map(int, row), strict=True)) for url, *row in found}
             aliases: dict[str, str] = dict(connection.execute("SELECT old, new FROM likd_aliases"))
-            liking = [bytes(key) for (key,) in connection.execute("SELECT key FROM likd_actors")]
-            (corrections,) = connection.execute(
-                "SELECT sum(likes) FROM likd_totals WHERE url = ANY(%s)", [LIKED]
-            ).fetchone() or (0,)
+            return rows, aliases, [bytes(key) for (key,) in connection.execute("SELECT key FROM likd_actors")]
+
+    def _compare_in_database(self) -> None:
+        rows, aliases, liking = self._stored()
         for old, new in self._merges:
             if aliases.get(old, old) != aliases.get(new, new):
                 raise Wrong(f"{old} was to be merged into {new}: {aliases}")
         wanted: Counted = Counter()
         for (asked, name), n in self.acknowledged.items():
             wanted[aliases.get(asked, asked), name] += n
-        found = Counter(
-            {(at, name): int(n) for at, row in rows.items() for name, n in zip(KINDS.values(), row, strict=True)}
-        )
+        found = Counter({(at, name): n for at, counts in rows.items() for name, n in counts.items()})
         self._compare(
             "in the database", Counter({place: n for place, n in found.items() if place[0] not in LIKED}), wanted
         )
@@ -385,7 +402,7 @@ class NodesChaos:
             )
             if net != who:
                 raise Wrong(f"{at}: {net} likes minus unlikes, but {who} like it")
-        self.figures["likes of actors in the store"] = int(corrections or 0)
+        self.figures["likes of actors in the store"] = sum(found[at, "likes"] for at in LIKED)
 
     def _compare(self, where: str, counted: Counted, wanted: Counted) -> None:
         lost, doubled = wanted - counted, counted - wanted

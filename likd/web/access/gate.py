@@ -30,7 +30,7 @@ PUBLIC_BODY_BYTES_MAX = 1 << 18
 """The size of their body if each URL is as long as allowed."""
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
-_TOKENS = "--write-tokens-file, --admin-token-file"
+_TOKENS = "--tokens-file, --write-tokens-file, --admin-token-file"
 
 log = structlog.get_logger(__name__)
 

@@ -70,7 +70,7 @@ async def like(engine: Engine, times: int) -> None:
 
 async def drained(engine: Engine) -> None:
     with trio.fail_after(30):
-        while engine.ledger.tables_waiting or engine.drainer.fault or engine.manager.open_table.urls:
+        while engine.ledger.unapplied_urls() or engine.drainer.fault:
             with trio.move_on_after(0.5):
                 await engine.ledger.wait_moved()
 
