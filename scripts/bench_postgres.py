@@ -138,7 +138,7 @@ def seen(server: postgres.Server, likes: int) -> list[float]:
             while two.get("/v1/counts", params={"url": SEEN_URL}).json()["counts"][0]["likes"] < count:
                 time.sleep(LOOK_SECONDS)
             found.append(time.perf_counter() - began)
-            # Not in step with who looks twice a second.
+            # Not in step with the other node's polls.
             time.sleep(rng.random() * 0.5)
     return sorted(found)
 

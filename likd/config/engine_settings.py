@@ -9,6 +9,7 @@ import attrs
 from likd.config import parsers
 from likd.config.setting import declared
 
+_KEYS = ("auto", "node")
 _DURABILITIES = ("fsync", "os", "none")
 _KEYS = ("auto", "node")
 
