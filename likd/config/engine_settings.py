@@ -50,8 +50,8 @@ class CountedSettings:
         parsers.choice(*_KEYS),
         "auto",
         "",
-        "Who knows Idempotency-Keys: 'auto' means all nodes that share a store; 'node' means each its own, for those"
-        " who send a retry to the node that had the first try.",
+        "Who knows Idempotency-Keys: 'auto' means all nodes that share a store; 'node' means each node its own, for"
+        " retries that always go to the node that got the first attempt.",
         _KEYS,
     )
     keys_window: float = declared(
