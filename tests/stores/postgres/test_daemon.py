@@ -344,6 +344,7 @@ async def test_what_one_node_erases_or_parts_again_is_so_on_the_other(tmp_path: 
         await drained(two)
         await seen(one, B, 9)
         await seen(two, A, 7)
+        await two.drain()
     assert await trio.to_thread.run_sync(stored, url) == {A: 7, B: 9}
 
 
@@ -372,7 +373,7 @@ async def test_a_request_is_counted_once_whichever_node_gets_its_retry(tmp_path:
             await post(two, "k1", b"another body")
         assert one.intake.submit_nowait(Submission({LIKE: {A: 1}}, 1, IdempotencyKey("new", b"d" * 16))) is None
         for engine in (one, two):
-            await drained(engine)
+            await engine.drain()
     assert await trio.to_thread.run_sync(stored, url) == {A: 20}
 
 
@@ -436,6 +437,8 @@ async def test_without_the_store_no_new_key_is_taken_and_all_else_is(
         await trio.to_thread.run_sync(own_server.start)
         assert await answered(partial(post, "b")) == Accepted(1)
         await drained(engine)
+        assert await engine.totals.counts([A]) == {A: {"likes": 12}}
+        await engine.drain()
     assert await trio.to_thread.run_sync(stored, url) == {A: 12}
 
 
