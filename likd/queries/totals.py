@@ -153,6 +153,8 @@ class Totals:
                     self.ledger.store_ahead.set()
                     await self.ledger.wait_moved()
                     return None
+                # What others brought since is in this answer, and would not be in the next.
+                kept.forget(found)
             elif keep:
                 kept.keep(found)
             bases |= found

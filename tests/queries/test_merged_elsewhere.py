@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from likd.counting.table import Table
+from likd.durability.batch_file import Batch
 from likd.model import Rows, add
 from likd.stores.protocol import Applied, Increments, Part
 from tests.fakestore import FakeStore, batch_of, post, totals_over
 
-A, B, C = "http://a/", "http://b/", "http://c/"
+A, B, C, D = "http://a/", "http://b/", "http://c/", "http://d/"
 
 
 class SharedStore(FakeStore):
@@ -71,3 +72,16 @@ async def test_two_nodes_that_merge_the_same_urls_the_other_way_round_agree_with
     store.merge(A, B)
     assert await totals.counts([A, B, C]) == {A: {"likes": 11}, B: {"likes": 11}, C: {}}
     assert totals.ledger.aliases(A) == B
+
+
+async def test_what_others_brought_is_not_lost_sight_of_after_a_read_that_was_ahead() -> None:
+    store = SharedStore({A: {"likes": 1}, B: {"likes": 1}})
+    totals = totals_over(store, cache_urls_max=10)
+    assert await totals.counts([A]) == {A: {"likes": 1}}
+    totals.ledger.batched(Batch(1, 0.0, 0.0, ("likes",), {D: {"likes": 1}}))
+    await store.apply(totals.ledger.waiting[0].increments)
+    store.rows[A]["likes"] += 5
+    store.merge(C, B)
+    # The second look is at all of them, as the first found a merge; and it is ahead, as the answer is not there yet.
+    read = await totals.counts([A, C])
+    assert (await totals.counts([A]))[A]["likes"] >= read[A]["likes"]
