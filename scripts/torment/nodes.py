@@ -19,7 +19,7 @@ import trio
 from likd.counting.actors import ActorKeys
 from likd.durability.data_dir import given_secret
 from tests import postgres
-from torment.daemon import KINDS, PATIENCE_SECONDS, Counted, Daemon, Wrong, ask
+from torment.daemon import KINDS, PATIENCE_SECONDS, Counted, WarmDaemon, Wrong, ask
 from torment.proxy import Proxy
 
 URLS = [f"https://example.com/{n}" for n in range(200)]
@@ -43,13 +43,13 @@ class Node:
         self.acknowledged: Counted = Counter()
         self._data, self._log, self._port = directory / f"node{number}", directory / f"node{number}.log", port
         self._secret = directory / "secret"
-        self.daemon = Daemon(self._data, port, self._log)
+        self.daemon = WarmDaemon(self._data, port, self._log)
 
     def reach_store(self) -> None:
         """Know by which port it comes to the store: once, before it is started."""
         url = f"postgresql://likd@127.0.0.1:{self.proxy.port}/likd"
         flags = ["--store", url, "--actor-secret-file", str(self._secret), "--replay-window", str(KEEP_SECONDS)]
-        self.daemon = Daemon(self._data, self._port, self._log, *flags)
+        self.daemon = WarmDaemon(self._data, self._port, self._log, *flags)
 
 
 class NodesChaos:
@@ -246,23 +246,26 @@ class NodesChaos:
     # Faults
 
     async def _torment(self) -> None:
-        actions = [
-            *[self._kill_node] * 3,
-            self._terminate_node,
-            self._pause_node,
-            *[self._cut_off] * 3,
-            *[self._crash_server] * 2,
-            self._stop_server,
-            *[self._fail_over] * 3,
-        ]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._torment_nodes)
+            nursery.start_soon(self._torment_server)
+
+    async def _torment_nodes(self) -> None:
+        actions = [*[self._kill_node] * 3, self._terminate_node, self._pause_node, *[self._cut_off] * 3]
         while True:
-            await trio.sleep(self._rng.uniform(0.2, 2.0))
+            await trio.sleep(self._rng.uniform(0.1, 1.0))
             for node in self.nodes:
                 if not node.daemon.lives_now:
                     self.faults["gave up, restarted"] += 1
                     await node.daemon.start()
             with suppress(OSError):
                 await self._rng.choice(actions)()
+
+    async def _torment_server(self) -> None:
+        actions = [*[self._crash_server] * 2, self._stop_server, *[self._fail_over] * 3]
+        while True:
+            await trio.sleep(self._rng.uniform(0.5, 4.0))
+            await self._rng.choice(actions)()
 
     async def _kill_node(self) -> None:
         node = self._rng.choice(self.nodes)
