@@ -4,6 +4,7 @@
     scripts/bench --quick                  whether all of it works, in a minute or two
     scripts/bench --only single --runs 3   workloads whose name begins so
     scripts/bench --against v0.2.0         by turns with that version
+    scripts/bench --store postgresql       a store that several nodes share, alone
     scripts/bench --markdown docs/benchmarks.md --plot docs/images/benchmarks.svg
 
 Client and server share the machine. Peers that are not installed are named and left out.
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1.0)")
     it.add_argument("--quick", action="store_true", help="one turn of little work in few cases: no figures to quote")
     it.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name begins so")
+    it.add_argument("--store", choices=["postgresql"], help="the same as --only shared")
     it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this in it")
     it.add_argument("--against", metavar="REV", help="another version, by turns with this one")
     it.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
@@ -84,6 +86,8 @@ def main() -> None:
     # Servers and worktrees end with it, then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     runs, scale = (1, QUICK_SCALE) if arguments.quick else (arguments.runs, arguments.scale)
+    if arguments.store is not None:
+        arguments.only.append("shared")
     names = [workload.__name__ for workload in WORKLOADS]
     if unknown := [some for some in arguments.only if not any(name.startswith(some) for name in names)]:
         parser().error(f"--only {unknown[0]}: workloads are {', '.join(names)}")
