@@ -1,4 +1,4 @@
-"""The daemon: the engine on a real data directory, the web in front of it, one life from lock to shutdown."""
+"""The daemon: the engine on a real data directory with the web in front of it, from lock to shutdown."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from likd.web.server import WebServer
 from likd.web.tls import server_context
 
 SWITCH_INTERVAL_SECONDS = 0.0002
-"""A thread that comes back from an fsync gets the interpreter so soon, instead of after Python's 5 ms."""
+"""How soon a thread that returns from an fsync gets the interpreter; Python's default is 5 ms."""
 
 DESCRIPTORS_RESERVED = 64
-"""File descriptors that connections leave to the journal, the batch files and the store."""
+"""File descriptors reserved for the journal, the batch files and the store."""
 
 GC_ALLOCATIONS = 50_000
-"""Counting and recovery make many objects and no cycles: the cyclic collector need not look often."""
+"""Counting and recovery make many objects but no cycles, so the cyclic collector need not run often."""
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Daemon:
     async def shut_down(self) -> None:
         """Refuse new work and let the end of the channels run through the tree; `run` ends with its last task.
 
-        What has not reached the store after `shutdown_timeout` is in files that the next start drains.
+        Whatever has not reached the store after `shutdown_timeout` is in files that the next start drains.
         """
         root = self.engine.root
         root.drain()
@@ -87,12 +87,12 @@ class Daemon:
 async def serve(config: Config, *, ready: Callable[[Daemon], None]) -> None:
     """Run a daemon until SIGTERM or SIGINT; a second signal ends the process at once.
 
-    A signal during a long start ends that, and the next one goes on.
+    A signal during a long start ends it, and the next start continues from there.
 
-    Raises ConfigError, StartError, StoreError at the start, RestartIntensityExceeded, Fenced later.
+    Raises ConfigError, StartError and StoreError at the start, RestartIntensityExceeded and Fenced later.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    # Whatever is wrong with the settings is told before anything is made.
+    # Errors in the settings are reported before anything is created.
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
     server_context(config)
@@ -133,7 +133,7 @@ async def _run(config: Config, ready: Callable[[Daemon], None], notifier: Notifi
 
 @attrs.define(eq=False)
 class _Obedience:
-    """Obeys signals: during the `start` by giving it up, then by shutting the `daemon` down."""
+    """Obeys signals: during the `start` by abandoning it, later by shutting the `daemon` down."""
 
     notifier: Notifier
     start: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -144,7 +144,7 @@ class _Obedience:
             stopping = False
             async for number in signals:
                 if stopping:
-                    # All that was acknowledged is in the journal or further on.
+                    # Everything acknowledged is in the journal or further on.
                     os._exit(128 + number)
                 stopping = True
                 log.info("shutting down", signal=signal.Signals(number).name)
@@ -157,7 +157,7 @@ class _Obedience:
 
 @asynccontextmanager
 async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
-    """Recover the data directory of `config`, which is locked, and compose a daemon that goes on from there."""
+    """Recover the locked data directory of `config`, and compose a daemon that continues from there."""
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
     disk: Disk = RealDisk(config.data_dir)
@@ -210,7 +210,7 @@ def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database:
 
 
 def _actor_keys(config: Config) -> ActorKeys:
-    """What actors are hashed with: one secret of all who share a store, or the directory's own. Raises StartError."""
+    """The secret that actors are hashed with: that of a shared store, or the directory's own. Raises StartError."""
     given = os.environ.get("LIKD_ACTOR_SECRET", "")
     if given:
         return ActorKeys(data_dir.given_secret(given, "LIKD_ACTOR_SECRET"))
@@ -231,7 +231,7 @@ def _identity(read: Callable[[Path], T], config: Config) -> T:
 
 
 async def newest_time(disk: Disk, database: Database) -> float:
-    """When anything was counted last, by what `disk` and `database` have, seconds since 1970; 0 if that is not known.
+    """The time of the latest count in `disk` and `database`, in seconds since 1970; 0 if unknown.
 
     Raises StoreError, OSError.
     """
@@ -239,7 +239,7 @@ async def newest_time(disk: Disk, database: Database) -> float:
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
-    """Bring the data directory of `config`, which is locked, in order as a start does; or find out what it would do.
+    """Put the locked data directory of `config` in order as a start does, or find out what a start would do.
 
     Raises StartError, HandlerError, StoreError, OSError.
     """
@@ -248,7 +248,7 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
     window = KeyWindow(window_seconds=config.keys_window, keys_max=config.keys_max)
     if dry_run:
         disk = DryRunDisk(disk)
-        # Nothing is made, not even an identity.
+        # Nothing is created, not even an identity.
         known = (config.data_dir / SOURCE).exists()
         database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
         clock = Clock(newest=await newest_time(disk, database))
@@ -292,7 +292,7 @@ def load_observers() -> list[Observer]:
 
 
 def _descriptors() -> int:
-    """How many file descriptors this process may have; as many as it is allowed to ask for."""
+    """Raise this process's limit of file descriptors as far as allowed. Returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize

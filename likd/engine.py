@@ -7,9 +7,9 @@
     ├── event manager
     ├── monitor
     ├── live hub
-    ├── other nodes  of a store that is shared
-    ├── folder       while there are URLs that were counted by other rules
-    └── site sums    while there are counts of earlier versions that are in no sum by site
+    ├── other nodes  with a shared store
+    ├── folder       while there are URLs that were counted under other rules
+    └── site sums    while counts of earlier versions are missing from the sums by site
 
 Bodies become submissions in ingest. From there events flow intake → event manager → batcher → drainer → store, and each
 arrow is a channel whose closing ends the next. That is also the order of a shutdown.
@@ -73,7 +73,7 @@ from likd.stores.sites import site_store
 log = structlog.get_logger(__name__)
 
 NO_SECRET = ActorKeys(b"")
-"""For engines whose data directory has no secret of its own."""
+"""For engines whose data directory has no secret."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +108,7 @@ class Engine:
     unapplied: Unapplied
 
     async def drain(self) -> None:
-        """Refuse new submissions and wait until all that was taken is in the store, or the store fails."""
+        """Refuse new submissions and wait until everything accepted is in the store, or the store fails."""
         self.root.drain()
         await self.intake.close()
         await self.root.wait_finished("event manager", "batcher")
@@ -117,16 +117,16 @@ class Engine:
 
 
 async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, str | None]:
-    """The mark of the store; or None, and why it is away. Raises StoreError if waiting does not help."""
+    """The store's mark; or None, and why it is unavailable. Raises StoreError if waiting would not help."""
     try:
         return await store.open(names), None
     except StoreAway as error:
-        log.error("the store is away: events are taken, and wait for it", fault=str(error))
+        log.error("the store is unavailable: events are accepted and wait for it", fault=str(error))
         return None, str(error)
 
 
 async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding | None:
-    """How far the store is with its URLs, None if it is away. What it can't fold counts as it is."""
+    """How far the store has folded its URLs, None if it is unavailable. If it can't fold, they count as they are."""
     if "merging" not in store.parts:
         return Folding(rules.text)
     return await store.folding() if away is None else None
@@ -144,9 +144,9 @@ async def open_engine(
     clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Engine]:
-    """Recover what is on `disk`, and compose an engine that goes on from there. `store` is closed in the end.
+    """Recover what is on `disk`, and compose an engine that continues from there. `store` is closed at the end.
 
-    Events are booked and keys expire by `clock`, which is the system's if there is none.
+    Events are booked and keys expire by `clock`, by default the system's.
     """
     clock = clock or Clock()
     wall_clock = clock.now
@@ -166,7 +166,7 @@ async def open_engine(
     try:
         applied, away = await _open_store(store, handlers.counts)
         applied_log = AppliedLog(disk)
-        # A store that may be away at a start is told how far the directory is by the newest file.
+        # If the store may be unavailable at a start, the newest file says how far the directory is.
         keep = Keep(
             max(config.keep_batches, int(store.replay_seconds > 0)),
             store.replay_seconds if config.replay_window is None else config.replay_window,
@@ -308,7 +308,7 @@ async def open_engine(
         bounds.add(
             "aside",
             lambda: batcher.aside_bytes >= config.aside_bytes_max,
-            "events that a failing handler could not count take all their room",
+            "events that a failing handler could not count fill all the space for them",
             10,
         )
         bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)

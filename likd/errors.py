@@ -1,50 +1,50 @@
-"""The errors of likd: what a caller may want to tell from a bug.
+"""likd's errors: what a caller may want to distinguish from a bug.
 
-Each is raised where it happens and translated at the boundaries: a line for the command line, a problem for HTTP.
+Each is raised where it happens and translated at the boundaries: one line on the command line, a problem over HTTP.
 """
 
 from __future__ import annotations
 
 
 class LikdError(Exception):
-    """Something that likd expects to go wrong at times; the message says what, for people."""
+    """Something that likd expects to go wrong now and then; the message says what, for people."""
 
 
 class StartError(LikdError):
-    """The daemon can't start as it is configured, here and now."""
+    """The daemon can't start here and now with this configuration."""
 
 
 class StoreError(LikdError):
-    """The store did not do what was asked, or it is not known whether it did. Asking again is safe."""
+    """The store failed, or it is not known whether it did. Retrying is safe."""
 
 
 class StoreAway(StoreError):
-    """The store can't be reached, or is not ready: it may be back soon, and the daemon can begin without it."""
+    """The store can't be reached or is not ready. It may be back soon, and the daemon can start without it."""
 
 
 class Unsupported(StoreError):
-    """The store has no such part; the message says which. Asking again is useless."""
+    """The store lacks this part of the interface; the message says which. Retrying is useless."""
 
 
 class CountTooLarge(StoreError):
-    """What was to be added is more than the store can hold; asking again is as useless as safe."""
+    """An addition is more than the store can hold. Retrying is safe but useless."""
 
 
 class TotalTooLarge(LikdError):
-    """Starting counts would bring the total of a URL past TOTAL_MAX; none of them are added."""
+    """Starting counts would bring a URL's total past TOTAL_MAX; none of them were added."""
 
     def __init__(self, url: str, name: str) -> None:
-        super().__init__(f"the total of {name} would be past 2^62")
+        super().__init__(f"the total of {name} would exceed 2^62")
         self.url = url
         self.name = name
 
 
 class Fenced(StoreError):
-    """A newer life of this data directory writes to the store: this one has to end, and nothing of it was taken."""
+    """A newer start of this data directory writes to the store: this one has to end, and its write was not applied."""
 
 
 class Behind(StoreError):
-    """The store went back in time: it has what is up to table `mark`, and had more. Opened again, it goes on."""
+    """The store went back in time: it has the tables up to `mark`, but had more. Reopen it to continue."""
 
     def __init__(self, mark: int) -> None:
         super().__init__(f"the store went back in time, to table {mark}")
@@ -52,7 +52,7 @@ class Behind(StoreError):
 
 
 class TooNew(StoreError):
-    """The store was made by a later version of likd, which this one can't read: there is nothing to be tried again."""
+    """A later version of likd made the store, and this one can't read it. Retrying is useless."""
 
     def __init__(self, where: str, version: int, known: int) -> None:
         super().__init__(f"{where} has schema {version}, and this likd knows {known}: it was made by a later version")

@@ -1,4 +1,4 @@
-"""The old place of `likd.plugins.handlers`, for packages that import from it. It goes with version 0.3."""
+"""The old name of `likd.plugins.handlers`, for packages that import it. It will be removed in version 0.3."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from likd.plugins import handlers as _handlers
 
 def __getattr__(name: str) -> object:
     found: object = getattr(_handlers, name)
-    warnings.warn("likd.handlers is likd.plugins.handlers now", DeprecationWarning, stacklevel=2)
+    warnings.warn("likd.handlers is now likd.plugins.handlers", DeprecationWarning, stacklevel=2)
     return found

@@ -1,4 +1,4 @@
-"""The words every other module uses: events, counts, submissions. Imports nothing of likd."""
+"""The words every other module uses: events, counts, submissions. Imports nothing from likd."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNLIKES = "unlikes"
 IMPRESSIONS = "impressions"
 
 LIKE_KEY_BYTES = 20
-"""The part of an actor's key that stands for URL and actor: all of it, if it is about likes."""
+"""The part of an actor's key that stands for URL and actor: all of it, for likes."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +27,18 @@ Events: TypeAlias = dict[str, dict[str, int]]
 """Coalesced events: kind → canonical URL → how many times."""
 
 Counts: TypeAlias = dict[str, int]
-"""Named counts of one URL, those that are zero left out. Every count only grows."""
+"""Named counts of one URL, without those that are zero. Every count only grows."""
 
 Rows: TypeAlias = dict[str, Counts]
 """Counts of many URLs."""
 
 
 Columns: TypeAlias = dict[str, dict[str, int]]
-"""Counts of many URLs the other way round: name → URL → by how much it grew."""
+"""Counts of many URLs the other way round: name → URL → its growth."""
 
 
 def host_of(url: str) -> str:
-    """The host of a canonical URL, without its port: the site that it belongs to."""
+    """The host of a canonical URL, without its port: its site."""
     authority = url.partition("//")[2].partition("/")[0].rpartition("@")[2]
     return authority if authority.endswith("]") else authority.rsplit(":", 1)[0] if ":" in authority else authority
 
@@ -84,16 +84,15 @@ def count_of(kind: str) -> str:
 
 
 def done_by(key: bytes) -> str:
-    """Which kind of event an actor's key is about: behind what stands for URL and actor it says so, if not of likes."""
+    """The kind of event that an actor's key is about: named after the part for URL and actor, except for likes."""
     return key[LIKE_KEY_BYTES:].decode() or LIKE
 
 
 class Act(msgspec.Struct, frozen=True, gc=False):
-    """A like by an actor, or another event of which an actor has one at a time, or what takes it back.
+    """A like by an actor, or another event of which an actor has at most one, or the event that takes it back.
 
-    What it changes depends on what the actor did before. `key` stands for the actor and the URL together, neither of
-    which can be told from it, and says what is done, if it is not liked. There are many, and the cyclic collector has
-    nothing to do with them.
+    What it changes depends on what the actor did before. `key` stands for actor and URL together, without revealing
+    either, and names the kind if it is not a like. There are many of these, so they are kept from the cyclic collector.
     """
 
     kind: str
@@ -102,10 +101,10 @@ class Act(msgspec.Struct, frozen=True, gc=False):
 
 
 class Liking(NamedTuple):
-    """Whether an actor likes a URL from now on, and by how much the events that tell so add to its likes less unlikes.
+    """Whether an actor likes a URL from now on, and by how much the events that say so change its likes minus unlikes.
 
-    The second is what the actor was thought to change: where that was wrong, the store makes up for it. Files of
-    earlier versions do not tell (None), and are taken to be right.
+    The second is what the actor was thought to change; if that was wrong, the store makes up for it. Files of earlier
+    versions do not have it (None), and are taken to be right.
     """
 
     likes: bool
@@ -113,11 +112,11 @@ class Liking(NamedTuple):
 
 
 Likings: TypeAlias = dict[bytes, Liking]
-"""Key of an actor and a URL → what became of it."""
+"""An actor's key → its liking."""
 
 
 def add_likings(likings: Likings, more: Mapping[bytes, Liking]) -> None:
-    """Add what came later to `likings` in place."""
+    """Add later likings to `likings` in place."""
     for key, liking in more.items():
         before = likings.get(key)
         likings[key] = liking if before is None else Liking(liking.likes, _sum(before.net, liking.net))
@@ -128,10 +127,10 @@ def _sum(net: int | None, more: int | None) -> int | None:
 
 
 class Fold(NamedTuple):
-    """A URL that becomes part of another, and how the keys of the actors of each begin.
+    """A URL that becomes part of another, with the beginnings of the keys of each one's actors.
 
-    Or one that begins anew, without counts, history and actors: then `new` is the same, or empty if it is to be
-    unknown. Instead of a URL that may be a whole site, "//" and its host.
+    Or an erasure, which removes counts, history and actors: then `new` is the same URL if it stays known (a reset), or
+    empty. Instead of a URL it may be about a whole site: "//" and its host.
     """
 
     old: str
@@ -141,7 +140,7 @@ class Fold(NamedTuple):
 
     @property
     def erases(self) -> bool:
-        """Whether what there is is erased."""
+        """Whether it is an erasure."""
         return self.new in ("", self.old)
 
     @property
@@ -150,12 +149,12 @@ class Fold(NamedTuple):
         return self.old[2:] if self.old.startswith("//") else ""
 
     def takes(self, url: str) -> bool:
-        """Whether it is about `url` that is erased."""
+        """Whether it erases `url`."""
         return url == self.old or (bool(self.host) and host_of(url) == self.host)
 
 
 class Aside(NamedTuple):
-    """An event that a handler could not count, kept for replay."""
+    """An event that a handler could not count, kept for a replay."""
 
     handler: str
     kind: str
@@ -164,9 +163,9 @@ class Aside(NamedTuple):
 
 
 def rename_likings(changes: Likings, keys: Mapping[bytes, bytes]) -> Likings:
-    """`changes`, of actors whose keys begin with one of `keys`, as those of the URLs that these are part of now.
+    """`changes`, with keys that begin with one of `keys` renamed to the URLs of which those are part now.
 
-    Who likes one of two URLs likes what became of them.
+    An actor who likes either of two URLs likes the merged one.
     """
     if not keys:
         return changes
@@ -184,7 +183,7 @@ def rename_likings(changes: Likings, keys: Mapping[bytes, bytes]) -> Likings:
 
 @attrs.frozen
 class IdempotencyKey:
-    """What identifies one request over its retries: the client's key, and a digest of the body it came with."""
+    """What identifies a request across its retries: the client's key, and a digest of the body it came with."""
 
     key: str
     digest: bytes
@@ -192,16 +191,16 @@ class IdempotencyKey:
 
 @attrs.frozen
 class Accepted:
-    """The outcome of a submission that is on disk and counted: how many events it held."""
+    """The outcome of a submission that is on disk and counted: how many events it had."""
 
     events: int
 
 
 @attrs.frozen
 class Refused:
-    """The outcome of a submission of which nothing is counted, and when trying again may help (seconds).
+    """The outcome of a submission of which nothing is counted, and after how many seconds a retry may help.
 
-    If it is not `certain`, a crash may count it after all, unless it is tried again with its idempotency key.
+    If it is not `certain`, it may be counted after a crash, unless it is retried with its idempotency key.
     """
 
     reason: str
@@ -214,11 +213,11 @@ Outcome: TypeAlias = Accepted | Refused
 
 @attrs.define(eq=False)
 class Submission:
-    """The coalesced events of a request (or of several small ones), its `acts`, and those who wait for the outcome.
+    """The coalesced events of a request (or of several small ones), its `acts`, and the listeners for the outcome.
 
-    Or a `merge` and nothing else: it has its place in the order of all submissions.
+    Or a `merge` alone: it has its place in the order of all submissions.
 
-    It is settled once, by the event manager: `Accepted` when it is durable and counted, else `Refused`.
+    The event manager settles it once: `Accepted` when it is durable and counted, else `Refused`.
     """
 
     events: Events
@@ -228,21 +227,21 @@ class Submission:
     acts: Sequence[Act] = ()
     merge: Fold | None = None
     ignored: int = 0
-    """Of `size` so many events are in neither `events` nor `acts`: they are not to count."""
+    """How many of the `size` events are in neither `events` nor `acts`, because they do not count."""
     act_urls: int | None = None
-    """How many URLs its acts have, where that was counted before."""
+    """How many URLs its acts have, if that was counted before."""
     outcome: Outcome | None = None
     _listeners: list[Callable[[Outcome], object]] = attrs.field(factory=list, init=False)
 
     @property
     def urls(self) -> int:
-        """How many URLs its events have, those of each kind counted apart: never fewer than it needs counters."""
+        """How many URLs its events have, counted separately for each kind: never fewer than the counters it needs."""
         acts = len({act.url for act in self.acts}) if self.act_urls is None else self.act_urls
         return sum(map(len, self.events.values())) + acts
 
     @property
     def single(self) -> tuple[str, str] | None:
-        """The kind and URL, if it is one event that counts once whoever it is from, and nothing else."""
+        """The kind and URL, if it is a single event without an actor that counts once."""
         if self.size != 1 or self.acts or self.ignored:
             return None
         ((kind, urls),) = self.events.items()
@@ -250,9 +249,10 @@ class Submission:
         return (kind, url) if times == 1 else None
 
     def on_settled(self, listener: Callable[[Outcome], object]) -> None:
-        """Call `listener` with the outcome: when it is known, or now if it already is.
+        """Call `listener` with the outcome: once it is known, or now if it already is.
 
-        What it raises when it is called later is logged, and reaches neither who settles nor other listeners.
+        If it is called later, anything it raises is logged, and reaches neither the caller of `settle` nor other
+        listeners.
         """
         if self.outcome is not None:
             listener(self.outcome)
@@ -260,7 +260,7 @@ class Submission:
             self._listeners.append(listener)
 
     def settle(self, outcome: Outcome) -> int:
-        """Tell everyone who waits; how many of them failed to hear it.
+        """Call all listeners. Returns how many of them failed.
 
         A second call does nothing: the first outcome stands.
         """

@@ -1,4 +1,4 @@
-"""Recovery: what a start makes of the files that it finds in the data directory."""
+"""Recovery: what a start does with the files that it finds in the data directory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from likd.model import Aside, Counts, Fold, Likings, Rows, total
 from likd.plugins.handlers import Handlers, columns
 
 SLICE_BYTES = 1 << 17
-"""So much of a segment is read at once, some milliseconds' worth: a start obeys signals."""
+"""How much of a segment is read at once, some milliseconds' worth, because a start obeys signals."""
 
 log = structlog.get_logger(__name__)
 
 
 @attrs.define
 class Recovered:
-    """What was found: the id for the next table, the batches that wait for the store, and the steps taken.
+    """What was found: the next table's id, the batches that are waiting for the store, and the steps taken.
 
-    `damage` are those steps that a person must know of: something that had been written could not be read.
+    `damage` has the steps that a person must know about: something that had been written could not be read.
     """
 
     next_table: int
@@ -43,7 +43,7 @@ class Recovered:
     kept: list[int] = attrs.field(factory=list)
     """Applied tables whose batch files are kept."""
     missing: dict[int, Counts] = attrs.field(factory=dict)
-    """Tables, with their sums, that the store had, and that nobody has any more."""
+    """Tables, with their sums, that the store had lost and that no longer exist anywhere."""
     journal_bytes: int = 0
     aside_bytes: int = 0
 
@@ -59,7 +59,7 @@ class Recovered:
 
 @attrs.define
 class _Segment:
-    """A segment that is being recovered, and groups of it whose last part is still to come."""
+    """A segment that is being recovered, and its groups whose last part is still to come."""
 
     table: int
     opened: float
@@ -68,36 +68,36 @@ class _Segment:
     damaged: bool = False
 
     def last_table(self, part: Entry) -> int:
-        """Where the last part of a group is, of which `part` is in this segment: each table has one."""
+        """The table with the last part of the group of which `part` is in this segment: each table has one part."""
         return self.table + part.parts - 1 - part.part
 
 
 @attrs.frozen
 class _Headers:
-    """What the headers of all segments say together, and how far the tables go whose beginning was durable."""
+    """What the headers of all segments say together, and the newest table whose beginning was durable."""
 
     sealed: Mapping[int, int]
     opened: list[tuple[int, float]]
     newest: int
 
     def is_whole(self, table: int) -> bool:
-        """Whether the segment of `table` can't end in a torn frame: later tables came, or its length was noted."""
+        """Whether the segment of `table` can't end in a torn frame: later tables exist, or its length was recorded."""
         return table < self.newest or table in self.sealed
 
     def opened_at(self, table: int, default: float) -> float:
-        """When the segment of `table` was opened; or, if that can't be read, its nearest neighbour."""
+        """When the segment of `table` was opened or, if that can't be read, its nearest neighbour."""
         at = bisect_right(self.opened, table, key=lambda each: each[0])
         known = self.opened[max(0, at - 1) :]
         return known[0][1] if known else default
 
 
 class Recovery:
-    """Turns a data directory into what the daemon starts from. Its steps can be cut off at any point and begun again.
+    """Turns a data directory into what the daemon starts from. It can be interrupted at any point and begun again.
 
-    Half-written files are dropped, damaged ones are moved aside, files whose table is applied are removed but
-    for the newest `keep_batches`, or all with `keep_applied`, and orphan segments become batch files under their own
-    ids. What a store lost that went back in time, by `applied_log`, and that is not kept is named. While the store is
-    away, what is `applied` is not known, and everything that is there waits for it. Raises OSError.
+    Half-written files are dropped; damaged ones are moved aside; files of applied tables are removed except the newest
+    `keep_batches` (or all kept, with `keep_applied`); orphaned segments become batch files under their own ids. If the
+    store went back in time, `applied_log` shows which tables it lost; those no longer kept are reported. While the
+    store is unavailable, `applied` is unknown, and every file waits for it. Raises OSError.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Recovery:
         self._aside: dict[str, int] = {}
 
     async def run(self) -> Recovered:
-        """Do it, and say what there is to start from."""
+        """Recover. Returns what there is to start from."""
         found = self._found
         names = await self._disk.names()
         self._names = frozenset(names)
@@ -140,7 +140,7 @@ class Recovery:
         for what in self._keys.damage:
             found.step(what, damage=True)
         await self._applied_log.load(names)
-        # An id that was used is never used again, whatever is left of its table.
+        # A used id is never used again, whatever is left of its table.
         used = filenames.newest_id([*names, *await self._disk.damaged_names()])
         found.next_table = max(self._applied, self._applied_log.newest, used) + 1
         await self._load_batches(names)
@@ -171,11 +171,11 @@ class Recovery:
                 self._found.step(f"{name}: damaged ({error}), set aside", damage=True)
                 await self._disk.set_aside(name)
             else:
-                self._found.step(f"{name}: {len(batch.rows)} URLs wait for the store")
+                self._found.step(f"{name}: {len(batch.rows)} URLs are waiting for the store")
                 self._found.batches.append(batch)
 
     def _name_missing(self) -> None:
-        """A store that was brought back from an older copy gets what is kept; what is not is said."""
+        """A store that was restored from an older copy gets what is kept; report what is not."""
         if not self._is_known:
             return
         had = {batch.table for batch in self._found.batches}
@@ -183,7 +183,7 @@ class Recovery:
         if missing:
             self._found.missing = missing
             counts = ", ".join(f"{n} {name}" for name, n in total(missing.values()).items()) or "nothing"
-            what = f"the store has what is up to table {self._applied}, and lost tables {ranges(missing)}: {counts}"
+            what = f"the store has the tables up to {self._applied}, and lost tables {ranges(missing)}: {counts}"
             self._found.step(what, damage=True)
 
     async def _replay_journal(self, names: list[str]) -> None:
@@ -208,7 +208,7 @@ class Recovery:
             await self._finish(segment, damaged, headers)
 
     async def _headers(self, tables: Iterable[int], names: Iterable[str]) -> _Headers:
-        """What the segments of `tables` say of themselves and of those before them."""
+        """What the segments of `tables` say about themselves and those before them."""
         sealed: dict[int, int] = {}
         opened: list[tuple[int, float]] = []
         newest = max([self._applied, *BATCH.ids(names)])
@@ -223,15 +223,15 @@ class Recovery:
         return _Headers(sealed, opened, newest)
 
     async def _discard(self, table: int, headers: _Headers) -> None:
-        """Remove a segment that is batched, or set it aside if it is damaged: a crash came before that was done."""
+        """Remove a segment that is already batched, or set it aside if it is damaged: a crash prevented that before."""
         name = JOURNAL.name(table)
         data = await self._disk.read(name, headers.sealed.get(table, -1))
         records = journal.read(data, whole=headers.is_whole(table))
         if any(isinstance(record, SegmentDamage) and not record.torn for record in records):
-            self._found.step(f"{name}: batched already, damaged, set aside", damage=True)
+            self._found.step(f"{name}: already batched, damaged, set aside", damage=True)
             await self._disk.set_aside(name)
         else:
-            self._found.step(f"{name}: batched already, removed")
+            self._found.step(f"{name}: already batched, removed")
             await self._disk.remove(name)
 
     async def _read_segment(self, table: int, headers: _Headers, earlier: Iterable[_Segment]) -> _Segment:
@@ -259,7 +259,7 @@ class Recovery:
                 paused = begin
                 await trio.lowlevel.checkpoint()
             if begin == 0 and len(data) < length:
-                # The header alone is not synced, but all that was acknowledged behind it.
+                # A header alone is not synced, but everything acknowledged after it is.
                 segment.damaged = True
                 self._found.step(f"{name}: bytes {len(data)} to {length}: missing", damage=True)
         return segment
@@ -267,8 +267,8 @@ class Recovery:
     async def _finish(self, segment: _Segment, damaged: Mapping[int, bool], headers: _Headers) -> None:
         """Decide about groups whose last part did not come, and batch the segment.
 
-        If the last part is not there because of a crash, the group was never acknowledged. If it was there and is
-        damaged or gone, the group was: then what is left of it counts.
+        If a crash prevented the last part, the group was never acknowledged. If it was there and is damaged or gone,
+        the group was acknowledged, and what is left of it counts.
         """
         for part in segment.held:
             last = segment.last_table(part)
@@ -295,7 +295,7 @@ class Recovery:
             await self._disk.remove(JOURNAL.name(table))
 
     async def _keep_aside(self, table: int, events: list[Aside], at: float) -> None:
-        """Keep the events that `table` can't count, in place of what an earlier try kept."""
+        """Keep the events that `table` can't count, replacing what an earlier attempt kept."""
         name = DEAD_LETTERS.name(table)
         self._aside[name] = await dead_letters.write(self._disk, table, events, at, replaces=name in self._names)
 
@@ -308,7 +308,7 @@ class Recovery:
         self._found.batches.append(batch)
 
     async def _replay_aside(self, names: list[str]) -> None:
-        """Offer events set aside to their handlers again: exactly once, because the target table is named first."""
+        """Offer events set aside to their handlers again: exactly once, as the target table is recorded first."""
         batched = {batch.table for batch in self._found.batches}
         for name, target in filenames.dead_letters(names):
             if target is not None and (target <= self._applied or target in batched):
@@ -337,14 +337,14 @@ class Recovery:
                 name = renamed
             taken_at = kept.at or self._wall_clock()
             await self._keep_aside(target, still_aside, taken_at)
-            # Also without rows: the table's batch says that its part of the events is settled.
+            # Even without rows: the table's batch says that its part of the events is settled.
             await self._write_batch(target, rows, taken_at)
             await self._disk.remove(name)
             self._found.step(f"{name}: {len(kept.events) - len(still_aside)} events replayed into table {target}")
 
 
 def _complete(group: int, segments: Iterable[_Segment]) -> None:
-    """The last part of `group` is there: its other parts count."""
+    """The last part of `group` exists, so its other parts count."""
     for segment in segments:
         for part in segment.held:
             if part.group == group:

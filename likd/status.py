@@ -1,4 +1,4 @@
-"""What the daemon says of itself: /v1/status and /v1/tree."""
+"""What the daemon says about itself: /v1/status and /v1/tree."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class StatusReport:
     engine: Engine
     version: str
     others: Callable[[], Sequence[ProcessStatistics]] = tuple
-    """The processes besides the engine's."""
+    """The processes other than the engine's."""
     refused: Callable[[], Mapping[str, int]] = dict
     """How often callers were refused in the last 24 hours, by reason."""
 
@@ -101,7 +101,7 @@ class StatusReport:
         return [*([] if mine is None else [mine]), *self.others()]
 
     def lag_seconds(self, ledger: LedgerStatistics) -> float:
-        """How old the oldest table is that the store does not have."""
+        """The age of the oldest table that the store does not have."""
         oldest = ledger.oldest_waiting
         return round(max(0.0, self.engine.clock.now() - oldest), 3) if oldest is not None else 0.0
 
@@ -177,7 +177,7 @@ class StatusReport:
         }
 
     def _bounds(self, now: EngineStatistics) -> dict[str, dict[str, int]]:
-        """What is in each queue, and what it may have before more is refused."""
+        """The length of each queue, and its limit, beyond which requests are refused."""
         config = self.engine.config
         return {
             "inbox": {"is": now.intake.waiting, "max": config.inbox_max},
@@ -209,7 +209,7 @@ class StatusReport:
 
 
 def _ms(times: HistogramStatistics, share: float) -> float | None:
-    """What that share of `times` is at most since the start, in milliseconds: the bound of a bucket."""
+    """The quantile of `times` since the start, in milliseconds: the upper bound of a bucket."""
     seconds = times.quantile(share)
     return None if seconds is None else round(seconds * 1000, 3)
 

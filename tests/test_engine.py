@@ -544,7 +544,7 @@ async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock)
         await engine.actors.load(Submission({}, 1, acts=acts))
         outcomes = [engine.intake.offer(Submission({}, len(acts), acts=acts)) for _ in range(2)]
         assert await outcomes[0].settled() == Accepted(len(acts))
-        assert outcomes[1].outcome == Refused("too many events of actors wait to be counted")
+        assert outcomes[1].outcome == Refused("too many events with actors are waiting to be counted")
 
 
 async def test_a_group_is_assembled_in_steps_and_no_cancellation_takes_it_away() -> None:

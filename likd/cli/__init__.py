@@ -1,4 +1,4 @@
-"""The `likd` command. Sub-commands are imported when they are run: what one needs, the others don't pay for."""
+"""The `likd` command. Sub-commands are imported only when they are run, so that none pays for another's imports."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ COMMANDS = {
     "top": "Show the hottest URLs and the daemon's health.",
     "export": "Write all counts as NDJSON or CSV.",
     "import": "Load starting counts from elsewhere, each file once.",
-    "merge": "Make one URL's counts part of another's.",
-    "aliases": "Show or remove what was merged.",
+    "merge": "Merge one URL's counts into another's.",
+    "aliases": "Show or remove the aliases that merges left.",
     "delete": "Delete the counts of a URL or a site.",
-    "reset": "Let the counts of a URL or a site begin anew.",
-    "doctor": "Check disk, clock, limits, store and port before or while likd runs.",
-    "inspect": "Show what is in a data directory.",
-    "recover": "Bring a data directory's journal and batch files in order.",
-    "completion": "Print the completion script of a shell.",
+    "reset": "Set the counts of a URL or a site back to zero.",
+    "doctor": "Check disk, clock, limits, store and port, before likd starts or while it runs.",
+    "inspect": "Show the contents of a data directory.",
+    "recover": "Put a data directory's journal and batch files in order.",
+    "completion": "Print the completion script for a shell.",
 }
 
 
 class LazyGroup(click.Group):
-    """Sub-commands by the names in COMMANDS, each the command of that name in the module of that name."""
+    """The sub-commands in COMMANDS; each is a command in a module of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table."""
@@ -51,16 +51,16 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is asked for. Raises click.UsageError, which suggests one that is written alike."""
+        """The command that was asked for. Raises click.UsageError, which suggests the closest spelling."""
         close = get_close_matches(args[0], COMMANDS, n=1)
         if close and args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run and exit. What was wrong is one line on standard error; a wrong argument is exit status 2."""
+        """Run and exit. An error is one line on standard error; an invalid argument is exit status 2."""
         for stream in (sys.stdout, sys.stderr):
-            # A terminal's encoding may lack a letter: that ends nothing.
+            # A character that the terminal's encoding lacks must not end the command.
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -72,14 +72,14 @@ class LazyGroup(click.Group):
         except click.Abort:
             sys.exit(130)
         except OSError as error:
-            # A directory that is gone, a disk that is full: of the environment, and no fault of the program.
+            # A directory that is gone, a disk that is full: the environment's fault, not the program's.
             about = f"{error.filename}: " if error.filename else ""
             _say(f"likd: {about}{error.strerror or error}")
             sys.exit(1)
         sys.exit(status if isinstance(status, int) else 0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in the help, out of the table, so that `likd --help` imports none of them."""
+        """List the commands from the table, so that `likd --help` imports none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -92,7 +92,7 @@ def _say(text: str) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="likd", message="%(prog)s %(version)s")
 def main() -> None:
-    """Count likes, unlikes and impressions of URLs, and lose none that was acknowledged.
+    """Count likes, unlikes and impressions of URLs, and lose none that were acknowledged.
 
     \b
     likd serve                             run the daemon

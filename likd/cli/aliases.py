@@ -14,15 +14,15 @@ from likd.cli.client import ClientError, Daemon, daemon_options, printable
 
 @click.command()
 @click.argument("of", metavar="[URL]", required=False, default="")
-@click.option("--remove", metavar="OLD", help="Let OLD count for itself from now on.")
+@click.option("--remove", metavar="OLD", help="Stop OLD from counting for another URL.")
 @daemon_options
 def aliases(of: str, remove: str | None, url: str, token: str | None) -> None:
-    """Show which URLs count for others, or for URL, since `likd merge`; or remove one.
+    """Show which URLs count for others (or for URL) because they were merged, or remove one.
 
-    What came for an alias stays where it was counted. Needs the admin token where there is one.
+    Events that came for an alias stay where they were counted. Needs the admin token if there is one.
 
     \b
-    Exit status: 1 if it was not done, 2 if an argument is wrong.
+    Exit status: 1 on failure, 2 if an argument is invalid.
     """
     daemon = Daemon(url, token)
     try:

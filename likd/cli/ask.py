@@ -1,4 +1,4 @@
-"""Asking the daemon to do something, and understanding what it says."""
+"""Asks the daemon to do something, and reads its answer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from likd.cli.client import ClientError, Daemon, open_client, printable
 
 
 async def post(daemon: Daemon, path: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """What the daemon answers to `body`. Raises ClientError with its own words if it refuses."""
+    """The daemon's answer to `body`. Raises ClientError, in the daemon's words if it refuses."""
     return await ask(daemon, "POST", path, body, headers)
 
 
 async def ask(
     daemon: Daemon, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """What the daemon answers. Raises ClientError with its own words if it refuses."""
+    """The daemon's answer. Raises ClientError, in the daemon's words if it refuses."""
     async with open_client(daemon, 120, headers) as client:
         try:
             response = await client.request(method, f"{daemon.root}{path}", content=body)
@@ -30,11 +30,11 @@ async def ask(
 
 
 def reason(response: httpx.Response) -> str:
-    """Why the daemon refused, in a line."""
+    """Why the daemon refused, in one line."""
     try:
         problem = response.json()
         where = [f"{name} {problem[name]}" for name in ("line", "field") if name in problem]
         expected = f" (expected {problem['expected']})" if "expected" in problem else ""
         return printable(f"{problem['detail']}{expected}{': ' if where else ''}{', '.join(where)}")
     except (ValueError, KeyError, TypeError):
-        return f"the daemon answers {response.status_code}"
+        return f"the daemon answered {response.status_code}"

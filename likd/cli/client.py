@@ -1,4 +1,4 @@
-"""What the clients of the daemon have in common: its address, the token, how they end."""
+"""What all clients of the daemon share: its address, the token, how they end."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ClientError(LikdError):
-    """The work can't be done, or not be gone on with; the message is one line that says why."""
+    """The work can't be done or can't continue; the message is one line that says why."""
 
 
 @attrs.frozen
 class Daemon:
-    """Where the daemon is, and the token it or a proxy before it asks for."""
+    """The daemon's address, and the token that it or a proxy in front of it requires."""
 
     url: str
-    """Its address, or the path of its Unix socket: unix:PATH, or unix:PATH:/BASE for a daemon below a path."""
+    """Its address, or the path of its Unix socket: unix:PATH, or unix:PATH:/BASE for a daemon with a base path."""
     token: str | None = attrs.field(default=None, repr=False)
 
     @property
     def socket(self) -> str | None:
-        """The Unix socket by which it is reached, if it is."""
+        """The path of its Unix socket, if it is reached by one."""
         return self.url.removeprefix(UNIX).partition(":/")[0] if self.url.startswith(UNIX) else None
 
     @property
     def root(self) -> str:
-        """What the URLs of its paths begin with."""
+        """The common beginning of its URLs."""
         if self.socket is None:
             return self.url
         return f"http://localhost{self.url.removeprefix(UNIX).removeprefix(self.socket).removeprefix(':')}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that go with each request."""
+        """The headers of each request."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
@@ -70,27 +70,27 @@ class Daemon:
 def open_client(
     daemon: Daemon, timeout: httpx.Timeout | float, headers: Mapping[str, str] | None = None
 ) -> httpx.AsyncClient:
-    """A client that sends the token to `daemon`, by the proxy that the environment names for it, if there is one.
+    """A client that sends the token to `daemon`, through the proxy that the environment names for it, if any.
 
-    What is for this machine goes straight there. Raises ClientError if the environment can't be made sense of.
+    Requests to this machine never use a proxy. Raises ClientError if the environment is invalid.
     """
     proxy = proxy_for(daemon.root)
     try:
         return httpx.AsyncClient(
             headers={**daemon.headers, **(headers or {})},
             timeout=timeout,
-            # A transport of its own keeps httpx from looking for proxies itself.
+            # With a transport of our own, httpx does not look for proxies itself.
             transport=httpx.AsyncHTTPTransport(verify=httpx.create_ssl_context(), proxy=proxy, uds=daemon.socket),
         )
     except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
         about = f"the proxy {without_secrets(proxy)}" if proxy else "the certificates (SSL_CERT_FILE, SSL_CERT_DIR)"
-        raise ClientError(printable(f"can't use {about} of the environment: {error}")) from None
+        raise ClientError(printable(f"can't use {about} from the environment: {error}")) from None
 
 
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) names for `url`.
 
-    There is none for loopback addresses: what is sent there is nobody else's.
+    There is none for loopback addresses: nobody else should see what is sent there.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
@@ -118,7 +118,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int) -> bool:
-    """Whether NO_PROXY names `host`: by a domain it is in, an address, a network, each maybe with a port, or `*`."""
+    """Whether NO_PROXY covers `host`: by domain, address or network, each with an optional port, or by `*`."""
     name, address = host.rstrip(".").lower(), _address(host)
     for entry in re.split(r"[,\s]+", getproxies_environment().get("no", "")):
         rule = entry.lower()
@@ -149,16 +149,16 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 class DaemonUrl(click.ParamType[str]):
-    """The address of a daemon: http or https, a host, maybe a path; or a Unix socket."""
+    """The address of a daemon: http or https, a host and an optional path; or a Unix socket."""
 
     name = "url"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """`value` without a slash at its end."""
+        """`value` without a trailing slash."""
         if value.startswith(UNIX):
             socket, _, base = value.removeprefix(UNIX).partition(":/")
             if not socket or not value.isprintable() or not base.isascii() or " " in base:
-                self.fail(f"{value!r} is not a socket like {UNIX}/run/likd.sock", param, ctx)
+                self.fail(f"{value!r} is not a socket, for example {UNIX}/run/likd.sock", param, ctx)
             return value.rstrip("/")
         try:
             parts = urlsplit(value)
@@ -167,16 +167,16 @@ class DaemonUrl(click.ParamType[str]):
         except ValueError:
             whole = False
         if not whole or not value.isascii() or not value.isprintable() or " " in value:
-            self.fail(f"{value!r} is not an address like {DEFAULT_URL} or {UNIX}/run/likd.sock", param, ctx)
+            self.fail(f"{value!r} is not an address, for example {DEFAULT_URL} or {UNIX}/run/likd.sock", param, ctx)
         if parts.query or parts.fragment or parts.username is not None:
-            self.fail(f"{value!r} has more than scheme, host, port and path", param, ctx)
+            self.fail(f"{value!r} has more than a scheme, host, port and path", param, ctx)
         return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _check_token(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     # The value stays out of the message: it is a secret.
     if value and not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise click.BadParameter("a token has only printable ASCII characters and no spaces")
+        raise click.BadParameter("a token may contain only printable ASCII characters, and no spaces")
     return value
 
 
@@ -187,7 +187,7 @@ def daemon_options(command: F) -> F:
         metavar="TOKEN",
         envvar="LIKD_TOKEN",
         callback=_check_token,
-        help="Sent as `Authorization: Bearer TOKEN`. The environment keeps it out of the process list."
+        help="Sent as `Authorization: Bearer TOKEN`. The environment variable keeps it out of the process list."
         "  [env: LIKD_TOKEN]",
     )(command)
     return click.option(
@@ -201,12 +201,12 @@ def daemon_options(command: F) -> F:
 
 
 def client_backoff() -> Backoff:
-    """The pauses between tries to reach a daemon."""
+    """The pauses between attempts to reach a daemon."""
     return Backoff(PAUSE_SECONDS, PAUSE_SECONDS_MAX)
 
 
 async def until_signal(work: Callable[[], Awaitable[int]]) -> int:
-    """Do `work` and return its exit status; on SIGINT or SIGTERM cancel it and return 128 + the signal."""
+    """Do `work` and return its exit status; on SIGINT or SIGTERM, cancel it and return 128 + the signal's number."""
     status = 0
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
@@ -224,5 +224,5 @@ async def until_signal(work: Callable[[], Awaitable[int]]) -> int:
 
 
 def printable(text: str) -> str:
-    """`text` from elsewhere, fit for one line on a terminal."""
+    """`text` from elsewhere, made safe for one line on a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:500])

@@ -1,4 +1,4 @@
-"""`likd delete`: a URL or a site is forgotten."""
+"""`likd delete`: deletes a URL or a site."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from likd.cli.client import ClientError, Daemon, daemon_options
 
 @click.command()
 @click.argument("target", metavar="URL-OR-SITE")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @daemon_options
 def delete(*, target: str, yes: bool, url: str, token: str | None) -> None:
-    """Delete counts, history and actors of URL-OR-SITE: an address with https://, or a host for all of its pages.
+    """Delete the counts, history and actors of URL-OR-SITE: a URL with https://, or a host for all its pages.
 
-    What comes afterwards is counted anew. It can't be undone. Needs the admin token where there is one.
+    Later events are counted from zero. This can't be undone. Needs the admin token if there is one.
 
     \b
-    Exit status: 1 if it was not done, 2 if an argument is wrong.
+    Exit status: 1 on failure, 2 if an argument is invalid.
     """
     field = field_of(target)
     confirm(f"Delete all counts of {target}?", yes=yes)
@@ -32,25 +32,25 @@ def delete(*, target: str, yes: bool, url: str, token: str | None) -> None:
 
 
 def field_of(target: str) -> str:
-    """Whether `target` is a url or a site."""
+    """The field of a request that names `target`: "url" or "site"."""
     return "url" if "://" in target else "site"
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask whoever sits there, unless they said yes already. Without anybody it is an error."""
+    """Ask the user, unless they have said yes already. Without a terminal it is an error."""
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked: say --yes")
+        raise click.UsageError("there is no terminal to ask on: add --yes")
     if not yes:
         click.confirm(question, abort=True)
 
 
 def erase(daemon: Daemon, method: str, path: str, body: dict[str, str] | None) -> None:
-    """Do it, and say what was done."""
+    """Send the request, and print what was done."""
     data = None if body is None else msgspec.json.encode(body)
     try:
         done: dict[str, Any] = trio.run(ask, daemon, method, path, data, {"Content-Type": "application/json"})
     except ClientError as error:
         raise click.ClickException(str(error)) from None
     what = "reset" if done.get("reset") else "deleted"
-    later = "; the store is away, and will follow" if done["pending"] else ""
+    later = "; the store is unavailable and will follow" if done["pending"] else ""
     click.echo(f"{done.get('url') or done['site']} is {what}{later}")

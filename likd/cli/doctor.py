@@ -1,4 +1,4 @@
-"""`likd doctor`: what would be in the daemon's way."""
+"""`likd doctor`: finds what would keep the daemon from working well."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ LOG_TIMES_MAX = 4
 YEAR_MIN = 2026
 
 Finding = tuple[str, str, str]
-"""ok, warn or fail; what was looked at; what was found."""
+"""ok, warn or fail; what was checked; what was found."""
 
 
 @click.command(cls=Grouped)
 @with_settings
 def doctor(file: Path | None, **flags: str | None) -> None:
-    """Check settings, disk, clock, limits, store and port, as `likd serve` with the same options would find them.
+    """Check settings, disk, clock, limits, store and port, as `likd serve` would find them with the same options.
 
-    Writes a small file into the data directory and removes it. Can be run beside a daemon.
+    Writes a small file to the data directory and removes it. Can be run while the daemon runs.
 
     \b
-    Exit status: 0 if nothing fails, 1 if something does, 2 if a setting is wrong.
+    Exit status: 0 if no check fails, 1 if one does, 2 if a setting is invalid.
     """
     try:
         config = load(flags, file=file)
@@ -78,28 +78,28 @@ def _access(config: Config) -> Iterator[Finding]:
     told = [f"{len(tokens.admin)} admin tokens, {len(tokens.write)} write tokens"]
     told += [f"public sites {', '.join(config.public_sites)}"] if config.public_sites else []
     open_to_all = not tokens.admin and not tokens.write and not config.public_sites
-    yield "ok", "access", f"open to all who reach {in_words(config.bind)}" if open_to_all else "; ".join(told)
+    yield "ok", "access", f"open to anyone who can reach {in_words(config.bind)}" if open_to_all else "; ".join(told)
 
 
 def _disk(config: Config) -> Iterator[Finding]:
     path = _existing(config.data_dir)
     if not os.access(path, os.W_OK | os.X_OK):
-        yield "fail", "data directory", f"{path} can't be written to"
+        yield "fail", "data directory", f"{path} is not writable"
         return
-    made = "" if config.data_dir.exists() else ", to be made"
+    made = "" if config.data_dir.exists() else " (will be created)"
     yield "ok", "data directory", f"{config.data_dir.absolute()}{made}"
     free = shutil.disk_usage(path).free
     grade = "fail" if free < config.disk_free_min else "warn" if free < 16 * config.disk_free_min else "ok"
     yield (
         grade,
         "free space",
-        f"{free / 2**30:.1f} GiB; under {config.disk_free_min / 2**30:.2f} GiB events are refused",
+        f"{free / 2**30:.1f} GiB; below {config.disk_free_min / 2**30:.2f} GiB events are refused",
     )
     kind = _file_system(path)
     if kind in ("nfs", "nfs4", "cifs", "9p", "fuse.sshfs"):
         yield "warn", "file system", f"{kind}: locks and fsync over a network are slow at best; use a local disk"
     elif kind in ("tmpfs", "ramfs") and config.durability == "fsync":
-        yield "warn", "file system", f"{kind}: nothing survives a restart of the machine"
+        yield "warn", "file system", f"{kind}: nothing here survives a reboot"
 
 
 def _damage(config: Config) -> Iterator[Finding]:
@@ -109,9 +109,13 @@ def _damage(config: Config) -> Iterator[Finding]:
     names = damaged_names(config.data_dir)
     if names:
         where = (config.data_dir / DAMAGED).absolute()
-        yield "fail", "damage", f"{len(names)} files in {where}, {names[-1]} the last: look at them, then remove them"
+        yield (
+            "fail",
+            "damage",
+            f"{len(names)} files in {where}, the last is {names[-1]}: inspect them, then remove them",
+        )
     else:
-        yield "ok", "damage", "none was set aside"
+        yield "ok", "damage", "no files were set aside"
 
 
 def _durability(config: Config) -> Iterator[Finding]:
@@ -131,7 +135,7 @@ def _durability(config: Config) -> Iterator[Finding]:
     yield (
         grade,
         "fsync",
-        f"{median * 1000:.2f} ms at the median, {max(times) * 1000:.2f} ms at worst: what a request waits",
+        f"{median * 1000:.2f} ms median, {max(times) * 1000:.2f} ms worst: each request waits that long",
     )
 
 
@@ -142,7 +146,7 @@ def _store(config: Config) -> Iterator[Finding]:
         return
     database = (config.data_dir / rest.removeprefix("/")).absolute()
     if not database.exists():
-        yield "ok", "store", f"sqlite {sqlite3.sqlite_version}, to be made"
+        yield "ok", "store", f"sqlite {sqlite3.sqlite_version} (will be created)"
         return
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
@@ -161,9 +165,9 @@ def _store(config: Config) -> Iterator[Finding]:
         )
     log = database.with_name(database.name + "-wal")
     log_bytes = log.stat().st_size if log.exists() else 0
-    size = f"{log} has {log_bytes / 2**20:.0f} MiB"
+    size = f"{log} is {log_bytes / 2**20:.0f} MiB"
     if log_bytes > LOG_TIMES_MAX * WAL_BYTES:
-        yield "warn", "store's log", f"{size}: a program that reads without a pause keeps it from being cut back"
+        yield "warn", "store's log", f"{size}: a program that reads without a pause keeps it from being truncated"
     else:
         yield "ok", "store's log", size
 
@@ -188,13 +192,13 @@ def _shared_store(config: Config) -> Iterator[Finding]:
     except StoreError as error:
         yield "fail", "store", str(error)
     else:
-        yield "ok", "store", f"{database.kind} answers, it has what is up to table {mark} of this data directory"
+        yield "ok", "store", f"{database.kind} answers; it has this data directory's tables up to {mark}"
 
 
 def _clock(config: Config) -> Iterator[Finding]:
     year = time.gmtime().tm_year
     if year < YEAR_MIN:
-        yield "fail", "clock", f"it says {year}: history and idempotency keys need the time"
+        yield "fail", "clock", f"it says {year}: history and idempotency keys need the right time"
         return
     from likd.durability import dates
     from likd.durability.disk import RealDisk
@@ -207,10 +211,10 @@ def _clock(config: Config) -> Iterator[Finding]:
             newest = max(trio.run(dates.newest, RealDisk(config.data_dir)), in_store)
         ahead = newest - time.time()
     except (OSError, StoreError) as error:
-        yield "warn", "clock", f"what was counted last can't be read: {error}"
+        yield "warn", "clock", f"the time of the last count can't be read: {error}"
         return
     if ahead > 60:
-        yield "warn", "clock", f"it is {ahead:.0f} s behind what was counted last"
+        yield "warn", "clock", f"it is {ahead:.0f} s behind the last count"
     else:
         yield "ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 
@@ -243,7 +247,7 @@ def _port(config: Config) -> Iterator[Finding]:
             except (httpx.HTTPError, ValueError, OSError):
                 alive = None
             if alive == {"status": "ok"}:
-                yield "ok", "port", f"a likd listens on {bind} already"
+                yield "ok", "port", f"likd is already listening on {bind}"
             else:
                 yield "fail", "port", str(error)
         else:
@@ -255,7 +259,7 @@ def _reachable(bind: Bind) -> str:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest directory above it that is there."""
+    """`path`, or the nearest directory above it that exists."""
     path = path.absolute()
     while not path.exists():
         path = path.parent

@@ -1,4 +1,4 @@
-"""`likd export`: all counts, for other programs."""
+"""`likd export`: writes all counts for other programs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from likd.cli.client import ClientError, Daemon, daemon_options, open_client
 )
 @daemon_options
 def export(form: str, output: TextIO, url: str, token: str | None) -> None:
-    """Write the counts of all URLs, one a line, sorted by URL.
+    """Write the counts of all URLs, one URL per line, sorted by URL.
 
-    Each count is exact as of the moment in which its line is made. A file is there whole or not at all.
+    Each line is exact as of the moment at which it is written. A file is written completely or not at all.
 
     \b
-    Exit status: 1 if the daemon can't be reached or does not tell all, 2 if an argument is wrong.
+    Exit status: 1 if the daemon can't be reached or its answer is cut short, 2 if an argument is invalid.
     """
     try:
         trio.run(partial(_export, Daemon(url, token), output, as_csv=form == "csv"))
@@ -53,5 +53,5 @@ async def _export(daemon: Daemon, output: TextIO, *, as_csv: bool) -> None:
                         writer.writeheader()
                     writer.writerow(row)
         except httpx.HTTPError as error:
-            raise ClientError(f"{daemon.url} did not tell all: {error or type(error).__name__}") from None
+            raise ClientError(f"the answer of {daemon.url} was cut short: {error or type(error).__name__}") from None
     output.flush()

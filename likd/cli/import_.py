@@ -1,4 +1,4 @@
-"""`likd import`: starting counts from elsewhere."""
+"""`likd import`: loads starting counts from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ HASH_BYTES = 1 << 20
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["auto", "ndjson", "csv"]), default="auto", help="[default: auto]")
-@click.option("--dry-run", is_flag=True, help="Check the whole file, and load nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the whole file but load nothing.")
 @daemon_options
 def import_(*, file: Path, form: str, dry_run: bool, url: str, token: str | None) -> None:
-    """Add the counts in FILE to those of the daemon: for a site that has likes already.
+    """Add the counts in FILE to the daemon's, for a site that already has likes.
 
-    CSV has a header with url and names of counts (likes, unlikes, impressions); NDJSON has an object with these
-    fields a line. What likd export writes can be imported. The whole file is checked before anything is loaded. A
-    file is known by its content: importing it again, at any time, adds only what is missing, so an import that was
-    interrupted is simply run again. Needs the admin token where there is one.
+    CSV has a header with url and names of counts (likes, unlikes, impressions); NDJSON has one object with these
+    fields per line. Whatever likd export writes can be imported. The whole file is checked before anything is loaded. A
+    file is recognised by its content: importing it again, at any time, adds only what is missing, so you can simply
+    repeat an import that was interrupted. Needs the admin token if there is one.
 
     \b
-    Exit status: 1 if something is not loaded, 2 if an argument or the file is wrong.
+    Exit status: 1 if something was not loaded, 2 if an argument or the file is invalid.
     """
     daemon = Daemon(url, token)
     name = "standard input" if str(file) == "-" else str(file)
@@ -50,7 +50,7 @@ def import_(*, file: Path, form: str, dry_run: bool, url: str, token: str | None
             loading = Loading(daemon, name, partial(counts.rows, as_csv=as_csv))
             loading.check(_digest(data))
             if dry_run:
-                click.echo(f"{loading.lines:,} lines could be loaded")
+                click.echo(f"{loading.lines:,} lines can be loaded")
             else:
                 loading.load()
                 click.echo(f"{loading.loaded:,} URLs loaded{loading.before}")
@@ -68,11 +68,11 @@ async def _names(daemon: Daemon) -> frozenset[str]:
     try:
         return frozenset(answer["counts"][0]) - {"url", "net"}
     except (KeyError, IndexError, TypeError):
-        raise ClientError(f"{daemon.url} does not answer as likd does") from None
+        raise ClientError(f"{daemon.url} does not answer like likd") from None
 
 
 def _open(file: Path, stack: ExitStack) -> BinaryIO:
-    """The file, which can be read several times: what comes on standard input is kept meanwhile."""
+    """The file, which can be read several times: standard input is copied to a temporary file."""
     if str(file) != "-":
         return stack.enter_context(file.open("rb"))
     kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""`likd inspect`: what is in batch files, journal segments and data directories, and whether it is sound."""
+"""`likd inspect`: shows what is in batch files, journal segments and data directories, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from likd.model import Counts, Events, add_events
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...", type=click.Path(path_type=Path))
-@click.option("--rows", metavar="N", type=click.IntRange(0), default=10, show_default=True, help="URLs shown of each.")
+@click.option(
+    "--rows", metavar="N", type=click.IntRange(0), default=10, show_default=True, help="How many URLs to show of each."
+)
 def inspect(paths: tuple[Path, ...], rows: int) -> None:
-    """Show what is in batch files (tab_<id>), journal segments (journal_<id>) and data directories.
+    """Show the contents of batch files (tab_<id>), journal segments (journal_<id>) and data directories.
 
-    Every checksum is checked, and nothing is changed. It may be used while the daemon runs.
+    Verifies every checksum and changes nothing. Can be run while the daemon runs.
 
     \b
-    Exit status: 0 if all is sound, 1 if something is damaged, 2 if something can't be read.
+    Exit status: 0 if everything is sound, 1 if something is damaged, 2 if something can't be read.
     """
     status = 0
     for path in paths:
@@ -45,7 +47,7 @@ def _files(path: Path) -> Iterable[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if _kind(file))
     if not files:
-        click.echo(f"{path}: no batch files and no journal segments wait here")
+        click.echo(f"{path}: no batch files or journal segments are waiting here")
     return files
 
 

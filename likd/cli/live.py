@@ -1,4 +1,4 @@
-"""Following the daemon's live websocket, over its restarts."""
+"""Follows the daemon's live websocket, across its restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECT_SECONDS = 10
 DISCONNECT_SECONDS = 1
 
 _WRONG = (1003, 1008, 1009, 4400)
-"""Close codes that would come again."""
+"""Close codes that a new connection would get, too."""
 
 
 async def follow(
@@ -36,9 +36,9 @@ async def follow(
     show: Callable[[Message], None],
     trouble: Callable[[str], None],
 ) -> None:
-    """Tell the daemon `wishes` and `show` each message that comes, for ever; connect again when it goes away.
+    """Tell the daemon `wishes` and `show` each message it sends, for ever; reconnect when the connection is lost.
 
-    Raises ClientError if the daemon can't be reached at first, or refuses the wishes.
+    Raises ClientError if the first connection fails, or if the daemon refuses the wishes.
     """
     backoff = client_backoff()
     met = False
@@ -56,7 +56,7 @@ async def follow(
             reason = closed.reason
             if reason is not None and reason.code in _WRONG:
                 raise ClientError(printable(reason.reason or f"closed with {reason.code}")) from None
-            fault = "the connection ended"
+            fault = "the connection was lost"
         except (HandshakeError, OSError, trio.TooSlowError) as error:
             fault = f"can't connect to {daemon.url}: {error or type(error).__name__}"
             if not met:
@@ -93,7 +93,7 @@ async def _open_websocket(daemon: Daemon) -> AsyncIterator[WebSocketConnection]:
                 with trio.move_on_after(DISCONNECT_SECONDS):
                     await websocket.aclose()
         except Exception as error:
-            # As if there were no nursery.
+            # Raised below, not wrapped in the nursery's exception group.
             failed = error
         nursery.cancel_scope.cancel()
     if failed is not None:
@@ -101,7 +101,7 @@ async def _open_websocket(daemon: Daemon) -> AsyncIterator[WebSocketConnection]:
 
 
 async def ask(daemon: Daemon, path: str, params: Sequence[tuple[str, str]] = ()) -> Message:
-    """The JSON that the daemon answers to a GET. Raises ClientError."""
+    """The daemon's JSON answer to a GET. Raises ClientError."""
     async with open_client(daemon, 10) as client:
         try:
             response = await client.get(f"{daemon.root}{path}", params=list(params))
@@ -109,7 +109,7 @@ async def ask(daemon: Daemon, path: str, params: Sequence[tuple[str, str]] = ())
         except httpx.RequestError as error:
             raise ClientError(f"can't connect to {daemon.url}: {error or type(error).__name__}") from None
         except ValueError:
-            raise ClientError(f"{daemon.url} does not answer as likd does") from None
+            raise ClientError(f"{daemon.url} does not answer like likd") from None
     if response.is_error:
         raise ClientError(printable(str(answer.get("detail", response.status_code))))
     return answer

@@ -1,4 +1,4 @@
-"""Rows on their way to `POST /v1/import`, each once."""
+"""Sends rows to `POST /v1/import`, each once."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ LINES_AT_ONCE = 5000
 
 @attrs.define
 class Loading:
-    """A file called `name` whose `rows` were found good on their way to the daemon, so many at once.
+    """Loads the checked `rows` of a file called `name` into the daemon, in portions.
 
-    Each portion is known by all rows up to its last one: a file that was corrected after a part of it was loaded
-    has the same rows under the same names, as far as they are the same.
+    A portion is identified by all rows up to its last one, so a file that was corrected after a part of it was
+    loaded has the same portions up to the correction.
     """
 
     daemon: Daemon
     name: str
     rows: Callable[[], Iterator[Row]]
-    """All of them, and the same each time."""
+    """All rows, the same each time."""
     origin: bytes = b""
-    """Tells these rows from the same rows of elsewhere."""
+    """Distinguishes these rows from equal rows of another source."""
     lines: int = 0
     loaded: int = 0
     known: int = 0
-    """Lines that were loaded by an earlier run."""
+    """Lines that an earlier run loaded."""
     _done: set[int] = attrs.field(factory=set)
 
     @property
     def before(self) -> str:
-        """What is told of earlier runs."""
+        """What the report says about earlier runs."""
         return f"; {self.known:,} lines were loaded before" if self.known else ""
 
     def check(self, digest: str | None = None) -> None:
-        """Let the daemon check all portions before it loads one. Raises ClientError.
+        """Let the daemon check all portions before any is loaded. Raises ClientError.
 
-        By the `digest` of the whole file portions were known to earlier versions.
+        Earlier versions identified portions by the `digest` of the whole file.
         """
         for number, name, rows in self._portions():
             key = f"import-{name}" if digest is None else f"import-{digest}-{number}"
@@ -71,11 +71,11 @@ class Loading:
             return trio.run(post, self.daemon, f"/v1/import{query}", body, headers)
         except ClientError as error:
             where = f"{self.name}: lines {rows[0].line} to {rows[-1].line}"
-            loaded = f" ({self.loaded:,} URLs are loaded)" if self.loaded else ""
+            loaded = f" ({self.loaded:,} URLs have been loaded)" if self.loaded else ""
             raise ClientError(f"{where}: {error}{loaded}") from None
 
     def _portions(self) -> Iterator[tuple[int, str, list[Row]]]:
-        """Numbers, names and rows."""
+        """The number, name and rows of each portion."""
         digest = hashlib.sha256(self.origin)
         for number, rows in enumerate(_chunks(self.rows())):
             for row in rows:

@@ -15,10 +15,10 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 class Grouped(click.Command):
-    """A command whose help has the settings in their groups, below its own options."""
+    """A command whose help lists the settings in their groups, below its own options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What is no setting first."""
+        """The command's own options first, then the groups of settings."""
         records = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
         grouped = {name for names in GROUPS.values() for name in names}
         sections = {"Options": [name for name in records if name not in grouped], **GROUPS}
@@ -28,7 +28,7 @@ class Grouped(click.Command):
 
 
 def with_settings(command: Any) -> Any:
-    """Options for all settings, and for the file that has them."""
+    """Add options for all settings, and for the configuration file."""
     for setting in reversed(settings()):
         command = click.option(
             setting.flag,
@@ -41,14 +41,14 @@ def with_settings(command: Any) -> Any:
 
 
 def with_config(command: Any) -> Any:
-    """The option for the file that has the settings."""
+    """Add the option for the configuration file."""
     return click.option(
         "--config",
         "file",
         metavar="FILE",
         type=click.Path(path_type=Path),
         envvar="LIKD_CONFIG",
-        help="Settings in TOML, named as the flags with _ for -.  [env: LIKD_CONFIG; default: likd.toml if there]",
+        help="TOML file with settings, named as the flags, _ for -.  [env: LIKD_CONFIG; default: likd.toml if there]",
     )(command)
 
 

@@ -1,4 +1,4 @@
-"""`likd recover`: bring a data directory in order as a start does, or tell what a start would do."""
+"""`likd recover`: puts a data directory in order as a start does, or says what a start would do."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from likd.runtime.logs import configure_logs
 @click.command()
 @click.option("--data-dir", metavar="DIR", help="The data directory.  [env: LIKD_DATA_DIR; default: data]")
 @with_config
-@click.option("--dry-run", is_flag=True, help="Change nothing, and tell what a start would do.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; only say what a start would do.")
 def recover(*, data_dir: str | None, file: Path | None, dry_run: bool) -> None:
-    """Turn journal segments that a crash left behind into batch files, and put damaged files aside.
+    """Turn the journal segments that a crash left into batch files, and set damaged files aside.
 
-    `likd serve` does it at its start, so there is no need to. No daemon may run in the directory meanwhile.
+    `likd serve` does this at every start, so it is rarely needed. No daemon may be running in the directory.
 
     \b
-    Exit status: 0 if it was done, 1 if it could not be done or damage was found, 2 if a setting is wrong.
+    Exit status: 0 on success, 1 on failure or if damage was found, 2 if a setting is invalid.
     """
     from likd import daemon
     from likd.durability.lock import locked_data_dir, unused_data_dir
@@ -46,7 +46,9 @@ def recover(*, data_dir: str | None, file: Path | None, dry_run: bool) -> None:
     for step in found.steps:
         click.echo(step)
     rows = sum(len(batch.rows) for batch in found.batches)
-    click.echo(f"{len(found.batches)} tables with {rows} rows wait for the store; the next table is {found.next_table}")
+    click.echo(
+        f"{len(found.batches)} tables with {rows} rows are waiting for the store; the next table is {found.next_table}"
+    )
     if found.damage:
         click.echo(f"likd recover: damage was found in {len(found.damage)} places, see above", err=True)
         sys.exit(1)

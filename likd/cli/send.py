@@ -32,17 +32,19 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 
 class FormatName(click.ParamType[str]):
-    """One of the names of formats, or a format string of nginx or Apache."""
+    """The name of a format, or a format string of nginx or Apache."""
 
     name = "format"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """`value`, if it is one."""
+        """`value`, if it is valid."""
         if value in NAMES:
             return value
         if not {"$", "%"} & set(value):
             self.fail(
-                f"{value!r} is none of {', '.join(NAMES)}, nor a format string as '$host $request $status'", param, ctx
+                f"{value!r} is neither one of {', '.join(NAMES)} nor a format string such as '$host $request $status'",
+                param,
+                ctx,
             )
         try:
             textlogs.from_string(value)
@@ -57,7 +59,7 @@ class FormatName(click.ParamType[str]):
 
 def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and not ORIGIN.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is not an origin like https://example.com")
+        raise click.BadParameter(f"{value!r} is not an origin, for example https://example.com")
     return value
 
 
@@ -70,30 +72,35 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     metavar="FORMAT",
     type=FormatName(),
     default="auto",
-    help="What the lines are, if looking at the first ones does not tell: ndjson (an event a line), a log (common,"
+    help="What the lines are, if the first ones do not show it: ndjson (one event per line), a log (common,"
     " combined, vhost, json, w3c, iis, cloudfront, alb), or a format string of nginx or Apache.  [default: auto]",
 )
 @click.option(
     "--site",
     metavar="ORIGIN",
     callback=_check_site,
-    help="Whose log it is, for example https://example.com. Where lines name their hosts, only this one counts.",
+    help="The site of the log, for example https://example.com. If lines name their hosts, only this one counts.",
 )
 @click.option(
     "--count-all",
     is_flag=True,
-    help="Of a log, count every delivered GET: also static files, parts (206), bots, robots.txt and prefetches.",
+    help="In a log, count every delivered GET, including static files, parts (206), bots, robots.txt and prefetches.",
 )
 @click.option(
-    "--follow", is_flag=True, help="At the end of a file wait for more, also when it is rotated, as tail -F does."
+    "--follow", is_flag=True, help="At the end of a file, wait for more, even when it is rotated, as tail -F does."
 )
 @click.option(
     "--past",
     is_flag=True,
-    help="Put finished logs into the history by their own times, each once. Needs the admin token where there is one.",
+    help="Put finished logs into the history at their own times, each once. Needs the admin token if there is one.",
 )
 @click.option(
-    "--batch", metavar="LINES", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Of a request."
+    "--batch",
+    metavar="LINES",
+    type=click.IntRange(1, 100_000),
+    default=10_000,
+    show_default=True,
+    help="How many lines a request has at most.",
 )
 @click.option(
     "--connections",
@@ -101,7 +108,7 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="Requests in flight at most.",
+    help="The most requests in flight.",
 )
 @click.option("--gzip", "compress", is_flag=True, help="Compress the requests.")
 @click.option(
@@ -109,7 +116,7 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     "state",
     metavar="STATE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Remember in this file what was sent, and go on where an earlier run with it ended, however it ended.",
+    help="Record in this file what was sent, and continue where an earlier run with it ended, however it ended.",
 )
 @click.option(
     "--give-up",
@@ -117,15 +124,15 @@ def _check_site(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.FloatRange(0.0),
     default=300.0,
     show_default=True,
-    help="Stop when the daemon has accepted nothing for this long.",
+    help="Stop if the daemon accepts nothing for this long.",
 )
 @click.option(
     "--max-refused",
     metavar="LINES",
     type=click.IntRange(0),
-    help=f"Stop when more lines were refused.  [default: {EVENTS_REFUSED_MAX} of events; no end of a log]",
+    help=f"Stop when more lines than this are refused.  [default: {EVENTS_REFUSED_MAX} for events, no limit for a log]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Neither progress nor troubles, only refused lines and the report.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only refused lines and the report, no progress and no retries.")
 def send(
     *,
     files: tuple[Path, ...],
@@ -146,13 +153,13 @@ def send(
 ) -> None:
     """Send events from FILEs, or from standard input, and report exactly what was accepted.
 
-    A FILE holds events, or is the log of a web server: each page it delivered to a person is an impression. It may
-    be compressed (.gz, .bz2, .xz, .zst). A request that fails is tried again under the same Idempotency-Key, so that
-    each line is counted once. A line that is refused is reported with its number, and the others are sent without it.
+    A FILE holds events, or is a web server's log: each page that it delivered to a person is an impression. It may be
+    compressed (.gz, .bz2, .xz, .zst). A failed request is retried with the same Idempotency-Key, so that each line is
+    counted once. A refused line is reported with its number, and the others are sent without it.
 
-    With --resume, each line is counted once even if likd send is killed and run again: what was sent without an
-    answer goes out again under its old key. A last line that is not whole is left for the next run, and a log that
-    was rotated in between is finished where it is now.
+    With --resume, each line is counted once even if likd send is killed and run again: whatever was sent without an
+    answer is sent again with its old key. An incomplete last line is left for the next run, and a log that was rotated
+    in the meantime is finished where it is now.
 
     \b
     likd send events.ndjson
@@ -163,15 +170,17 @@ def send(
     tail -F access.log | likd send --site https://example.com
 
     \b
-    Exit status: 0 if all was accepted, 1 if lines were refused or something is left to send,
-    2 if an argument is wrong, 128 + n if ended by signal n.
+    Exit status: 0 if everything was accepted, 1 if lines were refused or something is left to send,
+    2 if an argument is invalid, 128 + n if ended by signal n.
     """
     if format_name == "access-log" and site is None:
         raise click.UsageError("--format access-log needs --site")
     if format_name == "ndjson" and site is not None:
         raise click.UsageError("--site is for logs, not for --format ndjson")
     if past and (state is not None or follow or format_name == "ndjson"):
-        raise click.UsageError("--past is for finished logs: it goes without --resume, --follow and --format ndjson")
+        raise click.UsageError(
+            "--past is for finished logs: it can't be combined with --resume, --follow or --format ndjson"
+        )
     origin = None if site is None else site.rstrip("/").encode()
     with ExitStack() as stack:
         try:
@@ -179,7 +188,7 @@ def send(
             if state is not None:
                 options = Options(format_name, site, batch, compress, count_all)
                 delivery_log = stack.enter_context(closing(StateFile(state, options)))
-                # What was begun before there was a choice goes on as it was.
+                # A delivery that began before there was a choice continues as it was.
                 format_name, count_all = delivery_log.options.format, delivery_log.options.count_all is not False
             make_format = partial(
                 _make_format, format_name, Impressions(origin, count_all, time.time() if past else None)
@@ -217,7 +226,7 @@ def send(
 
 
 def _load_past(daemon: Daemon, inputs: list[Input], *, quiet: bool) -> int:
-    """Load what `inputs` hold, and print the report; the exit status."""
+    """Load `inputs` and print the report. Returns the exit status."""
     with Report(quiet=quiet, total_bytes=None) as report:
         past = Past(daemon, report.read)
         fault = None
@@ -239,7 +248,7 @@ def _make_format(name: str, impressions: Impressions, source: str) -> Format:
 
 
 def _inputs(files: tuple[Path, ...], delivery_log: NoDeliveryLog | StateFile, make_format: MakeFormat) -> list[Input]:
-    """What is to be read. Raises ClientError."""
+    """The inputs that are to be read. Raises ClientError."""
     try:
         if isinstance(delivery_log, NoDeliveryLog):
             return [open_input(path, delivery_log, make_format) for path in files or (Path("-"),)]
@@ -261,7 +270,7 @@ def _warn(text: str) -> None:
 async def _deliver(
     delivery: Delivery, inputs: list[Input], lines_max: int, connections: int, make_format: MakeFormat | None
 ) -> None:
-    """Deliver `inputs`; with `make_format` go on with what comes to the files."""
+    """Deliver `inputs`; with `make_format`, go on with whatever is added to the files."""
     spans_in, spans_out = trio.open_memory_channel[LineRange](connections)
     reader = Reader(spans_in, delivery.delivery_log, lines_max)
 
@@ -292,12 +301,15 @@ async def _deliver(
 
 
 def _tell(delivery: Delivery, status: int, *, resumable: bool) -> int:
-    """Print the report; the exit status."""
+    """Print the report. Returns the exit status."""
     click.echo(str(delivery.line_stats))
     if delivery.doubtful:
-        click.echo(f"{delivery.doubtful} more events were sent without an answer: they may be counted or not", err=True)
+        click.echo(
+            f"{delivery.doubtful} more events were sent but not answered: they may or may not have been counted",
+            err=True,
+        )
     if delivery.fault is not None:
         click.echo(f"likd send: {delivery.fault}", err=True)
     if resumable and (status or delivery.fault):
-        click.echo("likd send: run the same command again to go on", err=True)
+        click.echo("likd send: run the same command again to continue", err=True)
     return status or (1 if delivery.fault is not None or not delivery.line_stats.clean else 0)

@@ -18,7 +18,7 @@ from likd.errors import Fenced, LikdError
 from likd.runtime.logs import configure_logs
 
 FENCED = 3
-"""The exit status of a daemon whose data directory has a newer life: another start would take that one's place."""
+"""The exit status of a daemon whose data directory another daemon has taken over: a restart would only take it back."""
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +28,12 @@ log = structlog.get_logger(__name__)
 def serve(file: Path | None, **flags: str | None) -> None:
     """Run the like engine until SIGTERM or SIGINT.
 
-    Takes events over HTTP, counts them, and brings the counts into the store. Each setting comes from its flag,
-    else its environment variable, else the configuration file, else its default.
+    Takes events over HTTP, counts them and writes the counts to the store. Each setting comes from the first of these
+    that has it: its flag, its environment variable, the configuration file, its default.
 
     \b
     Exit status: 0 after a clean shutdown, 1 if the daemon gave up or could not start,
-    2 if a setting is wrong, 3 if another daemon writes to the store for a copy of this data directory.
+    2 if a setting is invalid, 3 if another daemon writes to the store for a copy of this data directory.
     """
     try:
         config = load(flags, file=file)
@@ -46,7 +46,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
 
 
 async def _serve(config: Config) -> int:
-    """Run the daemon; the exit status."""
+    """Run the daemon. Returns the exit status."""
     from likd import daemon
 
     return_code = 0
@@ -63,7 +63,7 @@ async def _serve(config: Config) -> int:
 
 
 def _each(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """What is at the bottom of a group."""
+    """The exceptions in a group, however deep they are nested."""
     for error in errors.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _each(error)

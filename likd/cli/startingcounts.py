@@ -1,4 +1,4 @@
-"""Files of starting counts, checked line by line: CSV with a header, or an object a line."""
+"""Files of starting counts, checked line by line: CSV with a header, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from likd.ingest.urls import canonical
 
 LINE_BYTES_MAX = 64 << 10
 TIME = "time"
-"""When the counts of a line came, for the history: seconds since 1970, or a date and maybe a time as in RFC 3339."""
+"""The column with the time of a line's counts: seconds since 1970, or a date with or without a time as in RFC 3339."""
 DERIVED = "net"
-"""An export has it beside the counts that it comes from."""
+"""An export has this column beside the counts from which it is computed."""
 
 SECONDS_DIGITS_MAX = 11
 
@@ -30,12 +30,12 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BadFile(ClientError):
-    """The file can't be imported; the message has its name, the line, and what is wrong there."""
+    """The file can't be imported; the message has its name, the line and what is wrong there."""
 
 
 @attrs.frozen
 class Row:
-    """What a line says, as a line of NDJSON, and the number of the line."""
+    """The contents of a line, as a line of NDJSON, and its number."""
 
     line: int
     data: bytes
@@ -43,12 +43,12 @@ class Row:
 
 @attrs.frozen
 class CountsFile:
-    """Reads `file`, which is called `name`. Each pass gives the same rows, or raises BadFile at the same one."""
+    """Reads `file`, which is called `name`. Each pass yields the same rows, or raises BadFile at the same one."""
 
     file: BinaryIO
     name: str
     names: frozenset[str]
-    """The counts that there are."""
+    """The names of the counts that exist."""
 
     def rows(self, *, as_csv: bool) -> Iterator[Row]:
         """All rows, checked. Raises BadFile, OSError."""
@@ -62,12 +62,12 @@ class CountsFile:
             try:
                 fields = _decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                what = "nested too deep" if isinstance(error, RecursionError) else explain(error).detail
+                what = "nested too deeply" if isinstance(error, RecursionError) else explain(error).detail
                 raise self._bad(number, f"{what} (expected a JSON object with url and numbers)") from None
             try:
                 url = msgspec.json.decode(fields.pop("url", b"null"), type=str)
             except (msgspec.DecodeError, UnicodeError):
-                raise self._bad(number, "the URL is missing or no text") from None
+                raise self._bad(number, "the URL is missing or not a string") from None
             texts = {name: bytes(value).decode() for name, value in fields.items()}
             yield self._row(number, url, texts)
 
@@ -100,10 +100,10 @@ class CountsFile:
 
     def _check_columns(self, columns: list[str]) -> None:
         if "url" not in columns:
-            raise self._bad(1, "the header has no column url")
+            raise self._bad(1, "the header has no url column")
         for column in columns:
             if columns.count(column) > 1:
-                raise self._bad(1, f"there are two columns {short(column)}")
+                raise self._bad(1, f"column {short(column)} occurs twice")
 
     def _csv_row(self, number: int, columns: list[str], values: list[str]) -> Row:
         if len(values) != len(columns):
@@ -125,7 +125,7 @@ class CountsFile:
             if name == DERIVED and DERIVED not in self.names:
                 continue
             if name not in self.names:
-                raise self._bad(number, f"{short(name)} is no count (expected {', '.join(sorted(self.names))})")
+                raise self._bad(number, f"{short(name)} is not a count (expected {', '.join(sorted(self.names))})")
             if not (text.isascii() and text.isdecimal()):
                 raise self._bad(number, f"{name} is {short(text)}, not a whole number")
             digits = text.lstrip("0") or "0"
@@ -135,7 +135,7 @@ class CountsFile:
         return Row(number, msgspec.json.encode({"url": url, **counts}) + b"\n")
 
     def _time(self, number: int, text: str) -> int:
-        """Seconds since 1970. What has no zone is UTC."""
+        """Seconds since 1970. A time without a zone is UTC."""
         seconds = -1.0
         if text.isascii() and text.isdecimal() and len(text) <= SECONDS_DIGITS_MAX:
             seconds = int(text)
@@ -149,7 +149,7 @@ class CountsFile:
         return int(seconds)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines with their numbers, without a byte order mark. Raises BadFile if one is no UTF-8 or too long."""
+        """The lines with their numbers, without a byte order mark. Raises BadFile if one is not UTF-8 or too long."""
         number = 0
         while line := self.file.readline(LINE_BYTES_MAX + 1):
             number += 1
@@ -170,7 +170,7 @@ class CountsFile:
 
 
 def is_csv(file: BinaryIO, name: str) -> bool:
-    """Whether the file is CSV: by its name, else by how it begins."""
+    """Whether the file is CSV, judged by its name or else by how it begins."""
     if name.lower().endswith((".csv", ".tsv", ".txt")):
         return True
     if name.lower().endswith((".ndjson", ".jsonl", ".json")):

@@ -19,13 +19,15 @@ from likd.cli.watch import Row, counts_table
 @click.command()
 @daemon_options
 @click.option("--by", metavar="COUNT", default="likes", show_default=True, help="likes, unlikes, net, impressions …")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="URLs shown.")
-@click.option("--once", is_flag=True, help="Show it as it is now, and end. So it is, too, without a terminal.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many URLs to show."
+)
+@click.option("--once", is_flag=True, help="Show the current state and exit; this is the default without a terminal.")
 def top(*, url: str, token: str | None, by: str, limit: int, once: bool) -> None:
     """Show the hottest URLs and the daemon's health, live, until interrupted.
 
     \b
-    Exit status: 1 if the daemon can't be reached at first, or knows no such count.
+    Exit status: 1 if the first connection fails, or if the daemon has no such count.
     """
     daemon = Daemon(url, token)
     console = Console()
@@ -65,7 +67,7 @@ class _Top:
         self._live.update(_page(self._status, self._rows), refresh=True)
 
     def _trouble(self, fault: str) -> None:
-        trouble = Text(f"{fault}; connecting again", style="yellow")
+        trouble = Text(f"{fault}; reconnecting", style="yellow")
         self._live.update(Group(trouble, "", _page(self._status, self._rows)), refresh=True)
 
 

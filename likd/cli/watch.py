@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def counts_table(rows: list[Row]) -> Table:
-    """`rows` of the API as a table: one column a count."""
+    """`rows` of the API as a table with one column for each count."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = [name for name in (rows[0] if rows else {}) if name not in ("url", "rate")]
     for name in names:
@@ -39,14 +39,15 @@ def counts_table(rows: list[Row]) -> Table:
 @click.command()
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @daemon_options
-@click.option("--once", is_flag=True, help="Show the counts as they are now, and end.")
+@click.option("--once", is_flag=True, help="Show the current counts and exit.")
 def watch(*, urls: tuple[str, ...], url: str, token: str | None, once: bool) -> None:
     """Show the counts of URLs as they change, until interrupted.
 
-    On a terminal it is a table. Else each change is a line of JSON: the counts of one URL, exact at that moment.
+    On a terminal they are a table. Otherwise each change is a line of JSON: the counts of one URL, exact at that
+    moment.
 
     \b
-    Exit status: 1 if the daemon can't be reached at first, 2 if an argument is wrong.
+    Exit status: 1 if the first connection fails, 2 if an argument is invalid.
     """
     for each in urls:
         try:
@@ -104,6 +105,6 @@ class _Watch:
 
     def _trouble(self, fault: str) -> None:
         if self._live is None:
-            click.echo(f"likd watch: {fault}; connecting again", err=True)
+            click.echo(f"likd watch: {fault}; reconnecting", err=True)
         else:
-            self._console.print(f"{fault}; connecting again", style="yellow", markup=False)
+            self._console.print(f"{fault}; reconnecting", style="yellow", markup=False)

@@ -1,4 +1,4 @@
-"""Values of settings: how each kind is read, and what is said when it can't be."""
+"""Parsers of settings' values; each raises ValueError with what was expected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Parser: TypeAlias = Callable[[object], float]
 
 
 def number(kind: Callable[[Any], float], low: float, high: float) -> Parser:
-    """A number from `low` to `high`, both included."""
+    """A number from `low` to `high`, inclusive."""
     expected = f"a whole number from {low} to {high}" if kind is int else f"a number from {low:g} to {high:g}"
 
     def parse(value: object) -> float:
@@ -68,13 +68,13 @@ def _quantity(
         try:
             return plain(value)
         except ValueError as error:
-            raise ValueError(f"{error}, or one with its unit, for example {example}") from None
+            raise ValueError(f"{error}, or one with a unit, for example {example}") from None
 
     return parse
 
 
 def store_url(value: object) -> str:
-    """Where a store is."""
+    """The URL of a store."""
     if not isinstance(value, str) or not _STORE_URL.fullmatch(value):
         raise ValueError("a URL, for example sqlite:///likd.db")
     return value
@@ -133,17 +133,17 @@ class UnixBind:
 
 
 def in_words(binds: Iterable[Bind | UnixBind]) -> str:
-    """All of them, for a message."""
+    """All `binds`, for a message."""
     return ", ".join(map(str, binds))
 
 
 UNIX = "unix:"
 SOCKET_PATH_BYTES_MAX = 107
-"""What fits into an address of the system."""
+"""The longest path that fits into a socket address of the operating system."""
 
 
 def processes(value: object) -> int:
-    """A number of front processes; `auto` is one less than the processors that this process may use."""
+    """A number of front processes; `auto` is one fewer than the processors that this process may use."""
     if value == "auto":
         return max(1, len(os.sched_getaffinity(0)) - 1)
     try:
@@ -156,7 +156,7 @@ PROCESSES_MAX = 256
 
 
 def flag(value: object) -> bool:
-    """True or false, in one of the usual words."""
+    """True or false, in any of the usual spellings."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "yes", "1", "on", "false", "no", "0", "off"):
@@ -180,8 +180,8 @@ def words(check: Callable[[str], bool], expected: str) -> Callable[[object], tup
 
 
 def kinds(value: object) -> tuple[str, ...]:
-    """Names of further kinds of events, which have to be none of those that there are, nor what takes one back."""
-    expected = f"at most {KINDS_MAX} names like clap,laugh, which no event has yet"
+    """Names of additional kinds of events; neither they nor the kinds that take them back may exist already."""
+    expected = f"a list of at most {KINDS_MAX} new kinds, for example clap,laugh"
     found = words(lambda word: bool(KIND.fullmatch(word)), expected)(value)
     all_kinds = ["like", "unlike", "impression", *found, *(f"un{kind}" for kind in found)]
     if len(found) > KINDS_MAX or len(set(all_kinds)) < len(all_kinds):
@@ -190,16 +190,16 @@ def kinds(value: object) -> tuple[str, ...]:
 
 
 KINDS_MAX = 16
-"""Each has two columns, and their indexes, in the store."""
+"""Each adds two columns, with their indexes, to the store."""
 KIND = re.compile(r"[a-z][a-z0-9_]{0,28}")
-"""With what is put before and behind it, it is still a name of 32 characters."""
+"""With the affixes that are added to it, a name still has at most 32 characters."""
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"\*|https?://[^/\s]+", re.IGNORECASE)
 PARAMETER = re.compile(r"[^&=#\s*]+\*?")
 
 
 def is_network(word: str) -> bool:
-    """Whether `word` is an IP address or a network of them."""
+    """Whether `word` is an IP address or a network."""
     try:
         ip_network(word, strict=False)
     except ValueError:
@@ -208,7 +208,7 @@ def is_network(word: str) -> bool:
 
 
 def binds(value: object) -> tuple[Bind | UnixBind, ...]:
-    """One or more addresses or sockets: in TOML one or an array, elsewhere separated by commas."""
+    """One or more addresses or sockets: in TOML a string or an array, elsewhere separated by commas."""
     if isinstance(value, Bind | UnixBind):
         return (value,)
     found = value.split(",") if isinstance(value, str) else value
@@ -249,7 +249,7 @@ def mode(value: object) -> int:
 
 
 def base_path(value: object) -> str:
-    """The path below which all others are, without a slash at its end; "" for none."""
+    """The path under which everything is served, without a trailing slash; "" for none."""
     if isinstance(value, str):
         value = value.rstrip("/")
         if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value, re.ASCII):

@@ -25,11 +25,11 @@ OTHER_VARIABLES = frozenset(
         for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "ACTOR_SECRET", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")
     }
 )
-"""Variables that likd reads, and that are no settings of the daemon."""
+"""Variables that likd reads although they are not settings of the daemon."""
 
 
 class ConfigError(LikdError, ValueError):
-    """A setting is wrong; the message names it, where it comes from, and what was expected."""
+    """A setting is invalid; the message names it, its source and what was expected."""
 
 
 @attrs.frozen
@@ -76,28 +76,28 @@ class Config:
         parsers.binds,
         "127.0.0.1:8080",
         "HOST:PORT|unix:PATH",
-        "Where to listen, several with commas between; port 0 lets the system choose.",
+        "Where to listen; separate several addresses with commas. Port 0 lets the system choose.",
     )
     socket_mode: int = _setting(
         parsers.mode, "0660", "MODE", "Permissions of a Unix socket: whoever may write to it may connect."
     )
     base_path: str = _setting(
-        parsers.base_path, "", "PATH", "The path below which everything is served, for example /likes."
+        parsers.base_path, "", "PATH", "The path under which everything is served, for example /likes."
     )
     processes: int = _setting(
         parsers.processes,
         1,
         "N|auto",
-        "Front processes that speak HTTP before the one that counts; 1 is none but that one, auto one less than there"
-        " are processors.",
+        "Front processes that handle HTTP for the engine, the process that counts; with 1 there are none and the"
+        " engine does it itself; auto is one fewer than there are processors.",
     )
     data_dir: Path = _setting(parsers.path, "data", "DIR", "Directory for journal, batch files and the embedded store.")
     store: str = _setting(
         parsers.store_url,
         "sqlite:///likd.db",
         "URL",
-        "Where totals live for good: sqlite:///FILE, in the data directory unless FILE begins with a slash; or"
-        " postgresql://USER@HOST:PORT/DATABASE, without a password.",
+        "Where totals are kept permanently: sqlite:///FILE, in the data directory unless FILE begins with a slash;"
+        " or postgresql://USER@HOST:PORT/DATABASE, without a password.",
     )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
@@ -108,13 +108,17 @@ class Config:
         _DURABILITIES,
     )
     table_limit: int = _setting(
-        parsers.number(int, 1, 1_000_000), 2000, "URLS", "Unique URLs at which a table is swapped for a new one."
+        parsers.number(int, 1, 1_000_000),
+        2000,
+        "URLS",
+        "The number of unique URLs at which a table is swapped for a new one.",
     )
     table_limit_max: int = _setting(
         parsers.number(int, 1, 1_000_000),
         10_000,
         "URLS",
-        "What that grows to while tables fill in half a second; no more than --table-limit keeps it as it is.",
+        "How far --table-limit grows while tables fill within half a second; with a value no higher than"
+        " --table-limit, the limit stays as it is.",
     )
     flush_interval: float = _setting(
         parsers.seconds(0.01, 3600), 5, "SECONDS", "The age at which a table is swapped for a new one."
@@ -123,38 +127,42 @@ class Config:
         parsers.number(int, 1, 1_000_000),
         100,
         "COUNTERS",
-        "Counters that are kept ready; 10 % more are kept as a buffer.",
+        "The number of counters kept ready; 10 % more are kept as a buffer.",
     )
     counters_max: int = _setting(
         parsers.number(int, 1, 10_000_000),
         50_000,
         "COUNTERS",
-        "The most counters; beyond that, requests are refused (503), and so is one request with more URLs (413).",
+        "The most counters; beyond that, requests are refused (503), and a single request with more URLs is"
+        " refused, too (413).",
     )
     hung_timeout: float = _setting(
-        parsers.seconds(0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer is restarted."
+        parsers.seconds(0.05, 3600), 5, "SECONDS", "A counter whose observer takes longer than this is restarted."
     )
     max_leases: int = _setting(
         parsers.number(int, 1, 1_000_000_000),
         1000,
         "LEASES",
-        "Tables that a counter serves before it is replaced.",
+        "How many tables a counter serves before it is replaced.",
     )
     write_tolerance: float = _setting(
-        parsers.number(float, 1, 1e9), 10_000, "ROWS_PER_SECOND", "The most rows that the store is given in a second."
+        parsers.number(float, 1, 1e9),
+        10_000,
+        "ROWS_PER_SECOND",
+        "The most rows per second that are written to the store.",
     )
     keep_batches: int = _setting(
-        parsers.number(int, 0, 1_000_000), 0, "FILES", "Batch files to keep after they were applied, the newest ones."
+        parsers.number(int, 0, 1_000_000), 0, "FILES", "How many applied batch files to keep; the newest are kept."
     )
     replay_window: float | None = _setting(
         parsers.auto(parsers.seconds(0, 31_536_000)),
         "auto",
         "SECONDS",
-        "How long batch files are kept after they were applied, for a store that goes back in time (a backup, a"
-        " failover) and is given them again; 'auto' is 0 for sqlite and 60 for postgresql.",
+        "How long applied batch files are kept, so that they can be applied again to a store that went back in"
+        " time (a backup, a failover); 'auto' is 0 for sqlite and 60 for postgresql.",
     )
     replay_bytes_max: int = _setting(
-        parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for batch files that are kept so."
+        parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for the batch files kept that way."
     )
     live_interval: float = _setting(
         parsers.seconds(0.01, 60), 0.25, "SECONDS", "The shortest time between two updates to a websocket."
@@ -163,13 +171,16 @@ class Config:
         parsers.number(int, 1, 1_000_000), 4096, "REQUESTS", "Requests that may wait to be counted; beyond that, 503."
     )
     tables_waiting_max: int = _setting(
-        parsers.number(int, 1, 10_000), 64, "TABLES", "Swapped tables that have no batch file yet; beyond that, 503."
+        parsers.number(int, 1, 10_000),
+        64,
+        "TABLES",
+        "Swapped tables that may still be without a batch file; beyond that, 503.",
     )
     rows_waiting_max: int = _setting(
         parsers.number(int, 1, 100_000_000),
         500_000,
         "ROWS",
-        "Rows that may wait for the store, with 400 bytes of memory for each; beyond that, 503.",
+        "Rows that may wait for the store, at 400 bytes of memory each; beyond that, 503.",
     )
     disk_free_min: int = _setting(
         parsers.size(0, 1 << 50), 64 << 20, "BYTES", "Free disk space below which requests are refused (503)."
@@ -190,7 +201,7 @@ class Config:
         parsers.size(1024, 1 << 40),
         256 << 20,
         "BYTES",
-        "Memory for the request bodies in flight, all together; beyond that, 503.",
+        "Memory for all request bodies in flight together; beyond that, 503.",
     )
     keys_window: float = _setting(
         parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
@@ -199,30 +210,33 @@ class Config:
         parsers.number(int, 1, 100_000_000),
         200_000,
         "KEYS",
-        "Idempotency-Keys of each token that are remembered at most, some 60 bytes each; of all callers without one"
-        " together a quarter of that.",
+        "The most Idempotency-Keys remembered for each token, about 60 bytes each; all callers without a token"
+        " share a quarter of that number.",
     )
     cache_urls_max: int = _setting(
-        parsers.number(int, 1000, 100_000_000), 50_000, "URLS", "URLs whose totals are kept in memory for reads."
+        parsers.number(int, 1000, 100_000_000),
+        50_000,
+        "URLS",
+        "The number of URLs whose totals are kept in memory for reads.",
     )
     cache_actors_max: int = _setting(
         parsers.number(int, 1000, 100_000_000),
         100_000,
         "LIKINGS",
-        "Pairs of actor and URL of which it is kept in memory whether the one likes the other.",
+        "The number of actor-URL pairs for which memory holds whether the actor likes the URL.",
     )
     store_cache: int = _setting(
         parsers.size(1, 1_000_000, each=1 << 20),
         64,
         "MIB",
-        "Memory in which the embedded store keeps what it writes to, at most; it grows with use.",
+        "The most memory in which the embedded store caches the pages it writes to; it grows with use.",
     )
     top_indexes: bool = _setting(
         parsers.flag,
         "true",
         "true|false",
-        "Whether PostgreSQL has indexes for top lists, which double what a write costs; without them a list takes as"
-        " long as there are URLs.",
+        "Whether PostgreSQL has indexes for top lists. They double the cost of a write; without them, a top list"
+        " takes longer the more URLs there are.",
     )
     keep_minutes: int = _setting(
         parsers.seconds(1, 100_000, each=3600, kind=int), 48, "HOURS", "How long the store keeps counts per minute."
@@ -255,13 +269,13 @@ class Config:
         parsers.number(int, 1, 1_000_000), 1000, "URLS", "The most URLs that one websocket may watch."
     )
     blocked_seconds: float = _setting(
-        parsers.seconds(0.05, 3600), 1, "SECONDS", "An event loop that is blocked for longer is reported."
+        parsers.seconds(0.05, 3600), 1, "SECONDS", "An event loop that is blocked for longer than this is reported."
     )
     shutdown_timeout: float = _setting(
         parsers.seconds(0.1, 3600),
         10,
         "SECONDS",
-        "Time that a shutdown may take to bring tables into the store.",
+        "How long a shutdown may take to write tables to the store.",
     )
     same_schemes: bool = _setting(
         parsers.flag,
@@ -281,29 +295,29 @@ class Config:
         parsers.kinds,
         "",
         "NAMES",
-        "Further kinds of events to count, for example clap,laugh; unclap and unlaugh take them back.",
+        "Additional kinds of events to count, for example clap,laugh; unclap and unlaugh take them back.",
     )
     admin_token_file: str = _setting(
-        parsers.optional_path, "", "FILE", "File with the admin token, one a line; LIKD_ADMIN_TOKEN is one, too."
+        parsers.optional_path, "", "FILE", "File with admin tokens, one per line; LIKD_ADMIN_TOKEN adds another."
     )
     write_tokens_file: str = _setting(
         parsers.optional_path,
         "",
         "FILE",
-        "File with tokens for posting events, one a line; LIKD_WRITE_TOKENS has some, too, with commas between.",
+        "File with tokens for posting events, one per line; LIKD_WRITE_TOKENS adds more, separated by commas.",
     )
     actor_secret_file: str = _setting(
         parsers.optional_path,
         "",
         "FILE",
-        "File with what actors are hashed with, 64 hexadecimal digits, the same for all who share a store;"
-        " LIKD_ACTOR_SECRET is that, too. Else each data directory makes its own.",
+        "File with the secret that actors are hashed with: 64 hexadecimal digits, the same for every node that"
+        " shares a store. LIKD_ACTOR_SECRET can hold it instead. Without either, each data directory makes its own.",
     )
     tokens_file: str = _setting(
         parsers.optional_path,
         "",
         "FILE",
-        "File with tokens that have names, which the log tells: in each line admin or writer, the name, the token.",
+        "File with named tokens, whose names appear in the log; each line has admin or writer, the name and the token.",
     )
     public_sites: tuple[str, ...] = _setting(
         parsers.words(
@@ -317,15 +331,16 @@ class Config:
         parsers.choice(*_PUBLIC_ACTORS),
         "required",
         "",
-        "Whose a like without a token is: 'required' takes none without an actor; 'address' makes the actor from"
-        " address and browser, whatever the client says; 'free' also counts likes without one, any number of them.",
+        "Whom a like without a token belongs to: 'required' refuses likes without an actor; 'address' derives the"
+        " actor from address and browser, whatever the client says; 'free' also counts any number of likes without"
+        " an actor.",
         _PUBLIC_ACTORS,
     )
     ignore_bots: bool = _setting(
         parsers.flag,
         "true",
         "true|false",
-        "Whether impressions of the public do not count that come from bots or of prefetches.",
+        "Do not count impressions from the public that come from bots or prefetches.",
     )
     origins: tuple[str, ...] = _setting(
         parsers.words(
@@ -333,36 +348,39 @@ class Config:
         ),
         "",
         "ORIGINS",
-        "Origins of further pages that may use the API from a browser; * lets all in.",
+        "Origins of other pages that may use the API from a browser; * allows all.",
     )
     trusted_proxies: tuple[str, ...] = _setting(
         parsers.words(parsers.is_network, "addresses or networks, for example 127.0.0.1,10.0.0.0/8"),
         "",
         "NETWORKS",
-        "Proxies whose X-Forwarded-For is believed.",
+        "Proxies whose X-Forwarded-For is trusted.",
     )
     address_rate: float = _setting(
         parsers.number(float, 0, 1e9),
         20,
         "EVENTS_PER_SECOND",
-        "Events and reads that an address without a token has in a second, once there are tokens or public sites;"
+        "Events and reads per second allowed to an address without a token, once there are tokens or public sites;"
         " 0 sets no limit.",
     )
     address_burst: int = _setting(
-        parsers.number(int, 1, 1_000_000_000), 200, "EVENTS", "Events and reads that it has at once after a rest."
+        parsers.number(int, 1, 1_000_000_000),
+        200,
+        "EVENTS",
+        "Events and reads allowed to such an address at once, after a pause.",
     )
     token_rate: float = _setting(
         parsers.number(float, 0, 1e9), 0, "EVENTS_PER_SECOND", "The same for each token; 0 sets no limit."
     )
     token_burst: int = _setting(
-        parsers.number(int, 1, 1_000_000_000), 1_000_000, "EVENTS", "Events and reads that a token has at once."
+        parsers.number(int, 1, 1_000_000_000), 1_000_000, "EVENTS", "Events and reads allowed to a token at once."
     )
     tls_cert: str = _setting(
-        parsers.optional_path, "", "FILE", "Certificate chain in PEM; with it, only https is spoken. Needs --tls-key."
+        parsers.optional_path, "", "FILE", "Certificate chain in PEM; with it, likd serves only https. Needs --tls-key."
     )
-    tls_key: str = _setting(parsers.optional_path, "", "FILE", "Private key of the certificate in PEM.")
+    tls_key: str = _setting(parsers.optional_path, "", "FILE", "The certificate's private key in PEM.")
     insecure: bool = _setting(
-        parsers.flag, "false", "true|false", "Listen for other machines even though there is no admin token."
+        parsers.flag, "false", "true|false", "Accept connections from other machines even without an admin token."
     )
     log_format: str = _setting(
         parsers.choice(*_LOG_FORMATS),
@@ -375,8 +393,17 @@ class Config:
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Where": ("bind", "socket_mode", "base_path", "processes", "data_dir", "tls_cert", "tls_key", "log_format"),
-        "Who may do what": (
+        "Addresses and files": (
+            "bind",
+            "socket_mode",
+            "base_path",
+            "processes",
+            "data_dir",
+            "tls_cert",
+            "tls_key",
+            "log_format",
+        ),
+        "Access": (
             *(
                 "public_sites",
                 "public_actors",
@@ -389,7 +416,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             ),
             *("address_rate", "address_burst", "token_rate", "token_burst"),
         ),
-        "What counts": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
+        "What is counted": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
         "Counting": (
             *(
                 "durability",
@@ -418,17 +445,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("connections_max", "connections_per_address", "head_timeout", "idle_timeout", "body_bytes_max"),
             *("bodies_bytes_max", "live_interval", "watches_max"),
         ),
-        "When it is too much": (
+        "Limits under load": (
             *("inbox_max", "tables_waiting_max", "rows_waiting_max", "disk_free_min", "aside_bytes_max"),
             *("blocked_seconds", "shutdown_timeout"),
         ),
     }
 )
-"""The settings as they are explained together."""
+"""The settings in the groups in which the help explains them."""
 
 
 def settings() -> list[Setting]:
-    """All settings, in their order."""
+    """All settings, in the order in which they are declared."""
     return [
         Setting(
             field.name,
@@ -443,7 +470,7 @@ def settings() -> list[Setting]:
 
 
 def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
-    """The settings from `flags`, then `environment`, then the TOML `file`, then the defaults.
+    """The settings: each from the first of `flags`, `environment`, the TOML `file` and the defaults that has it.
 
     Without a `file`, likd.toml in the working directory is read if it is there. Raises ConfigError.
     """
@@ -469,7 +496,7 @@ def load(flags: Mapping[str, object], *, file: Path | None, environment: Mapping
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """What is to be said of each variable of the environment that looks like a setting and is none."""
+    """A warning for each environment variable that looks like a setting but is not one."""
     known = [setting.variable for setting in settings()]
     return [
         f"there is no setting {name}{_suggest(name, known)}"

@@ -1,1 +1,1 @@
-"""From a Submission to a table: groups, counters, the pool, actors."""
+"""Takes a Submission to a table: groups, counters, the pool, actors."""

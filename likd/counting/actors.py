@@ -1,6 +1,6 @@
-"""Actors: one like for each actor and URL, exact, whatever is still on its way to the store.
+"""Actors: exactly one like for each actor and URL, whatever is still on its way to the store.
 
-So it is with each kind of event that an actor does once: what is said of likes is said of these.
+The same holds for each kind of event that an actor does once: what is said about likes applies to all of them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from likd.runtime.notice import Notice
 from likd.stores.protocol import ActorStore, Increments, in_time
 
 SLICE_KEYS = 500
-"""Keys that are held, looked up or let go of in one step of a millisecond."""
+"""How many keys are held, looked up or released in one step of a millisecond."""
 SLICE_SETTLED = 1000
-"""Changes that are moved to the store's side in one step."""
+"""How many changes are moved to the store's side in one step."""
 SLICE_CHANGES = 5000
-"""Changes that are looked through in one step."""
+"""How many changes are examined in one step."""
 URL_KEY_BYTES = 8
 ACTOR_KEY_BYTES = 12
 
 
 @attrs.frozen
 class ActorKeys:
-    """Makes the keys by which likd knows actors: nobody without `secret` can tell or guess an actor from one.
+    """Makes the keys by which likd knows actors: without `secret`, nobody can tell or guess an actor from its key.
 
     A key begins with its URL's part, so that all of a URL's actors are together.
     """
@@ -46,22 +46,22 @@ class ActorKeys:
 
     @property
     def fingerprint(self) -> str:
-        """Tells the secret from others, and does not tell it."""
+        """Identifies the secret without revealing it."""
         return hashlib.blake2b(key=self.secret, digest_size=8, person=b"fingerprint").hexdigest()
 
     def visitor(self, address: str, agent: str) -> str:
-        """An actor for whoever comes from `address` with the browser `agent`: of use to nobody without the secret."""
+        """An actor for a visitor from `address` with the browser `agent`; it reveals nothing without the secret."""
         text = f"{address}\0{agent}".encode()
         return hashlib.blake2b(text, key=self.secret, digest_size=16, person=b"visitor").hexdigest()
 
     def of_url(self, url: str) -> bytes:
-        """How the keys of all actors of canonical `url` begin."""
+        """The beginning of the keys of all actors at canonical `url`."""
         return hashlib.blake2b(url.encode(), key=self.secret, digest_size=URL_KEY_BYTES).digest()
 
 
 @attrs.frozen(eq=False)
 class Folds:
-    """To the URLs whose actors' keys begin with one of `url_keys` others are folded until it is `done`."""
+    """Other URLs are being folded into those whose actors' keys begin with one of `url_keys`, until it is `done`."""
 
     url_keys: frozenset[bytes]
     done: trio.Event = attrs.field(factory=trio.Event)
@@ -76,14 +76,14 @@ class ActorsStatistics:
 
 
 class Actors:
-    """Who likes what: the store's answer, and over it the changes that the store does not have yet.
+    """Who likes what: the store's answer, overlaid with the changes that the store does not have yet.
 
-    What is read from the store is kept for `cached_max` keys. A submission is held from before it is offered
-    until it is settled, and what its acts need to know stays in memory so long: the event manager decides
-    without waiting, in the order in which it takes submissions.
+    What is read from the store is cached for `cached_max` keys. A submission is held from before it is offered until it
+    is settled, and what its acts need to know stays in memory that long, so that the event manager decides without
+    waiting, in the order in which it takes submissions.
 
-    While two URLs are merged, acts on either need to know of both. Once the merge has its place in the order, an
-    actor likes the new URL if the newest change since says so, or if he liked either of them before.
+    While two URLs are being merged, acts on either need to know about both. Once the merge has its place in the order,
+    an actor likes the new URL if the newest change since then says so, or else if they liked either before.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Actors:
         self.unchanged = 0
         """Events that changed nothing."""
         self.folding = False
-        """Whether the store may still have likes under old names of URLs: then an unlike is told it in any case."""
+        """Whether the store may still have likes under old names of URLs; if so, it is sent every unlike."""
 
     def statistics(self) -> ActorsStatistics:
         """The acts in numbers."""
@@ -129,9 +129,9 @@ class Actors:
         return True
 
     async def load(self, submission: Submission) -> None:
-        """Get what the acts of `submission` need to know into memory, and hold it. Raises StoreError.
+        """Read what the acts of `submission` need to know into memory, and hold it. Raises StoreError.
 
-        Many acts are held and looked up in steps, and anew if a merge began or ended meanwhile, or a fold began.
+        Many acts are held and looked up in steps, and again if a merge began or ended meanwhile, or a fold began.
         """
         if len(submission.acts) <= SLICE_KEYS and self.hold(submission):
             return
@@ -155,18 +155,18 @@ class Actors:
             raise
 
     def release(self, submission: Submission) -> None:
-        """Let go of what was held: of much of it soon, a part with each that is held or released then."""
+        """Release what was held; if it is much, only some now, and the rest bit by bit with later calls."""
         keys = self._holding.pop(submission, None)
         if keys:
             self._released.append(keys)
         self._let_go()
 
     def release_when_settled(self, submission: Submission, answering: Submission) -> None:
-        """Let go of what was held for `submission`, and of its acts, when the one that answers for it is settled."""
+        """Release what was held for `submission`, and its acts, once the submission that answers for it is settled."""
 
         def settled(_: Outcome) -> None:
             if isinstance(submission.acts, list):
-                # A hundred thousand freed at once would keep others waiting.
+                # Freeing a hundred thousand at once would keep others waiting.
                 self._done_with.append(submission.acts)
                 submission.acts = ()
             self.release(submission)
@@ -174,14 +174,14 @@ class Actors:
         answering.on_settled(settled)
 
     def decide(self, acts: Iterable[Act], events: Events, changes: Likings) -> None:
-        """Add those of `acts` that change something to `events`, and what they change to `changes`."""
+        """Add those of `acts` that change something to `events`, and their changes to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
             # Where it is not known, the store is told, and makes up for what was not so.
             if likes == self._likes(act, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
-                    # A row of its own tells the store, without a count.
+                    # A row of its own, without a count, tells the store.
                     events.setdefault(act.kind, {}).setdefault(act.url, 0)
                     add_likings(changes, {act.key: Liking(likes=False, net=0)})
                 continue
@@ -190,33 +190,33 @@ class Actors:
             urls[act.url] = urls.get(act.url, 0) + 1
 
     def begin_merge(self, fold: Fold) -> None:
-        """These URLs are to be merged: from now on acts on either are held with what is known of both.
+        """These URLs are to be merged: from now on, acts on either are held with what is known about both.
 
-        What is held already must be decided before the merge gets its place.
+        Everything already held must be decided before the merge gets its place.
         """
         self._merge, self._merged_in = fold, None
 
     def place_merge(self, table: int) -> None:
-        """What is in the tables up to `table` came before the merge, and all that is decided from now on after it."""
+        """The tables up to `table` come before the merge; everything decided from now on comes after it."""
         self._merged_in = table
 
     def give_up_merge(self) -> None:
-        """It will not be."""
+        """The merge is given up."""
         self._merge = self._merged_in = None
 
     def begin_folds(self, url_keys: Iterable[bytes]) -> None:
-        """To the URLs whose keys begin so others are folded: no act on them is held until `end_folds`.
+        """Other URLs are folded into those whose keys begin with these: no act on them is held until `end_folds`.
 
-        Acts that were held before are decided by what the store had until then.
+        Acts held before are decided by what the store had until then.
         """
         finish(self.settle())
         self._folds = Folds(frozenset(url_keys))
 
     def changing(self) -> Steps[list[bytes]]:
-        """The keys of what was decided and the store does not have yet, at URLs to which others are folded.
+        """The keys of decisions that the store does not have yet, at URLs into which others are being folded.
 
-        It was decided as if nobody who likes the old URL liked the new one. What was decided before a merge that waits
-        is left out: after it, whoever likes either URL likes the new one.
+        They were made as if nobody who likes the old URL liked the new one. Decisions before a waiting merge are left
+        out: after it, whoever likes either URL likes the new one.
         """
         assert self._folds is not None
         found: list[bytes] = []
@@ -233,7 +233,7 @@ class Actors:
         return found
 
     def end_folds(self) -> None:
-        """The others are folded, or that failed: the store is asked again."""
+        """The others are folded, or folding failed: ask the store again."""
         if self._folds is not None:
             self._folds.done.set()
             self._folds = None
@@ -247,14 +247,14 @@ class Actors:
         return before
 
     def batched(self, table: int, likings: Likings) -> None:
-        """The batch file of `table` has these changes: news only if it was found at the start."""
+        """The batch file of `table` has these changes; they are only new if it was found at the start."""
         for key, liking in likings.items():
             changed = self._changed.get(key)
             if changed is None or changed[1] < table:
                 self._changed[key] = liking.likes, table
 
     def undo(self, before: Mapping[bytes, tuple[bool, int] | None]) -> None:
-        """Take the newest changes back."""
+        """Undo the newest changes."""
         for key, earlier in before.items():
             if earlier is None:
                 del self._changed[key]
@@ -265,7 +265,7 @@ class Actors:
                 self._changed[key] = earlier
 
     def applied(self, increments: Increments) -> None:
-        """The store has these changes, which `settle` moves over in steps; until then they say the same as it does."""
+        """The store has these changes, which `settle` moves over in steps; until then, both say the same."""
         finish(self.settle())
         self._applied = increments.last
         self._unsettled = iter(increments.actors.items())
@@ -274,7 +274,7 @@ class Actors:
             self._merged(increments.merge)
 
     def settle(self) -> Steps[None]:
-        """Do what `applied` left to be done, which nobody waits for."""
+        """Do the rest of `applied`'s work, for which nobody waits."""
         while some := list(islice(self._unsettled, SLICE_SETTLED)):
             for key, liking in some:
                 changed = self._changed.get(key)
@@ -286,19 +286,19 @@ class Actors:
             yield
 
     def forget(self) -> None:
-        """The store was changed by others: ask it again for all that is not held."""
+        """Others changed the store: ask it again about everything that is not held."""
         finish(self.settle())
         self._epoch += 1
         self._cached = OrderedDict((key, self._cached[key]) for key in self._held if key in self._cached)
 
     def resume(self, applied: int) -> None:
-        """The store has what is up to table `applied`, whatever was thought: what it lost comes again as batches."""
+        """The store has the tables up to `applied`, whatever was assumed: what it lost is given again as batches."""
         finish(self.settle())
         self._applied = applied
         self.forget()
 
     def forget_some(self, keys: Iterable[bytes]) -> None:
-        """The same of some. What is held is decided as it was known: the store makes up for what was wrong of that."""
+        """The same for some keys. Held ones are decided by what was known; the store corrects what was wrong."""
         self._epoch += 1
         for key in keys:
             if key not in self._held:
@@ -343,7 +343,7 @@ class Actors:
         return self._holding[submission]
 
     async def _look_up(self, keys: Sequence[bytes], *, again: bool) -> None:
-        """Get those of `keys` into memory that are not, or all of them `again`."""
+        """Read those of `keys` into memory that are not there yet, or, with `again`, all of them."""
         for begin in range(0, len(keys), SLICE_KEYS):
             some = keys[begin : begin + SLICE_KEYS]
             asked = False
@@ -352,8 +352,8 @@ class Actors:
                 applied, liking = await self._store.read_actors(sorted(set(some)))
                 if epoch == self._epoch and applied < before:
                     self._behind.give()
-                    raise StoreError("the store went back in time, and is given again what it lacks")
-                # If the store is ahead because its word was lost, what it has more is among `_changed`, too.
+                    raise StoreError("the store went back in time, and is being given what it lacks")
+                # If the store is ahead because its answer was lost, what it has in addition is also in `_changed`.
                 if applied >= self._applied and epoch == self._epoch:
                     asked = True
                     for key in some:
@@ -390,7 +390,7 @@ class Actors:
         return changed[0] if changed is not None else self._cached.get(key)
 
     def _needed(self, acts: Sequence[Act]) -> list[bytes]:
-        """The keys that have to be known to decide `acts`."""
+        """The keys that must be known to decide `acts`."""
         keys = [act.key for act in self._aliases.acts(acts)]
         if self._merge is not None and not self._merge.erases:
             both = self._merge.old_key, self._merge.new_key
@@ -398,7 +398,7 @@ class Actors:
         return keys
 
     def _merged(self, fold: Fold) -> None:
-        """The store has merged: of what is held an actor likes the new URL if he liked either."""
+        """The store has merged: among what is held, an actor likes the new URL if they liked either."""
         if fold.erases:
             self._erased(fold)
             return
@@ -409,7 +409,7 @@ class Actors:
         self.give_up_merge()
 
     def _erased(self, fold: Fold) -> None:
-        """The store has erased: of what is held nobody likes it."""
+        """The store has erased: among what is held, nobody likes the URL."""
         self.forget()
         for submission in self._holding:
             for act in self._aliases.acts(submission.acts):
@@ -418,7 +418,7 @@ class Actors:
         self.give_up_merge()
 
     def _evict(self) -> None:
-        """Forget the oldest of what is too much, some at once; what is held is younger than it was."""
+        """Forget the oldest beyond the limit, a few at a time; what is held counts as new again."""
         for _ in range(min(2 * SLICE_KEYS, len(self._cached))):
             if len(self._cached) <= self._cached_max:
                 return

@@ -1,4 +1,4 @@
-"""Aliases: the URLs that were merged into others, and what comes under their names."""
+"""Aliases: the URLs that were merged into others, and the events that come for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from likd.model import Act, Events, add_events
 
 
 class Aliases:
-    """What each URL that was merged counts for. No URL counts for one that is an alias itself.
+    """What each merged URL counts for. No URL counts for another alias.
 
-    `url_key` tells how the keys of a URL's actors begin.
+    `url_key` returns the beginning of the keys of a URL's actors.
     """
 
     def __init__(self, url_key: Callable[[str], bytes], aliases: Mapping[str, str] | None = None) -> None:
@@ -31,11 +31,11 @@ class Aliases:
         return iter(self._new)
 
     def items(self) -> Iterable[tuple[str, str]]:
-        """Each, and what it counts for."""
+        """Each alias, and what it counts for."""
         return self._new.items()
 
     def add(self, old: str, new: str) -> None:
-        """From now on `old` counts for `new`, and so does all that counted for `old` before.
+        """From now on `old` counts for `new`, and so does everything that counted for `old`.
 
         Nothing changes if `old` is an alias already, or would become its own.
         """
@@ -70,7 +70,7 @@ class Aliases:
         return sorted(self._olds.get(new, ()))
 
     def events(self, events: Events) -> Events:
-        """`events` by the URLs that they count for; costs next to nothing if none of them was merged."""
+        """`events` by the URLs that they count for; costs next to nothing if none of them is an alias."""
         if not self._new or all(self._new.keys().isdisjoint(urls.keys()) for urls in events.values()):
             return events
         mapped: Events = {}

@@ -1,4 +1,4 @@
-"""Bounds: when the daemon takes no more, and what it says then."""
+"""Bounds: when the daemon accepts no more, and what it answers then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likd.runtime.recent import LastDay
 
 @attrs.frozen
 class Bound:
-    """A limit: whether it is reached, what to tell the client, and when trying again may help (seconds)."""
+    """A limit: whether it is reached, what to tell the client, and after how many seconds a retry may help."""
 
     name: str
     reached: Callable[[], bool]
@@ -31,7 +31,7 @@ class BoundsStatistics:
 
 
 class Bounds:
-    """All limits on taking events. They are checked before a request is taken; nothing taken is ever dropped."""
+    """All limits on accepting events, checked before a request is accepted; nothing accepted is ever dropped."""
 
     def __init__(self) -> None:
         self._bounds: list[Bound] = []
@@ -44,7 +44,7 @@ class Bounds:
         self.refused[name] = 0
 
     def reached(self, *, count: bool = True) -> Refused | None:
-        """The first limit that is reached, if any. `count` it as the refusal of a request."""
+        """The first limit that is reached, if any. With `count`, it is counted as the refusal of a request."""
         for bound in self._bounds:
             if bound.reached():
                 self.refused[bound.name] += count
@@ -54,7 +54,7 @@ class Bounds:
         return None
 
     def refuse(self, name: str) -> Refused:
-        """The refusal of a request that is too large for what is left below a limit."""
+        """The refusal of a request that is too large for what a limit leaves."""
         bound = next(bound for bound in self._bounds if bound.name == name)
         self.refused[name] += 1
         self.last_day.add(bound.reason)

@@ -14,23 +14,23 @@ from likd.model import Counts, add
 log = structlog.get_logger(__name__)
 
 Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
-"""Is told a URL and by how much each of its counts grew since it was told last."""
+"""Is called with a URL and how much each of its counts has grown since the last call."""
 
 
 @attrs.define(eq=False)
 class UrlCounter:
     """The state of one counter, which outlives the task that works on it.
 
-    Deltas are posted to it at the price of an addition; its task is woken through its memory channel only
-    when the pool gives it a turn, so that under load many deltas cost one wake. The delta on the channel may
-    still grow until somebody takes it: taking is one step without an `await`, which is why each delta is
-    counted exactly once, whoever takes it and whatever becomes of the task.
+    Posting a delta costs an addition; its task is woken through its memory channel only when the pool gives it a turn,
+    so that under load many deltas cost one wake-up. The delta on the channel may still grow until somebody takes it:
+    taking is one step without an `await`, which is why each delta is counted exactly once, whoever takes it and
+    whatever happens to the task.
     """
 
     number: int
     observers: Sequence[Observer] = ()
     url: str = ""
-    """What it counts for, empty if it is not leased."""
+    """The URL that it counts, empty if it is not leased."""
     counts: Counts = attrs.field(factory=dict)
     leases: int = 0
     busy_since: float | None = None
@@ -38,9 +38,9 @@ class UrlCounter:
     due: bool = False
     scope: trio.CancelScope | None = None
     delta: Counts | None = None
-    """What was posted and not counted yet. Only the pool adds to it."""
+    """What was posted but not counted yet. Only the pool adds to it."""
     on_quiet: Callable[[UrlCounter], object] | None = None
-    """Is called once, when the counter is quiet after its observers were told the last news."""
+    """Called once, when the counter is quiet after its observers have been told the last news."""
     _news: Counts | None = None
     _news_url: str = ""
     _wake: trio.MemorySendChannel[Counts] | None = None
@@ -48,20 +48,20 @@ class UrlCounter:
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to wake its task for."""
+        """Whether there is a reason to wake its task."""
         return self.delta is not None or self._news is not None
 
     @property
     def has_task(self) -> bool:
-        """Whether it ever needed a task. A URL that is liked once in a table is counted without one."""
+        """Whether it has ever needed a task. A URL that is liked once in a table is counted without one."""
         return self._wake is not None
 
     def open(self) -> None:
-        """Let there be a task: make the channel by which it is woken."""
+        """Prepare for a task: create the channel by which it is woken."""
         self._wake, self._woken = trio.open_memory_channel[Counts](1)
 
     def wake(self) -> bool:
-        """Send the waiting delta, if any, to the task. False if the task has not taken the last one yet."""
+        """Send the waiting delta, if any, to the task. Returns False if the task has not taken the last one yet."""
         if not self.waits:
             return True
         assert self._wake is not None
@@ -72,7 +72,7 @@ class UrlCounter:
         return True
 
     def settle(self) -> Counts:
-        """The counts, with everything that was posted so far in them."""
+        """The counts, including everything posted so far."""
         delta = self.delta
         if delta is not None:
             self.delta = None
@@ -85,9 +85,9 @@ class UrlCounter:
         return self.counts
 
     def commit(self) -> Counts:
-        """Give up the counts, with everything that was posted so far in them. The lease ends with it.
+        """Give up the counts, including everything posted so far. This ends the lease.
 
-        Whoever leases the counter again sets its `url`; it counts from nothing.
+        Whoever leases the counter again sets its `url`; it then counts from zero.
         """
         counts = self.settle()
         self.counts = {}
@@ -96,11 +96,11 @@ class UrlCounter:
 
     @property
     def quiet(self) -> bool:
-        """Whether the counter owes nobody anything: no observer is to be told, none is being told."""
+        """Whether the counter owes nobody anything: no observer is being told, or yet to be told, anything."""
         return self._news is None and self.busy_since is None
 
     def close(self) -> None:
-        """Let the task, if there is one, end after what it has in hand."""
+        """Let the task, if there is one, end after its current work."""
         if self._wake is not None:
             self._wake.close()
 

@@ -1,4 +1,4 @@
-"""The event manager: orders, journals and dispatches events, and never waits for those who take tables away."""
+"""The event manager: orders, journals and dispatches events, and never waits for the parts that take its tables."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from likd.plugins.handlers import Handlers
 from likd.runtime.histogram import Histogram, HistogramStatistics
 
 GATHERING_TURNS = 6
-"""Turns of the event loop between two groups: one to answer the last, the others to receive what its clients send then.
+"""Turns of the event loop between two groups: one to answer the last, the others to receive its clients' next requests.
 
-Without them the last group's clients miss the next group, and the groups are twice as many and half as large. Small
-requests are there after one turn; those of some ten thousand bytes arrive in pieces.
+Without them, the last group's clients miss the next group, and there are twice as many groups, half as large. Small
+requests arrive in one turn; those of ten thousand bytes or more arrive in pieces.
 """
 log = structlog.get_logger(__name__)
 
@@ -55,12 +55,11 @@ class EventManagerStatistics:
 
 
 class EventManager:
-    """Takes all submissions that wait as one group, journals it, dispatches it, acknowledges it, in this order.
+    """Takes all waiting submissions as one group, journals it, dispatches it and acknowledges it, in this order.
 
-    Journaling one group overlaps with receiving the next. Groups in hand belong to this object, so
-    that `run` can be run again after a fault: a group is then journaled and dispatched exactly once all the
-    same. `run` ends when `submissions` ends, after the last table was handed to the batcher, whose channel it
-    then closes.
+    Journaling one group overlaps with receiving the next. Groups in progress belong to this object, so that `run` can
+    be run again after a fault, and still journals and dispatches each group exactly once. `run` ends when `submissions`
+    ends, after handing the last table to the batcher, whose channel it then closes.
     """
 
     def __init__(
@@ -108,17 +107,17 @@ class EventManager:
         self.accepted: Counts = {}
         """Accepted events by kind."""
         self.refused: Counts = {}
-        """Refused events by kind, of those that came so far."""
+        """Events refused here so far, by kind."""
         self.acknowledgements = Histogram()
         """From taking a group to acknowledging it, seconds."""
         self.events_accepted = 0
         self.requests_accepted = 0
         self.listener_faults = 0
-        """How often somebody who waited for an outcome failed when told."""
+        """How often a listener for an outcome failed when called."""
 
     @property
     def open_table(self) -> Table:
-        """The table that fills now."""
+        """The table that is being filled."""
         return self.groups.open_table
 
     def statistics(self) -> EventManagerStatistics:
@@ -148,7 +147,7 @@ class EventManager:
                 self._in_journal = await self.groups.next()
             group = self._in_journal
             if group.phase is Phase.ASSEMBLED:
-                # Half a write must not be left to whoever runs this next: it could not tell what is on the disk.
+                # A half-finished write must not be left to the next run: it could not tell what is on the disk.
                 with trio.CancelScope(shield=True):
                     await self._write(group)
             await self._journaled_send.send(group)
@@ -159,7 +158,7 @@ class EventManager:
                 await trio.lowlevel.checkpoint()
 
     async def _write(self, group: Group) -> None:
-        """Make the group durable, or mark it refused, with no trace of it left in the journal."""
+        """Make the group durable, or mark it as refused and leave no trace of it in the journal."""
         keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
         parts = group.journal_parts
         self._written += 1

@@ -1,4 +1,4 @@
-"""Groups: all submissions that wait at one moment, in order, their events allotted to tables."""
+"""Groups: all submissions that are waiting at one moment, in order, with their events allotted to tables."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ from likd.runtime.cooperative import Steps, finish_in_turns
 
 GROUP_SUBMISSIONS_MAX = 1024
 GROUP_URLS_MAX = 20_000
-"""A group ends at either: the longest that dispatch keeps the event loop."""
+"""A group ends at either limit, which bounds how long dispatch holds the event loop."""
 SLICE_ACTS = 1000
-"""Acts that are decided in one step."""
+"""How many acts are decided in one step."""
 TABLE_ACTORS_MAX = 20_000
-"""A table is swapped at so many, too: one hot URL may have any number of actors."""
+"""A table is also swapped at this many actors, of which one hot URL may have any number."""
 
 ActorsBefore: TypeAlias = Mapping[bytes, tuple[bool, int] | None]
-"""What takes the changes of a group's actors back."""
+"""What undoes the changes of a group's actors."""
 
 
 class TableLedger(Protocol):
-    """Who is told of each table as it opens, so that its counts are part of every total from then on.
+    """Is told of each table as it opens, so that every total includes its counts from then on.
 
-    And of each merge as it is durable: all that is assembled from then on comes after it.
+    It is also told of each merge as it becomes durable: everything assembled from then on comes after it.
     """
 
     def opened(self, table: Table) -> None:
-        """`table` is the one that fills now."""
+        """`table` is the new open table."""
 
     def placed(self, table: int, merge: Fold) -> None:
         """`merge` is durable, and done once `table` is in the store."""
 
 
 class Phase(enum.Enum):
-    """What became of a group so far. It is assembled, then journaled or refused; after the last there is none."""
+    """The state of a group. It is assembled, then journaled or refused; END comes after the last group."""
 
     ASSEMBLED = enum.auto()
-    """Its events belong to tables, and are nowhere but in memory."""
+    """Its events belong to tables, but are only in memory."""
     JOURNALED = enum.auto()
     """It is durable: all of it counts."""
     REFUSED = enum.auto()
-    """It could not be journaled: nothing of it counts."""
+    """It could not be journaled: nothing in it counts."""
     END = enum.auto()
-    """It is no group, but says that no more will come."""
+    """Not a group, but the sign that no more will come."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Part:
-    """A group's events of one table, and what became of their actors; `closes` the table after them."""
+    """A group's events in one table, and the likings of their actors; `closes`: the table ends after them."""
 
     table: Table
     events: Events = attrs.field(factory=dict)
@@ -79,27 +79,27 @@ class Group:
 
     submissions: list[Submission] = attrs.field(factory=list)
     parts: deque[Part] = attrs.field(factory=deque)
-    """What is not dispatched of it."""
+    """The parts that are not dispatched yet."""
     actors_before: ActorsBefore = attrs.field(factory=dict)
     taken_at: float = 0.0
     phase: Phase = Phase.ASSEMBLED
     refused: Refused | None = None
-    """What its submissions are told, if it is refused."""
+    """The outcome of its submissions if it is refused."""
 
     @property
     def merge(self) -> Fold | None:
-        """The merge that ends it."""
+        """The merge that ends it, if any."""
         return self.submissions[-1].merge if self.submissions else None
 
     @property
     def journal_parts(self) -> list[Part]:
-        """Its parts that have to be journaled: those with events, or one for keys or a merge alone."""
+        """The parts that have to be journaled: those with events, or one for keys or a merge alone."""
         parts = [part for part in self.parts if part.events]
         keyed = self.merge is not None or any(submission.key is not None for submission in self.submissions)
         return parts or ([self.parts[-1]] if keyed else [])
 
     def refuse(self, why: Refused) -> None:
-        """Let nothing of it count. Its tables end, for their segments take no more."""
+        """Let nothing in it count. Its tables end, because their segments take no more entries."""
         self.phase, self.refused = Phase.REFUSED, why
         for part in self.parts:
             part.events, part.actors = {}, {}
@@ -107,10 +107,10 @@ class Group:
 
 
 class Groups:
-    """Assembles what waits in `submissions`, group by group, and owns the table that is open.
+    """Assembles what is waiting in `submissions`, group by group, and owns the open table.
 
-    No table has more unique URLs than `table_limit` lets it have, events of more than one minute, or, by what
-    `segment_bytes` tells, a much longer segment than `segment_bytes_max`. One with anything in it is closed after
+    No table has more unique URLs than `table_limit` allows, events of more than one minute, or (going by
+    `segment_bytes`) a segment much longer than `segment_bytes_max`. A table that is not empty is closed after
     `flush_interval_seconds`.
     """
 
@@ -142,27 +142,27 @@ class Groups:
         self.open_table = self._open_table()
 
     async def next(self) -> Group:
-        """All that waits, as a group allotted to tables, once anything does; that of the END when no more will come."""
+        """Everything that is waiting, as a group allotted to tables, once there is anything; END after the last."""
         with trio.move_on_at(self._flush_at):
             try:
                 first = await self._submissions.receive()
             except trio.EndOfChannel:
-                # A table may hold nothing but idempotency keys: it ends as any other does, and with it its id.
+                # A table may have nothing but idempotency keys: it ends like any other, and uses up its id.
                 return self._flush() if self._flush_at < inf else Group(phase=Phase.END)
-            # What was received is nobody else's: no cancellation comes in between.
+            # What was received belongs only to us: nothing may be cancelled in between.
             with trio.CancelScope(shield=True):
                 return await finish_in_turns(self.assemble(first))
         return self._flush()
 
     def swap(self, *, full: bool = False) -> None:
-        """Open another table. This one is `full`, or has to end for another reason."""
+        """Open another table. The current one is `full`, or has to end for another reason."""
         filling_since = min(trio.current_time(), self._flush_at - self._flush_interval)
         self._limit.swapped(trio.current_time() - filling_since, full=full)
         self.open_table = self._open_table()
         self._flush_at = inf
 
     def assemble(self, first: Submission) -> Steps[Group]:
-        """`first` and what waits behind it, in steps."""
+        """`first` and what is waiting after it, in steps."""
         submissions = [first]
         urls = len(first.acts) + sum(map(len, first.events.values()))
         while submissions[-1].merge is None and len(submissions) < GROUP_SUBMISSIONS_MAX and urls < GROUP_URLS_MAX:
@@ -198,7 +198,7 @@ class Groups:
     def _allot_actors(
         self, actors: Likings, acts: Sequence[Act], parts: Sequence[Part]
     ) -> Steps[dict[bytes, tuple[bool, int] | None]]:
-        """Let what became of each actor be where the last events of its URL are. Returns what can undo it."""
+        """Put each actor's liking into the part with the last events of its URL. Returns what can undo it."""
         if len(parts) == 1:
             parts[0].actors = actors
         else:
@@ -222,10 +222,10 @@ class Groups:
         now = self._wall_clock()
         old: deque[Part] = deque()
         if self._flush_at < inf and self.open_table.closed_at // 60 != now // 60:
-            # All events of a table are of one minute, in which the history books them.
+            # All events in a table are of one minute, in which the history books them.
             old.append(Part(table=self.open_table, closes=True))
             self.swap()
-        # A group that changes nothing has a part, too: the keys of its requests are journaled with it.
+        # A group that changes nothing has a part, too: its requests' keys are journaled with it.
         parts = deque([Part(table=self.open_table)])
         for kind, urls in events.items():
             for taken in self._portions(urls):
@@ -246,7 +246,7 @@ class Groups:
         return old + parts
 
     def _portions(self, urls: dict[str, int]) -> Iterator[dict[str, int]]:
-        """Portions of `urls`, each as much as the table that is open then had room for and has taken in."""
+        """Portions of `urls`, each as much as the table open at that moment has had room for and taken in."""
         if urls and self.open_table.take_all(urls, self._limit.urls):
             yield urls
             return

@@ -1,4 +1,4 @@
-"""The intake: the one door by which submissions enter, in front of the event manager."""
+"""The intake: the only way in for submissions, in front of the event manager."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from likd.durability.idempotency import KeyReused, KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
-"""Events of actors that are taken and not settled yet: some hundred bytes each."""
+"""The most events with actors that are accepted but not settled: some hundred bytes each."""
 
 
 @attrs.frozen
@@ -21,15 +21,15 @@ class IntakeStatistics:
     """The intake in numbers."""
 
     waiting: int
-    """Submissions that the event manager has not taken yet."""
+    """How many submissions the event manager has not taken yet."""
 
 
 class Intake:
-    """Takes submissions for the event manager, as long as no bound is reached, each idempotency key once.
+    """Accepts submissions for the event manager as long as no bound is reached, and each idempotency key only once.
 
-    `free_counters` tells how many URLs can be counted besides those that are: what was taken and is not
-    settled yet needs its part of them. So the inbox is bounded by its size, too, not only by requests. What
-    `actors` did before is known of each submission before it is offered, and held until it is settled.
+    `free_counters` returns how many more URLs can be counted; submissions that are accepted but not settled need some
+    of those. So the inbox is bounded by its URLs, too, not only by its requests. What `actors` did before is known of
+    each submission before it is offered, and held until it is settled.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Intake:
     def offer(self, submission: Submission) -> Submission:
         """Take `submission`, whose actors' doings are held, never waiting, and return the one that answers for it.
 
-        That is itself, or an earlier one with the same idempotency key. It may be settled already: refused
-        when a bound is reached. Raises KeyReused if the key came with another body before.
+        That is itself, or an earlier one with the same idempotency key. It may already be settled: refused if a bound
+        is reached. Raises KeyReused if the key came before with another body.
         """
         if submission.key is not None:
             answering = self._keys.claim(submission)
@@ -92,7 +92,7 @@ class Intake:
             try:
                 self._submissions.send_nowait(submission)
             except trio.WouldBlock:
-                submission.settle(Refused("too many requests wait to be counted"))
+                submission.settle(Refused("too many requests are waiting to be counted"))
             else:
                 self._take(submission, urls)
         return submission
@@ -106,7 +106,7 @@ class Intake:
         if self._urls_taken + urls > self._free_counters():
             return self._bounds.refuse("counters")
         if self._acts_taken + acts > ACTS_TAKEN_MAX:
-            return Refused("too many events of actors wait to be counted")
+            return Refused("too many events with actors are waiting to be counted")
         return None
 
     def _take(self, submission: Submission, urls: int) -> None:
@@ -122,7 +122,7 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Submissions that the event manager has not taken yet."""
+        """How many submissions the event manager has not taken yet."""
         return self._submissions.statistics().current_buffer_used
 
     def statistics(self) -> IntakeStatistics:
@@ -130,20 +130,20 @@ class Intake:
         return IntakeStatistics(self.waiting)
 
     def claim(self, submission: Submission) -> Submission:
-        """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""
+        """Which submission answers for the key of an ordered one: an earlier one, or itself. Raises KeyReused."""
         return self._keys.claim(submission)
 
     async def order(self, submission: Submission) -> None:
-        """Take a submission that no bound applies to, once there is room. Raises trio.ClosedResourceError."""
+        """Take a submission to which no bound applies, once there is room. Raises trio.ClosedResourceError."""
         await self._submissions.send(submission)
 
     async def barrier(self) -> None:
-        """Wait until everything taken so far belongs to its table and is settled. Raises trio.ClosedResourceError."""
+        """Wait until everything taken so far has its table and is settled. Raises trio.ClosedResourceError."""
         submission = Submission({}, 0)
         await self.order(submission)
         await submission.settled()
 
     async def close(self) -> None:
-        """Refuse everything from now on. What was taken is counted; then the event manager ends."""
+        """Refuse everything from now on. What was accepted is counted; then the event manager ends."""
         self._closed = True
         await self._submissions.aclose()

@@ -1,4 +1,4 @@
-"""The ledger: which table is where, and what waits for the store."""
+"""The ledger: where each table is, and what is waiting for the store."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ from likd.runtime.cooperative import Steps, finish
 from likd.stores.protocol import Applied, Increments
 
 ROW_BYTES = 256
-"""What a row that waits takes in memory beside its URL's bytes: measured, with what Python keeps for its dicts."""
+"""The memory of a waiting row besides its URL's bytes: measured, including what Python keeps for its dicts."""
 ROW_BYTES_MAX = 400
-"""So much may rows that wait take each, on average: more, and they are too many before they are as many as may wait."""
+"""The average memory allowed for each waiting row: with more, the limit is reached at fewer rows."""
 SLICE_ROWS = 1000
-"""Rows that a step adds to the sums of what is pending: well under a millisecond."""
+"""How many rows a step adds to the pending sums: well under a millisecond."""
 
 OldNames: TypeAlias = Mapping[str, Collection[str]]
-"""URL → names under which the store may still have counts of it, because it was counted by other rules."""
+"""URL → names under which the store may still have its counts, because it was counted under other rules."""
 NO_OLD_NAMES: OldNames = MappingProxyType({})
 
 
 class Follower(Protocol):
-    """Who is told of what grows the totals, in the step in which it happens. Must not raise."""
+    """Is told what makes totals grow, in the step in which it happens. Must not raise."""
 
     def committed(self, table: int, rows: Rows) -> None:
-        """The counts of `table` are `rows` for good."""
+        """The final counts of `table` are `rows`."""
         ...
 
     def forgotten(self, urls: Collection[str]) -> None:
-        """The totals of `urls` changed otherwise."""
+        """The totals of `urls` changed for another reason."""
         ...
 
     def store_went_back(self) -> None:
-        """What the store has of any URL may be less than it was."""
+        """The store may have less of any URL than before."""
         ...
 
 
 class Reader(Protocol):
-    """Who keeps what the store has, and is told in the step in which it has more."""
+    """Caches what the store has, and is told in the step in which it has more."""
 
     def applied(self, increments: Increments, applied: Applied | None) -> None:
-        """The store has `increments`, and made `applied` of them, None if that is not known."""
+        """The store has `increments`; `applied` is what they became there, None if unknown."""
         ...
 
     def settle(self) -> Steps[None]:
-        """Do what `applied` left to be done, which nobody waits for."""
+        """Do the rest of `applied`'s work, for which nobody waits."""
         ...
 
     def store_went_back(self) -> None:
@@ -81,14 +81,14 @@ class LedgerStatistics:
 
 
 class Ledger:
-    """Follows every table from its opening until the store has it: which is where, and what waits.
+    """Follows every table from its opening until the store has it: where it is, and what is waiting.
 
     A table is in exactly one of four places: open or swapped (its counters have the counts), committed (in the
-    batcher's hands), waiting (`waiting`, merged where that saves rows up to `transaction_rows_max` of them), or applied
-    (the store has it). Each move from one to the next is one step without an `await`. What is committed or waits is
-    also kept as one sum a URL, so that adding up costs the same however much there is.
+    batcher's hands), waiting (in `waiting`, merged where that saves rows, up to `transaction_rows_max` of them), or
+    applied (the store has it). Each move from one to the next is one step without an `await`. What is committed or
+    waiting is also kept as one sum per URL, so that adding up costs the same however much there is.
 
-    A URL that was merged counts for the other from the moment in which the merge is durable.
+    A merged URL counts for the other from the moment at which the merge is durable.
     """
 
     def __init__(
@@ -103,18 +103,18 @@ class Ledger:
         self._moves = 0
         self.applied = applied or 0
         self._apart = applied is None
-        """Whether each table waits by itself: which of them the store has is not known yet."""
+        """Whether each table waits separately, because it is not known yet which of them the store has."""
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
         self._url_bytes_waiting = 0
         self.aliases = aliases or Aliases(str.encode)
         self.merging: dict[int, Fold] = {}
-        """Merges that the store has not done yet, by their tables."""
+        """Merges that the store has not carried out yet, by table."""
         self.liked_both: dict[str, int] = {}
-        """How many actors had liked a URL that was merged in this life and the one that it is part of, where known."""
+        """For URLs merged since the start: how many actors had liked both, where known."""
         self.store_ahead = trio.Event()
-        """Is set when a reader saw that the store has more than it said: asking it again will tell."""
+        """Set when a reader saw that the store has more than it had confirmed: asking again will confirm it."""
         self.followers: list[Follower] = []
         self.reader: Reader | None = None
         self._stored_as: dict[str, list[str]] = {}
@@ -137,19 +137,19 @@ class Ledger:
         )
 
     def too_many_wait(self, rows_max: int) -> bool:
-        """Whether `rows_max` rows wait for the store, or take the memory that is for so many."""
+        """Whether `rows_max` rows are waiting for the store, or take the memory allowed for that many."""
         bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
         return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
 
     def opened(self, table: Table) -> None:
-        """A table is open: what it counts is part of the totals from now on."""
+        """A table is open: totals include what it counts from now on."""
         self._tables[table.id] = table
         self._moves += 1
 
     def committed(self, table: Table) -> Steps[None]:
-        """The counters of `table` gave up their counts: `table.rows` has them. Does nothing if that is known.
+        """The counters of `table` gave up their counts: `table.rows` has them. Does nothing if that is already known.
 
-        In steps: each row is part of totals by the table, or by the sums of what is pending.
+        In steps: totals include each row through the table, or through the pending sums.
         """
         rows = table.rows
         if rows is None or table.id not in self._tables:
@@ -174,7 +174,7 @@ class Ledger:
         self._tell()
 
     def placed(self, table: int, merge: Fold) -> None:
-        """A merge is durable, behind all that is in the tables up to `table`: reads follow it from now on."""
+        """A merge is durable, after everything in the tables up to `table`: reads follow it from now on."""
         self.merging[table] = merge
         self._actors.place_merge(table)
         if merge.erases:
@@ -205,32 +205,32 @@ class Ledger:
         return [name for name in self._late_names if name in rows] if self._late_names else []
 
     def is_stored_as(self, url: str, name: str) -> None:
-        """The store may have counts of `url` by another `name`, on which something stands that waits for it.
+        """The store may have counts of `url` under another `name`, on which something that is waiting for it depends.
 
-        They are part of each total until `nothing_is_stored_otherwise`: what takes back a like by the old name must
-        not be read without that like.
+        Totals include them until `nothing_is_stored_otherwise`: an unlike must not be read without the like, under the
+        old name, that it takes back.
         """
         self._stored_as.setdefault(self.aliases(url), []).append(name)
 
     def nothing_is_stored_otherwise(self) -> None:
-        """All that the store had by other names is folded into what counts now."""
+        """Everything that the store had under other names is folded into the current ones."""
         self._stored_as = {}
 
     def settled_name(self, url: str) -> str:
-        """What `url` counts for in the store, where merges that wait are not done yet."""
+        """What `url` counts for in the store, which has not carried out waiting merges yet."""
         if any(url == merge.old for merge in self.merging.values()):
             return url
         return self.aliases(url)
 
     def batched(self, batch: Batch) -> None:
-        """A table's counts are in its batch file, and wait to be applied. Batches come in the order of their ids.
+        """A table's counts are in its batch file, waiting to be applied. Batches come in order of their ids.
 
         The counts of `batch` must not be changed from now on.
         """
         self._tables.pop(batch.table, None)
         self._moves += 1
         if self._committed.get(batch.table) is not batch.rows:
-            # It was found at the start, or its counters were found to be wrong.
+            # It was found at the start, or its counters turned out to be wrong.
             self._take_back(batch.table)
             self._commit(batch.table, batch.rows)
             self._actors.batched(batch.table, batch.actors)
@@ -238,7 +238,7 @@ class Ledger:
         self._queue(batch)
 
     def _queue(self, batch: Batch) -> None:
-        """Let `batch` wait, behind all that waits."""
+        """Let `batch` wait, after everything that is waiting."""
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         alone = self._apart or last is None or last.frozen or last.increments.minute != minute
@@ -251,28 +251,28 @@ class Ledger:
             self.rows_waiting += increments.size
             self._url_bytes_waiting += last.url_bytes
         if batch.merge is not None:
-            # What is in later tables comes after it.
+            # Whatever is in later tables comes after it.
             last.increments.merge = batch.merge
             last.frozen = True
         self.tables_waiting += 1
 
     def correct(self, waiting: Waiting, rows: Rows) -> None:
-        """What waits is to have these counts, too, of URLs that it has already."""
+        """Add these counts to waiting ones of the same URLs."""
         for url, counts in rows.items():
             waiting.increments.rows[url] = total([waiting.increments.rows[url], counts])
         self._pending.add(rows)
         self.forgotten(rows)
 
     def leave(self) -> Steps[None]:
-        """Get ready for the first of `waiting` to be applied, which takes no more tables from now on.
+        """Prepare the first of `waiting` for being applied; it takes no more tables from now on.
 
-        `applied_first` does what is left of it in one step.
+        `applied_first` does the rest in one step.
         """
         self.waiting[0].frozen = True
         return self._pending.leave(self.waiting[0].increments.rows)
 
     def settle(self) -> Steps[None]:
-        """Do what `applied_first` left to be done, which nobody waits for."""
+        """Do the rest of `applied_first`'s work, for which nobody waits."""
         if self.reader is not None:
             yield from self.reader.settle()
         yield from self._actors.settle()
@@ -280,7 +280,7 @@ class Ledger:
     def applied_first(self, applied: Applied | None = None) -> Waiting:
         """The store has the first of `waiting`: its counts move over to the store's side.
 
-        What the store made of it is in `applied`, None if that is not known.
+        `applied` is what it became there, None if unknown.
         """
         finish(self.leave())
         first = self.waiting.popleft()
@@ -303,10 +303,10 @@ class Ledger:
         return first
 
     def resume(self, applied: int, again: Sequence[Batch] = ()) -> dict[int, Counts]:
-        """The store has what is up to table `applied`, whatever was thought, and is given what comes behind that.
+        """The store has the tables up to `applied`, whatever was assumed, and is given what comes after.
 
-        `again` are the tables behind it that it had, as far as there is anything left of them, oldest first. Returns
-        the sums of those that wait no longer, because the store has them.
+        `again` has the later tables that it had before, as far as anything is left of them, oldest first. Returns the
+        sums of those that are no longer waiting, because the store has them.
         """
         self._apart = False
         had: dict[int, Counts] = {}
@@ -336,20 +336,20 @@ class Ledger:
         return had
 
     def any_forgotten(self) -> None:
-        """The total of any URL may have changed otherwise than by what is in tables."""
+        """The total of any URL may have changed other than through tables."""
         self._moves += 1
         for follower in tuple(self.followers):
             follower.store_went_back()
 
     @property
     def position(self) -> tuple[int, ...]:
-        """Is never the same again once any total has changed, from before that is acknowledged."""
+        """A value that changes whenever any total changes, before that is acknowledged, and never repeats."""
         return self._moves, *(table.posts for table in self._tables.values())
 
     def unapplied_parts(self) -> list[tuple[int, int, int | None, Rows]]:
-        """What is committed or waits: the first and the last table, the minute if it is known, and the rows.
+        """What is committed or waiting: the first and the last table, the minute if it is known, and the rows.
 
-        The rows get no more.
+        The rows are final.
         """
         parts: list[tuple[int, int, int | None, Rows]] = []
         for waiting in self.waiting:
@@ -358,29 +358,29 @@ class Ledger:
         return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
 
     def unapplied_urls(self) -> set[str]:
-        """All URLs of which the store does not have all counts yet."""
+        """All URLs with counts that the store does not have yet."""
         return {self.aliases(url) for urls in self.unapplied_steps(1000) for url in urls}
 
     def unapplied_steps(self, size: int) -> Iterator[list[str]]:
-        """The same, `size` at once, some of them again and again, some by the names of URLs that are being merged.
+        """The same, `size` at once; some may repeat, and some may be under the names of URLs that are being merged.
 
-        What comes or goes meanwhile may be there or not.
+        What is added or removed meanwhile may or may not be included.
         """
         yield from self.counting_steps(size)
         yield from _steps([*self._committed.values(), *(item.increments.rows for item in self.waiting)], size)
 
     def counting_steps(self, size: int) -> Iterator[list[str]]:
-        """Those of them that are in tables that still count, or are being merged."""
+        """Those that are in tables that are still counting, or are being merged."""
         merging = [merge.new for merge in self.merging.values() if not merge.erases]
         return _steps([merging, *(table.urls for table in self._tables.values())], size)
 
     def pending_steps(self) -> Iterator[Mapping[str, Counts]]:
-        """The others, by their own names, and what the store does not have of them: to be looked at, not to be kept."""
+        """The others, under their own names, with the counts that the store does not have: to be read, not kept."""
         return self._pending.parts()
 
     @property
     def tables(self) -> list[Table]:
-        """The tables that still count."""
+        """The tables that are still counting."""
         return list(self._tables.values())
 
     async def wait_moved(self) -> None:
@@ -388,7 +388,7 @@ class Ledger:
         await self._moved.wait()
 
     def names(self, asked: str, also: OldNames = NO_OLD_NAMES) -> Sequence[str]:
-        """Under which names the store has the counts of what is asked for, and of `also` others of some URLs."""
+        """The names under which the store has the requested URLs' counts, plus, for some URLs, those in `also`."""
         url = self.aliases(asked)
         if not self.merging and not also and not self._stored_as and not self._late_names:
             return (url,)
@@ -397,7 +397,7 @@ class Ledger:
         return list(dict.fromkeys([url, *merging, *late, *self._stored_as.get(url, ()), *also.get(asked, ())]))
 
     def forgotten(self, urls: Collection[str]) -> None:
-        """The totals of `urls` changed otherwise than by what is in tables."""
+        """The totals of `urls` changed other than through tables."""
         self._moves += 1
         for follower in tuple(self.followers):
             follower.forgotten(urls)
@@ -440,7 +440,7 @@ class Ledger:
 
 
 def _steps(parts: Iterable[Collection[str]], size: int) -> Iterator[list[str]]:
-    """The URLs of all `parts`, each as it is when its turn comes, `size` at once."""
+    """The URLs of all `parts`, `size` at once, each part as it is in its turn."""
     left: list[str] = []
     for part in parts:
         urls = list(part)

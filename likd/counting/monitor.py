@@ -1,4 +1,4 @@
-"""The monitor: samples what can only be known by looking again and again: rates, free disk space."""
+"""The monitor: samples what can only be known by polling: rates, free disk space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Rate:
-    """How fast a number grows, a second, of late (time constant 10 s)."""
+    """How fast a number has grown per second recently (time constant 10 s)."""
 
     def __init__(self, read: Callable[[], int]) -> None:
         self._read = read
@@ -26,7 +26,7 @@ class Rate:
         self.per_second = 0.0
 
     def sample(self, elapsed: float) -> None:
-        """Look at the number, `elapsed` seconds after the last look."""
+        """Sample the number, `elapsed` seconds after the last sample."""
         now = self._read()
         keep = math.exp(-elapsed / RATE_SECONDS)
         self.per_second = self.per_second * keep + (now - self._last) / elapsed * (1 - keep)
@@ -48,7 +48,7 @@ class MonitorStatistics:
 
 
 class Monitor:
-    """Keeps `rates`, `disk_free` and `damaged_files` fresh, one look a second."""
+    """Keeps `rates`, `disk_free` and `damaged_files` up to date, once a second."""
 
     def __init__(self, *, disk: Disk, disk_free_min: int, rates: dict[str, Callable[[], int]]) -> None:
         self._disk = disk
@@ -56,12 +56,12 @@ class Monitor:
         self.rates = {name: Rate(read) for name, read in rates.items()}
         self.disk_free: int | None = None
         self.damaged_files = 0
-        """Files that were set aside as damaged and are still there."""
+        """How many files that were set aside as damaged are still there."""
         self.started_at = trio.current_time()
 
     @property
     def disk_full(self) -> bool:
-        """Whether less space is left than there must be."""
+        """Whether there is less free space than required."""
         return self.disk_free is not None and self.disk_free < self._disk_free_min
 
     @property
@@ -97,7 +97,7 @@ class Monitor:
             self.disk_free = await self._disk.free_bytes()
             self.damaged_files = len(await self._disk.damaged_names())
         except OSError as error:
-            log.error("can't look at the disk", fault=error.strerror)
+            log.error("can't check the disk", fault=error.strerror)
             return
         if self.disk_full != was_full:
             log.warning("disk is full" if self.disk_full else "disk has space again", free_bytes=self.disk_free)

@@ -1,4 +1,4 @@
-"""Pending: what is committed and the store does not have yet, as one sum a URL."""
+"""Pending: what is committed but not in the store yet, as one sum per URL."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from likd.model import Counts, Rows, add
 from likd.runtime.cooperative import Steps
 
 SHARDS = 256
-"""So many dicts have the sums: each can be looked through in one step, and none takes long to grow."""
+"""How many dicts hold the sums: each can be scanned in one step, and none takes long to grow."""
 LEAVING_AT_ONCE = 1000
-"""Rows that a step hands over to the store: well under a millisecond."""
+"""How many rows a step hands over to the store: well under a millisecond."""
 SHARED_MAX = 1000
-"""Counts that all rows share which have the same: most rows that wait have one like, and a dict takes 200 bytes."""
+"""Counts that equal rows share: most waiting rows have one like, and a dict takes 200 bytes."""
 
 
 class Pending:
-    """Sums by URL of all rows that were added. They may be a row's own counts, which nobody changes in place.
+    """Sums by URL of all added rows. They may be a row's own counts, which nobody changes in place.
 
-    Rows that the store is being given leave in steps, and are part of the sums until they are `gone`.
+    Rows that are being given to the store leave in steps, and are part of the sums until they are `gone`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Pending:
             add(counts, leaving)
 
     def add(self, rows: Rows) -> None:
-        """Add `rows`. Their counts must not be changed from now on, and may be replaced by others that are equal."""
+        """Add `rows`. Their counts must not be changed from now on, and may be replaced by equal ones."""
         shards = self._shards
         share = self._shared.setdefault if len(self._shared) < SHARED_MAX else self._shared.get
         for url, counts in rows.items():
@@ -50,10 +50,10 @@ class Pending:
                 add(total, counts)
 
     def subtract(self, rows: Mapping[str, Counts]) -> None:
-        """Take `rows`, which were added, out again."""
+        """Remove `rows`, which were added before."""
         for url, counts in rows.items():
             shard = self._shards[hash(url) % SHARDS]
-            # Of a row that is all zeros there may be nothing left.
+            # Nothing may be left of a row of zeros.
             mine = shard.pop(url, None)
             if mine is not None and mine is not counts:
                 left = {name: rest for name, n in mine.items() if (rest := n - counts.get(name, 0))}
@@ -61,7 +61,7 @@ class Pending:
                     shard[url] = left
 
     def leave(self, rows: Rows) -> Steps[None]:
-        """Take `rows`, which were added, aside; those that were before stay there."""
+        """Move `rows`, which were added before, aside; those already aside stay there."""
         urls = iter([url for url in rows if url not in self._leaving])
         while some := {url: rows[url] for url in islice(urls, LEAVING_AT_ONCE)}:
             self.subtract(some)
@@ -69,16 +69,16 @@ class Pending:
             yield
 
     def stay(self) -> None:
-        """What left is not given to the store yet."""
+        """What was moved aside is not given to the store after all."""
         rows, self._leaving = self._leaving, {}
         self.add(rows)
 
     def gone(self) -> None:
-        """What left is no part of the sums any more."""
+        """What was moved aside is no longer part of the sums."""
         self._leaving = {}
 
     def parts(self) -> Iterator[Mapping[str, Counts]]:
-        """All sums, some thousand at once; a URL may come twice, once of them with all that it has."""
+        """All sums, some thousand at once; a URL may come twice, one of them complete."""
         leaving = iter(list(self._leaving))
         while urls := list(islice(leaving, LEAVING_AT_ONCE)):
             part: Rows = {url: {} for url in urls}

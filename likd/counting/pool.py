@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 
 TURN_INTERVAL_SECONDS = 0.01
 WAKES_PER_TURN_MAX = 20
-"""Turns every 10 ms for 20 counters at most: waking costs two or three percent of a processor, however busy it is."""
+"""Turns every 10 ms, for at most 20 counters: waking costs two or three percent of a processor, however busy it is."""
 SLICE_COUNTERS = 200
-"""Counters that are let go, or whose tasks are started, in one step."""
+"""How many counters are released, or whose tasks are started, in one step."""
 
 
 @attrs.frozen
@@ -43,16 +43,15 @@ class PoolStatistics:
 
 
 class PoolManager:
-    """Owner of all counters and keeper of their tasks.
+    """Owns all counters and runs their tasks.
 
-    `size` counters and a buffer of 10 % are kept warm. A counter gets a turn, and with its first one its task, when
-    there is something to do: an observer to be told, or a second delta to be added to the first. Most of many URLs get
-    one in a table, which waits to be committed. When they are all leased the pool grows, up to
-    `counters_max`, which callers heed by asking what is `free` before they take on work; what is idle beyond the
-    warm ones is let go after `idle_seconds`. A counter whose observer does not return within
-    `hung_timeout_seconds` is cancelled and a new task takes over its state. One that served `max_leases`
-    tables is replaced. Time in which nothing ran, because the process was stopped or the event loop blocked, is no
-    observer's.
+    `size` counters and a buffer of 10 % are kept warm. A counter gets a turn, and with its first one a task, when there
+    is something to do: an observer to be told, or a second delta to be added to the first. With many URLs, most get a
+    single delta in a table, which simply waits to be committed. When all counters are leased, the pool grows up to
+    `counters_max`; callers observe that limit by checking `free` before they accept work. Idle counters beyond the warm
+    ones are released after `idle_seconds`. A counter whose observer does not return within `hung_timeout_seconds` is
+    cancelled, and a new task takes over its state. One that has served `max_leases` tables is replaced. Time in which
+    nothing ran, because the process was stopped or the event loop blocked, is not held against an observer.
     """
 
     def __init__(
@@ -84,15 +83,15 @@ class PoolManager:
 
     @property
     def free(self) -> int:
-        """How many counters may be leased: those that are idle, and those that may yet be made.
+        """How many counters can be leased: those that are idle, and those that may still be created.
 
-        A counter that still has news for an observer is neither, although it is not leased any more.
+        A counter that still has news for an observer is neither, although it is no longer leased.
         """
         return self._counters_max - (len(self._counters) - len(self._idle))
 
     @property
     def exhausted(self) -> bool:
-        """Whether there are no more counters to be leased."""
+        """Whether no more counters can be leased."""
         return self.free <= 0
 
     def statistics(self) -> PoolStatistics:
@@ -108,10 +107,10 @@ class PoolManager:
         )
 
     def post(self, counters: dict[str, UrlCounter], name: str, increments: Mapping[str, int]) -> None:
-        """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and see that they get a turn.
+        """Add `increments` (URL → n) of the count `name` to the deltas of `counters`, and make sure they get a turn.
 
-        Counters that are missing are leased; if none is idle a new one is made. Never waits: of
-        all that is done for a like, this is done most often, so it is spelled out here instead of calling methods.
+        Missing counters are leased; if none is idle, a new one is created. Never waits. Of everything done for a like,
+        this is done most often, so it is written out here instead of calling methods.
         """
         before = len(counters)
         idle, due, observed = self._idle, self._due, bool(self._observers)
@@ -137,7 +136,7 @@ class PoolManager:
         self._leased += len(counters) - before
 
     def donate(self, counters: Iterable[UrlCounter]) -> None:
-        """Take committed counters back. Those that still have news for observers become idle after that."""
+        """Take committed counters back. Those that still have news for observers become idle afterwards."""
         for counter in counters:
             self._leased -= 1
             if counter.quiet:
@@ -148,7 +147,7 @@ class PoolManager:
                     self._enlist(counter)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the counters' tasks. When run again after a fault, all counters are found as they were."""
+        """Run the counters' tasks. When run again after a fault, it finds all counters as they were."""
         self._work.give()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._patrol)
@@ -166,9 +165,9 @@ class PoolManager:
                     await trio.sleep(TURN_INTERVAL_SECONDS)
 
     async def dismiss(self) -> None:
-        """Let go of all that are idle, in steps. To be called when nothing will be posted any more.
+        """Release all idle counters, in steps. To be called when nothing more will be posted.
 
-        Else their tasks would all be cancelled in a single step.
+        Otherwise their tasks would all be cancelled in a single step.
         """
         while self._idle:
             for _ in range(min(len(self._idle), SLICE_COUNTERS)):
@@ -234,7 +233,7 @@ class PoolManager:
             for counter in self._tended.values():
                 if counter.busy_since is None:
                     continue
-                # Observers did not run either while this look was late.
+                # Observers did not run, either, while this check was delayed.
                 counter.busy_since = min(now, counter.busy_since + now - look_at)
                 if now - counter.busy_since >= self._hung_timeout:
                     self._restart_hung(counter)

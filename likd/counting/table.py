@@ -13,12 +13,12 @@ from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows, add, total
 from likd.runtime.cooperative import Steps
 
 SLICE_COUNTERS = 500
-"""Counters that are committed in one step."""
+"""How many counters are committed in one step."""
 
 
 @attrs.define(eq=False)
 class Table:
-    """One table's way: open (URLs are allotted to it), swapped, committed (`rows`), written as a batch file.
+    """One table's path: open (URLs are allotted to it), swapped, committed (`rows`), written as a batch file.
 
     `closed_at` is when it took its newest events; all of them came in one minute. `journaled` is the sum of what was
     journaled for it, kept apart from the counters for double entry.
@@ -31,23 +31,23 @@ class Table:
     counters: dict[str, UrlCounter] = attrs.field(factory=dict, repr=False)
     journaled: Counts = attrs.field(factory=dict)
     posts: int = 0
-    """How often something was counted."""
+    """How often something was counted in it."""
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
     aside: AsideEvents = attrs.field(factory=dict, repr=False)
     actors: Likings = attrs.field(factory=dict, repr=False)
     actors_allotted: int = 0
     merge: Fold | None = None
-    """The table was closed by this merge."""
+    """The merge that closed the table, if any."""
     rows: Rows | None = attrs.field(default=None, repr=False)
     unsummed: Rows = attrs.field(factory=dict, repr=False)
     """Those of `rows` that are not part of the ledger's sums yet."""
     committed: bool = False
     """Whether `rows` has all counts."""
     sums: Counts = attrs.field(factory=dict)
-    """Of `rows`, which have all counts if it is `committed`."""
+    """The sums of `rows`, which are complete once it is `committed`."""
 
     def take_all(self, urls: Mapping[str, int], limit: int) -> bool:
-        """Take in all of `urls`, if it is plain that there is room below `limit` unique URLs; else none, and False."""
+        """Take in all of `urls` if there clearly is room below `limit` unique URLs; else none. Returns which."""
         if not self.urls.issuperset(urls):
             if len(self.urls) + len(urls) >= limit:
                 return False
@@ -57,7 +57,7 @@ class Table:
     def take(self, items: Iterator[tuple[str, int]], limit: int) -> dict[str, int]:
         """Take in URLs with their times from `items`, as long as there is room for them up to `limit` unique URLs.
 
-        The URLs are added at once, their counts follow when the events are durable.
+        The URLs are added at once; their counts follow when the events are durable.
         """
         taken: dict[str, int] = {}
         while chunk := dict(islice(items, limit - len(self.urls))):
@@ -73,14 +73,14 @@ class Table:
         return self.rows.get(url) if self.rows is not None else None
 
     def unsummed_counts(self, url: str) -> Counts | None:
-        """The same, without what is part of the ledger's sums already."""
+        """The same, without what is already part of the ledger's sums."""
         counter = self.counters.get(url)
         return counter.settle() if counter is not None else self.unsummed.get(url)
 
     def commit(self, give_back: Callable[[Sequence[UrlCounter]], object]) -> Steps[Rows]:
-        """Take over the counts of all counters into `rows`, and give the counters back, free again.
+        """Move the counts of all counters into `rows`, and give the counters back, free again.
 
-        In steps: each count is with its counter or in `rows`, and `committed` when all are there.
+        In steps: each count is either with its counter or in `rows`; `committed` once all are in `rows`.
         """
         rows = self.rows = self.rows or {}
         while self.counters:

@@ -1,4 +1,4 @@
-"""Waiting: consecutive tables that the store is given in one transaction."""
+"""Waiting: consecutive tables that are given to the store in one transaction."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from likd.model import Counts, Rows, add, add_likings
 from likd.stores.protocol import Increments
 
 TRANSACTION_ROWS_MAX = 65_536
-"""Rows that waiting tables are merged up to: more in one transaction would save little and hold the store long."""
+"""Up to how many rows waiting tables are merged: more in one transaction would save little and hold the store long."""
 TRANSACTION_BYTES_MAX = 16 << 20
 """The same for the bytes of their URLs."""
 TRANSACTION_ACTORS_MAX = 8192
-"""The same for actors, of whom each is a row, and is settled in one step with all others."""
+"""The same for actors: each is a row, and all are settled in one step."""
 
 
 @attrs.define(eq=False)
 class Waiting:
-    """Consecutive tables that will be applied together; `frozen` once that was tried.
+    """Consecutive tables that will be applied together; `frozen` once that has been tried.
 
-    `sums` has those of each table, `url_bytes` is what their URLs take.
+    `sums` has the sums of each table; `url_bytes` is the size of their URLs.
     """
 
     increments: Increments
@@ -31,11 +31,11 @@ class Waiting:
 
     @property
     def tables(self) -> list[int]:
-        """Which they are, in their order."""
+        """The tables' ids, in order."""
         return list(self.sums)
 
     def take_along(self, batch: Batch, rows_max: int) -> bool:
-        """Let `batch` be applied with these, if there is room in a transaction of `rows_max` rows; whether there is."""
+        """Let `batch` be applied with these, if a transaction of `rows_max` rows has room. Returns whether it has."""
         increments = self.increments
         fresh = batch.rows.keys() - increments.rows.keys()
         url_bytes = self.url_bytes + sum(map(len, fresh))
@@ -55,7 +55,7 @@ class Waiting:
 
 
 def _merge(rows: Rows, more: Rows) -> None:
-    """Add `more` to `rows`; counts that are new there are taken over as they are, others are made anew."""
+    """Add `more` to `rows`; counts that are new there are taken over as they are, the others are copied."""
     if rows.keys().isdisjoint(more):
         rows.update(more)
         return

@@ -1,1 +1,1 @@
-"""From a table to the store, at the rate that it tolerates."""
+"""Takes tables to the store, at the rate that it tolerates."""

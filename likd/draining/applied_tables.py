@@ -1,4 +1,4 @@
-"""What the store was given: noted, and its batch files kept for a while, for a store that goes back in time."""
+"""Records what the store was given, and keeps the batch files for a while, for a store that goes back in time."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class AppliedTablesStatistics:
 
 
 class AppliedTables:
-    """Follows the tables that the store has; `found` are those whose files a start found.
+    """Follows the tables that the store has; `found` are those whose files were found at the start.
 
-    `missing` are the tables, with their sums, that a store lost and that nobody has any more.
+    `missing` are the tables, with their sums, that a store lost and that no longer exist anywhere.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AppliedTables:
 
     @property
     def missing_counts(self) -> Counts:
-        """What is missing, in all."""
+        """The sum of what is missing."""
         return total(self.missing.values())
 
     def statistics(self) -> AppliedTablesStatistics:
@@ -81,16 +81,16 @@ class AppliedTables:
         return AppliedTablesStatistics(tuple(self.missing), self.missing_counts)
 
     def applied(self, tables: Mapping[int, Counts]) -> None:
-        """The store has these tables, whose sums are as said. `tend` comes after it."""
+        """The store has these tables, with these sums. `tend` has to be called afterwards."""
         self._untended |= tables
 
     @property
     def untended(self) -> bool:
-        """Whether there is something to note."""
+        """Whether there is something to record."""
         return bool(self._untended)
 
     async def tend(self) -> None:
-        """Note what was applied, and remove the files that are not kept. What is cut off is done the next time."""
+        """Record what was applied, and remove the files that are not kept. If interrupted, the next call finishes."""
         if self._untended:
             await self._log.note(self._untended)
         for table in [*self._found, *self._untended]:
@@ -104,13 +104,13 @@ class AppliedTables:
         await self._remove_old()
 
     async def close(self) -> None:
-        """There is no more."""
+        """Close the log: there is no more."""
         await self._log.close()
 
     async def after(self, mark: int, waiting: Iterable[int] = ()) -> list[Batch]:
-        """The kept tables behind `mark`, oldest first; what is not to be had any more is missing from now on.
+        """The kept tables after `mark`, oldest first; those that no longer exist are missing from now on.
 
-        Those that are `waiting` are not.
+        Tables that are `waiting` are not included.
         """
         tables = [*self._found, *(kept.table for kept in self._kept)]
         batches = [batch for table in tables if table > mark and (batch := await self._read(table)) is not None]
@@ -122,7 +122,7 @@ class AppliedTables:
         return batches
 
     def forget_after(self, mark: int) -> None:
-        """What is behind `mark` waits for the store again."""
+        """The tables after `mark` are waiting for the store again."""
         self._found = [table for table in self._found if table <= mark]
         self._bytes -= sum(kept.size for kept in self._kept if kept.table > mark)
         self._kept = deque(kept for kept in self._kept if kept.table <= mark)
@@ -155,5 +155,5 @@ class AppliedTables:
 
 
 def told(missing: Mapping[int, Counts]) -> dict[str, object]:
-    """Missing tables and counts, as they are said."""
+    """Missing tables and counts, for messages."""
     return {"tables": ranges(missing), "counts": total(missing.values())}

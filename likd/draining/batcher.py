@@ -1,4 +1,4 @@
-"""The batcher: drains swapped tables into batch files."""
+"""The batcher: turns swapped tables into batch files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from likd.runtime.cooperative import finish_in_turns
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
 ROWS_INLINE_MAX = 4000
-"""Rows that are encoded on the event loop: a millisecond or two."""
+"""How many rows are encoded on the event loop: a millisecond or two."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,9 @@ class BatcherStatistics:
 class Batcher:
     """Commits every counter of a swapped table, checks the sum, writes the batch file, drops the journal segment.
 
-    Counters are donated as soon as they are committed. A disk that fails is tried again until it works: the
-    table is safe in memory and in its journal meanwhile. Tables in hand belong to this object, so that `run`
-    can be run again after a fault. `run` ends when `tables` ends, and then closes `batches`.
+    Counters are given back as soon as they are committed. If the disk fails, it retries until it works: meanwhile the
+    table is safe in memory and in its journal. Tables in progress belong to this object, so that `run` can be run again
+    after a fault. `run` ends when `tables` ends, and then closes `batches`.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Batcher:
         self._written: Batch | None = None
         self._spent: deque[int] = deque()
         self.aside_bytes = aside_bytes
-        """What the files of events that were set aside take on the disk."""
+        """Disk space of the files of events that were set aside."""
         self.mismatches = 0
         self.batches_written = 0
         self.fault: str | None = None
 
     @property
     def tables_in_hand(self) -> int:
-        """Tables that are swapped and have no batch file yet."""
+        """How many swapped tables have no batch file yet."""
         return len(self._in_hand) + self._tables.statistics().current_buffer_used
 
     def statistics(self) -> BatcherStatistics:
@@ -132,8 +132,8 @@ class Batcher:
         if self._written is None:
             await self._check_double_entry(table)
             assert table.rows is not None
-            # Also of a table of which all was refused: its segment may be back after a crash, and what said that it is
-            # void may be gone.
+            # Even if everything in the table was refused: its segment may be back after a crash, and what said that it
+            # is void may be gone.
             journaled = self._journal.holds(table.id)
             if journaled or table.rows or table.aside or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
@@ -153,7 +153,7 @@ class Batcher:
             return
         self.mismatches += 1
         log.error(
-            "committed is not what was journaled",
+            "committed counts differ from the journal",
             table=table.id,
             committed=committed,
             journaled=table.journaled,
@@ -193,7 +193,7 @@ class Batcher:
 
 
 async def _encode(batch: Batch) -> bytes:
-    """The bytes of the file; a thread only pays for what would keep others waiting."""
+    """The bytes of the file; encoded in a thread only if that would keep others waiting."""
     if len(batch.rows) + len(batch.actors) <= ROWS_INLINE_MAX:
         return batch_file.encode(batch)
     return await trio.to_thread.run_sync(batch_file.encode, batch)

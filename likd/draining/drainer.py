@@ -1,4 +1,4 @@
-"""The drainer: batches into the store, oldest first, at its write tolerance, each exactly once."""
+"""The drainer: writes batches to the store, oldest first, at its write tolerance, each exactly once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class _GivenUp(Exception):
-    """The store fails, and there will be no more batches: the next start goes on."""
+    """The store fails and there will be no more batches: the next start continues."""
 
 
 @attrs.frozen
@@ -49,14 +49,14 @@ class DrainerStatistics:
 
 
 class Drainer:
-    """Applies what waits in `ledger` to the store.
+    """Applies what is waiting in `ledger` to the store.
 
-    `prepare` has to succeed before anything is applied. A store that fails is tried again, after a pause with jitter,
-    until it works. One that went back in time, which an apply or who gives `behind` finds, is opened again for counts
-    of these `names`, and given again what `applied_tables` kept, as `renamed` by rules and merges. `run` can be run
-    again after a fault; it ends when `batches` ended and all is applied, or when the store fails after that: the next
-    start goes on then. It raises Fenced, TooNew. A store that is `away` at the start is opened here, and `learn` gets
-    what else a start would have asked it; the tables of this life begin at `next_table`.
+    `prepare` has to succeed before anything is applied. If the store fails, it retries after a pause with jitter until
+    it works. If the store went back in time (found by applying, or given in `behind`), it is reopened for counts with
+    these `names`, and given again what `applied_tables` kept, `renamed` by rules and merges. `run` can be run again
+    after a fault; it ends when `batches` has ended and everything is applied, or when the store fails after that: then
+    the next start continues. Raises Fenced, TooNew. A store that is `away` at the start is opened here, and `learn`
+    then gets what else a start would have asked it; the tables of this run begin at `next_table`.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Drainer:
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until `batches` ended and all is applied, or the store fails after that."""
+        """Work until `batches` has ended and everything is applied, or the store fails after that."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._collect)
             nursery.start_soon(self._hear_of_doubt)
@@ -135,7 +135,7 @@ class Drainer:
             self._ledger.batched(batch)
             self._news.give()
         self._end.set()
-        # What fails is tried once more, and not after its pause.
+        # A failure is retried once more, without its pause.
         self._ledger.store_ahead.set()
         self._news.give()
 
@@ -165,18 +165,18 @@ class Drainer:
     async def _give(self, increments: Increments) -> Applied | None:
         if self._prepare is not None:
             await self._prepare()
-        # What prepares may still add to what waits.
+        # `prepare` may still add to what is waiting.
         await finish_in_turns(self._ledger.leave())
         try:
             return await self._store.apply(increments)
         except CountTooLarge as error:
-            # What is behind it must not wait for ever.
-            log.error("a count is cut down to what the store can hold", fault=str(error), last=increments.last)
+            # What comes after it must not wait for ever.
+            log.error("a count was reduced to what the store can hold", fault=str(error), last=increments.last)
             increments.cut_down()
             return await self._store.apply(increments)
 
     async def _resume(self) -> None:
-        """Ask the store how far it is, and go on from there."""
+        """Ask the store how far it is, and continue from there."""
         mark = await self._until_it_works(self._open)
         known = self._ledger.applied
         again: list[Batch] = []
@@ -184,7 +184,7 @@ class Drainer:
             # More may come to wait while files are read.
             waiting = [table for item in self._ledger.waiting for table in item.sums]
             again = await self._applied_tables.after(mark, waiting)
-        # No await from here on: a table that is kept is either applied or waits.
+        # No await from here on: a kept table is either applied or waiting.
         self._doubtful = self._unopened = False
         if mark < known:
             self.went_back += 1
@@ -198,7 +198,7 @@ class Drainer:
         if self._unopened:
             if mark >= self._next_table:
                 raise Fenced(
-                    f"the store has table {mark} of this data directory, whose own begin at {self._next_table}:"
+                    f"the store has table {mark} of this data directory, whose own tables begin at {self._next_table}:"
                     " were its files removed?"
                 )
             if self._learn is not None:
@@ -206,7 +206,7 @@ class Drainer:
         return mark
 
     async def _until_it_works(self, what: Callable[[], Awaitable[T]], waiting: Waiting | None = None) -> T:
-        """Do `what` again and again. Raises Behind, Fenced, TooNew, _GivenUp."""
+        """Retry `what` until it works. Raises Behind, Fenced, TooNew, _GivenUp."""
         backoff = Backoff(BACKOFF_SECONDS, BACKOFF_SECONDS_MAX, self._jitter)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Folding: what was counted by other rules becomes part of the URLs that count now."""
+"""Folding: what was counted under other rules becomes part of the URLs that the current rules count."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from likd.stores.protocol import ActorStore, Folding, MergingStore
 
 PAGE_URLS = 1000
 FOLDS_AT_ONCE = 100
-"""In one transaction: some ten milliseconds, then the drainer has its turn."""
+"""How much is folded in one transaction: about ten milliseconds' worth, then the drainer has its turn."""
 PAGES_NOTED = 20
-"""So many pages at most are looked through again after a restart."""
+"""How many pages at most are examined again after a restart."""
 SLICE_URLS = 250
 RETRY_SECONDS = 1.0
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class FoldingStore(MergingStore, ActorStore, Protocol):
-    """Who folds, and knows of actors."""
+    """Knows actors, and is told what is being folded."""
 
 
 @attrs.frozen
@@ -51,11 +51,11 @@ class FolderStatistics:
 
 
 class Folder:
-    """Folds what the store has of URLs that count as others by the rules that hold now, page by page.
+    """Folds, page by page, what the store has of URLs that count as others under the current rules.
 
-    It goes on after a restart where it was: as `folding` says, or the store when it is there. While it is at it,
-    counting and reading go on: the counts of a URL grow by what it had under other names as these come by. First come
-    those of what was `taken_over`: they are folded before anything is applied.
+    After a restart it continues where it was: as `folding` says, or the store once it is there. Meanwhile, counting and
+    reading go on: a URL's counts grow by what it had under other names as these are reached. The URLs in `taken_over`
+    come first: they are folded before anything is applied.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Folder:
         self._rules = names.rules.text
         self._noted = Folding("")
         self.after = ""
-        """All URLs up to this one are looked through."""
+        """All URLs up to this one have been examined."""
         self.done = self._begun = self._is_known = False
         self._taken_over = taken_over
         if taken_over.renamed:
-            # Who acts on these must know of both names.
+            # Acts on these must know about both names.
             actors.begin_folds(taken_over.url_keys)
         self.folded = 0
         self.fault: str | None = None
@@ -98,9 +98,9 @@ class Folder:
         return FolderStatistics(self.done, self.after, self.folded, self.fault)
 
     async def begin(self) -> None:
-        """Note in the store that it is under way, or that there is nothing to do. Raises StoreError.
+        """Record in the store that folding is in progress, or that there is nothing to do. Raises StoreError.
 
-        Does nothing if it was done.
+        Does nothing if that was done already.
         """
         if not self._is_known:
             self._know(await self._store.folding())
@@ -116,7 +116,7 @@ class Folder:
         self._begun = True
 
     def _know(self, folding: Folding) -> None:
-        """So far the store was."""
+        """How far the store was."""
         if self._is_known:
             return
         self._is_known = True
@@ -126,9 +126,9 @@ class Folder:
         self._actors.folding = not self.done
 
     async def prepare(self) -> None:
-        """Begin, and fold what comes first; must be done before anything is applied. Raises StoreError.
+        """Begin, and fold what comes first; this must be done before anything is applied. Raises StoreError.
 
-        Does nothing if it was done. Only one task may be at it.
+        Does nothing if that was done already. Only one task may do this.
         """
         await self.begin()
         taken_over = self._taken_over
@@ -142,16 +142,16 @@ class Folder:
         self._actors.end_folds()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until all is folded. A store that fails is tried again."""
+        """Work until everything is folded. Retries if the store fails."""
         task_status.started()
         if not self.done:
-            log.info("URLs are folded by the rules that hold now", rules=self._rules, after=self.after)
+            log.info("folding URLs by the current rules", rules=self._rules, after=self.after)
         while not self.done:
             try:
                 await self._work()
                 self.fault = None
             except trio.ClosedResourceError:
-                # The daemon is shutting down; the next start goes on.
+                # The daemon is shutting down; the next start continues.
                 return
             except StoreError as error:
                 self.fault = str(error)
@@ -164,7 +164,7 @@ class Folder:
         await self.begin()
         if self.done:
             return
-        # The drainer is at these.
+        # The drainer is working on these.
         await self._taken_over.settled.wait()
         pages = 0
         while rows := await self._store.page(self.after, PAGE_URLS):
@@ -189,7 +189,7 @@ class Folder:
             await trio.lowlevel.checkpoint()
             some = urls[begin : begin + SLICE_URLS]
             for url, by_now in zip(some, all_by_rules(self._names.rules, some), strict=True):
-                # A merge that waits folds its URLs itself, in its turn.
+                # A waiting merge folds its URLs itself, in its turn.
                 new = self._totals.ledger.settled_name(by_now)
                 if new != url:
                     folds.append(self._to(url, new))
@@ -199,7 +199,7 @@ class Folder:
         return Fold(old, new, self._names.keys.of_url(old), self._names.keys.of_url(new))
 
     async def _fold_while_acts_wait(self, folds: list[Fold]) -> None:
-        """Fold, and let nobody decide meanwhile whether somebody likes one of the new URLs."""
+        """Fold; meanwhile nobody may decide whether an actor likes one of the new URLs."""
         key_of = self._names.keys.of_url
         self._actors.begin_folds({key for fold in folds for key in (fold.new_key, key_of(self._names(fold.new)))})
         try:
@@ -212,16 +212,16 @@ class Folder:
         await self._tolerance.take(len(folds))
         urls = [url for fold in folds for url in (fold.old, fold.new, self._names(fold.new))]
         try:
-            # All that comes before them is looked through, and none of the folded is there any more.
+            # Everything before them has been examined, and none of the folded URLs exists any more.
             await self._store.fold(folds, self._state, changing)
         finally:
-            # An answer that got lost may have been a yes.
+            # The answer that got lost may have been a success.
             self._totals.forget(urls)
             self._actors.forget()
         self.folded += len(folds)
 
     async def _finish(self) -> None:
-        # What an act knows of its actor is asked of the store anew, once nothing comes from under old names any more.
+        # Acts ask the store about their actors again, now that nothing more comes from old names.
         self._actors.forget()
         await self._intake.barrier()
         await self._note_done()

@@ -1,4 +1,4 @@
-"""Names: what URLs count as by the rules and merges that hold now."""
+"""Names: what URLs count as under the current rules and merges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likd.model import Fold, Rows, add, rename_likings
 
 @attrs.frozen
 class Names:
-    """What any URL counts as that was counted by whichever rules, before merges or after."""
+    """What any URL counts as now, under whichever rules it was counted, before or after merges."""
 
     rules: UrlRules
     aliases: Aliases
@@ -26,14 +26,14 @@ class Names:
         return self.aliases(by_rules(self.rules, url))
 
     def by_rules(self, batch: Batch) -> dict[str, str]:
-        """The URLs of `batch` and its merge that are others by the rules that hold now, and what they are."""
+        """The URLs of `batch` and its merge that are different under the current rules, and what they are now."""
         urls = [*batch.rows, *([batch.merge.old, batch.merge.new] if batch.merge is not None else [])]
         return {url: new for url, new in zip(urls, all_by_rules(self.rules, urls), strict=True) if new != url}
 
     def by_now(self, batch: Batch) -> Batch:
-        """`batch`, which was applied before and is given again, by the URLs that count now.
+        """`batch`, which was applied before and is given again, with the URLs that count now.
 
-        Its merge is known already, and has to be done again all the same.
+        Its merge is already known, but has to be carried out again all the same.
         """
         again = self.batch(batch, self.by_rules(batch))
         if batch.merge is None or again.merge is not None:
@@ -44,7 +44,7 @@ class Names:
         return attrs.evolve(again, merge=Fold(old, new, self.keys.of_url(old), self.keys.of_url(new)))
 
     def batch(self, batch: Batch, by_rules: Mapping[str, str]) -> Batch:
-        """`batch` by the URLs that count now. What two of them had becomes the sum, and an actor's two likings one."""
+        """`batch` with the URLs that count now: if two are one now, counts are added and an actor's likings joined."""
         new_urls = ((url, self.aliases(by_rules.get(url, url))) for url in batch.rows)
         renamed = {url: new for url, new in new_urls if new != url}
         merge = self._merge(batch.merge)
@@ -72,7 +72,7 @@ class Names:
 
 
 def by_rules(rules: UrlRules, url: str) -> str:
-    """What `url` is by `rules`. One that is none by these stays what it is."""
+    """What `url` is under `rules`. One that is invalid under them stays as it is."""
     try:
         return rules(url)
     except ValueError:
@@ -88,9 +88,9 @@ def all_by_rules(rules: UrlRules, urls: list[str]) -> list[str]:
 
 
 def known_aliases(rules: UrlRules, keys: ActorKeys, noted: Iterable[tuple[str, str]]) -> Aliases:
-    """The aliases that a store noted, by the rules that hold now.
+    """The aliases recorded in a store, under the current rules.
 
-    Of two that say different things of one URL now, the one that is about this URL as it is counts.
+    If two now say different things about one URL, the one that was recorded for exactly this URL wins.
     """
     aliases = Aliases(keys.of_url)
     by_now = [(by_rules(rules, old), old, by_rules(rules, new)) for old, new in noted]

@@ -1,4 +1,4 @@
-"""Taking over: what a start finds waiting for the store goes on as what it is by the rules that hold now."""
+"""Taking over: renames what a start finds waiting for the store to the URLs that the current rules count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLICE_KEYS = 2000
 
 
 def take_over(batches: Iterable[Batch], names: Names, ledger: Ledger, actors: Actors) -> Steps[TakenOver]:
-    """Let the `batches` that a start found wait for the store, by the URLs that count now."""
+    """Let the `batches` that a start found wait for the store, with the URLs that count now."""
     renamed: dict[str, str] = {}
     for batch in batches:
         by_rules = names.by_rules(batch)
@@ -40,18 +40,18 @@ def take_over(batches: Iterable[Batch], names: Names, ledger: Ledger, actors: Ac
 
 @attrs.define(eq=False)
 class TakenOver:
-    """What was taken over, and which of its URLs are others by now (`renamed`).
+    """What was taken over, and which of its URLs have changed (`renamed`).
 
-    It was decided by what the store has by the old names. So these are folded before anything of it is applied. An
-    actor who liked two URLs that are one now has two likes, until the old name is folded; what the store will add
-    then to make up for later likes and unlikes of them is added to what waits in the same step.
+    It was decided by what the store has under the old names, so these are folded before anything in it is applied. An
+    actor who liked two URLs that are now one has two likes until the old name is folded; what the store will then add
+    to make up for later likes and unlikes is added to what is waiting in the same step.
     """
 
     names: Names
     ledger: Ledger
     renamed: dict[str, str]
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Nothing of it is under another name any more."""
+    """Nothing in it is under another name any more."""
     _first: deque[tuple[str, str]] = attrs.field(factory=deque, init=False)
     _off: dict[str, list[tuple[Waiting, Rows]]] | None = attrs.field(default=None, init=False)
 
@@ -62,7 +62,7 @@ class TakenOver:
 
     @property
     def url_keys(self) -> set[bytes]:
-        """How the keys of actors begin at the URLs to which others are folded."""
+        """The beginnings of actors' keys at the URLs into which others are folded."""
         aliases, key_of = self.names.aliases, self.names.keys.of_url
         return {key_of(url) for new in self.renamed.values() for url in (new, aliases(new))}
 
@@ -71,20 +71,20 @@ class TakenOver:
         return list(islice(self._first, limit))
 
     def folded(self, some: Iterable[tuple[str, str]]) -> None:
-        """They are folded."""
+        """These URLs are folded."""
         for _, new in some:
             self._first.popleft()
             self._correct(self.names.aliases(new))
 
     def settle(self) -> None:
-        """All is folded, or there was nothing to be folded."""
+        """Everything is folded, or there was nothing to fold."""
         for url in list(self._off or ()):
             self._correct(url)
         self.ledger.nothing_is_stored_otherwise()
         self.settled.set()
 
     async def foresee(self, store: ActorStore) -> None:
-        """Find out what the store will make of actors who are known by two names. Raises StoreError.
+        """Find out what the store will do with actors' likings under two names. Raises StoreError.
 
         Nothing may be applied or folded meanwhile.
         """
@@ -100,7 +100,7 @@ class TakenOver:
                 url = url_of.get(key[:length])
                 if url is not None:
                     acting.setdefault(aliases(url), set()).add(key[length:])
-        # A merge that waits brings together what an actor likes by all URLs that count for one.
+        # A waiting merge combines an actor's likings for all URLs that count for one.
         known_by = {
             key_of(url) + actor: [key_of(name) + actor for name in names]
             for url, names in names_of.items()
@@ -138,7 +138,7 @@ class TakenOver:
                 liking.add(merge.new_key + key[len(merge.old_key) :])
 
     def _names_of(self) -> dict[str, list[str]]:
-        """The URLs that count for what others are folded to, each with the names by which the store may have it."""
+        """The URLs into which others are folded, each with the names under which the store may have it."""
         finals = {self.names.aliases(new) for new in self.renamed.values()}
         urls = set(self.renamed.values()) | finals
         for item in self.ledger.waiting:

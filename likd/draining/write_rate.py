@@ -1,4 +1,4 @@
-"""The write tolerance: a token bucket that says when so many rows may be written."""
+"""The write tolerance: a token bucket that says when rows may be written."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import trio
 from likd.counting.waiting import TRANSACTION_ROWS_MAX
 
 TRANSACTION_ROWS_MIN = 8192
-"""So many rows may always go together: fewer would save nobody anything, however little may be written."""
+"""This many rows may always be written together: fewer would help nobody, however low the rate."""
 
 
 class WriteTolerance:
-    """Lets through `rows_per_second` on average, and one second's worth at once after a rest.
+    """Lets through `rows_per_second` on average, and one second's worth at once after a pause.
 
-    A transaction is never split: one with more rows than there are tokens goes through once any are there, and
-    the next waits until the debt is paid. So in any `t` seconds at most (t + 1) * rows_per_second rows begin,
-    and one transaction more.
+    A transaction is never split: one with more rows than there are tokens goes through once there are any, and the next
+    waits until the debt is paid. So in any `t` seconds, at most (t + 1) * rows_per_second rows are begun, plus one
+    transaction.
     """
 
     def __init__(self, rows_per_second: float) -> None:
@@ -25,7 +25,7 @@ class WriteTolerance:
 
     @property
     def transaction_rows_max(self) -> int:
-        """Rows that tables may be merged up to: a second's worth, between what is always and what is ever worth it."""
+        """Up to how many rows tables may be merged: a second's worth, within fixed limits."""
         return int(min(max(self.rows_per_second, TRANSACTION_ROWS_MIN), TRANSACTION_ROWS_MAX))
 
     async def take(self, rows: int) -> None:

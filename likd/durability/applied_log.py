@@ -1,9 +1,9 @@
-"""The log of what is applied: which tables the store had, with their sums, to name those that it lost.
+"""The log of applied tables: those that the store had, with their sums, so that lost ones can be named.
 
     17 impressions=40 likes=3
 
-Files `applied_<id>` of such lines. None is flushed to the disk, and one that is torn or gone does no harm: the store
-itself says how far it is, and the log only tells what was behind that.
+The files `applied_<id>` consist of such lines. They are not flushed to the disk, and a torn or lost one does no harm:
+the store itself says how far it is, and the log only names what came after that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from likd.durability.filenames import APPLIED
 from likd.model import Counts
 
 TABLES_MAX = 4096
-"""So many of the newest tables are remembered."""
+"""How many of the newest tables are remembered."""
 
 _LINE = re.compile(rb"(\d{1,12})((?: [a-z][a-z0-9_]{0,31}=\d{1,20})*)")
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class AppliedLog:
-    """Remembers the newest applied tables and their sums, over restarts."""
+    """Remembers the newest applied tables and their sums across restarts."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -38,15 +38,15 @@ class AppliedLog:
 
     @property
     def newest(self) -> int:
-        """The newest table in it, 0 if there is none."""
+        """The newest table in the log, 0 if it is empty."""
         return max(self._sums, default=0)
 
     def after(self, mark: int) -> dict[int, Counts]:
-        """The tables behind `mark` and their sums, oldest first."""
+        """The tables after `mark` and their sums, oldest first."""
         return {table: self._sums[table] for table in sorted(self._sums) if table > mark}
 
     async def load(self, names: Iterable[str]) -> None:
-        """Remember what is in the files among `names`. Raises OSError."""
+        """Load the files of the log among `names`. Raises OSError."""
         self._names = APPLIED.among(names)
         for name in self._names:
             for line in (await self._disk.read(name)).split(b"\n")[:-1]:
@@ -57,7 +57,7 @@ class AppliedLog:
         self._forget_old()
 
     async def note(self, tables: Mapping[int, Counts]) -> None:
-        """The store has these. A disk that fails costs the log, which is begun anew with the next tables."""
+        """Record that the store has these tables. If the disk fails, the log is lost and begins again later."""
         self._sums |= tables
         self._lines += len(tables)
         try:
@@ -66,18 +66,18 @@ class AppliedLog:
             assert self._file is not None
             await self._file.append(_encode(tables), sync=False)
         except OSError as error:
-            log.warning("can't note what is applied", fault=error.strerror)
+            log.warning("can't record what is applied", fault=error.strerror)
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
                 await file.close()
 
     async def _begin(self, table: int) -> None:
-        """Go on in a new file, which begins with all that is remembered."""
+        """Continue in a new file, which begins with everything that is remembered."""
         await self.close()
         self._forget_old()
         name = APPLIED.name(table)
@@ -103,7 +103,7 @@ def _encode(tables: Mapping[int, Counts]) -> bytes:
 
 
 def ranges(tables: Iterable[int]) -> str:
-    """Tables as people write them: 3-5,9."""
+    """Table numbers as people write them: 3-5,9."""
     spans: list[tuple[int, int]] = []
     for table in sorted(tables):
         if spans and spans[-1][1] == table - 1:

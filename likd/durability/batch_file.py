@@ -5,11 +5,11 @@ likd-batch 1 table=17 opened=1790000000.250 closed=1790000005.250 urls=2 counts=
 0	0	7	https://example.com/b
 end sums=3,1,47 sha256=<of every byte before this line>
 
-If actors liked or unliked, the header ends with `actors=<how many>`, and after the URLs there is a line for each:
-`+` if the actor likes the URL now or `-` if not, the key of actor and URL in hexadecimal, and by how much the actor's
-events here add to likes less unlikes (which files of earlier versions do not tell). If the table was closed by a merge,
-the header ends with `merges=1`, and the last of these lines has what the keys of both URLs' actors begin with and the
-URLs. If something was erased, the second of these is the same as the first, or empty.
+If actors liked or unliked, the header ends with `actors=<number>`, and after the URLs there is a line for each: `+` if
+the actor now likes the URL or `-` if not, the key of actor and URL in hexadecimal, and by how much the actor's events
+here change likes minus unlikes (missing in files of earlier versions). If a merge closed the table, the header ends
+with `merges=1`, and the last of these lines has the beginnings of the keys of both URLs' actors, and the URLs. If it
+was an erasure, the second URL is the same as the first, or empty.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _NUMBER = re.compile(r"0|[1-9]\d{0,18}")
 
 
 class DamagedBatch(LikdError, ValueError):
-    """A batch file does not check out; the message says what is wrong and in which line."""
+    """A batch file is damaged; the message says what is wrong and in which line."""
 
 
 @attrs.frozen
 class Batch:
-    """One table's counts as they stand in its batch file. Times are seconds since 1970."""
+    """One table's counts as in its batch file. Times are seconds since 1970."""
 
     table: int
     opened: float
@@ -51,7 +51,7 @@ class Batch:
     rows: Rows = attrs.field(repr=False)
     actors: Likings = attrs.field(factory=dict, repr=False)
     merge: Fold | None = None
-    """What is merged after all this."""
+    """The merge that follows all this, if any."""
 
     @cached_property
     def sums(self) -> Counts:
@@ -85,7 +85,7 @@ def encode(batch: Batch) -> bytes:
 
 
 def decode(data: bytes) -> Batch:
-    """The batch that `data` holds. Raises DamagedBatch unless every byte checks out."""
+    """The batch in `data`. Raises DamagedBatch unless every byte is right."""
     body, _, end = data[:-1].rpartition(b"\n")
     body += b"\n"
     match = _END.fullmatch(_text(end, "last line"))
@@ -96,13 +96,13 @@ def decode(data: bytes) -> Batch:
     lines = _text(body, "body").split("\n")[:-1]
     header = _HEADER.fullmatch(lines[0]) if lines else None
     if header is None:
-        raise DamagedBatch("line 1: this is no header of a batch file")
+        raise DamagedBatch("line 1: this is not the header of a batch file")
     names = tuple(header[5].split(","))
     merge = _merge(lines.pop()) if header[7] else None
     actors_begin = len(lines) - int(header[6] or 0)
     rows = _rows(lines[1:actors_begin], names)
     if len(rows) != int(header[4]):
-        raise DamagedBatch(f"{header[4]} URLs are announced, {len(rows)} are there")
+        raise DamagedBatch(f"the header announces {header[4]} URLs, but there are {len(rows)}")
     actors = _actors(lines[actors_begin:], actors_begin + 1)
     batch = Batch(int(header[1]), float(header[2]), float(header[3]), names, rows, actors, merge)
     sums = batch.sums

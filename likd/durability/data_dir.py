@@ -1,4 +1,4 @@
-"""What belongs to one data directory alone: its identity and its secret."""
+"""What belongs to a single data directory: its identity and its secret."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SECRET = re.compile(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}")
 
 
 class IdentityError(StartError):
-    """A file of the directory's identity is there and can't be used; the message says which and why."""
+    """A file with the directory's identity or secret exists but can't be used; the message says which and why."""
 
 
 def source(data_dir: Path) -> str:
-    """The identity of the data directory, under which stores keep its applied mark. Made if need be.
+    """The identity of the data directory, under which stores keep its applied mark. Created if missing.
 
     Raises IdentityError, OSError.
     """
@@ -30,7 +30,7 @@ def source(data_dir: Path) -> str:
 
 
 def secret(data_dir: Path) -> bytes:
-    """The secret by which actors are hashed. Made if need be; without it nobody's likes can be taken back.
+    """The secret that actors are hashed with. Created if missing; without the old one, no likes can be taken back.
 
     Raises IdentityError, OSError.
     """
@@ -38,10 +38,10 @@ def secret(data_dir: Path) -> bytes:
 
 
 def given_secret(text: str, where: str) -> bytes:
-    """The secret that is in `text`. Raises IdentityError, which names `where` it comes from and not what it is."""
+    """The secret in `text`. Raises IdentityError, which names `where` it comes from but not the secret itself."""
     if not _SECRET.fullmatch(text.strip()):
         raise IdentityError(
-            f"{where}: expected {2 * SECRET_BYTES} hexadecimal digits, as `openssl rand -hex 32` makes them"
+            f"{where}: expected {2 * SECRET_BYTES} hexadecimal digits, for example from `openssl rand -hex 32`"
         )
     return bytes.fromhex(text.strip())
 
@@ -53,7 +53,7 @@ def _read_or_make(path: Path, pattern: re.Pattern[str], value: str) -> str:
         private_file.write(path, f"{value}\n".encode())
         return value
     if not pattern.fullmatch(found):
-        # A new one would count twice what waits, or let everybody like again.
+        # A new one would count waiting tables twice, or let everybody like again.
         was = "empty" if not found else "damaged"
-        raise IdentityError(f"{path} is {was}: expected {pattern.pattern}; bring it back from a backup")
+        raise IdentityError(f"{path} is {was}: expected {pattern.pattern}; restore it from a backup")
     return found

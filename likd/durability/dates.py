@@ -1,4 +1,4 @@
-"""Dates: when what is in a data directory's files was written, by what the files say."""
+"""Dates: when the contents of a data directory were written, according to its files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from likd.runtime.cooperative import finish_in_turns
 
 BATCH_HEADER_BYTES = 4096
 KEY_FILES = 2
-"""So many of the newest files of keys are looked at: older ones have no younger keys but those that were renewed."""
+"""How many of the newest key files are read: older ones have no newer keys, except those that were rewritten."""
 
 _CLOSED = re.compile(rb"likd-batch [^\n]* closed=(\d{1,12}\.\d{3}) ")
 
 
 async def newest(disk: Disk) -> float:
-    """The latest time that segments, batch files and files of keys tell, seconds since 1970; 0 if none does.
+    """The latest time in segments, batch files and key files, in seconds since 1970; 0 if there is none.
 
-    A file system's dates would be those of the system's clock, which the daemon may not have believed when it wrote.
-    What is damaged tells nothing. Raises OSError.
+    The file system's dates come from the system's clock, which the daemon may not have trusted when it wrote. Damaged
+    files are ignored. Raises OSError.
     """
     names = await disk.names()
     times = [0.0]

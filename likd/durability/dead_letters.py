@@ -1,10 +1,10 @@
-"""Events kept aside because their handler failed: `aside_<id>`, readable, checksummed, one JSON line an event.
+"""Events set aside because their handler failed: `aside_<id>`, readable, checksummed, one JSON line per event.
 
 {"aside":1,"at":1790000005.25,"events":2,"sha256":"<of the time and every byte after this line>"}
 ["mine","like","https://a.example/",1]
 ["mine","like","https://b.example/",3]
 
-Files of earlier versions have no such first line.
+Files of earlier versions lack the first line.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from likd.durability.filenames import DEAD_LETTERS
 from likd.model import Aside
 
 BLOCK_BYTES = 4096
-"""What a file takes at least."""
+"""The space that a file takes at least."""
 
 AsideEvents: TypeAlias = dict[tuple[str, str, str], int]
-"""Handler, kind and URL → how many events were set aside: it grows with unique URLs only."""
+"""Handler, kind and URL → how many events were set aside. It grows only with unique URLs."""
 
 
 class _Head(msgspec.Struct):
@@ -36,7 +36,7 @@ class _Head(msgspec.Struct):
 
 @attrs.frozen
 class AsideFile:
-    """What a file holds, and when its events were taken (seconds since 1970; 0 if nothing says so)."""
+    """The contents of a file, and when its events were accepted (seconds since 1970; 0 if unknown)."""
 
     events: list[Aside]
     at: float = 0.0
@@ -61,10 +61,10 @@ def listed(kept: AsideEvents) -> list[Aside]:
 
 
 async def write(disk: Disk, table: int, events: Sequence[Aside], at: float = 0.0, *, replaces: bool = False) -> int:
-    """Keep the events that `table` could not count, taken `at` (seconds since 1970); the space that takes.
+    """Keep the events, accepted `at` (seconds since 1970), that `table` could not count. Returns the space they take.
 
-    If the file `replaces` one that an earlier try to count the table left, it is written even without events: that
-    one must not be counted, and a file that is only removed may be back after a crash. Raises OSError.
+    If the file `replaces` one that an earlier attempt to count the table left, it is written even without events: the
+    earlier one must not be counted, and a file that is only removed may be back after a crash. Raises OSError.
     """
     if not events and not replaces:
         return 0
@@ -85,7 +85,7 @@ def encode(events: Sequence[Aside], at: float = 0.0) -> bytes:
 
 
 def decode(data: bytes) -> AsideFile:
-    """What a file holds. Raises msgspec.DecodeError if it is damaged."""
+    """The contents of a file. Raises msgspec.DecodeError if it is damaged."""
     try:
         if not data.startswith(b"{"):
             return AsideFile(_decode_lines(data))

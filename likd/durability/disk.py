@@ -1,4 +1,4 @@
-"""The data directory, as the tasks see it: blocking file operations done in threads, each with its durability."""
+"""The data directory as the tasks see it: blocking file operations in threads, each with its durability."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from likd.durability.filenames import DAMAGED, TEMPORARY
 from likd.durability.kernel_flush import Flusher
 
 INLINE_BYTES_MAX = 1 << 16
-"""Appends up to this size go to the page cache without a thread, which takes some 50 microseconds."""
+"""Appends up to this size go to the page cache without a thread; that takes about 50 microseconds."""
 
 
 class AppendFile(Protocol):
     """A file that only grows."""
 
     async def append(self, data: bytes, *, sync: bool) -> None:
-        """Write `data` at the end; with `sync`, it is on disk when this returns. OSError: its fate is unknown."""
+        """Write `data` at the end; with `sync`, it is on disk when this returns. After OSError its fate is unknown."""
         ...
 
     async def truncate(self, size: int) -> None:
@@ -35,7 +35,7 @@ class AppendFile(Protocol):
 
 
 class Disk(Protocol):
-    """What likd asks of its data directory. Every operation may raise OSError, and may be repeated then."""
+    """What likd needs from its data directory. Every operation may raise OSError, and may then be repeated."""
 
     async def names(self) -> list[str]:
         """The names of all files, sorted."""
@@ -50,23 +50,23 @@ class Disk(Protocol):
         ...
 
     async def create(self, name: str) -> AppendFile:
-        """A new, empty file, its name on disk when this returns; one that is there and empty is as good as new."""
+        """Create an empty file; its name is on disk when this returns. An existing empty file will do, too."""
         ...
 
     async def write(self, name: str, data: bytes) -> None:
-        """Write a whole file atomically: after a crash it is there with all of `data`, or not at all."""
+        """Write a whole file atomically: after a crash it exists with all of `data`, or not at all."""
         ...
 
     async def rename(self, name: str, new: str) -> None:
-        """Give a file a new name; on disk when this returns."""
+        """Rename a file; that is on disk when this returns."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is fine. After a crash it may be back."""
+        """Remove a file, if it exists. After a crash it may be back."""
         ...
 
     async def set_aside(self, name: str) -> None:
-        """Move a damaged file out of the way, for a person to look at."""
+        """Move a damaged file out of the way, for a person to inspect."""
         ...
 
     async def damaged_names(self) -> list[str]:
@@ -74,12 +74,12 @@ class Disk(Protocol):
         ...
 
     async def free_bytes(self) -> int:
-        """How much space is left for likd to use."""
+        """How much space is left that likd may use."""
         ...
 
 
 class RealAppendFile:
-    """An AppendFile of the operating system."""
+    """An AppendFile on the operating system's file system."""
 
     def __init__(self, fd: int, flusher: Flusher) -> None:
         self._fd = fd
@@ -156,7 +156,7 @@ class RealDisk:
     def _create(self, name: str) -> int:
         fd = os.open(self.path / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
-            # Nobody else makes files here: an empty one is left of a try that failed half way.
+            # Nobody else creates files here: an empty one is left from an attempt that failed half-way.
             if os.fstat(fd).st_size:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             self._sync_directory()
@@ -176,7 +176,7 @@ class RealDisk:
                 os.close(fd)
             temporary.replace(self.path / name)
         except OSError:
-            # A full disk gets its space back at once, not at the next start.
+            # Free the space of a full disk at once, not at the next start.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -204,7 +204,7 @@ class RealDisk:
 
 
 class DryRunDisk:
-    """`disk`, of which every change is left undone: to see what a start would do."""
+    """`disk`, but without making any changes, to see what a start would do."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -253,7 +253,7 @@ def damaged_names(data_dir: Path) -> list[str]:
 
 
 def sync_directory(path: Path) -> None:
-    """Have the names in the directory `path` on disk when this returns. Raises OSError."""
+    """Flush the names in the directory `path`; they are on disk when this returns. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -262,7 +262,7 @@ def sync_directory(path: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Rename a file, unless an earlier try did."""
+    """Rename a file, unless an earlier attempt did."""
     try:
         path.replace(target)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Frames: payloads with a length and a checksum, one after the other, readable past damage.
+"""Frames: payloads with a length and a checksum, one after another, readable past damage.
 
 A frame is a 12-byte header and its payload. The header is the magic number, the payload's length, and the CRC-32
 of length and payload, both as 32-bit little-endian numbers.
@@ -24,7 +24,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Frame(NamedTuple):
-    """A payload that checks out, and where its frame begins and ends."""
+    """A payload with a valid checksum, and where its frame begins and ends."""
 
     begin: int
     end: int
@@ -32,7 +32,7 @@ class Frame(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Frames that follow each other: where each begins, what each holds, and where the last ends."""
+    """Consecutive frames: where each begins, its payload, and where the last ends."""
 
     begins: list[int]
     payloads: list[bytes]
@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
 @attrs.frozen
 class Damage:
-    """Bytes in which no frame checks out. `torn` when nothing follows them: an append that was cut short."""
+    """Bytes without a valid frame. `torn` if nothing follows them: an append that was cut short."""
 
     begin: int
     end: int
@@ -69,7 +69,7 @@ def scan(data: bytes) -> Iterator[Piece]:
 
 
 def scan_runs(data: bytes, run_bytes: int) -> Iterator[Run | Damage]:
-    """The same, with all frames that follow each other in one run, which ends when it is as long as `run_bytes`."""
+    """The same, with consecutive frames in one run, which ends when it is `run_bytes` long."""
     begin = 0
     while begin < len(data):
         run = _run_at(data, begin, run_bytes)
@@ -86,10 +86,10 @@ def scan_runs(data: bytes, run_bytes: int) -> Iterator[Run | Damage]:
 
 
 def is_cut_short(data: bytes, begin: int) -> bool:
-    """Whether what follows `begin`, in which no frame checks out, is as a crash leaves an append behind.
+    """Whether the bytes from `begin`, without a valid frame, look like an append that a crash cut short.
 
-    It ends too early, or a sector of it reads as zeros: file systems make a file longer before its data arrives.
-    A frame that is all there and does not check out is none: it was written, and damaged later.
+    Such an append ends too early, or a sector of it reads as zeros: file systems extend a file before its data arrives.
+    A complete frame with a wrong checksum is not one: it was written, and damaged later.
     """
     end = len(data)
     if end - begin < _HEADER.size:
@@ -98,7 +98,7 @@ def is_cut_short(data: bytes, begin: int) -> bool:
     start = begin + _HEADER.size
     if magic == MAGIC:
         if start + length > end:
-            # Unless all of it is there, and only its length is wrong.
+            # Unless it is complete, and only its length is wrong.
             return int(checksum) != zlib.crc32(data[start:], zlib.crc32(_LENGTH.pack(end - start)))
         end = start + length
     sectors = range(begin // SECTOR_BYTES * SECTOR_BYTES, end, SECTOR_BYTES)
@@ -106,7 +106,7 @@ def is_cut_short(data: bytes, begin: int) -> bool:
 
 
 def _run_at(data: bytes, begin: int, run_bytes: int) -> Run:
-    """The frames from `begin` on, up to the first that does not check out: in one loop, for there are many."""
+    """The frames from `begin` up to the first invalid one, in one loop because there are many."""
     begins: list[int] = []
     payloads: list[bytes] = []
     unpack, crc32, size, until = _HEADER.unpack_from, zlib.crc32, len(data), begin + run_bytes

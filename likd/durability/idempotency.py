@@ -1,4 +1,4 @@
-"""Idempotency keys: which requests were taken already, in memory and on disk, within a window."""
+"""Idempotency keys: which requests were already accepted within a window of time, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from likd.runtime.cooperative import Steps, finish_in_turns
 
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
 PUBLIC = "public"
-"""Who owns the keys of all callers without a token."""
+"""The owner of the keys of all callers without a token."""
 PUBLIC_SHARE = 4
-"""Public callers together may have so much less keys than a token."""
+"""By what factor all public callers together have fewer keys than a token."""
 
 LOOK_UPS = 100
-"""Keys that are looked up in one step of a millisecond at most."""
+"""How many keys are looked up in one step of at most a millisecond."""
 
 
 class KeyReused(LikdError):
-    """The key came with another body before."""
+    """The key came before, with another body."""
 
 
 @attrs.frozen
@@ -43,11 +43,10 @@ class KeyWindowStatistics:
 class KeyWindow:
     """The keys of requests in flight, and of those accepted within `window_seconds`.
 
-    Of each owner the newest `keys_max` are remembered, of all public callers together a share of that. A key is
-    written with its owner before it, and a blank between them: nobody's keys meet another's or push them out.
-    Keys without an owner were noted before there were owners, and answer for everyone but public callers.
-
-    `settled` is the time by which they expire.
+    The newest `keys_max` of each owner are remembered; of all public callers together, a fraction of that. A key is
+    written after its owner and a space, so nobody's keys collide with another's or push them out. Keys without an owner
+    were recorded before there were owners, and answer for everyone except public callers. `settled` is the time by
+    which they expire.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class KeyWindow:
         self.remember_all(owner, pack(fingerprint(name), digest, size, at))
 
     def remember_all(self, owner: str, records: bytes) -> None:
-        """Requests of `owner` were accepted, those of `records`, which stand one after the other."""
+        """Requests of `owner` were accepted; `records` has their records, one after another."""
         taken = self._owners.get(owner)
         if taken is None:
             share = 1 / PUBLIC_SHARE if owner == PUBLIC else 1
@@ -109,7 +108,7 @@ class KeyWindow:
         taken.add(records)
 
     def holds(self, owner: str, key_hash: bytes) -> bool:
-        """Whether the key that `key_hash` stands for is among those remembered of `owner`."""
+        """Whether the key with this `key_hash` is among those remembered for `owner`."""
         taken = self._owners.get(owner)
         return taken is not None and taken.get(key_hash) is not None
 
@@ -131,7 +130,7 @@ class KeyWindow:
 
 @attrs.define
 class _LogFile:
-    """A file, whether this object made it, and what is known to be readable in it."""
+    """A file, whether this object created it, and what is known to be readable in it."""
 
     name: str
     newest: float
@@ -142,10 +141,9 @@ class _LogFile:
 class KeyLog:
     """The accepted keys on disk, in files `keys_<id of the first table>` that are dropped as their keys expire.
 
-    It holds at least what the window holds, and not much more: what other owners' keys than those of the oldest
-    file have made superfluous is left out when the files are written anew. Keys of a table are written here
-    before its journal segment, which holds them, too, is dropped. `settled` is the time by
-    which files are dropped.
+    The files have at least what the window has, and not much more: keys that are no longer remembered are left out when
+    a file is rewritten. A table's keys are written here before its journal segment, which has them, too, is dropped.
+    `settled` is the time by which files are dropped.
     """
 
     def __init__(
@@ -167,7 +165,7 @@ class KeyLog:
         self._open: AppendFile | None = None
         self._remembered = KeyWindow(window_seconds=window_seconds, keys_max=keys_max)
         self.damage: list[str] = []
-        """What could not be read of the files that were loaded."""
+        """What could not be read in the loaded files."""
 
     async def load(self, names: Iterable[str], window: KeyWindow) -> None:
         """Read the files among `names` into `window`. Raises OSError."""
@@ -191,7 +189,7 @@ class KeyLog:
         try:
             await self._open.append(lines, sync=True)
         except OSError:
-            # What an append that failed left behind is unknown: nothing more is written after it.
+            # What a failed append left is unknown: nothing more is written after it.
             file, self._open = self._open, None
             await file.close()
             raise
@@ -205,15 +203,15 @@ class KeyLog:
             file, self._open = self._open, None
             await file.close()
         if self._files and self._files[-1].made and not self._files[-1].keys:
-            # An append to it failed, and what that left behind is worth nothing.
+            # An append to it failed, and whatever that left is worthless.
             await self._disk.remove(self._files[-1].name)
             self._files.pop()
-        # Never the name of a file that is there: it has keys of other tables, too.
+        # Never the name of an existing file: it has keys of other tables, too.
         newest = filenames.newest_id(file.name for file in self._files[-1:])
         name = KEYS.name(max(table, newest + 1))
         self._open = await self._disk.create(name)
         self._files.append(_LogFile(name, now, 0, made=True))
-        # Once around at most: what is left then is remembered, all of it.
+        # Once around at most: then everything that is left is remembered.
         for _ in range(len(self._files) - 1):
             if self._files[0].newest < self._settled() - self._window:
                 await self._disk.remove(self._files[0].name)
@@ -225,16 +223,16 @@ class KeyLog:
 
     @property
     def _allowed(self) -> int:
-        """How many keys the files may hold, the oldest apart.
+        """How many keys the files may hold, without the oldest file.
 
-        One owner's keys are superfluous in their order, file by file. Where there are others, as many superfluous
-        ones may stand between theirs: files are then written anew twice for each key that comes, and not each time.
+        One owner's keys become superfluous in order, file by file. If there are other owners, as many superfluous keys
+        may be between theirs, so that each key is rewritten at most twice.
         """
         others = max(0, len(self._remembered) - self._keys_max)
         return self._keys_max + 2 * others
 
     async def _renew(self, oldest: _LogFile) -> None:
-        """Leave out of the oldest file what is not remembered any more; what is left goes behind the others."""
+        """Drop from the oldest file the keys that are no longer remembered; what is left goes after the others."""
         kept = await finish_in_turns(self._kept(await self._read(oldest.name)))
         size = sum(line.size for line in kept)
         data = b"".join(line.encode() for line in kept)
@@ -284,7 +282,7 @@ def _encode(keys: Sequence[tuple[IdempotencyKey, int]], at: float) -> Steps[byte
 
 
 def _remember(lines: list[Line], window: KeyWindow) -> Steps[None]:
-    # What was written anew stands among younger keys, and the oldest are the first to be forgotten.
+    # Rewritten keys are among newer ones, and the oldest are the first to be forgotten.
     lines.sort(key=attrgetter("at"))
     lines.reverse()
     done = 0

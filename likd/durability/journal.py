@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
-    """First frame of a segment: its table, and for earlier segments that ended in a failed write their good length.
+    """The first frame of a segment: its table, and the good length of earlier segments that ended in a failed write.
 
-    `opened` is when (seconds since 1970), 0 if it was written before that was noted.
+    `opened` is in seconds since 1970; 0 in segments of versions that did not record it.
     """
 
     version: int
@@ -39,10 +39,10 @@ class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
 
 
 class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
-    """One group's events of one table, with what its actors like, and the keys (key, digest, events) of its requests.
+    """One group's events in one table, with what its actors like, and the keys (key, digest, events) of its requests.
 
-    A group that fills tables has a part in the segment of each, written in order: it counts if the last part
-    is there. The idempotency keys are with the last part, and so is the merge that ended the group.
+    A group that spans tables has a part in the segment of each, written in order: it counts if the last part exists.
+    The last part has the idempotency keys and the merge that ended the group.
     """
 
     group: int
@@ -55,7 +55,7 @@ class Entry(msgspec.Struct, array_like=True, tag="events", frozen=True):
 
     @property
     def likings(self) -> Likings:
-        """What became of its actors. Segments of earlier versions only say who likes now."""
+        """The likings of its actors. Segments of earlier versions only say who likes."""
         return {
             key: liking if isinstance(liking, Liking) else Liking(liking, None) for key, liking in self.actors.items()
         }
@@ -69,9 +69,9 @@ _MAP = struct.Struct(">BI")
 ACTORS_AT_ONCE = 4096
 """Actors are encoded so many at once, which takes less than a millisecond."""
 HEADER_BYTES_MAX = 1 << 20
-"""So many bytes of a segment have its header in any case."""
+"""The first bytes of a segment, enough to contain its header."""
 DECODED_AT_ONCE_BYTES = 1 << 16
-"""Frames are decoded so many bytes at once: one call for each would take as long as the rest of a replay."""
+"""How many bytes of frames are decoded at once: one call for each frame would double the time of a replay."""
 
 
 def encode(entry: Entry) -> Steps[bytes | bytearray]:
@@ -91,10 +91,10 @@ def encode(entry: Entry) -> Steps[bytes | bytearray]:
 
 
 class JournalError(LikdError):
-    """An append failed: nothing of it will be counted. Its segment takes no more.
+    """An append failed: nothing of it will be counted. Its segment takes no more entries.
 
-    If it is not `certain`, the failed bytes could not be cut off yet: until the next segment says that they are
-    void, a crash would bring them back.
+    If that is not `certain`, the failed bytes could not be cut off yet: until the next segment declares them void, a
+    crash would bring them back.
     """
 
     def __init__(self, message: str, *, certain: bool = True) -> None:
@@ -135,8 +135,8 @@ class JournalStatistics:
 class Journal:
     """Appends entries to the segments, each one durable when `append` returns.
 
-    `durability` "fsync" survives power loss; "os" leaves the bytes to the operating system and survives the
-    death of the process; "none" keeps no journal.
+    `durability` "fsync" survives power loss; "os" leaves the bytes to the operating system and survives the death of
+    the process; "none" keeps no journal.
     """
 
     def __init__(
@@ -186,14 +186,14 @@ class Journal:
         return segment.length if segment is not None else 0
 
     def holds(self, table: int) -> bool:
-        """Whether there is a segment of `table`, whatever is in it."""
+        """Whether `table` has a segment, whatever it contains."""
         return table in self._segments
 
     def withdraw(self, table: int, length: int) -> None:
-        """Declare what follows `length` in the segment of `table` void, because a later part of its group failed.
+        """Declare everything after `length` in the segment of `table` void, because a later part of its group failed.
 
-        The next segment says so. Until then the bytes stay: if the last part is on the disk after all, a crash
-        must bring the group back whole.
+        The next segment says so. Until then, the bytes stay: if the last part is on the disk after all, a crash must
+        bring back the whole group.
         """
         segment = self._segments.get(table)
         if segment is not None:
@@ -202,7 +202,7 @@ class Journal:
             self._unsealed[table] = length
 
     async def finish(self, table: int) -> None:
-        """Let go of a segment that gets no more entries; the file stays until `drop`."""
+        """Close a segment that gets no more entries; its file stays until `drop`."""
         segment = self._segments.pop(table, None)
         if segment is not None:
             await segment.file.close()
@@ -214,7 +214,7 @@ class Journal:
         self._sealed.pop(table, None)
 
     async def _open(self, table: int) -> _Segment:
-        # For as long as a segment is there, every later one says how much of it is good: one may be damaged.
+        # As long as a segment exists, every later one says how much of it is good, because any may be damaged.
         unsealed = dict(self._unsealed)
         header = frames.frame(_encode(Header(1, table, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
         file = await self._disk.create(JOURNAL.name(table))
@@ -232,7 +232,7 @@ class Journal:
         return segment
 
     async def _seal(self, table: int, segment: _Segment) -> bool:
-        """Make sure that nothing after the segment's good length is ever counted; whether that is certain now.
+        """Make sure that nothing after the segment's good length is ever counted. Returns whether that is certain now.
 
         If it can't be cut off now, the next segment says so before anything else is acknowledged.
         """
@@ -247,25 +247,25 @@ class Journal:
 
 
 def read(data: bytes, *, whole: bool = False) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
-    """What a segment holds: each record with its offset, and the damage between. Never raises.
+    """The contents of a segment: each record with its offset, and the damage between. Never raises.
 
-    A frame that checks out but holds something unknown is damage, too. If the segment is known to be `whole`, it
-    can't end in a torn frame.
+    A valid frame with unknown contents is damage, too. If the segment is known to be `whole`, it can't end in a torn
+    frame.
     """
     for piece in frames.scan_runs(data, DECODED_AT_ONCE_BYTES):
         if isinstance(piece, frames.Run):
             yield from _decode(piece)
             continue
-        # Without a header it never held anything that was acknowledged.
+        # Without a header, it never had anything that was acknowledged.
         may_be_torn = piece.torn and (not whole or piece.begin == 0)
         torn = may_be_torn and frames.is_cut_short(data, piece.begin)
-        # File systems make a file longer before its data arrives; zeros that something follows are a lost block.
+        # File systems extend a file before its data arrives; zeros followed by something are a lost block.
         if not torn or any(data[piece.begin : piece.end]):
             yield SegmentDamage(piece.begin, piece.end, torn)
 
 
 def _decode(run: frames.Run) -> Iterator[tuple[int, Header | Entry] | SegmentDamage]:
-    """What the frames of `run` hold; all in one call, or each on its own if one of them can't be decoded."""
+    """The contents of the frames in `run`: decoded in one call, or separately if one of them can't be decoded."""
     try:
         records = _list_decoder.decode(b"".join([_LIST.pack(0xDD, len(run.payloads)), *run.payloads]))
     except (msgspec.DecodeError, UnicodeDecodeError):

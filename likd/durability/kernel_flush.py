@@ -1,4 +1,4 @@
-"""Flushing: the data of a file on its way to the disk, without a thread."""
+"""Flushes files to disk without a thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _OPERATIONS_MAX = 8
 
 
 class Flusher:
-    """Has the kernel flush files, one at a time, while the event loop goes on: Linux's io_submit(2), since 4.18.
+    """Lets the kernel flush files, one at a time, while the event loop runs: Linux's io_submit(2), since 4.18.
 
-    A thread needs the interpreter's lock before and after it flushes, and waits for each until the event loop
-    lets go of it. That takes longer than many a flush.
+    A thread needs the interpreter's lock before and after its flush, and each time waits for the event loop to release
+    it. That takes longer than many a flush.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Flusher:
 
     @property
     def free(self) -> bool:
-        """Whether `flush` can be called now: the kernel can do it, and has no other file in hand."""
+        """Whether `flush` can be called now: the kernel supports it, and is flushing no other file."""
         return self._context is not None and not self._flushing
 
     async def flush(self, fd: int) -> None:
-        """Have the data written to `fd` on disk when this returns, as fdatasync(2) does. Raises OSError.
+        """Flush the data written to `fd`; it is on disk when this returns, as with fdatasync(2). Raises OSError.
 
-        It is not cancelled on its way: whoever asked must know what became of the data.
+        It can't be cancelled half-way: the caller must know what happened to the data.
         """
         context = self._context
         assert context is not None
@@ -43,7 +43,7 @@ class Flusher:
         try:
             context.submit(operation)
         except (OverflowError, SystemError, ValueError):
-            # The kernel takes no more just now, or not this file: a thread can tell, too.
+            # The kernel takes no more now, or not this file: a thread can flush it instead.
             await trio.to_thread.run_sync(os.fdatasync, fd)
             return
         self._flushing = True
@@ -57,6 +57,6 @@ class Flusher:
         finally:
             self._flushing = False
         if results[0]:
-            # A negative error number, handed over as an unsigned one of 64 bits.
+            # A negative error number, passed as an unsigned 64-bit one.
             error = (1 << 64) - results[0]
             raise OSError(error, os.strerror(error))

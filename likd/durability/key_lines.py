@@ -1,4 +1,4 @@
-"""Lines of key files: the records of keys that were accepted at one time, by their owners."""
+"""Lines of key files: the records of keys that were accepted at the same time, by owner."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from likd.model import IdempotencyKey
 from likd.runtime.cooperative import Steps
 
 LINE_KEYS = 1000
-"""A line has so many keys at most: a step of a millisecond or two."""
+"""How many keys a line has at most: a step of a millisecond or two."""
 
 Owned = dict[str, bytes]
 """Owner → records."""
 
 
 class _Written(msgspec.Struct, array_like=True, frozen=True):
-    """A line as it is written; `keys` (key, digest, events) are of files that had no records yet."""
+    """A line as written; `keys` (key, digest, events) is from versions before there were records."""
 
     at: float
     keys: list[tuple[str, bytes, int]]
@@ -33,7 +33,7 @@ _decoder = msgspec.msgpack.Decoder(_Written)
 
 @attrs.frozen
 class Line:
-    """Keys that were written at `at` (seconds since 1970), `size` of them; what expired has no records."""
+    """`size` keys that were written at `at` (seconds since 1970); expired ones have no records."""
 
     at: float
     size: int
@@ -41,21 +41,21 @@ class Line:
 
     @classmethod
     def of(cls, at: float, owned: Mapping[str, Sequence[bytes]]) -> Line:
-        """The line of these records."""
+        """The line with these records."""
         return cls(at, sum(map(len, owned.values())), {owner: b"".join(each) for owner, each in owned.items()})
 
     def encode(self) -> bytes:
-        """The line as it is written."""
+        """The line as written."""
         return frames.frame(_encode(_Written(self.at, [], self.owned)))
 
 
 def make(keys: Iterable[tuple[IdempotencyKey, int]], at: float) -> Line:
-    """The line of keys with the number of events of each."""
+    """The line with these keys and the number of events of each."""
     return _line([(key.key, key.digest, size) for key, size in keys], at)
 
 
 def read(data: bytes, file: str, damage: list[str], *, expired: float) -> Steps[list[Line]]:
-    """The lines of a key file. Those that were written until `expired` are only counted.
+    """The lines of a key file. Those written up to `expired` are only counted.
 
     What can't be read is added to `damage`.
     """
@@ -64,7 +64,7 @@ def read(data: bytes, file: str, damage: list[str], *, expired: float) -> Steps[
     for piece in frames.scan(data):
         written = _decode(piece)
         if written is None:
-            # A torn append is written again: its journal segment is still there.
+            # A torn append is written again: its journal segment still exists.
             if not (isinstance(piece, frames.Damage) and piece.torn and frames.is_cut_short(data, piece.begin)):
                 damage.append(f"{file}: bytes {piece.begin} to {piece.end}: damage, keys are lost")
             continue
@@ -78,7 +78,7 @@ def read(data: bytes, file: str, damage: list[str], *, expired: float) -> Steps[
 
 
 def records(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The records that stand one after the other in `packed`, each with what stands for its key."""
+    """The consecutive records in `packed`, each with its key's hash."""
     for begin in range(0, len(packed), RECORD_BYTES):
         record = packed[begin : begin + RECORD_BYTES]
         yield record[:PRINT_BYTES], record

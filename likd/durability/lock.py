@@ -1,4 +1,4 @@
-"""The data directory's lock: one daemon each."""
+"""The data directory's lock: at most one daemon uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likd.errors import StartError
 
 @contextmanager
 def locked_data_dir(path: Path) -> Iterator[None]:
-    """Make the data directory if need be and hold its lock: one daemon each. Raises StartError."""
+    """Create the data directory if need be, and hold its lock: at most one daemon uses it. Raises StartError."""
     try:
         if not path.exists():
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -34,11 +34,11 @@ def locked_data_dir(path: Path) -> Iterator[None]:
 
 @contextmanager
 def unused_data_dir(path: Path) -> Iterator[None]:
-    """No daemon runs in the data directory meanwhile, where nothing is written. Raises StartError."""
+    """Keep daemons out of the data directory, without writing anything. Raises StartError."""
     try:
         fd = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Nobody was ever here.
+        # No daemon has ever used it.
         yield
         return
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Small files that nobody else may read: whole or not there, whatever happens."""
+"""Small files that nobody else may read, written completely or not at all, whatever happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from likd.durability.filenames import TEMPORARY
 
 
 def write(path: Path, data: bytes) -> None:
-    """Let `path` hold `data`, for its owner alone; on disk, with its name, when this returns. Raises OSError."""
+    """Write `data` to `path`, readable by its owner alone; it is on disk when this returns. Raises OSError."""
     temporary = path.with_name(path.name + TEMPORARY)
     temporary.touch(mode=0o600)
     with temporary.open("wb") as file:

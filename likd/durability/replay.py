@@ -28,7 +28,7 @@ class Replayed:
     merge: Fold | None = None
 
     def count(self, entry: Entry) -> None:
-        """Add the events of `entry`; there are many entries of few events, so it is spelled out."""
+        """Add the events of `entry`; there are many entries with few events, so the loop is written out."""
         for kind, urls in entry.events.items():
             mine = self.events.setdefault(kind, {})
             for url, n in urls.items():
@@ -40,18 +40,18 @@ class Replayed:
             self.keys += [(IdempotencyKey(key, digest), size) for key, digest, size in entry.keys]
 
     def settle(self, handlers: Handlers) -> None:
-        """Ask the handlers what all events together add."""
+        """Ask the handlers what all the events add up to."""
         columns, kept = handlers.increments(self.events)
         add_columns(self.rows, columns)
         dead_letters.add(self.aside, kept)
         for kind in self.events.keys() - set(handlers.kinds):
-            # Its handler was uninstalled: the events wait until one comes that wants them.
+            # Its handler was uninstalled: the events wait until there is one that wants them.
             dead_letters.add(self.aside, [Aside(ANY, kind, url, n) for url, n in self.events[kind].items()])
         self.events = {}
 
 
 async def replay_segment(disk: Disk, table: int, length: int, handlers: Handlers) -> Replayed | None:
-    """The counts in the first `length` bytes of a segment, all of them dispatched; None if it can't be read."""
+    """The counts in the first `length` bytes of a segment, after the handlers; None if it can't be read."""
     try:
         data = await disk.read(JOURNAL.name(table), length)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Which idempotency keys of one owner were taken: some 60 bytes each, so that a million of them cost little.
+"""One owner's idempotency keys: about 60 bytes each, so that a million of them cost little.
 
-A record is the same in memory and on disk: 16 bytes that stand for the key, 16 that stand for the body, the number of
-events and when they were accepted (seconds since 1970).
+A record is the same in memory and on disk: a 16-byte hash of the key, a 16-byte digest of the body, the number of
+events, and when they were accepted (seconds since 1970).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGE = 1 << 20
 
 
 class Record(NamedTuple):
-    """What is remembered of a request: the digest of its body, how many events it had, when it was accepted."""
+    """What is remembered about a request: the digest of its body, how many events it had, when it was accepted."""
 
     digest: bytes
     events: int
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 
 def fingerprint(key: str) -> bytes:
-    """What stands for a key."""
+    """The hash that stands for a key."""
     return hashlib.blake2b(key.encode(), digest_size=PRINT_BYTES).digest()
 
 
@@ -41,10 +41,10 @@ def pack(key_hash: bytes, digest: bytes, events: int, at: float) -> bytes:
 
 
 class Taken:
-    """The newest `keys_max` records of one owner, found by what stands for their keys.
+    """The newest `keys_max` records of one owner, found by their keys' hashes.
 
-    An object for each would take several times their size. So they stand one after the other, in generations,
-    each with an index; the oldest generation goes as a whole once all its records are forgotten.
+    An object for each would take several times their size. So they are kept one after another, in generations, each
+    with an index; the oldest generation is dropped as a whole once all its records are forgotten.
     """
 
     def __init__(self, keys_max: int) -> None:
@@ -56,7 +56,7 @@ class Taken:
         return self._size
 
     def get(self, key_hash: bytes) -> Record | None:
-        """The newest record of the key with this key_hash."""
+        """The newest record with this key_hash."""
         for generation in reversed(self._generations):
             record = generation.get(key_hash)
             if record is not None:
@@ -88,9 +88,9 @@ class Taken:
 
 @attrs.define(eq=False)
 class _Generation:
-    """At most `size` records in the order in which they came, the first of which are `forgotten`.
+    """At most `size` records in order of arrival, the first of which are `forgotten`.
 
-    `_index` is a hash table with open addressing: it tells the place of a record, counted from 1.
+    `_index` is a hash table with open addressing that gives a record's place, counted from 1.
     """
 
     size: int
@@ -108,7 +108,7 @@ class _Generation:
 
     @property
     def room(self) -> int:
-        """How many records more fit."""
+        """How many more records fit."""
         return self.size - len(self._records) // RECORD_BYTES
 
     def add(self, records: bytes) -> None:

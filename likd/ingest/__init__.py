@@ -1,1 +1,1 @@
-"""From bytes to a Submission: JSON, actors, bodies, canonical URLs."""
+"""Turns bytes into a Submission: JSON, actors, bodies, canonical URLs."""

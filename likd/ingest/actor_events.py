@@ -1,4 +1,4 @@
-"""Bodies with actors or counts, read event by event: what an actor's changes depends on the one before."""
+"""Bodies with actors or counts, read event by event, because an actor's event depends on the one before."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from likd.model import LIKE, UNLIKE, Act, Events
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 EVENT_WORK_BYTES = SLICE_BYTES // 200
-"""An event is as much work as so many bytes, however short it is."""
+"""Each event is at least as much work as this many bytes, however short it is."""
 
 LIKED: Mapping[str, str] = {LIKE: LIKE, UNLIKE: LIKE}
 
 ActorKey = Callable[[str, str], bytes]
-"""What an actor and a URL are known by."""
+"""The key of an actor and a URL."""
 
 
 @attrs.frozen
 class Terms:
-    """On what terms a caller's events are taken."""
+    """The terms on which a caller's events are accepted."""
 
     actor_required: bool = False
     """Whether each like has to name an actor."""
     actor: str | None = None
-    """Whose all likes are, whatever actors they name."""
+    """The actor that all likes belong to, whatever actors they name."""
     counts: bool = True
     """Whether an event may stand for many."""
 
@@ -59,7 +59,7 @@ class _Read:
 def read_in_order(
     body: bytes, checker: Checker, actor_key: ActorKey, terms: Terms = OPEN_TERMS
 ) -> Steps[tuple[Events, int, list[Act]]]:
-    """The events of one JSON object, an array, or NDJSON: those without an actor, how many in all, the acts.
+    """The events of one JSON object, an array or NDJSON: those without an actor, the number of all events, the acts.
 
     Raises IngestError.
     """
@@ -98,7 +98,7 @@ def _elements(decoded: list[Event]) -> Iterator[tuple[dict[str, int], Event]]:
 def _lines(body: bytes, text: bytes) -> Iterator[tuple[dict[str, int], bytes | Event]]:
     if len(text) <= OBJECT_BYTES_MAX:
         try:
-            # An object may be laid out over several lines.
+            # An object may span several lines.
             yield {}, decode_event(text)
             return
         except (msgspec.DecodeError, UnicodeDecodeError):

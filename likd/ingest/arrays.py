@@ -10,17 +10,17 @@ from likd.ingest.schema import Event, IngestError, decode_events, explain
 from likd.runtime.cooperative import Steps
 
 WINDOW_BYTES = 1 << 16
-"""So much is decoded in a step, a millisecond's worth; no event is larger."""
+"""How much is decoded in a step, a millisecond's worth; no event is larger."""
 
 _RUN = re.compile(rb'(?:[ \t\r\n]*+\{(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\}[ \t\r\n]*+,)++', re.DOTALL)
-"""Flat objects, each with the comma behind it."""
+"""Flat objects, each with the comma after it."""
 
 
 def read_array(body: bytes) -> Steps[list[Event]]:
-    """The events of a JSON array, which begins with the first byte of `body`. Raises IngestError, as one decoded whole.
+    """The events of a JSON array at the beginning of `body`. Raises IngestError, as if it were decoded at once.
 
-    What is cut off and decoded in a step are whole objects, commas and all that stands between. Where none are
-    found, the rest is either short, or wrong, or a single event that is too large.
+    Each step cuts off and decodes whole objects, with the commas and whitespace between them. If there are none, the
+    rest is short, invalid, or a single event that is too large.
     """
     events: list[Event] = []
     begin = 1
@@ -41,7 +41,7 @@ def _decode(elements: bytes, before: int, *, whole: bool = True) -> list[Event]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         wrong = explain(error)
         if not whole and wrong.malformed:
-            wrong = IngestError(f"an event is larger than {WINDOW_BYTES} bytes, or no event at all", malformed=True)
+            wrong = IngestError(f"an event is larger than {WINDOW_BYTES} bytes, or not an event at all", malformed=True)
         index = wrong.place["index"]
         if isinstance(index, int):
             wrong.place["index"] = index + before

@@ -1,4 +1,4 @@
-"""Bodies of requests, taken apart in steps: inflated, stripped, cut into pieces that are counted."""
+"""Request bodies, taken apart in steps: inflated, stripped, cut into pieces that are counted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ else:
 
 BLANKS = b" \t\r\n"
 ZSTD_WINDOW_BITS = 23
-"""Every frame may have a window so large (RFC 9659), and none need have a larger one."""
+"""The window size that every frame may have (RFC 9659), and that none needs to exceed."""
 PIECES_MAX = 1 << 15
-"""So many different pieces are counted before they are read: a larger index would be made anew in too long a step."""
+"""How many different pieces are counted before they are read: resizing a larger index would take too long a step."""
 PIECE_BYTES_MAX = 1 << 20
-"""A longer line is no event, whatever blanks it has."""
+"""A longer line is not an event, however much whitespace it has."""
 OBJECT_BYTES_MAX = 1 << 16
-"""One object that is laid out over several lines is decoded whole."""
+"""The largest single object, spanning several lines, that is decoded at once."""
 MEMBER_BYTES = 1024
 """The first slice of each member of a gzip body."""
 SLICE_PIECES = 8192
-"""A step cuts a body into so many pieces at most."""
+"""How many pieces a step cuts a body into at most."""
 
 
 class TooLarge(LikdError):
@@ -38,20 +38,20 @@ class TooLarge(LikdError):
 
 
 class BadEncoding(LikdError):
-    """A body is not in the encoding that it is said to be in, or not whole; the message says which."""
+    """A body is not in its declared encoding, or is incomplete; the message says which."""
 
 
 class BadGzip(BadEncoding):
-    """The same of gzip."""
+    """The same for gzip."""
 
 
 def without_bom(body: bytes) -> bytes:
-    """`body` without the mark that some editors put before UTF-8."""
+    """`body` without a byte order mark."""
     return body.removeprefix(BOM_UTF8)
 
 
 class LongPiece(Exception):
-    """A piece of a body is longer than any event; `begin` is where it begins."""
+    """A piece of a body, which begins at `begin`, is longer than any event."""
 
     def __init__(self, begin: int) -> None:
         super().__init__(f"a piece is longer than {PIECE_BYTES_MAX} bytes")
@@ -61,9 +61,9 @@ class LongPiece(Exception):
 def count_pieces(
     body: bytes, separator: bytes, begin: int = 0, end: int | None = None
 ) -> Steps[tuple[Counter[bytes], int]]:
-    """How often each piece between separators occurs in `body` from `begin` until `end`, and where the next one begins.
+    """How often each piece between separators occurs in `body` from `begin` to `end`, and where the next one begins.
 
-    That is behind `end` when all are counted: it stops after some PIECES_MAX different ones. Raises LongPiece.
+    That is beyond `end` if all are counted; counting stops after about PIECES_MAX different ones. Raises LongPiece.
     """
     end = len(body) if end is None else end
     counted: Counter[bytes] = Counter()
@@ -85,7 +85,7 @@ def count_pieces(
 
 
 def strip(body: bytes) -> Steps[bytes]:
-    """`body` without the blanks around it; copied only if there are some."""
+    """`body` without surrounding whitespace; copied only if there is some."""
     begin, end = 0, len(body)
     while begin < end and body[begin] in BLANKS:
         window = body[begin : begin + SLICE_BYTES]
@@ -108,12 +108,12 @@ def lines_until(body: bytes, end: int) -> Steps[int]:
 
 
 def line_of(body: bytes, line: bytes) -> Steps[int]:
-    """The number of the first line that is `line`, counted from 1; there is one."""
+    """The number of the first line that equals `line`, counted from 1; it must exist."""
     number = 1
     begin = 0
     whole = line + b"\n"
     while not (body.startswith(whole, begin) or (len(body) - begin == len(line) and body.endswith(line))):
-        # A window may end within a line; what stands there is looked at again with the next.
+        # A window may end within a line, which is then examined again with the next window.
         window = body[begin : begin + SLICE_BYTES + len(whole)]
         found = window.find(b"\n" + whole)
         end = found if found != -1 else window.rfind(b"\n", 0, SLICE_BYTES)
@@ -126,7 +126,7 @@ def line_of(body: bytes, line: bytes) -> Steps[int]:
 
 
 def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> Steps[None]:
-    """Add the pieces of `body`. If they are all the same, as while one URL goes viral, it is not cut up for that."""
+    """Add the pieces of `body`. If they are all equal, as when one URL goes viral, it is not cut up."""
     first = body[: max(0, body.find(separator))]
     unit = first + separator
     if body.startswith(unit, len(unit)):
@@ -146,11 +146,11 @@ def _count(counted: Counter[bytes], body: bytes, separator: bytes) -> Steps[None
 def inflate(
     body: bytes, limit: int, grow: Callable[[int], None] = lambda _: None, encoding: str = "gzip"
 ) -> Steps[bytes]:
-    """A body in an encoding out of ENCODINGS, inflated, in steps. Raises TooLarge past `limit` bytes, BadEncoding.
+    """Inflate a body in one of ENCODINGS, in steps. Raises BadEncoding, and TooLarge beyond `limit` bytes.
 
-    `grow` is told of each piece by its size, and may raise to stop it.
+    `grow` is called with the size of each piece, and may raise to stop.
     """
-    # Grows as it is written, and its value is not copied: to join 32 MiB would take 20 ms.
+    # It grows as it is written, and its value is not copied: joining 32 MiB would take 20 ms.
     inflated = io.BytesIO()
     room = limit + 1
     read = work = 0
@@ -162,8 +162,8 @@ def inflate(
             while not inflater.eof:
                 waiting = b""
                 if inflater.needs_input:
-                    # Handed over in slices, too: what is left of the input may be copied each time. Small ones first,
-                    # for there may be any number of small members.
+                    # The input is passed in slices, too: what is left of it may be copied each time. Small slices
+                    # first, because there may be any number of small members.
                     waiting = body[read : read + slice_bytes]
                     read += len(waiting)
                     work += slice_bytes
@@ -187,7 +187,7 @@ def inflate(
 
 
 class _Inflater(Protocol):
-    """One of a body's frames as it is inflated, as the standard library does it for its newer formats."""
+    """Inflates one frame of a body, with the interface of the standard library's newer formats."""
 
     @property
     def eof(self) -> bool: ...
@@ -202,7 +202,7 @@ class _Inflater(Protocol):
 
 
 class _Gunzip:
-    """zlib in that manner."""
+    """zlib with that interface."""
 
     def __init__(self, _: int) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
@@ -224,10 +224,10 @@ class _Gunzip:
 
 
 def _unzstd(limit: int) -> _Inflater:
-    # A frame may ask for a window as large as it says. Written in one piece, its window is its size.
+    # A frame may demand a window of the size it declares. If it was written in one piece, the window is its size.
     window = max(ZSTD_WINDOW_BITS, limit.bit_length())
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: min(window, 31)})
 
 
 ENCODINGS: Mapping[str, Callable[[int], _Inflater]] = {"gzip": _Gunzip, "zstd": _unzstd}
-"""What makes an inflater for a body of at most so many bytes, by the name of the encoding."""
+"""By encoding, the function that makes an inflater for a body of at most that many bytes."""

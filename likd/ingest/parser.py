@@ -1,4 +1,4 @@
-"""Ingest: a request body becomes coalesced events, or an error that says what is wrong and where."""
+"""Ingest: turns a request body into coalesced events, or an error that says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from likd.model import Act, Events
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 CACHED_MAX = 131_072
-"""Pieces that are remembered: what is asked for again and again of a hundred thousand pages."""
+"""How many pieces are remembered: enough for the recurring events of a hundred thousand pages."""
 EVICTED_AT_ONCE = 4096
-"""The oldest of them that make room for others in one step, a millisecond's worth."""
+"""How many of the oldest make room for others in one step, a millisecond's worth."""
 CACHED_BYTES_MAX = 512
-"""Pieces that are longer are not remembered: each of the two memories stays under about 80 MB."""
+"""Longer pieces are not remembered, so each of the two memories stays under about 80 MB."""
 
 SMALL_BYTES_MAX = 1 << 16
 SLICE_EVENTS = 500
-"""A step adds up so many pieces, about a millisecond's worth."""
+"""How many pieces a step adds up, about a millisecond's worth."""
 SLICE_CHECKS = 200
-"""URLs that are checked one by one in a step."""
+"""How many URLs are checked one by one in a step."""
 
 _WHITESPACE = b" \t\r\n"
 _BLANKS = (b" ", b"\t", b"\r", b"\n")
 
 
 class _BadPiece(Exception):
-    """A piece of a body that is no event."""
+    """A piece of a body is not an event."""
 
     def __init__(self, piece: bytes, error: IngestError) -> None:
         super().__init__(piece)
@@ -59,7 +59,7 @@ class _InOrder(Exception):
 
 
 class _Memory:
-    """What pieces of bodies held: kind → piece → canonical URL, bounded. A piece in `braces` is a JSON object."""
+    """What pieces of bodies contained: kind → piece → canonical URL, bounded. A piece in `braces` is a JSON object."""
 
     def __init__(self, kinds: Iterable[str], braces: tuple[bytes, bytes]) -> None:
         self.kinds: dict[str, dict[bytes, str]] = {kind: {} for kind in kinds}
@@ -74,14 +74,15 @@ class _Memory:
         return None
 
     def likeliest_first(self, piece: bytes) -> list[tuple[str, dict[bytes, str]]]:
-        """The kinds with their pieces, the kind of `piece` first: most bodies are of one kind."""
+        """The kinds with their pieces, the kind of `piece` first, because most bodies are of one kind."""
         return sorted(self.kinds.items(), key=lambda item: piece not in item[1])
 
     def remember(self, kind: str, pieces: list[bytes], urls: list[str]) -> None:
-        """Remember what `pieces` were."""
+        """Remember what `pieces` contained."""
         excess = sum(map(len, self.kinds.values())) + len(pieces) - CACHED_MAX
         if excess > 0:
-            # Some of the oldest: to let go of all at once would take 40 ms, and of each by itself a search for it.
+            # Only some of the oldest: dropping all at once would take 40 ms, and dropping each separately a search for
+            # it.
             largest = max(self.kinds.values(), key=len)
             for piece in list(islice(largest, max(excess, EVICTED_AT_ONCE))):
                 del largest[piece]
@@ -94,7 +95,7 @@ class _Memory:
 
 
 def _add(events: Events, kind: str, found: Sequence[str | None], times: Sequence[int], unknown: int) -> None:
-    """Add `times` to the URLs that were found, all but `unknown`, at C speed where each of them is new."""
+    """Add `times` to the URLs that were found, all but `unknown`, at C speed if all of them are new."""
     new = dict(zip(found, times, strict=True))
     new.pop(None, None)
     urls = events.get(kind)
@@ -111,10 +112,9 @@ def _add(events: Events, kind: str, found: Sequence[str | None], times: Sequence
 
 
 class Ingest:
-    """Reads bodies with events of the given `kinds`, by URLs as `canonical` counts them.
+    """Reads bodies with events of the given `kinds`, with URLs as `canonical` counts them.
 
-    Lines that are the same are counted as bytes and decoded once, and what they held is remembered for the
-    requests to come.
+    Equal lines are counted as bytes and decoded once, and their contents are remembered for later requests.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Ingest:
         self._elements = _Memory(self._kinds, (b"{", b"}"))
 
     def recall(self, body: bytes) -> tuple[str, str] | None:
-        """The kind and URL of a single event that came in these bytes before, if they are remembered."""
+        """The kind and URL of a single event, if the same bytes came before and are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
     def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[Act]]]:
-        """The events of one JSON object, an array of objects, or NDJSON. Raises IngestError, and soon TooManyUrls.
+        """The events of one JSON object, an array of objects or NDJSON. Raises IngestError, and TooManyUrls early.
 
-        Those without an actor, how many there are in all, and the acts. Reads in steps of about a millisecond.
+        Returns those without an actor, the number of all events, and the acts. Reads in steps of about a millisecond.
         """
         body = without_bom(body)
         try:
@@ -197,8 +197,8 @@ class Ingest:
         return None
 
     def _read_array(self, body: bytes) -> Steps[tuple[Events, int]]:
-        # Cut between the objects, as a well-known writer puts them, the array is counted as lines are. A cut
-        # inside a string leaves a piece that is no JSON, and then the array is read the slow and exact way.
+        # Cut between objects, as common JSON writers separate them, the array is counted like lines. A cut
+        # inside a string leaves a piece that is not JSON, and then the array is read the slow and exact way.
         for separator in (b"},{", b"}, {"):
             if body.startswith(b"[{") and body.endswith(b"}]") and body.find(separator, 0, WINDOW_BYTES) != -1:
                 try:
@@ -208,7 +208,7 @@ class Ingest:
         return (yield from self._read_whole_array(body))
 
     def _add_up(self, body: bytes, separator: bytes, begin: int, end: int, known: _Memory) -> Steps[tuple[Events, int]]:
-        """The events of the pieces of `body` from `begin` until `end`. Raises _BadPiece, LongPiece."""
+        """The events in the pieces of `body` from `begin` to `end`. Raises _BadPiece, LongPiece."""
         events: Events = {}
         size = 0
         while begin <= end:
@@ -219,7 +219,7 @@ class Ingest:
         return events, size
 
     def _add_counted(self, events: Events, counted: Mapping[bytes, int], known: _Memory) -> Steps[int]:
-        """Add the events of pieces to `events`, by how often each occurs; how many they are. Raises _BadPiece."""
+        """Add the events of pieces to `events`, as often as each occurs. Returns their number. Raises _BadPiece."""
         size = 0
         left = iter(counted.items())
         while chunk := list(islice(left, SLICE_EVENTS)):
@@ -244,7 +244,7 @@ class Ingest:
         return size
 
     def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
-        """Add the events of pieces that are read for the first time; how many pieces were blank."""
+        """Add the events of pieces that are read for the first time. Returns how many pieces were blank."""
         learned = self._learn(pieces, known.braces)
         if learned is None:
             return self._add_one_by_one(events, pieces, times, known)
@@ -265,10 +265,10 @@ class Ingest:
         return blank
 
     def _learn(self, pieces: list[bytes], braces: tuple[bytes, bytes]) -> tuple[list[str], list[str]] | None:
-        """The kinds and URLs of `pieces`, decoded in one go; None if one of them is in any way unusual.
+        """The kinds and URLs of `pieces`, decoded at once; None if one of them is in any way unusual.
 
-        No string can reach from one piece into the next, because it would have a newline in it. So if each
-        piece begins and ends with its braces and there are as many events as pieces, each is one event.
+        No string can extend from one piece into the next, because it would contain a newline. So if each piece begins
+        and ends with its braces and there are as many events as pieces, each is one event.
         """
         left, right = braces
         text = b"[%b%b%b]" % (left, (right + b",\n" + left).join(pieces), right)
@@ -299,7 +299,7 @@ class Ingest:
         return blank
 
     def _read_piece(self, piece: bytes, braces: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """What one piece holds, None if it is blank. Raises _BadPiece."""
+        """The event in one piece, None if it is blank. Raises _BadPiece."""
         text = piece.join(braces).strip(_WHITESPACE)
         if not text:
             return None
@@ -309,7 +309,7 @@ class Ingest:
             raise _BadPiece(piece, error) from None
 
     def _read_one_object(self, body: bytes) -> tuple[Events, int] | None:
-        """One object that is laid out over several lines, if that is what `body` is."""
+        """One object that spans several lines, if that is what `body` is."""
         try:
             event = decode_event(body)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Events as clients write them: what an event looks like, and what is said of one that is wrong."""
+"""Events as clients write them: what an event looks like, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from likd.ingest.urls import UrlRules
 
 ACTOR_BYTES_MAX = 128
 EVENT_COUNT_MAX = 1_000_000
-"""How many times one event may stand for."""
+"""The largest count of one event."""
 COUNT_MAX = 2**53
-"""A starting count: as far as every reader of JSON can count."""
+"""The largest starting count: every JSON reader can represent it exactly."""
 
 _FIELD = re.compile(r"\$(?:\[(?P<index>\d{1,12})\])?(?:\.(?P<field>\w+))?")
 _EXPECTED_COUNT = f"a whole number from 1 to {EVENT_COUNT_MAX}"
@@ -22,7 +22,7 @@ _NAMED = re.compile(r"(?:required|unknown) field `(?P<field>[^`]*)`")
 
 
 class IngestError(LikdError):
-    """A body is refused. `malformed` if it could not even be read, else an event of it is wrong."""
+    """A body is refused: it is `malformed` and could not be read, or an event in it is invalid."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class IngestError(LikdError):
 
 
 class ActorMissing(IngestError):
-    """A like by nobody, where each has to be somebody's."""
+    """A like without an actor, although each needs one."""
 
     def __init__(self) -> None:
         expected = f"the visitor's own id, text of 1 to {ACTOR_BYTES_MAX} bytes; or a write token"
@@ -49,18 +49,18 @@ class ActorMissing(IngestError):
 
 
 class CountRefused(IngestError):
-    """An event that stands for many, of somebody who may not say so."""
+    """An event with a count, from a caller who may not send counts."""
 
     def __init__(self) -> None:
         super().__init__("a count needs a write token", field="count", expected="no count, or a write token")
 
 
 class TooManyUrls(LikdError):
-    """A body has events of more URLs than one may have."""
+    """A body has events for more URLs than allowed."""
 
 
 class Event(msgspec.Struct, forbid_unknown_fields=True):
-    """One event as it is sent."""
+    """One event as sent."""
 
     kind: str
     url: str
@@ -73,17 +73,17 @@ decode_events = msgspec.json.Decoder(list[Event]).decode
 
 
 class Checker:
-    """Checks the fields of events of the given `kinds`, by URLs as `canonical` counts them."""
+    """Checks the fields of events of the given `kinds`, with URLs as `canonical` counts them."""
 
     def __init__(self, kinds: frozenset[str], canonical: UrlRules, done: Mapping[str, str]) -> None:
         self._kinds = kinds
         self.done = done
-        """Kinds of which an actor has one at a time, and what takes them back: each with what is done or taken back."""
+        """Kinds of which an actor has at most one per URL, and those that take them back, each with the former."""
         self._canonical = canonical
         self._expected_kinds = f"one of {', '.join(sorted(kinds))}"
 
     def check(self, kind: str, url: str) -> tuple[str, str]:
-        """The kind and what the URL counts as. Raises IngestError."""
+        """The kind, and the URL that the event's URL counts as. Raises IngestError."""
         if kind not in self._kinds:
             raise IngestError(f"kind is {short(kind)}", field="kind", expected=self._expected_kinds)
         try:
@@ -93,19 +93,19 @@ class Checker:
             raise IngestError(f"url is {short(url)}", field="url", expected=expected) from None
 
     def check_all(self, kinds: list[str], urls: list[str]) -> list[str]:
-        """What the URLs of so many events count as. Raises ValueError if any of the events is wrong."""
+        """What the URLs of all these events count as. Raises ValueError if any event is invalid."""
         if not self._kinds.issuperset(kinds):
-            raise ValueError("some kind is unknown")
+            raise ValueError("a kind is unknown")
         return self._canonical.all(urls)
 
 
 def too_long(bytes_max: int, line: int | None = None) -> IngestError:
-    """What is wrong with a line that is too long for an event."""
+    """The error of a line that is too long for an event."""
     return IngestError(f"an event is larger than {bytes_max} bytes", malformed=True, line=line)
 
 
 def check_actor(actor: str) -> str:
-    """`actor` if it is one. Raises IngestError."""
+    """`actor`, if it is valid. Raises IngestError."""
     try:
         length = len(actor.encode())
     except UnicodeEncodeError:
@@ -120,14 +120,14 @@ def check_count(event: Event) -> int:
     if event.count is None:
         return 1
     if event.actor is not None:
-        raise IngestError("an event of an actor happens once", field="count", expected="no count, or no actor")
+        raise IngestError("an event with an actor happens once", field="count", expected="no count, or no actor")
     if not 1 <= event.count <= EVENT_COUNT_MAX:
         raise IngestError(f"count is {short(str(event.count))}", field="count", expected=_EXPECTED_COUNT)
     return event.count
 
 
 def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
-    """What is wrong with a body that msgspec can't decode."""
+    """The error of a body that msgspec can't decode."""
     if isinstance(error, UnicodeDecodeError):
         return IngestError("the text is not UTF-8", malformed=True)
     message = str(error)
@@ -139,7 +139,7 @@ def explain(error: msgspec.DecodeError | UnicodeDecodeError) -> IngestError:
     index = place["index"] if place else None
     field = named["field"] if named else place["field"] if place else None
     expected = "fields kind, url" if named else _EXPECTED_COUNT if field == "count" else _expected(what)
-    # Both may hold a field's name as the client wrote it.
+    # Both may contain a field's name as the client wrote it.
     detail, field = short(what.replace("`", ""))[1:-1], field and short(field)[1:-1]
     return IngestError(detail, index=int(index) if index else None, field=field, expected=expected)
 

@@ -16,16 +16,16 @@ _SCHEMES = ("http://", "https://")
 _HOST = r"(?:[a-z0-9]++(?:-[a-z0-9]++)*+\.)*+[a-z]++"
 _PATH = r"/(?![^?]*/(?:\.|%2[eE]))(?!\.|%2[eE])[\w.~!$&'()*+,;=:@%/-]*+"
 _QUERY = r"(?:\?[\w.~!$&()*+,;=:@%/?-]*+)?"
-"""Of these parts most URLs are made: in their canonical form already, which is found out in half the time.
+"""The parts of most URLs, which are already in canonical form; recognising that takes half the time of parsing.
 
-No host among them can be meant as a number or in Punycode, and no segment of a path as a dot.
+No host in this form can be a number or Punycode, and no path segment a dot.
 """
 
 
 def canonical(url: str) -> str:
     """`url` in its canonical WHATWG form, without its fragment. Raises ValueError if it is not what is EXPECTED.
 
-    The limit holds for the URL as it is written and for its canonical form, which is ASCII.
+    The limit applies to the URL as written and to its canonical form, which is ASCII.
     """
     return _NO_RULES(url)
 
@@ -34,8 +34,8 @@ def canonical(url: str) -> str:
 class UrlRules:
     """Which canonical URLs count as one.
 
-    With `unify_schemes`, http and https on their default ports are one, counted as https. Query parameters
-    whose names are in `drop_parameters`, where `utm_*` means all that begin so, do not count.
+    With `unify_schemes`, http and https on their default ports are one, counted as https. Query parameters whose names
+    are in `drop_parameters`, where `utm_*` means all with that beginning, are ignored.
     """
 
     unify_schemes: bool = False
@@ -71,7 +71,7 @@ class UrlRules:
 
     @property
     def text(self) -> str:
-        """The rules in words: the same words, the same URLs."""
+        """The rules in words: equal words mean equal rules."""
         return f"schemes {'one' if self.unify_schemes else 'two'}, without {' '.join(sorted(self.drop_parameters))}"
 
     def _drop(self, parsed: Any) -> None:
@@ -87,7 +87,7 @@ class UrlRules:
 def _parse(url: str) -> Any:
     if not url.startswith(_SCHEMES) and not url[:8].lower().startswith(_SCHEMES):
         raise ValueError(f"expected {EXPECTED}")
-    # A character is at least a byte, so only URLs near the limit need to be encoded to be measured.
+    # A character is at least one byte, so only URLs near the limit need to be encoded to be measured.
     if len(url) > URL_BYTES_MAX // 4 and len(url.encode(errors="replace")) > URL_BYTES_MAX:
         raise ValueError(f"expected {EXPECTED}")
     try:

@@ -1,1 +1,1 @@
-"""Handlers and observers: what others may add, each isolated from the rest."""
+"""Handlers and observers, which others may add: each is isolated from the rest."""

@@ -32,36 +32,36 @@ from likd.model import (
 ENTRY_POINT_GROUP = "likd.handlers"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 INCREMENT_MAX = 2**32
-"""By how much an event may increase a count: sums of that stay within 63 bits."""
+"""How much one event may add to a count, so that sums stay within 63 bits."""
 
 log = structlog.get_logger(__name__)
 
 
 @runtime_checkable
 class Handler(Protocol):
-    """What a class named in the entry point group `likd.handlers` must offer; it is made without arguments.
+    """What a class named in the entry point group `likd.handlers` must provide; it is created without arguments.
 
     `kinds` are the event kinds it wants, `counts` the names of the counts it increments
     (`[a-z][a-z0-9_]{0,31}`, unique among handlers).
 
-    A handler may have an attribute `adds`, too: which kinds just add one to a count for each event. For these
-    it is not asked, which is much faster.
+    A handler may also have an attribute `adds`: the kinds that just add one to a count for each event. It is not called
+    for these, which is much faster.
     """
 
     kinds: tuple[str, ...]
     counts: tuple[str, ...]
 
     def increments(self, kind: str, url: str, times: int) -> Mapping[str, int]:
-        """By how much each count of `url` grows when `kind` happened `times` times: from 0 to 2^32 for each time.
+        """How much each count of `url` grows when `kind` happens `times` times: 0 to 2^32 for each time.
 
-        Must not block: it runs on the event loop. Should depend on its arguments only, because recovery
-        asks it again for events that a crash left in the journal.
+        It must not block, because it runs on the event loop. It should depend only on its arguments, because recovery
+        calls it again for events that a crash left in the journal.
         """
         ...
 
 
 class Likes:
-    """Counts likes and unlikes, each on its own: both only grow."""
+    """Counts likes and unlikes separately, so both only grow."""
 
     kinds: tuple[str, ...] = (LIKE, UNLIKE)
     counts: tuple[str, ...] = (LIKES, UNLIKES)
@@ -74,7 +74,7 @@ class Likes:
 
 
 class Kinds:
-    """Counts what the settings name further `kinds`, and what takes them back, as `Likes` does."""
+    """Counts the additional `kinds` in the settings, and the kinds that take them back, like `Likes`."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.done = {kind: done for done in kinds for kind in (done, undo_of(done))}
@@ -105,7 +105,7 @@ class HandlerError(StartError):
 
 @attrs.define(eq=False)
 class Registration:
-    """A handler in use: its name, how often it failed, and whether it was taken off for that."""
+    """A handler in use: its name, how often it failed, and whether it was removed for that."""
 
     name: str
     handler: Handler
@@ -130,14 +130,14 @@ class HandlerStatistics:
 
 
 ANY = ""
-"""In place of a handler's name: whichever handlers want the kind."""
+"""In place of a handler's name: all handlers that want the kind."""
 
 
 class Handlers:
-    """All handlers in use. A handler that raises never takes the others or the caller down.
+    """All handlers in use. A handler that raises affects neither the others nor the caller.
 
-    Its event is set aside and the fault is logged; at `faults_max` faults the handler is taken off, and from
-    then on all its events are set aside.
+    Its event is set aside and the fault is logged; after `faults_max` faults the handler is removed, and from then on
+    all its events are set aside.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, faults_max: int = 100) -> None:
@@ -176,7 +176,7 @@ class Handlers:
 
     @property
     def done(self) -> Mapping[str, str]:
-        """Kinds of which an actor has one at a time, and what takes them back: each with what is done or taken back."""
+        """Kinds of which an actor has at most one per URL, and those that take them back, each with the former."""
         done: dict[str, str] = {}
         for registration in self.registered:
             if isinstance(registration.handler, Likes | Kinds):
@@ -201,7 +201,7 @@ class Handlers:
         return columns, aside
 
     def replay(self, events: Iterable[Aside]) -> tuple[Rows, list[Aside]]:
-        """What events set aside earlier add now, each asked of its own handler; what is still set aside."""
+        """What events that were set aside add now, by their own handlers; and what is still set aside."""
         rows: Rows = {}
         aside: list[Aside] = []
         for event in events:
@@ -226,7 +226,7 @@ class Handlers:
             if mine is None:
                 columns[name] = column
             else:
-                # Two kinds of one handler: what `columns` has may belong to the events.
+                # A handler with two kinds: the dict in `columns` may belong to the events.
                 columns[name] = {url: mine.get(url, 0) + column.get(url, 0) for url in {**mine, **column}}
 
     def _ask(self, registration: Registration, kind: str, urls: dict[str, int], aside: list[Aside]) -> Columns:
@@ -264,7 +264,7 @@ class Handlers:
 
 
 def load_handlers(kinds: Sequence[str] = ()) -> dict[str, Handler]:
-    """Those of likd itself, that of the `kinds` that the settings name, then what installed packages offer, by name.
+    """The built-in handlers, the one for the settings' `kinds`, then those of installed packages, by name.
 
     Raises HandlerError for one that can't be loaded or is not a handler.
     """

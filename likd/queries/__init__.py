@@ -1,1 +1,1 @@
-"""What is asked: totals, top lists, trends, live changes, merges."""
+"""Reads and merges: totals, top lists, trends, live changes."""

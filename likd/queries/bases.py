@@ -1,4 +1,4 @@
-"""Bases: what the store has of some URLs, kept in memory, as of the last table that is applied."""
+"""Bases: the store's counts of some URLs, kept in memory, as of the last applied table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from likd.model import Counts, Rows, add, host_of
 from likd.runtime.cooperative import Steps, finish
 
 SETTLED_AT_ONCE = 2000
-"""Rows that a step of settling looks at: well under a millisecond."""
+"""How many rows a step of settling handles: well under a millisecond."""
 
 
 class Bases:
-    """Keeps the store's counts of up to `urls_max` URLs, those that were asked for last.
+    """Keeps the store's counts of up to `urls_max` URLs, the most recently requested ones.
 
-    What is applied is added to them in steps, or when one of them is asked for before its turn: so each is always
-    what the store has by now, and no step looks at a whole transaction.
+    Applied rows are added to them in steps, or when one of them is requested before its turn. So each always is what
+    the store has now, and no step handles a whole transaction.
     """
 
     def __init__(self, urls_max: int) -> None:
@@ -28,7 +28,7 @@ class Bases:
         return url in self._kept
 
     def get(self, url: str) -> Counts | None:
-        """The counts of `url`, if they are kept. They are changed in place by what is applied later."""
+        """The counts of `url`, if they are kept. Later applied rows change them in place."""
         base = self._kept.get(url)
         if base is not None:
             self._kept.move_to_end(url)
@@ -38,7 +38,7 @@ class Bases:
         return base
 
     def keep(self, bases: Mapping[str, Counts]) -> None:
-        """These are the store's counts now; they belong to this object."""
+        """Keep these counts, which the store has now; they belong to this object."""
         for url, base in bases.items():
             self._unsettled.pop(url, None)
             self._kept[url] = base
@@ -47,26 +47,26 @@ class Bases:
             self._kept.popitem(last=False)
 
     def forget(self, urls: Iterable[str]) -> None:
-        """What the store has of `urls` is not known any more."""
+        """Forget `urls`: the store's counts of them are no longer known."""
         for url in urls:
             self._kept.pop(url, None)
 
     def of_host(self, host: str) -> list[str]:
-        """The URLs of a site that are kept; none if it has no name."""
+        """The kept URLs of a site; none if it has no name."""
         return [url for url in self._kept if host_of(url) == host] if host else []
 
     def add(self, rows: Mapping[str, Counts]) -> None:
-        """The store has `rows` more, which are few."""
+        """The store has these `rows` in addition; they are few."""
         for url in self._kept.keys() & rows.keys():
             add(self._kept[url], rows[url])
 
     def applied(self, rows: Rows) -> None:
-        """The store has `rows` more; the dict belongs to this object, its counts do not. `settle` comes after it."""
+        """The store has `rows` in addition; the dict belongs to this object, its counts don't. `settle` must follow."""
         finish(self.settle())
         self._unsettled = rows
 
     def settle(self) -> Steps[None]:
-        """Add what was applied to what is kept."""
+        """Add the applied rows to the kept counts."""
         rows = self._unsettled
         while rows:
             for _ in range(min(SETTLED_AT_ONCE, len(rows))):

@@ -1,4 +1,4 @@
-"""Growth: by how much each URL grew since somebody looked last, no event missed and none told twice."""
+"""Growth: how much each URL has grown since the last look, with no event missed or reported twice."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from likd.model import Counts, Rows, add
 from likd.queries.totals import Totals
 
 URLS_AT_ONCE = 500
-"""What a step looks at: well under a millisecond."""
+"""How much a step handles: well under a millisecond."""
 
 
 @attrs.define(eq=False)
 class _Committed:
-    """A table that counts no more, how much of it was told, and the URLs that are still to be looked at."""
+    """A table that is no longer counting, how much of it was reported, and the URLs that are still to be examined."""
 
     rows: Rows
     seen: Rows
@@ -25,10 +25,10 @@ class _Committed:
 
 
 class Growth:
-    """Follows the tables: looks at those that count again and again, and at each once more when it is committed.
+    """Follows the tables: looks at those that are counting again and again, and at each once more when it is committed.
 
-    All of it goes in steps. A table that is committed between two of them is looked at in whole later on: its
-    rows are final, and `seen` tells what was told of it before.
+    Everything goes in steps. A table that is committed between two of them is examined completely later: its rows are
+    final, and `seen` says what was already reported.
     """
 
     def __init__(self, totals: Totals) -> None:
@@ -37,11 +37,11 @@ class Growth:
         self._committed: deque[_Committed] = deque()
         self._forgotten: set[str] = set()
         self.rows_unseen = 0
-        """Rows of committed tables that are still to be looked at: too many for one who looks seldom."""
+        """How many rows of committed tables are still to be examined; too many, if looks are rare."""
         totals.ledger.followers.append(self)
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Stop following."""
         self._totals.ledger.followers.remove(self)
 
     def committed(self, table: int, rows: Rows) -> None:
@@ -50,19 +50,19 @@ class Growth:
         self.rows_unseen += len(rows)
 
     def forgotten(self, urls: Collection[str]) -> None:
-        """What was known of `urls` holds no longer."""
+        """What was known about `urls` is no longer valid."""
         self._forgotten.update(urls)
 
     def store_went_back(self) -> None:
-        """No growth: what the store had is in none of the tables that are looked at."""
+        """Not growth: what the store had is in none of the tables that are followed."""
 
     def take_forgotten(self) -> set[str]:
-        """The URLs of which it can't be told by how much they changed."""
+        """The URLs whose change can't be determined."""
         forgotten, self._forgotten = self._forgotten, set()
         return forgotten
 
     async def look(self, grown: Rows) -> None:
-        """Add what grew since the last look to `grown`, in steps: in each, what is added counts as told."""
+        """Add the growth since the last look to `grown`, in steps; what a step adds counts as reported."""
         tables = self._totals.ledger.tables
         for ended in self._seen.keys() - {table.id for table in tables}:
             del self._seen[ended]
@@ -92,7 +92,7 @@ class Growth:
             await trio.lowlevel.checkpoint()
 
     def know(self, url: str) -> None:
-        """All that `url` grew until now is known: it is no news."""
+        """The growth of `url` so far is known: don't report it."""
         for table in self._totals.ledger.tables:
             counts = table.counts(url)
             if counts:

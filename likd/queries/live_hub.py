@@ -1,4 +1,4 @@
-"""The live hub: what is watched, its totals and rates, for whoever looks on."""
+"""The live hub: the totals and rates of everything that is watched."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from likd.queries.trending import By, Hot, HotUrl
 from likd.runtime.notice import Notice
 
 RATE_SECONDS = 3.0
-"""Time constant of the rates: a burst is two thirds forgotten after so long."""
+"""The time constant of rates: after this long, two thirds of a burst are forgotten."""
 
 URLS_AT_ONCE = 300
-"""A look goes in steps of so many URLs, about half a millisecond."""
+"""How many URLs a step of a look handles: about half a millisecond's worth."""
 
 log = structlog.get_logger(__name__)
 
 
 @attrs.define(eq=False)
 class Watched:
-    """A URL that somebody watches: its total, its rate (events a second), and when either changed last."""
+    """A watched URL: its total, its rate (events per second), and when either last changed."""
 
     counts: Counts
     rate: float = 0.0
@@ -37,7 +37,7 @@ class Watched:
 
 @attrs.define(eq=False)
 class WatchedTop:
-    """A top list that somebody watches."""
+    """A watched top list."""
 
     top: TopList
     rates: dict[str, float] = attrs.field(factory=dict)
@@ -50,14 +50,14 @@ class LiveHubStatistics:
     """What is watched."""
 
     urls_watched: int
-    """Distinct URLs that somebody watches."""
+    """How many distinct URLs are watched."""
 
 
 class LiveHub:
-    """Adds up what is watched once every `interval_seconds`, however many watch, and tells that there is news.
+    """Adds up what is watched once every `interval_seconds`, however many are watching, and gives notice of news.
 
-    A watcher keeps the version it saw last and asks for what changed since: it gets the newest state and can
-    never fall behind. Nothing here waits for a watcher.
+    A watcher keeps the version it last saw and asks for changes since then, so it gets the newest state and can never
+    fall behind. Nothing here waits for a watcher.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class LiveHub:
 
     @property
     def urls_watched(self) -> int:
-        """Distinct URLs that are watched."""
+        """How many distinct URLs are watched."""
         return len(self._urls)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look every interval, for as long as there are watchers. Works until cancelled."""
+        """Look once an interval, as long as there are watchers. Works until cancelled."""
         task_status.started()
         last = trio.current_time()
         while True:
@@ -103,7 +103,7 @@ class LiveHub:
             try:
                 await self._look(max(now - last, 1e-9))
             except StoreError as error:
-                log.warning("live totals wait for the store", fault=str(error))
+                log.warning("live totals are waiting for the store", fault=str(error))
             last = now
 
     async def watch(self, url: str) -> None:
@@ -115,14 +115,14 @@ class LiveHub:
         self._wanted.give()
 
     def unwatch(self, url: str) -> None:
-        """One watcher of `url` less."""
+        """Remove one watcher of `url`."""
         watched = self._urls[url]
         watched.watchers -= 1
         if not watched.watchers:
             del self._urls[url]
 
     def watched(self, url: str) -> Watched:
-        """The newest state of a URL that is watched."""
+        """The newest state of a watched URL."""
         return self._urls[url]
 
     async def watch_top(self, by: str, limit: int) -> None:
@@ -134,18 +134,18 @@ class LiveHub:
         self._wanted.give()
 
     def unwatch_top(self, by: str, limit: int) -> None:
-        """One watcher of the top list less."""
+        """Remove one watcher of the top list."""
         watched = self._tops[by, limit]
         watched.watchers -= 1
         if not watched.watchers:
             del self._tops[by, limit]
 
     def watched_top(self, by: str, limit: int) -> WatchedTop:
-        """The newest state of a top list that is watched."""
+        """The newest state of a watched top list."""
         return self._tops[by, limit]
 
     async def watch_hot(self) -> None:
-        """Begin to watch which URLs are hottest: what is counted after this returned."""
+        """Begin to watch which URLs are hottest, by what is counted after this returns."""
         self._hot_watchers += 1
         try:
             await self._hot.start()
@@ -155,13 +155,13 @@ class LiveHub:
         self._wanted.give()
 
     def unwatch_hot(self) -> None:
-        """One watcher of the hottest less."""
+        """Remove one watcher of the hottest URLs."""
         self._hot_watchers -= 1
         if not self._hot_watchers:
             self._hot.stop()
 
     def hottest(self, limit: int, by: By = "events", site: str = "") -> list[HotUrl]:
-        """The URLs that get most events a second now, or most likes, as far as somebody watches; those of one site."""
+        """The URLs with the most events, or likes, per second now, of all sites or one; empty if nobody watches."""
         return self._hot.hottest(limit, by, site)
 
     async def watch_site(self, host: str) -> None:
@@ -172,25 +172,25 @@ class LiveHub:
         self._wanted.give()
 
     def unwatch_site(self, host: str) -> None:
-        """One watcher of the site less."""
+        """Remove one watcher of the site."""
         if self._sites is not None:
             self._sites.unwatch(host)
 
     def watched_site(self, host: str) -> WatchedSite:
-        """The newest state of a site that is watched."""
+        """The newest state of a watched site."""
         assert self._sites is not None
         return self._sites[host]
 
     def listen(self, notice: Notice) -> None:
-        """From now on `notice` is given after each look that found something changed."""
+        """From now on, give `notice` after each look that found a change."""
         self._listeners.add(notice)
 
     def unlisten(self, notice: Notice) -> None:
-        """`notice` is given no more."""
+        """Stop giving `notice`."""
         self._listeners.discard(notice)
 
     async def _look(self, elapsed: float) -> None:
-        """Look at everything that is watched, in steps. What changed has the next version, which is told at the end."""
+        """Look at everything that is watched, in steps. What changed gets the next version, announced at the end."""
         version = self.version + 1
         changed = self._hot.begun
         try:
@@ -216,7 +216,7 @@ class LiveHub:
                     changed |= self._update_top(watched_top, tops[by][:limit], elapsed, version)
                     await trio.lowlevel.checkpoint()
         finally:
-            # Also if the store failed after the first of them: those are not told of again.
+            # Even if the store failed after the first changes: those are not found again.
             if changed:
                 self.version = version
                 self._tell()
@@ -248,9 +248,9 @@ class LiveHub:
 
 
 def _rate(rate: float, before: Counts, now: Counts, elapsed: float) -> float:
-    """The rate after `elapsed` seconds; it comes to rest at zero."""
+    """The rate after `elapsed` seconds; in the end it becomes zero."""
     keep = math.exp(-elapsed / RATE_SECONDS)
-    # Less than before: it was erased.
+    # A smaller total than before: it was erased.
     grown = max(0, sum(now.values()) - sum(before.values()))
     new = rate * keep + grown / elapsed * (1 - keep)
     return new if new >= 0.05 else 0.0

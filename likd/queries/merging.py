@@ -1,4 +1,4 @@
-"""Merging: one URL's counts, history and actors become part of another's, and its name an alias."""
+"""Merging: makes one URL's counts, history and actors part of another's, and its name an alias."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likd.stores.protocol import CountStore
 from likd.stores.sites import site_store
 
 STORE_SECONDS_MAX = 40.0
-"""Whoever asks for a merge waits so long for the store at most; what is durable will be done, however long it takes."""
+"""How long the caller of a merge waits for the store at most; once durable, it will be done in any case."""
 
 log = structlog.get_logger(__name__)
 
@@ -25,11 +25,11 @@ class MergeError(LikdError):
 
 
 class MergeBusy(MergeError):
-    """Not now: another merge is not done yet, or URLs are still being folded by new rules."""
+    """Not now: another merge is in progress, or URLs are still being folded by new rules."""
 
 
 class MergeRefused(LikdError):
-    """Nothing was merged, and trying again may help."""
+    """Nothing was merged, and a retry may help."""
 
     def __init__(self, outcome: Refused) -> None:
         super().__init__(outcome.reason)
@@ -38,7 +38,7 @@ class MergeRefused(LikdError):
 
 @attrs.frozen
 class Merged:
-    """The old URL counts for `new`. While it is `pending`, the store has yet to do it, which nothing can prevent.
+    """The old URL counts for `new`. While it is `pending`, the store has yet to carry it out; nothing can prevent that.
 
     `liked_both` is how many actors had liked both, None if that is not known (yet).
     """
@@ -50,11 +50,11 @@ class Merged:
 
 @attrs.define(eq=False)
 class Merger:
-    """Merges URLs while events for both come in, so that none is lost and none is counted twice.
+    """Merges URLs while events for both arrive, so that none is lost or counted twice.
 
-    A merge is a submission: the event manager gives it its place among all others, after which everything that
-    comes under the old name is counted for the new one. It closes the open table and goes with it, by journal and
-    batch file, to the store, which does it in the transaction of that table. One is under way at a time.
+    A merge is a submission: the event manager gives it its place among all others, after which everything for the old
+    name is counted for the new one. It closes the open table and goes with it, through journal and batch file, to the
+    store, which carries it out in that table's transaction. Only one is in progress at a time.
     """
 
     intake: Intake
@@ -65,23 +65,23 @@ class Merger:
     _offered: bool = False
 
     async def merge(self, old: str, new: str, *, store_seconds: float = STORE_SECONDS_MAX) -> Merged:
-        """Merge canonical `old` into canonical `new`, waiting so long for the store.
+        """Merge canonical `old` into canonical `new`, and wait at most that long for the store.
 
         Raises MergeError, MergeRefused, Unsupported.
 
-        Cut off before it has its place, it may have been done or not; asking again is safe.
+        If it is cancelled before it has its place, it may or may not happen; asking again is safe.
         """
         if "merging" not in self.store.parts:
-            raise Unsupported(f"a store of the kind {self.store.kind} can't merge URLs")
+            raise Unsupported(f"a {self.store.kind} store can't merge URLs")
         aliases = self.totals.ledger.aliases
         new = aliases(new)
         if self._offered or self.totals.ledger.merging:
-            raise MergeBusy("another merge is under way")
+            raise MergeBusy("another merge is in progress")
         if old == new:
             raise MergeError("a URL can't be merged into itself")
         if old in aliases:
             if aliases(old) != new:
-                raise MergeError(f"it is merged into {aliases(old)} already")
+                raise MergeError(f"it is already merged into {aliases(old)}")
             return Merged(new, pending=False, liked_both=self.totals.ledger.liked_both.get(old))
         outcome = await self._place(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         if isinstance(outcome, Refused):
@@ -95,19 +95,19 @@ class Merger:
         return merged
 
     async def erase(self, target: str, *, keep: bool, key: IdempotencyKey | None = None) -> bool:
-        """Let a canonical URL, or a site ("//" and its host), begin anew; whether the store has yet to do it.
+        """Erase a canonical URL, or a site ("//" and its host). Returns whether the store has yet to carry it out.
 
-        Its counts, history and actors are removed. It is known still, with zeros, if it is to `keep` its place. With a
-        `key` it is done once. Raises MergeError, MergeRefused, KeyReused, Unsupported.
+        Its counts, history and actors are removed. With `keep`, it stays known, with zeros. With a `key`, it is done
+        only once. Raises MergeError, MergeRefused, KeyReused, Unsupported.
         """
         if site_store(self.store) is None:
-            raise Unsupported(f"a store of the kind {self.store.kind} can't erase")
+            raise Unsupported(f"a {self.store.kind} store can't delete or reset")
         if not target.startswith("//"):
             target = self.totals.ledger.aliases(target)
         if self._offered or self.totals.ledger.merging:
-            raise MergeBusy("another merge is under way")
+            raise MergeBusy("another merge is in progress")
         if self.actors.folding:
-            # What is still stored under an old name would be folded into it afterwards.
+            # Whatever is still stored under an old name would be folded into it afterwards.
             raise MergeBusy("URLs are still being folded by the new rules")
         url_key = b"" if target.startswith("//") else self.actor_keys.of_url(target)
         outcome = await self._place(Fold(target, target if keep else "", url_key, b""), key)
@@ -123,19 +123,19 @@ class Merger:
     async def remove_alias(self, old: str) -> None:
         """Let `old` count for itself from now on. Raises MergeError, StoreError.
 
-        What came for it while it was an alias stays where it was counted.
+        Events for it while it was an alias stay where they were counted.
         """
         aliases = self.totals.ledger.aliases
         if old not in aliases:
-            raise MergeError("it is no alias")
+            raise MergeError("it is not an alias")
         if self._offered or self.totals.ledger.merging:
-            raise MergeBusy("another merge is under way")
+            raise MergeBusy("another merge is in progress")
         store = site_store(self.store)
         if store is None:
-            raise Unsupported(f"a store of the kind {self.store.kind} can't remove aliases")
+            raise Unsupported(f"a {self.store.kind} store can't remove aliases")
         new = aliases(old)
         self._offered = True
-        # From now on acts on either are held with what is known of both: what each counts for may change.
+        # From now on, acts on either are held with what is known about both, because what each counts for may change.
         self.actors.begin_merge(Fold(old, new, self.actor_keys.of_url(old), self.actor_keys.of_url(new)))
         try:
             await self.intake.barrier()
@@ -159,12 +159,12 @@ class Merger:
         self._offered = True
         self.actors.begin_merge(fold)
         try:
-            # What was offered before goes before it, and is held with all that it needs to know without the merge.
+            # What was offered earlier comes before it, and is held with everything it needs to know without the merge.
             await self.intake.order(submission)
         except trio.ClosedResourceError:
             submission.settle(Refused("the daemon is shutting down", 5))
         except trio.Cancelled:
-            submission.settle(Refused("it was not waited for"))
+            submission.settle(Refused("it was not awaited"))
             raise
         return await submission.settled()
 

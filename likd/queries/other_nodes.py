@@ -1,4 +1,4 @@
-"""Other nodes on the same store: what they brought there is part of the totals that are read here."""
+"""Other nodes on the same store: what they wrote there is part of the totals that are read here."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 
 class OtherNodes:
-    """Looks again and again at what other nodes brought into the store, and lets go of what is kept of it here.
+    """Polls the store for what other nodes wrote to it, and forgets what is cached of it here.
 
-    So their likes show within a second of their drain. `learn` is told when URLs were merged elsewhere.
+    So their likes show within a second of being drained. `learn` is called when URLs were merged elsewhere.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class OtherNodes:
 
     @property
     def nodes(self) -> int:
-        """How many others there are, once that is known."""
+        """How many other nodes there are, once that is known."""
         return len(self._last.marks) if self._last is not None else 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look, until cancelled. A store that fails is asked again."""
+        """Poll until cancelled. Retries if the store fails."""
         task_status.started()
         while True:
             try:
@@ -53,7 +53,7 @@ class OtherNodes:
         news = await self._store.news(self._last)
         if self._last is not None and news.merges != self._last.merges:
             await self._learn()
-        # What is forgotten is asked for again by who wants to know it.
+        # Whoever needs what is forgotten reads it again.
         if news.urls is None:
             self._totals.forget_all()
             self._actors.forget()

@@ -1,4 +1,4 @@
-"""Periods: stretches of time in units, by the days and months of a time zone, and the same part of the one before."""
+"""Periods: stretches of time in units, by a time zone's days and months, and the same part of the one before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from likd.stores.protocol import UNIT_SECONDS
 PeriodUnit: TypeAlias = Literal["minute", "hour", "day", "month"]
 PERIOD_UNITS: tuple[PeriodUnit, ...] = ("minute", "hour", "day", "month")
 TIME_MAX = 200_000_000_000
-"""In the year 8307: what is later is no time of anything that was counted."""
+"""In the year 8307: nothing can have been counted later."""
 DAY_SECONDS = UNIT_SECONDS["day"]
 HOUR_SECONDS = UNIT_SECONDS["hour"]
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,62}", re.ASCII)
@@ -24,7 +24,7 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,62}", re.ASCII)
 
 @attrs.frozen
 class Period:
-    """Units of time one after the other: when each begins, and when the last one ends, in seconds since 1970."""
+    """Consecutive units of time: when each begins, and when the last one ends, in seconds since 1970."""
 
     unit: PeriodUnit
     zone: tzinfo
@@ -44,18 +44,18 @@ class Period:
         return len(self.edges) - 1
 
     def index(self, at: float) -> int | None:
-        """In which of the units `at` is, None if it is in none."""
+        """The index of the unit that `at` is in, None if it is in none."""
         found = bisect_right(self.edges, at) - 1
         return found if 0 <= found < len(self) else None
 
     def before(self) -> Period:
-        """As many units, up to the beginning of this."""
+        """An equal number of units, up to the beginning of this period."""
         return last_units(self.unit, self.zone, len(self), self.begin - 1)
 
 
 @attrs.frozen
 class Cut:
-    """How far the unit goes that goes on: which it is, and until when it counts here and in the period before."""
+    """The current unit: its index, and up to when it counts, in this period and in the one before."""
 
     index: int
     until: int
@@ -63,7 +63,7 @@ class Cut:
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone of that name, UTC for "". Raises ValueError."""
+    """The time zone with that name, UTC for "". Raises ValueError."""
     if name in ("", "UTC"):
         return UTC
     try:
@@ -71,11 +71,11 @@ def zone_of(name: str) -> tzinfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, OSError):
         pass
-    raise ValueError(f"no time zone is called {name!a}")
+    raise ValueError(f"there is no time zone {name!a}")
 
 
 def last_units(unit: PeriodUnit, zone: tzinfo, units: int, until: int) -> Period:
-    """The `units` units up to and with the one that `until` is in."""
+    """The `units` units up to and including the one that `until` is in."""
     begin = floor(unit, zone, until)
     edges = [_next(unit, zone, begin), begin]
     while len(edges) <= units and edges[-1] > 0:
@@ -84,7 +84,7 @@ def last_units(unit: PeriodUnit, zone: tzinfo, units: int, until: int) -> Period
 
 
 def between(unit: PeriodUnit, zone: tzinfo, begin: int, end: int, units_max: int) -> Period | None:
-    """The units from that of `begin` to that before `end`; None if they are more than `units_max`."""
+    """The units from the one of `begin` to the last before `end`; None if there are more than `units_max`."""
     edges = [floor(unit, zone, begin)]
     while edges[-1] < end:
         if len(edges) > units_max:
@@ -94,9 +94,9 @@ def between(unit: PeriodUnit, zone: tzinfo, begin: int, end: int, units_max: int
 
 
 def cut(period: Period, before: Period, now: float, minutes_since: float) -> Cut | None:
-    """How far the unit goes that `now` is in; None if the period has ended, or is yet to begin.
+    """How far the unit that `now` is in has got; None if the period has ended or not yet begun.
 
-    By the minute, if the one before is kept so, as all since `minutes_since` is; else by the hour.
+    To the minute if the period before is kept in minutes, as everything since `minutes_since` is; else to the hour.
     """
     index = period.index(now)
     if index is None or index >= len(before):
@@ -109,7 +109,7 @@ def cut(period: Period, before: Period, now: float, minutes_since: float) -> Cut
 
 
 def floor(unit: PeriodUnit, zone: tzinfo, at: int) -> int:
-    """When the unit began that `at` is in."""
+    """When the unit that `at` is in began."""
     if unit in ("minute", "hour"):
         seconds = UNIT_SECONDS[unit]
         return at // seconds * seconds
@@ -124,7 +124,7 @@ def _next(unit: PeriodUnit, zone: tzinfo, begin: int) -> int:
         return begin + UNIT_SECONDS[unit]
     if unit == "day" and zone is UTC:
         return begin + DAY_SECONDS
-    # A begin before 1970 is that of the first day in a zone ahead of UTC.
+    # Only the first day in a zone ahead of UTC begins before 1970.
     day = (datetime.fromtimestamp(begin, UTC) + timedelta(hours=12)).astimezone(zone).date()
     after = (day.replace(day=1) + timedelta(days=32)).replace(day=1) if unit == "month" else day + timedelta(days=1)
     return _begin_of(after, zone)

@@ -1,4 +1,4 @@
-"""Ranking: the order of all URLs by one count, as far as somebody asks for it, kept up to date."""
+"""Ranking: the order of all URLs by one count, as far as anybody asks for it, kept up to date."""
 
 from __future__ import annotations
 
@@ -15,44 +15,41 @@ NET = "net"
 LOOK_UPS_AT_ONCE = 300
 LEADERS_AT_ONCE = 200
 RISEN_MIN = 1000
-"""Of so many that wait it is kept at first by how much they rose: of eight times as many if that was not enough."""
+"""For how many waiting URLs their growth is kept at first; for eight times as many if that was not enough."""
 LIST_MIN, LIST_MAX = 1000, 16_000
-"""How much of the store's own list is read at first, and how much of it to save looking URLs up."""
+"""How much of the store's own list is read at first, and how much at most, to save looking up URLs."""
 ROOM_MIN = 20_000
 _NOBODY = (0, "")
 """Comes after every URL that has any of the count."""
 
 
 def value(counts: Counts, by: str) -> int:
-    """What `counts` are ranked by: a count, or "net", likes less unlikes."""
+    """What `counts` are ranked by: a count, or "net", likes minus unlikes."""
     if by == NET:
         return counts.get(LIKES, 0) - counts.get(UNLIKES, 0)
     return counts.get(by, 0)
 
 
 def rise(counts: Counts, by: str) -> int:
-    """By how much `counts`, or any part of them, can raise what they are ranked by."""
+    """How much `counts`, or any part of them, can raise what they are ranked by."""
     return counts.get(rising(by), 0)
 
 
 def rising(by: str) -> str:
-    """The count that raises what is ranked `by`."""
+    """The count that raises the value ranked `by`."""
     return LIKES if by == NET else by
 
 
 class Ranking:
-    """Knows the totals of those URLs that lead, and of all others what they can't have more than.
+    """Knows the totals of the leading URLs, and an upper bound for all others.
 
-    The store's own list ends at `_floor`: none that is not on it had more then. What it `_risen` by since is
-    known of each URL, from growth, and from what waited at first. Who could make it to the top by that is looked
-    up, and its total is then known and grows with it. So a URL is looked up once, however often somebody asks;
-    what is applied changes no total and costs nothing. Both orders are heaps, with entries that are out of date.
-
-    Of what waited at first only those that rose most by it are kept: of the others it is known that they come after
-    `_rest`. If that is not enough to tell the top, it begins again with more of them.
-
-    Works in steps of a millisecond. One at a time may ask. A store that fails, or a cancellation, leaves it as
-    it is.
+    The store's own list ends at `_floor`: no URL that is not on it had more then. By how much each URL has `_risen`
+    since is known, from growth and from what was waiting at first. A URL that could have reached the top by that is
+    looked up; from then on its total is known and grows. So a URL is looked up once, however often somebody asks;
+    applying changes no total and costs nothing. Both orders are heaps, with outdated entries. Of what was waiting at
+    first, only the URLs that rose most are kept; the others are known to come after `_rest`. If that is not enough to
+    determine the top, it begins again with more of them. Works in steps of a millisecond. Only one caller at a time. A
+    failing store or a cancellation leaves it as it is.
     """
 
     def __init__(self, store: RankingStore, totals: Totals, by: str) -> None:
@@ -74,11 +71,11 @@ class Ranking:
 
     @property
     def rows_unseen(self) -> int:
-        """What it has to catch up with when somebody asks."""
+        """How much it has to catch up with when somebody asks."""
         return self._growth.rows_unseen
 
     def close(self) -> None:
-        """Follow no longer what grows."""
+        """Stop following growth."""
         self._growth.close()
 
     async def first(self, limit: int) -> list[tuple[str, Counts]]:
@@ -90,7 +87,7 @@ class Ranking:
         while True:
             leaders = await self._lead(limit)
             edge = leaders[-1] if len(leaders) == limit else _NOBODY
-            # A longer list may spare more looks than it costs: both are tried in turn.
+            # A longer list may save more lookups than it costs: both are tried in turn.
             worth_it = self._listed < min(looked_up, LIST_MAX) and self._floor != _NOBODY
             if self._floor < edge or worth_it:
                 await self._list(self._listed * 4)
@@ -110,7 +107,7 @@ class Ranking:
         return [(url, counts[url]) for n, url in ranked if n < 0]
 
     async def _begin(self) -> None:
-        """Begin with what waits now, and forget what does not."""
+        """Begin with what is waiting now, and forget the rest."""
         known: dict[str, int] = {}
         risen: dict[str, int] = {}
         most, self._rest = await self._most_pending()
@@ -122,7 +119,7 @@ class Ranking:
                 if n := rise(self._totals.increments(url), self._by):
                     risen[url] = n
             await trio.lowlevel.checkpoint()
-        # What was looked up before needs no other look, if it was not for nothing.
+        # What was looked up before need not be looked up again, unless that was in vain.
         for url in risen.keys() & self._known.keys():
             known[url] = self._known[url]
             del risen[url]
@@ -131,14 +128,14 @@ class Ranking:
         self._climbers = [(-n, url) for url, n in risen.items()]
         heapq.heapify(self._leaders)
         heapq.heapify(self._climbers)
-        # Two that are being merged may be more together than either is in the store.
+        # Two URLs that are being merged may have more together than either has in the store.
         self._doubtful.update(merge.new for merge in self._totals.ledger.merging.values() if not merge.erases)
         self._listed = 0
         await self._list(LIST_MIN)
         self._room = 2 * (len(self._leaders) + len(self._climbers)) + ROOM_MIN
 
     async def _most_pending(self) -> tuple[list[tuple[int, str]], tuple[int, str]]:
-        """The first `_risen_max` of those that rose by what is committed or waits, and what all others come after."""
+        """The first `_risen_max` URLs that rose by what is committed or waiting, and what all others come after."""
         name, limit = rising(self._by), self._risen_max
         most: list[tuple[int, str]] = []
         rest = _NOBODY
@@ -160,7 +157,7 @@ class Ranking:
         return sorted(most), rest
 
     async def _follow(self) -> None:
-        """Put what grew since the last time in its place."""
+        """Rank what has grown since the last time."""
         await self._growth.look(self._grown)
         while self._grown:
             for _ in range(min(URLS_AT_ONCE, len(self._grown))):
@@ -187,7 +184,7 @@ class Ranking:
             heapq.heappush(self._leaders, (-total, url))
 
     async def _lead(self, limit: int) -> list[tuple[int, str]]:
-        """The first of those that are known."""
+        """The first of the known URLs."""
         leaders: list[tuple[int, str]] = []
         last = _NOBODY
         heap = self._leaders
@@ -204,7 +201,7 @@ class Ranking:
         return leaders
 
     def _climb(self, edge: tuple[int, str]) -> list[str]:
-        """Some that are not known and could come before `edge`. They belong to `_look_up`."""
+        """Some unknown URLs that could come before `edge`. They belong to `_look_up`."""
         urls: dict[str, None] = {}
         heap = self._climbers
         while heap and len(urls) < LOOK_UPS_AT_ONCE:
@@ -217,7 +214,7 @@ class Ranking:
         return list(urls)
 
     async def _list(self, limit: int) -> None:
-        """Read so much of the store's own list."""
+        """Read that much of the store's own list."""
         with in_time():
             _, listed = await self._store.top(self._by, limit)
         urls = [url for url, _ in listed if url not in self._known]
@@ -229,7 +226,7 @@ class Ranking:
     async def _look_up(self, urls: list[str]) -> None:
         try:
             totals = await self._totals.counts(urls)
-            # No await from here on: growth is told what these totals have in them.
+            # No await from here on: growth is told what these totals include.
             for url in urls:
                 self._growth.know(url)
                 self._grown.pop(url, None)

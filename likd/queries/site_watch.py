@@ -1,4 +1,4 @@
-"""Sites that somebody watches: their totals, likes of today and rate, exact, once an interval."""
+"""Watched sites: their totals, today's likes and rate, exact, once an interval."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from likd.stores.sites import SitesRead, Span, site_store
 
 @attrs.define(eq=False)
 class WatchedSite:
-    """A site that somebody watches, or all ("")."""
+    """A watched site, or all ("")."""
 
     host: str
     counts: Counts = attrs.field(factory=dict)
     today: Counts = attrs.field(factory=dict)
     rate: float = 0.0
-    """Events a second, of late."""
+    """Recent events per second."""
     version: int = 0
     watchers: int = 0
 
 
 class SiteWatch:
-    """Knows the sums of the sites that are watched: what the store has is read again when it has more."""
+    """Knows the sums of the watched sites: what the store has is read again when it has more."""
 
     def __init__(self, store: CountStore, totals: Totals, wall_clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -56,14 +56,14 @@ class SiteWatch:
         self._sites[host].watchers += 1
 
     def unwatch(self, host: str) -> None:
-        """One watcher of the site less."""
+        """Remove one watcher of the site."""
         watched = self._sites[host]
         watched.watchers -= 1
         if not watched.watchers:
             del self._sites[host]
 
     async def sample(self, version: int, next_rate: Callable[[float, Counts, Counts], float]) -> bool:
-        """Look at all that are watched. What changed has `version`; whether anything did. Raises StoreError."""
+        """Look at all watched sites. What changed gets `version`. Returns whether anything did. Raises StoreError."""
         if not self._sites:
             return False
         changed = False
@@ -103,13 +103,13 @@ class SiteWatch:
         """What the store has of them."""
         store = site_store(self._store)
         if store is None:
-            raise Unsupported(f"a store of the kind {self._store.kind} does not sum up by site")
+            raise Unsupported(f"a {self._store.kind} store keeps no sums by site")
         at = sorted(hosts), day, self._totals.stored
         if self._read is None or self._read_at != at:
             with in_time():
                 read = await store.sites([Span("day", day * DAY_SECONDS, (day + 1) * DAY_SECONDS)], sorted(hosts))
             if read.applied != at[2][0]:
-                # It has more by now, or its word on that was lost: it is asked again the next time.
+                # It has more by now, or its answer about that was lost: it is asked again the next time.
                 return read
             self._read, self._read_at = read, at
         return self._read

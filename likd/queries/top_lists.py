@@ -1,4 +1,4 @@
-"""Top lists: the URLs with the most of a count, exact, out of the store and what it does not have yet."""
+"""Top lists: the URLs with the highest counts, exact, from the store and what it does not have yet."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from likd.stores.protocol import RankingStore
 __all__ = ["NET", "TopList", "TopLists", "value"]
 
 ROWS_UNSEEN_MAX = 50_000
-"""A ranking that has more than this and more than what waits to catch up with is given up: nobody asks for it."""
+"""A ranking with more than this to catch up with, and more than is waiting, is dropped: nobody asks for it."""
 
 TopList: TypeAlias = list[tuple[str, Counts]]
 
 
 @attrs.define(eq=False)
 class _Round:
-    """One look that all share who asked before it began."""
+    """One look, shared by all who asked before it began."""
 
     limit: int = 0
     top: TopList | None = None
@@ -34,19 +34,19 @@ class _Round:
 
 @attrs.define(eq=False)
 class _Asked:
-    """A ranking that somebody asks for, and the rounds that are yet to begin."""
+    """A ranking in use, and the rounds that are yet to begin."""
 
     ranking: Ranking
     rounds: deque[_Round] = attrs.field(factory=deque)
     ended: trio.Event | None = None
-    """Is set when the round that is under way has ended."""
+    """Set when the current round has ended."""
 
 
 class TopLists:
-    """Tells top lists. For each count that they are asked by, a ranking is kept for as long as it is used.
+    """Answers requests for top lists. For each count that is asked for, a ranking is kept as long as it is used.
 
-    However many ask at once, one look is under way and one is to come, which all share who asked meanwhile: what
-    was counted before somebody asked is in the list that they get.
+    However many ask at once, one look is running and one is to come, shared by all who asked meanwhile: everything
+    counted before somebody asked is in the list that they get.
     """
 
     def __init__(self, store: RankingStore, totals: Totals) -> None:
@@ -74,7 +74,7 @@ class TopLists:
         return mine.top[:limit]
 
     def committed(self, table: int, rows: Rows) -> None:
-        """Drop lists that nobody asks for, and that have too much to catch up with."""
+        """Drop rankings that nobody asks for and that have too much to catch up with."""
         unseen_max = max(ROWS_UNSEEN_MAX, self._totals.ledger.rows_waiting)
         for by, asked in list(self._asked.items()):
             if asked.ranking.rows_unseen > unseen_max and asked.ended is None and not asked.rounds:
@@ -82,10 +82,10 @@ class TopLists:
                 del self._asked[by]
 
     def forgotten(self, urls: Collection[str]) -> None:
-        """The rankings are told themselves."""
+        """Do nothing: the rankings follow that themselves."""
 
     def store_went_back(self) -> None:
-        """Begin anew; a look that is under way is the last of the old."""
+        """Begin again; a running look is the last of the old rankings."""
         for by, asked in self._asked.items():
             asked.ranking.close()
             asked.ranking = Ranking(self._store, self._totals, by)
@@ -99,7 +99,7 @@ class TopLists:
             this.error = error
         finally:
             if this.top is None and this.error is None:
-                # Whoever looked was cancelled: another of those who wait does it.
+                # The task that looked was cancelled: another of the waiting ones does it.
                 asked.rounds.appendleft(this)
             asked.ended.set()
             asked.ended = None

@@ -1,4 +1,4 @@
-"""Totals: the store's counts plus every table it does not have yet, exact, of one moment."""
+"""Totals: the store's counts plus every table it does not have yet, exact as of one moment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from likd.stores.protocol import Applied, CountStore, FeedStore, Increments, in_
 
 
 class Totals:
-    """Adds up what the store has and what the `ledger` has, in one step: no table is missed, and none counted twice.
+    """Adds up what the store has and what the `ledger` has, in one step: no table is missed or counted twice.
 
-    What was read from the store is kept for `cache_urls_max` URLs, and follows what is applied. A URL that was merged
-    has the total of the one it counts for. Until the store has done it, that is the sum of both.
+    What was read from the store is kept for `cache_urls_max` URLs, and follows what is applied. A merged URL has the
+    total of the one that it counts for. Until the store has carried out the merge, that is the sum of both.
     """
 
     def __init__(self, store: CountStore, ledger: Ledger, *, cache_urls_max: int, behind: Notice | None = None) -> None:
@@ -30,7 +30,7 @@ class Totals:
         ledger.reader = self
 
     def applied(self, increments: Increments, applied: Applied | None) -> None:
-        """The store has `increments`, and made `applied` of them, None if that is not known."""
+        """The store has `increments`; `applied` is what they became there, None if unknown."""
         self._bases.applied(increments.rows.copy())
         if applied is not None:
             self._bases.add(applied.corrections)
@@ -48,17 +48,17 @@ class Totals:
             self.forget([merge.old, merge.new])
 
     def settle(self) -> Steps[None]:
-        """Do what `applied` left to be done, which nobody waits for."""
+        """Do the rest of `applied`'s work, for which nobody waits."""
         return self._bases.settle()
 
     def store_went_back(self) -> None:
-        """The store has less than it had: nothing is known of it any more."""
+        """The store has less than before: nothing is known about it any more."""
         self._epoch += 1
         self._bases = Bases(self._cache_urls_max)
 
     @property
     def stored(self) -> tuple[int, int]:
-        """The same of what the store has, once that is known."""
+        """The same for what the store has, once that is known."""
         return self.ledger.applied, self._epoch
 
     def counts_nowait(self, url: str, also: OldNames = NO_OLD_NAMES) -> Counts | None:
@@ -73,10 +73,10 @@ class Totals:
         return self._add_up(names, bases)
 
     async def counts(self, urls: Sequence[str], also: OldNames = NO_OLD_NAMES, *, keep: bool = True) -> Rows:
-        """The totals of `urls`, all of one moment. Raises StoreError.
+        """The totals of `urls`, all as of one moment. Raises StoreError.
 
-        What the store still has under the old names in `also` is a part of them. What is read is kept for the next
-        who asks, unless `keep` says that this is not likely.
+        They include what the store still has under the old names in `also`. What is read is cached for the next caller,
+        unless `keep` says that one is unlikely.
         """
         bases: Rows | None = None
         with in_time():
@@ -92,13 +92,13 @@ class Totals:
         return self._add_up(self.ledger.names(url), {})
 
     def forget(self, urls: Collection[str]) -> None:
-        """The store's counts of `urls` were changed by others than the drainer."""
+        """Others than the drainer changed the store's counts of `urls`."""
         self._epoch += 1
         self._bases.forget(urls)
         self.ledger.forgotten(urls)
 
     def forget_all(self) -> None:
-        """The store's counts of any URL may have been changed by others."""
+        """Others may have changed the store's counts of any URL."""
         self.store_went_back()
         self.ledger.any_forgotten()
 
@@ -119,16 +119,16 @@ class Totals:
         return None
 
     async def _look(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
-        """The store's counts under all the names that are `asked`, as of `applied`, in the step in which this returns.
+        """The store's counts under all the `asked` names, as of `applied`, in the step in which this returns.
 
-        None if tables or URLs moved meanwhile, so that they have to be asked for again. What others let the
-        cache forget meanwhile does no harm: an answer goes to who asked for it, whatever becomes of the cache.
+        None if tables or URLs moved meanwhile, so that they have to be read again. It does not matter if the cache
+        forgets something meanwhile: an answer goes to its caller, whatever happens to the cache.
         """
         kept = self._bases
         bases: Rows = {}
         unknown: set[str] = set()
         for names in asked:
-            # All names of a URL are read together: what one of them has may just be moving to another.
+            # All names of a URL are read together, because counts may just be moving from one to another.
             if use_cache and all(map(kept.__contains__, names)):
                 bases |= {name: base for name in names if (base := kept.get(name)) is not None}
             else:
@@ -140,7 +140,7 @@ class Totals:
                 return None
             applied, rows = read
             if epoch == self._epoch and applied < before:
-                # It had more when it was asked. Who writes to it finds out, and goes on from there.
+                # It had more when it was asked before. The part that writes to it finds out and continues from there.
                 self._behind.give()
                 await self.ledger.wait_moved()
             if epoch != self._epoch or applied < self.ledger.applied:
@@ -161,10 +161,10 @@ class Totals:
         return bases
 
     def _take_off(self, bases: Rows, applied: int) -> bool:
-        """Make bases as of table `applied` such as of `self.ledger.applied`: the store is ahead if its word was lost.
+        """Turn bases as of table `applied` into those as of `self.ledger.applied`, if the store's answer was lost.
 
-        How long the drainer takes to ask it again is nothing that a reader has to wait for. False where it can't be
-        told what the store made of actors and merges.
+        A reader need not wait until the drainer asks again. Returns False if it is unknown what the store did with
+        actors and merges.
         """
         ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= applied]
         if any(it.actors or it.merge is not None or self.ledger.late_names(it.rows) for it in ahead):

@@ -1,4 +1,4 @@
-"""The hottest URLs now: what grew most of late, whatever its total."""
+"""The hottest URLs now: those that have grown most recently, whatever their totals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COLD = 0.05
 
 
 By: TypeAlias = Literal["events", "likes"]
-"""What is hot: what gets most events, or most likes."""
+"""What makes a URL hot: the most events, or the most likes."""
 BYS: tuple[By, By] = ("events", "likes")
 
 
 @attrs.frozen
 class HotUrl:
-    """A URL, and how many events and likes a second it gets."""
+    """A URL, with its events and likes per second."""
 
     url: str
     rate: float
@@ -33,9 +33,9 @@ class HotUrl:
 
 
 class Hot:
-    """Looks at what grew, again and again, while somebody wants to know.
+    """Looks at growth again and again while somebody is watching.
 
-    Rates are events a second (time constant 10 s), and likes apart from all others, each of at most `URLS_MAX` URLs,
+    Rates are events per second (time constant 10 s), and likes per second separately, each for at most `URLS_MAX` URLs,
     those with the highest.
     """
 
@@ -48,14 +48,14 @@ class Hot:
 
     @property
     def begun(self) -> bool:
-        """Whether it is looked at what grows."""
+        """Whether it is looking."""
         return self._begun.is_set()
 
     async def start(self) -> None:
-        """Begin to look: what was counted before this returns is no news."""
+        """Begin to look: what was counted before this returns is not reported."""
         if self._growth is None:
             self._growth = Growth(self._totals)
-            # Others may rely on it by now, whatever becomes of the first who asked.
+            # Others may rely on it by now, whatever happens to the first caller.
             with trio.CancelScope(shield=True):
                 await self._growth.look({})
             self._begun.set()
@@ -63,7 +63,7 @@ class Hot:
             await self._begun.wait()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop looking."""
         if self._growth is not None:
             self._growth.close()
         self._growth = None
@@ -97,7 +97,7 @@ class Hot:
             self._hottest = {by: self._named(heap) for by, heap in hottest.items()}
 
     def hottest(self, limit: int, by: By = "events", site: str = "") -> list[HotUrl]:
-        """The URLs with the highest rates, by the names that they count for, of one site if it is given."""
+        """The URLs with the highest rates, under the names that they count for; of one site if it is given."""
         aliases = self._totals.ledger.aliases
         for each, ranked in self._hottest.items():
             if any(url in aliases for _, url in ranked):
@@ -107,7 +107,7 @@ class Hot:
         return [HotUrl(url, rates.get(url, likes.get(url, 0.0)), likes.get(url, 0.0)) for url in found]
 
     def _named(self, hottest: list[tuple[float, str]]) -> list[tuple[float, str]]:
-        """Highest first, what was counted under the name of a URL that was merged as the URL that it counts for."""
+        """Highest first; what was counted under a merged URL's name is listed as the URL that it counts for."""
         aliases = self._totals.ledger.aliases
         rates: dict[str, float] = {}
         for rate, url in hottest:
@@ -121,7 +121,7 @@ def _news(counts: Counts, by: By) -> int:
 
 
 def _put(hottest: list[tuple[float, str]], rate: float, url: str) -> None:
-    """Add to the heap `hottest`, if it is among the `URLS_MAX` highest."""
+    """Add a URL to the heap `hottest`, if it is among the `URLS_MAX` highest."""
     if rate < COLD:
         return
     if len(hottest) < URLS_MAX:

@@ -13,7 +13,7 @@ from likd.model import Counts, Rows, add, host_of
 from likd.queries.totals import Totals
 
 SLICE_ROWS = 2000
-"""Rows that a step looks at: about a millisecond."""
+"""How many rows a step handles: about a millisecond's worth."""
 
 
 @attrs.frozen
@@ -26,10 +26,10 @@ class Growth:
 
 
 class Unapplied:
-    """Adds up what tables have that the store does not have yet, in steps, when somebody asks.
+    """Adds up, in steps and on demand, what tables have that the store does not have yet.
 
-    What a table has for good is added up by site once. Who asks reads the store afterwards, and takes those parts
-    that are beyond the table that its answer is of: so nothing that was acknowledged before is missing or twice.
+    A table's final rows are added up by site once. The caller reads the store afterwards, and takes the parts after the
+    table that its answer is as of, so nothing that was acknowledged before is missing or counted twice.
     """
 
     def __init__(self, totals: Totals, wall_clock: Callable[[], float] = time.time) -> None:
@@ -55,7 +55,7 @@ class Unapplied:
         return found
 
     async def by_url(self, wanted: Callable[[str], bool]) -> list[Growth]:
-        """The rows of those URLs that are `wanted`."""
+        """The rows of the URLs that are `wanted`."""
         found: list[Growth] = []
         aliases = self._totals.ledger.aliases
         for _, last, minute, rows in self._parts():
@@ -71,7 +71,7 @@ class Unapplied:
         return found
 
     def _parts(self) -> list[tuple[int, int, int, Table | Rows]]:
-        """All that the store may not have: the first and last table, the minute, and what they have."""
+        """Everything that the store may not have: the first and last table, the minute, and what they have."""
         now = int(self._wall_clock() // 60)
         parts: list[tuple[int, int, int, Table | Rows]] = []
         for first, last, minute, rows in self._totals.ledger.unapplied_parts():
@@ -104,5 +104,5 @@ def _slices(rows: Table | Rows) -> Iterator[Rows]:
 
 
 def beyond(parts: list[Growth], applied: int) -> list[Growth]:
-    """Those of `parts` that a store which is at table `applied` does not have."""
+    """Those of `parts` that a store at table `applied` does not have."""
     return [part for part in parts if part.last > applied]

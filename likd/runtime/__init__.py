@@ -1,1 +1,1 @@
-"""What any daemon needs, and knows nothing of likes: supervision, clocks, logs, slices of work on the event loop."""
+"""What any daemon needs, independent of likes: supervision, clocks, logs, slices of work on the event loop."""

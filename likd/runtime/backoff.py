@@ -1,4 +1,4 @@
-"""Backoff: how long to wait before what failed is tried again."""
+"""Backoff: how long to wait before a retry."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import attrs
 
 @attrs.define(eq=False)
 class Backoff:
-    """Pauses that double from `first_seconds` to `max_seconds`, each half to one and a half times as long by chance.
+    """Pauses that double from `first_seconds` to `max_seconds`, each varied at random by a factor of 0.5 to 1.5.
 
-    The chance keeps apart what failed at the same moment.
+    The randomness spreads retries of things that failed at the same moment.
     """
 
     first_seconds: float
@@ -25,11 +25,11 @@ class Backoff:
         self.reset()
 
     def next(self) -> float:
-        """Seconds to wait now."""
+        """How many seconds to wait now."""
         seconds = self._seconds
         self._seconds = min(seconds * 2, self.max_seconds)
         return seconds * (0.5 + self.jitter())
 
     def reset(self) -> None:
-        """It worked: the next pause is the first again."""
+        """After a success: the next pause is the first again."""
         self._seconds = self.first_seconds

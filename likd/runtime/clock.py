@@ -1,4 +1,4 @@
-"""The time of day, as far as the system's clock can be believed."""
+"""The time of day, as far as the system's clock can be trusted."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import attrs
 import structlog
 
 JUMP_SECONDS = 60.0
-"""A clock that is set by more than that jumped; less is followed at once."""
+"""If the clock is set by more than this, it jumped; smaller changes are followed at once."""
 BELIEVED_SECONDS = 600.0
-"""A clock that jumped, or that is doubtful at the start, is believed after it went on steadily for so long."""
+"""A clock that jumped, or that is doubtful at the start, is trusted after it has been steady for this long."""
 AHEAD_SECONDS_MAX = 30 * 86_400.0
-"""A start so long after the last write is possible; that the clock is wrong is, too."""
+"""If a start is this long after the last write, the clock may be wrong."""
 
 log = structlog.get_logger(__name__)
 
 
 def elapsed() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Seconds of a clock that is never set, and that keeps running while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -34,10 +34,9 @@ class ClockStatistics:
 class Clock:
     """The time of day in seconds since 1970, by which events are booked (`now`) and old things removed (`settled`).
 
-    While the process runs, the system's clock is compared with one that nobody sets: after a jump, time goes on as
-    before, until the new time proved steady. At the start it is compared with `newest`, the latest time that what is
-    in the data directory tells: if it is earlier, or much later, events are booked by it, but nothing is removed by it
-    at first.
+    While the process runs, the system's clock is compared with one that is never set: after a jump, time goes on as
+    before until the new time has proved steady. At the start it is compared with `newest`, the latest time in the data
+    directory: if it is earlier, or much later, events are booked by it, but nothing is removed by it at first.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Clock:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the system's clock is not believed, or not yet."""
+        """Whether the system's clock is not trusted, or not yet."""
         return self._doubtful or self._jumped is not None
 
     def statistics(self) -> ClockStatistics:
@@ -78,31 +77,31 @@ class Clock:
             self._jumped = offset, elapsed
             log.error("the clock jumped: time goes on as before", seconds=round(offset - self._offset))
         if self._jumped is not None and self._is_over(elapsed - self._jumped[1], offset):
-            log.warning("the clock is believed again", seconds=round(offset - self._offset))
+            log.warning("the clock is trusted again", seconds=round(offset - self._offset))
             self._offset = offset
             self._jumped = None
             self._doubtful = False
         if self._doubtful and elapsed - self._started >= BELIEVED_SECONDS:
-            log.warning("the clock is believed: it has been steady since the start")
+            log.warning("the clock is trusted: it has been steady since the start")
             self._doubtful = False
         return elapsed + self._offset
 
     def settled(self) -> float:
-        """The time by which old things are removed: never later than `now`, and not by a doubtful clock."""
+        """The time by which old things are removed: never later than `now`, and never by a doubtful clock."""
         now = self.now()
         return min(now, self._newest + self._elapsed() - self._started) if self._doubtful else now
 
     def noted(self) -> float:
-        """The time to note with what is forgotten after a while: not before `newest`, or it seems older than it is."""
+        """The time to record with what is forgotten after a while: not before `newest`, or it would seem too old."""
         now = self.now()
         return max(now, self._newest + self._elapsed() - self._started) if self._newest else now
 
     def forgetting(self) -> float:
-        """The time by which that is forgotten: as `settled`, and not later by any time that the clock was set since."""
+        """The time by which that is forgotten: like `settled`, but unaffected by the clock having been set since."""
         return min(self.settled(), self._elapsed() + self._first_offset)
 
     def _is_over(self, steady_seconds: float, offset: float) -> bool:
-        """Whether the clock is believed after its jump: also at once, if the jump mends a clock that was doubtful."""
+        """Whether the clock is trusted after its jump; at once, if the jump corrects a doubtful clock."""
         return steady_seconds >= BELIEVED_SECONDS or (self._doubtful and self._is_plausible(offset))
 
     def _is_plausible(self, offset: float) -> bool:

@@ -1,4 +1,4 @@
-"""Cooperative work: long computations in steps, between which others get their turn."""
+"""Cooperative work: long computations in steps, between which other tasks get their turn."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TypeAlias, TypeVar
 import trio
 
 SLICE_BYTES = 1 << 17
-"""A step reads so much, about a millisecond's worth."""
+"""How much a step reads: about a millisecond's worth."""
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
-"""Work that can be paused after each step, so that others get their turn; its result is what it returns."""
+"""Work that can be paused after each step, so that other tasks get their turn; its result is what it returns."""
 
 
 def finish(steps: Steps[T]) -> T:

@@ -22,7 +22,7 @@ class HistogramStatistics:
     """The values added up."""
 
     def quantile(self, share: float) -> float | None:
-        """What that share of the values is at most: a bucket's bound. None without values, or beyond all bounds."""
+        """The quantile of that share of the values: a bucket's bound. None without values, or beyond all bounds."""
         left = share * sum(self.counts)
         if not left:
             return None
@@ -33,7 +33,7 @@ class HistogramStatistics:
         return None
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """How many values were at most as large as each bound, the last one infinity, as Prometheus tells it."""
+        """How many values were at most as large as each bound, in Prometheus's form; the last bound is infinity."""
         total = 0
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
@@ -51,7 +51,7 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Add a value, so many times."""
+        """Add a value that many times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 

@@ -13,13 +13,13 @@ from likd.runtime.recent import FAULTS
 def configure_logs(log_format: str, *, quiet: bool = False) -> None:
     """Set up structlog to write to standard error: "console", "json", or "auto", which asks for a terminal.
 
-    `quiet` leaves out everything, for commands that say it themselves.
+    `quiet` suppresses everything, for commands that report it themselves.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
-        # Tracebacks without local variables: those hold clients' data.
+        # Tracebacks without local variables, which may hold clients' data.
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(

@@ -1,4 +1,4 @@
-"""A notice: one task is told that there is something to do, however often it is told before it comes to look."""
+"""A notice: tells one task that there is something to do, however often it is given before the task looks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import trio
 
 
 class Notice:
-    """Remembers that it was given until the one task that waits for it takes it, so none is missed.
+    """Remembers that it was given until the one task that waits for it takes it, so that none is missed.
 
-    An event that is replaced after each use does the same, at the price of an object and with a gap to watch for.
+    An event that is replaced after each use does the same, but costs an object and has a gap to watch out for.
     """
 
     __slots__ = ("_given", "_lot")
@@ -18,12 +18,12 @@ class Notice:
         self._lot = trio.lowlevel.ParkingLot()
 
     def give(self) -> None:
-        """Wake who waits; who comes later does not wait."""
+        """Wake the waiting task; a task that comes later does not wait."""
         self._given = True
         self._lot.unpark()
 
     async def wait(self) -> None:
-        """Wait until it is given, and take it. If that is cancelled, it is still there."""
+        """Wait until it is given, and take it. If this is cancelled, it is not taken."""
         if self._given:
             await trio.lowlevel.checkpoint()
         else:

@@ -1,4 +1,4 @@
-"""Processes in numbers, as the system counts them."""
+"""Processes in numbers, as the operating system counts them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ProcessStatistics:
     pid: int
     """Its id."""
     cpu_seconds: float
-    """Processor time since it was started, its own and the kernel's for it."""
+    """Processor time since it was started, its own and the kernel's on its behalf."""
     memory_bytes: int
-    """Memory that is its own or shared, and not swapped out."""
+    """Resident memory, its own and shared."""
 
 
 def statistics(name: str, pid: int) -> ProcessStatistics | None:

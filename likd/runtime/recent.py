@@ -1,4 +1,4 @@
-"""What happened of late, for people who look: the newest faults, and how often what was refused in a day."""
+"""Recent events for people: the newest faults, and the refusals of a day by reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 FAULTS_MAX = 50
 REASONS_MAX = 100
-"""So many reasons are counted; there are few, and all others are one."""
+"""How many reasons are counted separately; there are few, and any others count as one."""
 HOURS = 24
 TEXT_MAX = 300
 _HOUR_SECONDS = 3600.0
@@ -20,7 +20,7 @@ _HOUR_SECONDS = 3600.0
 
 @attrs.frozen
 class Fault:
-    """Something that failed: when (seconds since 1970), in which part, and what the log says of it."""
+    """Something that failed: when (seconds since 1970), in which part, and what the log says about it."""
 
     time: float
     part: str
@@ -28,7 +28,7 @@ class Fault:
 
 
 class RecentFaults:
-    """The newest errors that were logged: a processor of structlog that changes nothing."""
+    """The newest logged errors; a structlog processor that changes nothing."""
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
@@ -52,18 +52,18 @@ class RecentFaults:
 
 
 FAULTS = RecentFaults()
-"""Those of this process, as there is one log."""
+"""The faults of this process, as there is one log."""
 
 
 class LastDay:
-    """Counts by reason, of the last 24 hours: whole hours, and the one that goes on."""
+    """Counts by reason for the last 24 hours: whole hours, and the current one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hours: deque[tuple[int, Counter[str]]] = deque(maxlen=HOURS)
 
     def add(self, reason: str) -> None:
-        """Once more."""
+        """Count once more."""
         hour = int(self._clock() // _HOUR_SECONDS)
         if not self._hours or self._hours[-1][0] != hour:
             self._hours.append((hour, Counter()))
@@ -71,7 +71,7 @@ class LastDay:
         counts[reason if reason in counts or len(counts) < REASONS_MAX else "other"] += 1
 
     def counts(self) -> Mapping[str, int]:
-        """How often each."""
+        """How often each reason occurred."""
         first = int(self._clock() // _HOUR_SECONDS) - HOURS
         found: Counter[str] = Counter()
         for hour, counts in self._hours:

@@ -46,7 +46,7 @@ class ChildStatistics:
 class Child:
     """One supervised task, over all its restarts.
 
-    A child that is not `permanent` may end by itself, and so may every child once the supervisor drains.
+    A child that is not `permanent` may end by itself; once the supervisor drains, every child may.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Child:
             self.scope.cancel()
 
     def take_crash(self) -> str | None:
-        """Why the task was made to crash, told once."""
+        """Why the task was made to crash; returned once."""
         why, self._crash = self._crash, None
         return why
 
@@ -81,10 +81,10 @@ class Child:
 class Supervisor:
     """Runs children one_for_one: one that raises or ends is restarted, the others are left alone.
 
-    A restart waits for a backoff that doubles from `backoff_seconds` to `backoff_max_seconds` with jitter
-    while faults follow each other. More than `intensity` restarts within `period_seconds` are given up:
-    `run` raises RestartIntensityExceeded, which is a fault of this supervisor's own parent's child. What no restart
-    can mend, a `fatal` fault of a child, is raised at once.
+    A restart waits for a backoff that doubles from `backoff_seconds` to `backoff_max_seconds`, with jitter, while
+    faults follow each other. After more than `intensity` restarts within `period_seconds` it gives up: `run` raises
+    RestartIntensityExceeded, which its own supervisor sees as a child's fault. A `fatal` fault of a child, which no
+    restart can fix, is raised at once.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Supervisor:
         return tuple(child.statistics() for child in self.children)
 
     def drain(self) -> None:
-        """From now on a child that ends by itself is finished, not restarted. One that raises still is."""
+        """From now on, a child that ends by itself is finished, not restarted. One that raises is still restarted."""
         self._draining = True
 
     async def wait_finished(self, *names: str) -> None:
@@ -138,10 +138,10 @@ class Supervisor:
         self._scope.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the children; ready when all of them were, done when all are finished or it was stopped.
+        """Run the children; ready when all of them are, done when all are finished or it was stopped.
 
-        When it is run again after a fault, as the child of another, all children begin anew. Raises
-        RestartIntensityExceeded, and what is fatal.
+        When it is run again after a fault, as the child of another supervisor, all children start again. Raises
+        RestartIntensityExceeded, and fatal faults.
         """
         self._restarts.clear()
         with trio.CancelScope() as self._scope:
@@ -175,7 +175,7 @@ class Supervisor:
             child.state = "starting"
 
     async def _run_once(self, child: Child, ready: _Ready) -> str | None:
-        """Run the child until it ends: None if it ended by itself, else what the fault was."""
+        """Run the child until it ends. Returns None if it ended by itself, else the fault."""
         fault: str | None = None
         try:
             with trio.CancelScope() as child.scope:
@@ -205,7 +205,7 @@ class Supervisor:
 
 @attrs.define(eq=False)
 class _Ready:
-    """Passes a child's first readiness on to the supervisor's own start, and marks the state of later ones."""
+    """Passes a child's first readiness on to the supervisor's start, and records that of later runs."""
 
     child: Child
     parent: trio.TaskStatus[None]

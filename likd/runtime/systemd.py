@@ -1,4 +1,4 @@
-"""systemd's notification protocol (sd_notify(3)): ready, stopping, and the watchdog's food."""
+"""systemd's notification protocol (sd_notify(3)): ready, stopping, and watchdog keep-alives."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ log = structlog.get_logger(__name__)
 
 
 class Notifier:
-    """Speaks to the service manager that `environment` names; without one it does nothing. Never raises."""
+    """Notifies the service manager that `environment` names; without one, does nothing. Never raises."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):
             self._address = "\0" + self._address[1:]
         self.watchdog_seconds = _watchdog_seconds(environment) if self._address else None
-        """How often the manager wants to hear from the watchdog at least, if it does."""
+        """How often the manager expects a keep-alive at least, in seconds, if it does."""
 
     def ready(self, status: str) -> None:
-        """The daemon takes requests."""
+        """Report that the daemon accepts requests."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def stopping(self) -> None:
-        """The daemon shuts down."""
+        """Report that the daemon is shutting down."""
         self._send("STOPPING=1\nSTATUS=shutting down")
 
     async def feed_watchdog(self) -> None:
-        """Say twice an interval that the event loop turns, until cancelled."""
+        """Report twice per interval that the event loop is running, until cancelled."""
         if self.watchdog_seconds is None:
             return
         while True:

@@ -1,4 +1,4 @@
-"""The watchdog: a thread that reports an event loop which something blocks."""
+"""The watchdog: a thread that reports a blocked event loop."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ log = structlog.get_logger(__name__)
 
 
 class Seen(NamedTuple):
-    """What a look found out, in seconds, each 0 if there is nothing to say."""
+    """What a check found, in seconds; each is 0 if there is nothing to report."""
 
     stood: float
-    """So long the process did not run at all."""
+    """How long the process did not run at all."""
     blocked: float
-    """So long the event loop has not turned by now."""
+    """How long the event loop has not run so far."""
     went_on: float
-    """It turns again after so long."""
+    """After how long it runs again."""
 
 
 @attrs.define
 class Looks:
-    """Tells a blocked event loop from a process that stood still, by looks that come every `limit` / 4 seconds.
+    """Distinguishes a blocked event loop from a stopped process, by checks every `limit` / 4 seconds.
 
-    A process that is stopped (SIGSTOP), or whose machine is, uses no processor time, and does not look either:
-    what a look is late by, less what was used meanwhile, is no fault of the event loop.
+    A process that is stopped (SIGSTOP), or whose machine is, uses no processor time and makes no checks. So the delay
+    of a check, minus the time used meanwhile, is not the event loop's fault.
     """
 
     limit: float
@@ -42,9 +42,9 @@ class Looks:
     _reported: float | None = None
 
     def look(self, now: float, used: float, beat: float) -> Seen:
-        """What is to say at `now`, with `used` seconds of processor time and the last turn at `beat`."""
+        """What to report at `now`, after `used` seconds of processor time and with the last beat at `beat`."""
         stood = max(0.0, now - self._at - self.limit / 4 - (used - self._used))
-        # It may have stood still before or after a new beat, but not for longer than that beat is old.
+        # It may have been stopped before or after a new beat, but not for longer than the beat's age.
         self._stood = min(stood + (self._stood if beat == self._beat else 0.0), now - beat)
         self._at, self._used, self._beat = now, used, beat
         blocked = went_on = 0.0
@@ -65,10 +65,10 @@ class WatchdogStatistics:
 
 
 class Watchdog:
-    """Reports, once each time, that the event loop did not turn for `blocked_seconds`, with the stack that holds it up.
+    """Reports, once each time, that the event loop was blocked for `blocked_seconds`, with the stack that blocks it.
 
-    No cancel scope can reach such a task: this tells where to look, and systemd's watchdog, which is fed from the
-    event loop, too, ends what stays blocked.
+    No cancel scope can reach such a task: this shows where to look, and systemd's watchdog, whose keep-alives come from
+    the event loop, too, ends a process that stays blocked.
     """
 
     def __init__(self, *, blocked_seconds: float) -> None:
@@ -83,7 +83,7 @@ class Watchdog:
         return WatchdogStatistics(self.blocked)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Beat until cancelled, and have the thread listen."""
+        """Beat until cancelled, with the thread listening."""
         self._stop = threading.Event()
         self._beat_at = time.monotonic()
         loop = threading.get_ident()
@@ -103,7 +103,7 @@ class Watchdog:
             if seen.stood:
                 log.warning("the process did not run", seconds=round(seen.stood, 3))
             if seen.went_on:
-                log.warning("event loop goes on", blocked_seconds=round(seen.went_on, 3))
+                log.warning("event loop runs again", blocked_seconds=round(seen.went_on, 3))
             if seen.blocked:
                 self.blocked += 1
                 self.last_stack = "".join(traceback.format_stack(sys._current_frames().get(loop)))

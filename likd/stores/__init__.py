@@ -1,1 +1,1 @@
-"""Where totals live for good."""
+"""Where totals are kept permanently."""

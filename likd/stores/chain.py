@@ -1,7 +1,7 @@
-"""The chain of tables: which is the next that a store takes of a data directory, and from which of its lives.
+"""The chain of tables: which table a store takes next from a data directory, and from which of its starts.
 
-A store keeps for each data directory a small node number, the epoch of its newest life, and the mark: the last table
-that it has. An apply is a compare-and-set of the mark, in the transaction of its rows.
+For each data directory, a store keeps a small node number, the epoch of its newest start, and the mark: the last table
+that it has. An apply is a compare-and-set of the mark, in the transaction with its rows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from likd.errors import Behind, Fenced
 from likd.stores.protocol import Increments
 
 SCHEMA_VERSION = 1
-"""Of the tables of all stores that have such. A store says from which version on its tables can be read."""
+"""The schema version of stores with tables. A store says which version can still read its tables."""
 
 
 @attrs.frozen
 class Entry:
-    """What a store has of a data directory: the `epoch` and the name of its newest `life`, and its `mark`."""
+    """What a store has of a data directory: the `epoch` and name of its newest `life` (or start), and its `mark`."""
 
     node: int
     epoch: int
@@ -29,18 +29,18 @@ class Entry:
 
 @attrs.define
 class Chain:
-    """What one life of a data directory knows of the chain."""
+    """What one life of a data directory knows about the chain."""
 
     source: str
     node: int = 0
     epoch: int = 0
     known: int = 0
-    """The mark, as far as the store told."""
+    """The mark, as far as the store has confirmed it."""
     life: str = attrs.field(factory=lambda: secrets.token_hex(8))
-    """Tells it from another that got the same epoch, of a store that forgot the one in between."""
+    """Distinguishes it from another life with the same epoch, from a store that forgot one in between."""
 
     def begin(self, entry: Entry | None) -> int:
-        """Be the newest life from now on, with a new epoch: the mark of what the store has."""
+        """Become the newest life, with a new epoch. Returns the mark of what the store has."""
         self.epoch = max(self.epoch, entry.epoch if entry else 0) + 1
         self.node = entry.node if entry else 0
         self.known = entry.mark if entry else 0
@@ -52,12 +52,12 @@ class Chain:
             raise Behind(entry.mark if entry else 0)
         if entry.life != self.life:
             raise Fenced(
-                f"another likd that began later writes to the store for this data directory (epoch {entry.epoch},"
+                f"another likd that started later writes to the store for this data directory (epoch {entry.epoch},"
                 f" this one has {self.epoch}): was the directory copied, or did this machine sleep?"
             )
 
     def is_next(self, entry: Entry | None, increments: Increments) -> bool:
-        """Whether `increments` are to be applied; not if they are already. Raises Fenced, Behind."""
+        """Whether `increments` are to be applied; not if they already are. Raises Fenced, Behind."""
         self.check(entry)
         assert entry is not None
         if entry.mark >= increments.last:

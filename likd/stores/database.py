@@ -12,7 +12,7 @@ from likd.stores.chain import Chain
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
-SITES_LACKED = "does not sum up by site"
+SITES_LACKED = "keeps no sums by site"
 PART_METHODS: Mapping[Part, str] = {
     "actors": "read_actors",
     "top lists": "top",
@@ -23,23 +23,22 @@ PART_METHODS: Mapping[Part, str] = {
     "feed": "news",
     "sites": "sites",
 }
-"""A database has a part if it has this method of its own."""
+"""A database has a part if it overrides this method."""
 
 
 class Database(ABC):
-    """Does what the protocols ask of a store, one call that writes and one that reads at a time.
+    """Does what the protocols require of a store; one write and one read at a time.
 
-    A subclass has what counting and draining need, and such other parts as it overrides. `now` is the time by which
-    old history is removed, in minutes since 1970.
+    A subclass has what counting and draining need, plus the parts that it overrides. `now` is the time by which old
+    history is removed, in minutes since 1970.
     """
 
     kind: ClassVar[str]
     faults: ClassVar[tuple[type[Exception], ...]]
-    """What its driver raises."""
+    """The exceptions that its driver raises."""
 
     replay_seconds: float = 0.0
-    """How long it may go back in time, if nothing else is said. One that can't does not keep a daemon from starting by
-    being away, either: it is beside it."""
+    """How far back in time it may go, by default, in seconds; 0 for a local one, without which no daemon starts."""
 
     chain: Chain
 
@@ -54,69 +53,69 @@ class Database(ABC):
 
     @abstractmethod
     def open(self, names: tuple[str, ...]) -> int:
-        """As CountStore.open; again after a fault, too."""
+        """Like CountStore.open; also called again after a fault."""
 
     @abstractmethod
     def apply(self, increments: Increments, now: int) -> Applied | None:
-        """As CountStore.apply."""
+        """Like CountStore.apply."""
 
     @abstractmethod
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        """As CountStore.read."""
+        """Like CountStore.read."""
 
     @abstractmethod
     def peek(self) -> int:
-        """The applied mark of a database that is not open, and in which nothing is changed. Raises StoreError."""
+        """The applied mark of a database that is not open; changes nothing. Raises StoreError."""
 
     def newest(self) -> float:
-        """When anything was counted last (seconds since 1970), 0 if it does not know.
+        """When anything was last counted (seconds since 1970), 0 if unknown.
 
-        As `peek`, it may be asked before `open`, and changes nothing. Raises StoreError.
+        Like `peek`, it may be called before `open`, and changes nothing. Raises StoreError.
         """
         return 0.0
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of all connections. Nothing reads or writes meanwhile."""
+        """Close all connections. Nothing may be reading or writing."""
 
     def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        """As ActorStore.read_actors."""
+        """Like ActorStore.read_actors."""
         raise self._lacks("does not know actors")
 
     def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
-        """As RankingStore.top."""
+        """Like RankingStore.top."""
         raise self._lacks("has no top lists")
 
     def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        """As HistoryStore.history."""
+        """Like HistoryStore.history."""
         raise self._lacks("keeps no history")
 
     def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        """As PageStore.page."""
+        """Like PageStore.page."""
         raise self._lacks("can't be exported")
 
     def aliases(self) -> dict[str, str]:
-        """As MergingStore.aliases."""
+        """Like MergingStore.aliases."""
         raise self._lacks("can't merge URLs")
 
     def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
-        """As MergingStore.fold."""
+        """Like MergingStore.fold."""
         raise self._lacks("can't merge URLs")
 
     def folding(self) -> Folding:
-        """As MergingStore.folding."""
+        """Like MergingStore.folding."""
         raise self._lacks("can't merge URLs")
 
     def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
-        """As ImportStore.load."""
+        """Like ImportStore.load."""
         raise self._lacks("takes no starting counts")
 
     def loaded(self, name: str) -> bool:
-        """As ImportStore.loaded."""
+        """Like ImportStore.loaded."""
         raise self._lacks("takes no starting counts")
 
     def news(self, last: News | None) -> News:
-        """As FeedStore.news."""
+        """Like FeedStore.news."""
         raise self._lacks("has no other nodes")
 
     def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
@@ -124,28 +123,28 @@ class Database(ABC):
         raise self._lacks("has no other nodes")
 
     def sum_up(self) -> bool:
-        """As SiteStore.sum_up."""
+        """Like SiteStore.sum_up."""
         raise self._lacks(SITES_LACKED)
 
     def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
-        """As SiteStore.sites."""
+        """Like SiteStore.sites."""
         raise self._lacks(SITES_LACKED)
 
     def past(self, spans: Sequence[Span], url: str, site: str) -> PastRead:
-        """As SiteStore.past."""
+        """Like SiteStore.past."""
         raise self._lacks(SITES_LACKED)
 
     def pages(self, query: PagesQuery) -> PagesRead:
-        """As SiteStore.pages."""
+        """Like SiteStore.pages."""
         raise self._lacks(SITES_LACKED)
 
     def liked_both(self, old_key: bytes, new_key: bytes) -> int:
-        """As SiteStore.liked_both."""
+        """Like SiteStore.liked_both."""
         raise self._lacks(SITES_LACKED)
 
     def remove_alias(self, old: str) -> None:
-        """As SiteStore.remove_alias."""
+        """Like SiteStore.remove_alias."""
         raise self._lacks(SITES_LACKED)
 
     def _lacks(self, what: str) -> Unsupported:
-        return Unsupported(f"a store of the kind {self.kind} {what}")
+        return Unsupported(f"a {self.kind} store {what}")

@@ -1,4 +1,4 @@
-"""Which kind of store a URL names: `sqlite:///likd.db` and what else is registered."""
+"""Finds the kind of store that a URL names: `sqlite:///likd.db`, and whatever else is registered."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from likd.stores.protocol import Retention
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """What a store has to know of the daemon that it is for.
+    """What a store has to know about its daemon.
 
-    `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors begin,
-    and `secret_fingerprint` with which secret they are made. `cache_mib` is how much of it an embedded store keeps in
-    memory, in MiB, and `top_indexes` whether a shared one has indexes for top lists.
+    `source` identifies the data directory whose tables are applied, `url_key` returns the beginning of the keys of a
+    URL's actors, and `secret_fingerprint` identifies the secret that they are made with. `cache_mib` is the size of an
+    embedded store's cache, in MiB, and `top_indexes` whether a shared one has indexes for top lists.
     """
 
     data_dir: Path
@@ -33,14 +33,14 @@ class Place:
 
 
 Opener: TypeAlias = Callable[[str, Place], Database]
-"""Makes the database that the rest of a URL, behind `scheme://`, names. Raises StartError."""
+"""Makes the database that the part of a URL after `scheme://` names. Raises StartError."""
 
 
 def _sqlite(rest: str, place: Place) -> Database:
     from likd.stores.sqlite.store import SqliteDatabase
 
     if not rest.startswith("/") or rest.endswith("/"):
-        raise StartError(f"the store sqlite://{rest} names no file: expected, for example, sqlite:///likd.db")
+        raise StartError(f"the store sqlite://{rest} does not name a file: expected, for example, sqlite:///likd.db")
     # One slash ends the (empty) host; a path that begins with another is absolute.
     path = place.data_dir / rest[1:]
     return SqliteDatabase(path, place.source, place.retention, cache_mib=place.cache_mib, url_key=place.url_key)
@@ -67,11 +67,11 @@ def _postgresql(rest: str, place: Place) -> Database:
 OPENERS: Mapping[str, Opener] = MappingProxyType(
     {"sqlite": _sqlite, "postgresql": _postgresql, "postgres": _postgresql}
 )
-"""What there is, by the scheme of its URLs. What a kind needs is imported when one is opened."""
+"""The kinds of stores, by URL scheme. What a kind needs is imported when one is opened."""
 
 
 def open_url(url: str, place: Place) -> Database:
-    """The database that `url` names, yet to be opened. Raises StartError."""
+    """The database that `url` names, not yet open. Raises StartError."""
     scheme, _, rest = url.partition("://")
     opener = OPENERS.get(scheme)
     if opener is None:

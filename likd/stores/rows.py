@@ -1,4 +1,4 @@
-"""Rows on their way into any store: by the names that count, with what makes up for what was thought wrongly."""
+"""Rows on their way into a store: under their current names, with corrections for what was wrongly assumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from likd.model import Counts, Rows, add, count_of, done_by, total, undo_of
 
 
 def corrections(off: Mapping[bytes, int], urls: Iterable[str], url_key: Callable[[str], bytes]) -> Rows:
-    """The likes and unlikes that make up for what is `off`, of those `urls` to whose actors the keys belong."""
+    """The likes and unlikes that make up for what is `off`, for the `urls` to whose actors the keys belong."""
     if not off:
         return {}
     names = {url_key(url): url for url in urls}
@@ -36,5 +36,5 @@ def renamed(rows: Rows, names: Mapping[str, str]) -> Rows:
 
 
 def summed(rows: Rows, more: Rows) -> Rows:
-    """Both together; neither is changed."""
+    """The sum of both; neither is changed."""
     return {**rows, **{url: total([rows.get(url, {}), counts]) for url, counts in more.items()}} if more else rows

@@ -1,4 +1,4 @@
-"""What likd asks of a store that sums up by site, the host of a URL."""
+"""What likd requires of a store that keeps sums by site, the host of a URL."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from likd.model import Counts
 from likd.stores.protocol import Part, Unit
 
 SITES_MAX = 1000
-"""Sites whose history is told at once: those with the most likes."""
+"""How many sites are returned with their history at once: those with the most likes."""
 PAGES_SCANNED_MAX = 20_000
-"""Of a list of more pages only so many are looked at: those with the most likes, and those that got something today."""
+"""How many pages of a longer list are examined: those with the most likes, and those that got something today."""
 
 Past: TypeAlias = list[tuple[int, Counts]]
-"""What came in each unit of time that had anything, oldest first: when it began, in seconds since 1970."""
+"""The counts in each unit of time that had any, oldest first; a unit's time is its beginning, in seconds since 1970."""
 By: TypeAlias = Literal["likes", "change", "views", "rate", "all"]
 
 
@@ -31,7 +31,7 @@ class Span:
 
 @attrs.frozen
 class Site:
-    """A site, how many URLs it has, its totals, and what it got in each of the spans asked for."""
+    """A site, how many URLs it has, its totals, and what it got in each of the requested spans."""
 
     host: str
     urls: int
@@ -41,9 +41,9 @@ class Site:
 
 @attrs.frozen
 class SitesRead:
-    """The sites as of table `applied`, those with the most likes first, and how many there are in all.
+    """The sites as of table `applied`, those with the most likes first, and their total number.
 
-    `summed` is how much of what earlier versions counted is in it: 1 if all is.
+    `summed` is the part of earlier versions' counts that is included: 1 if all of it is.
     """
 
     applied: int
@@ -54,7 +54,7 @@ class SitesRead:
 
 @attrs.frozen
 class PastRead:
-    """The past as of table `applied`, for each span that was asked for, and how much of it is summed up."""
+    """The past as of table `applied`, for each requested span, and what part of it is summed up."""
 
     applied: int
     past: list[Past]
@@ -63,12 +63,12 @@ class PastRead:
 
 @attrs.frozen
 class PagesQuery:
-    """Which pages are listed, in which order, and from which on.
+    """Which pages are listed, in which order, and from where.
 
-    Pages of `site` ("" for all), with `search` in their address; `period` (seconds since 1970) is what they are ranked
-    by, `before` what it is compared with, `trend` what is told of each. They come by value, then by likes less unlikes
-    ever, then by URL; `after` is where the list goes on. `without` are told apart, whatever their rank, and with their
-    trend only if no others are (a `limit` of 0).
+    Pages of `site` ("" for all) with `search` in their address; `period` (seconds since 1970) is what they are ranked
+    by, `before` what it is compared with, `trend` what is included for each. They are sorted by value, then by likes
+    minus unlikes of all time, then by URL; `after` is where the list continues. The pages in `without` are returned
+    separately, whatever their rank, and with their trend only if no others are (a `limit` of 0).
     """
 
     site: str = ""
@@ -85,7 +85,7 @@ class PagesQuery:
 
 @attrs.define
 class Page:
-    """A URL, its counts ever, in the period and in the one before, and its trend."""
+    """A URL, its counts of all time, in the period and in the one before, and its trend."""
 
     url: str
     counts: Counts
@@ -96,7 +96,7 @@ class Page:
 
 @attrs.frozen
 class PagesRead:
-    """Pages as of table `applied`: those listed, those asked for by name, and how many there are in all."""
+    """Pages as of table `applied`: those listed, those requested by name, and their total number."""
 
     applied: int
     pages: list[Page]
@@ -107,7 +107,7 @@ class PagesRead:
 
 @runtime_checkable
 class SiteStore(Protocol):
-    """Sums by site, in the same transaction as those by URL. Its methods raise Unsupported where it lacks "sites"."""
+    """Sums by site, in the same transaction as those by URL. The methods raise Unsupported if it lacks "sites"."""
 
     @property
     def parts(self) -> frozenset[Part]:
@@ -115,23 +115,23 @@ class SiteStore(Protocol):
         ...
 
     async def sum_up(self) -> bool:
-        """Sum up some of what earlier versions counted; whether all is. Raises StoreError."""
+        """Sum up some of what earlier versions counted. Returns whether all is done. Raises StoreError."""
         ...
 
     async def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None = None) -> SitesRead:
-        """The sites, or those of `hosts` ("" is all together), SITES_MAX of them at most. Raises StoreError."""
+        """The sites, or those in `hosts` ("" is all together), at most SITES_MAX. Raises StoreError."""
         ...
 
     async def past(self, spans: Sequence[Span], *, url: str = "", site: str = "") -> PastRead:
-        """What a URL, a site, or all got in each of `spans`. Raises StoreError."""
+        """What a URL, a site or all sites got in each of `spans`. Raises StoreError."""
         ...
 
     async def remove_alias(self, old: str) -> None:
-        """What comes for `old` counts for itself from now on. Raises StoreError."""
+        """From now on, `old` counts for itself. Raises StoreError."""
         ...
 
     async def liked_both(self, old_key: bytes, new_key: bytes) -> int:
-        """How many actors like both of the URLs whose actors' keys begin so. Raises StoreError."""
+        """How many actors like both of the URLs, given the beginnings of their actors' keys. Raises StoreError."""
         ...
 
     async def pages(self, query: PagesQuery) -> PagesRead:
@@ -140,15 +140,15 @@ class SiteStore(Protocol):
 
 
 def site_store(store: object) -> SiteStore | None:
-    """`store`, if it sums up by site."""
+    """`store`, if it keeps sums by site."""
     return store if isinstance(store, SiteStore) and "sites" in store.parts else None
 
 
 def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:
     """What a page is ranked by.
 
-    Its likes in the period, by how many more that is than before, its views, its likes per view, or its likes less
-    unlikes ever.
+    Its likes in the period, their growth over the one before, its views, its likes per view, or its likes minus unlikes
+    of all time.
     """
     match by:
         case "likes":
@@ -164,5 +164,5 @@ def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:
 
 
 def net(counts: Counts) -> int:
-    """Likes less unlikes."""
+    """Likes minus unlikes."""
     return counts.get("likes", 0) - counts.get("unlikes", 0)

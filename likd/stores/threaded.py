@@ -1,4 +1,4 @@
-"""The one way from the event loop to a database: each call has a thread."""
+"""The only way from the event loop to a database: each call runs in a thread."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 class ThreadedStore:
-    """`database` as a Store: one call writes at a time, one reads, one lists, and none keeps the event loop.
+    """`database` as a Store: one call at a time writes, one reads, one lists, and none holds the event loop.
 
-    A read may be given up: its thread ends it, and the next waits for that. A write is waited for, but an `open` may
-    be given up, too, and then the store is not used any more. `wall_clock` is the time by which old history is removed.
+    A read may be abandoned: its thread finishes it, and the next one waits for that. A write is always awaited, but an
+    `open` may be abandoned, too; then the store is not used any more. `wall_clock` is the time by which old history is
+    removed.
     """
 
     def __init__(self, database: Database, *, wall_clock: Callable[[], float] = time.time) -> None:
@@ -53,7 +54,7 @@ class ThreadedStore:
 
     async def open(self, names: Sequence[str]) -> int:
         try:
-            # Opened again, it may be another database than before: nobody reads meanwhile.
+            # When opened again, it may be a different database: nobody may read meanwhile.
             async with self._reading, self._listing:
                 return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
@@ -119,7 +120,7 @@ class ThreadedStore:
 
     async def aclose(self) -> None:
         if self._abandoned and self._writing.borrowed_tokens:
-            # A thread still brings a large database up to date; what it did not commit ends with the process.
+            # A thread may still be updating a large database; what it has not committed ends with the process.
             return
         async with self._reading, self._listing:
             await self._call(self._writing, self._database.close)

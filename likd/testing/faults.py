@@ -36,12 +36,12 @@ class Faults:
             raise OSError(self.disk_error, os.strerror(self.disk_error))
 
     def check_store(self) -> None:
-        """Raise StoreError while the store is to be away."""
+        """Raise StoreError while the store is meant to be unavailable."""
         if time.monotonic() < self.store_away_until:
-            raise StoreError("the store is away, as was asked for")
+            raise StoreError("the store is unavailable, as requested")
 
     async def observe(self, url: str, news: Mapping[str, int]) -> None:
-        """An observer that never returns, as often as was asked for."""
+        """An observer that never returns, as often as requested."""
         if self.hangs:
             self.hangs -= 1
             await trio.sleep_forever()
@@ -89,7 +89,7 @@ class _FaultyFile:
 
 
 class FaultyStore(ThreadedStore):
-    """`database` as a store, which is away when told so."""
+    """`database` as a store that is unavailable on request."""
 
     def __init__(self, database: Database, faults: Faults, *, wall_clock: Callable[[], float] = time.time) -> None:
         super().__init__(database, wall_clock=wall_clock)
@@ -100,7 +100,7 @@ class FaultyStore(ThreadedStore):
     ) -> T:
         self._faults.check_store()
         done = await super()._call(limiter, work, *args, abandon=abandon)
-        # It is done, and the answer may still get lost.
+        # It is done, but the answer may still get lost.
         self._faults.check_store()
         return done
 

@@ -1,1 +1,1 @@
-"""The HTTP server and all that it answers."""
+"""The HTTP server and everything it answers."""

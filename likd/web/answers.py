@@ -1,4 +1,4 @@
-"""What both lanes say of requests and answers."""
+"""What both lanes share about requests and answers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import attrs
 from likd.web.problems import CONTENT_TYPE, Problem, phrase
 
 HEAD_BYTES_MAX = 16_384
-"""The head of a request at most."""
+"""The largest head of a request."""
 RESPONSE_CACHE_MAX = 1024
 RESPONSE_CACHE_BYTES_MAX = 64
-"""Answers to POST /v1/events and GET /healthz are as short as this."""
+"""At most this long are answers to POST /v1/events and GET /healthz."""
 MEDIA_TYPES = frozenset(
     ["application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain", ""]
 )
 SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Vary": "Origin"}
-"""What every answer says to browsers: each might be another for another origin, be it that it has none."""
+"""The Vary header of every answer: each may differ for another origin, or for a request without one."""
 
 EMBEDDED_VARY = "Origin, Referer"
-"""What a badge depends on: see Gate.resource_policy."""
+"""The headers that a badge depends on: see Gate.resource_policy."""
 
 
 @attrs.frozen
@@ -38,17 +38,17 @@ class Answer:
 
 
 HEALTHY = Answer(200, b'{"status":"ok"}')
-"""The process serves."""
+"""The answer that the process is up."""
 
 
 def is_person(method: str, accept: str) -> bool:
-    """Whether a request comes from a person's browser that goes to a page."""
+    """Whether a request is a person's browser opening a page."""
     return method == "GET" and "text/html" in accept
 
 
 @attrs.frozen
 class EventHeaders:
-    """What the headers of POST /v1/events say of its body."""
+    """What the headers of POST /v1/events say about its body."""
 
     content_type: str = ""
     content_encoding: str = ""
@@ -61,7 +61,7 @@ class EventHeaders:
 
     @property
     def plain(self) -> bool:
-        """Whether the body is the events and nothing else: no encoding, no key."""
+        """Whether the body is plain events: no encoding, no key."""
         return self.media_type in MEDIA_TYPES and not self.content_encoding and self.idempotency_key is None
 
 
@@ -71,14 +71,14 @@ def answer_problem(problem: Problem) -> Answer:
 
 
 def tagged(answer: Answer) -> Answer:
-    """A read as browsers and proxies may keep it, with the tag of what it says."""
+    """A read as browsers and proxies may cache it, tagged by its content."""
     tag = f'"{hashlib.blake2b(answer.body, digest_size=8).hexdigest()}"'
     headers = {"Cache-Control": "no-cache", **answer.headers, "ETag": tag}
     return Answer(answer.status, answer.body, answer.content_type, headers)
 
 
 def conditional(answer: Answer, if_none_match: str) -> Answer:
-    """A read, tagged: whoever has it already is not sent it again."""
+    """A read with a tag: a client that already has it is not sent it again."""
     if "ETag" not in answer.headers:
         answer = tagged(answer)
     if if_none_match and (answer.headers["ETag"] in if_none_match or if_none_match == "*"):
@@ -87,7 +87,7 @@ def conditional(answer: Answer, if_none_match: str) -> Answer:
 
 
 class Responses:
-    """Makes responses. What does not change from one to the next is made once a second."""
+    """Makes responses. What is common to all of them is made once a second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -97,7 +97,7 @@ class Responses:
     def make(
         self, answer: Answer, *, keep_alive: bool, extra: Mapping[str, str] | None = None, head_only: bool = False
     ) -> bytes:
-        """The bytes of `answer`, with the headers that `extra` adds to its own; without its body if `head_only`."""
+        """The bytes of `answer`, with the `extra` headers added; without its body if `head_only`."""
         now = int(time.time())
         if now != self._second:
             self._second = now
@@ -125,7 +125,7 @@ class Responses:
             **answer.headers,
         }
         if answer.status == HTTPStatus.NOT_MODIFIED:
-            # It would be that of the answer which is not sent (RFC 9110, 8.6).
+            # It would be the length of the body that is not sent (RFC 9110, 8.6).
             del headers["content-length"]
         if not keep_alive:
             headers["connection"] = "close"

@@ -1,4 +1,4 @@
-"""The clients of a lane: known by their descriptors, watched on one epoll, and let go of in one way."""
+"""The clients of a lane: found by their descriptors, watched by one epoll, and released in one way."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import structlog
 import trio
 
 CLIENTS_AT_ONCE = 100
-"""So many have something done for them before others get their turn: about a millisecond."""
+"""How many clients are served before other tasks get their turn: about a millisecond."""
 
 log = structlog.get_logger(__name__)
 
 
 class Client(Protocol):
-    """What every lane keeps of a client."""
+    """What every lane knows about a client."""
 
     socket: socket.socket
     leave: Callable[[], None]
     """Gives its seat back."""
     interest: int
-    """What its socket is watched for (bits of epoll)."""
+    """The events its socket is watched for (bits of epoll)."""
     output: bytes
-    """What it was not sent yet."""
+    """What has not been sent to it yet."""
 
 
 C = TypeVar("C", bound=Client)
 
 
 class Clients(Generic[C]):
-    """Who is served by a lane. `closed` is called with each whose connection was closed, once."""
+    """The clients that a lane serves. `closed` is called once with each whose connection was closed."""
 
     def __init__(self, closed: Callable[[C], object]) -> None:
         self.epoll = select.epoll()
         self.by_descriptor: dict[int, C] = {}
         self.stopping = False
-        """Whether no more are to come."""
+        """Whether no more may come."""
         self.faults = 0
-        """Connections that ended because of a fault of likd's own."""
+        """Connections that ended because of a fault in likd."""
         self._closed = closed
         self._stopped = trio.Event()
 
     def __iter__(self) -> Iterator[C]:
-        """All of them as of now."""
+        """All current clients."""
         return iter(list(self.by_descriptor.values()))
 
     def add(self, client: C) -> None:
@@ -61,7 +61,7 @@ class Clients(Generic[C]):
             self.epoll.modify(client.socket.fileno(), interest)
 
     def forget(self, client: C) -> bool:
-        """Let go of the client's socket, which stays open; whether it was still this lane's."""
+        """Release the client's socket, which stays open. Returns whether it was still this lane's."""
         descriptor = client.socket.fileno()
         if self.by_descriptor.get(descriptor) is not client:
             return False
@@ -72,7 +72,7 @@ class Clients(Generic[C]):
         return True
 
     def close(self, client: C) -> None:
-        """Close the client's connection, whatever it was not sent yet."""
+        """Close the client's connection, even if something has not been sent yet."""
         if self.forget(client):
             client.output = b""
             client.socket.close()
@@ -86,21 +86,21 @@ class Clients(Generic[C]):
         self.close(client)
 
     def guard(self, act: Callable[..., object], client: C, *arguments: object) -> None:
-        """Do something for one of them; if that fails, it ends alone."""
+        """Do something for one client; a failure ends only that client's connection."""
         try:
             act(client, *arguments)
         except Exception as error:
             self.failed(client, error)
 
     async def each(self, clients: Iterable[C], act: Callable[..., object], *arguments: object) -> None:
-        """Do something for each of `clients`, and let others in between."""
+        """Do something for each of `clients`, giving other tasks their turns in between."""
         for count, client in enumerate(list(clients), 1):
             self.guard(act, client, *arguments)
             if count % CLIENTS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
-        """No more come."""
+        """Take no more clients."""
         self.stopping = True
         if not self.by_descriptor:
             self._stopped.set()

@@ -1,4 +1,4 @@
-"""Composes the web on an engine: gate, operations, views, pages, and the server before them."""
+"""Composes the web for an engine: gate, operations, views, pages, and the server in front of them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ async def compose_web(
     connections_max: int,
     faults: Faults | None,
 ) -> WebServer:
-    """The web server of a daemon, listening, yet to be run. Raises BindError, ConfigError.
+    """The web server of a daemon, listening but not yet running. Raises BindError, ConfigError.
 
-    With `faults` there is a way to make the daemon fail.
+    With `faults`, there is an endpoint that makes the daemon fail.
     """
     refusals = Refusals()
     logins = Logins(tokens.admin[0], config.data_dir / LOGINS) if tokens.admin else None

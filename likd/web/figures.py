@@ -1,15 +1,15 @@
-"""How numbers and times are written for people: the same in pages, badges and the pages' scripts (numbers.js)."""
+"""Formats numbers and times for people, in the same way in pages, badges and the pages' scripts (numbers.js)."""
 
 from __future__ import annotations
 
 import time
 
 WHOLE_MAX = 10_000
-"""From here on a count is written with three digits."""
+"""From this number on, a count is written with three digits."""
 PERCENT_MAX = 999
-"""What grew by more is not told how much more."""
+"""Growth beyond this is not shown exactly."""
 DASH = "–"
-"""What is not known."""
+"""Stands for an unknown figure."""
 
 _SIZES = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 
@@ -20,7 +20,7 @@ def whole(count: int) -> str:
 
 
 def compact(count: int) -> str:
-    """`count`, from 10,000 on by its first three digits, cut off and never rounded up."""
+    """`count`; from 10,000 on, only its first three digits, truncated and never rounded up."""
     if abs(count) < WHOLE_MAX:
         return whole(count)
     size, letter = next((size, letter) for size, letter in _SIZES if abs(count) >= size)
@@ -31,12 +31,12 @@ def compact(count: int) -> str:
 
 
 def per_hundred(part: int, total: int) -> str:
-    """How many of `part` come to each hundred of `total`; a dash for none."""
+    """`part` as a percentage of `total`; a dash if there is no total."""
     return f"{_tenths(part * 1000, total)}" if total > 0 else DASH
 
 
 def change(now: int, before: int) -> str:
-    """From `before` to `now` in percent, with its sign; "new" after nothing, a dash for nothing at all."""
+    """The change from `before` to `now` in percent, with its sign; "new" if it was nothing, a dash if it still is."""
     if before <= 0:
         return "new" if now > 0 else DASH
     percent = (200 * (now - before) + before) // (2 * before)
@@ -46,12 +46,12 @@ def change(now: int, before: int) -> str:
 
 
 def rate(per_second: float) -> str:
-    """What happens so often a second: with a tenth below 100."""
+    """A rate per second, with one decimal below 100."""
     return compact(int(per_second)) if per_second >= 100 else f"{per_second:.1f}".removesuffix(".0")
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its two largest units."""
+    """A duration in its two largest units."""
     total = int(seconds)
     days, hours, minutes = total // 86_400, total // 3600 % 24, total // 60 % 60
     if days:
@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(time: float) -> str:
-    """A short time in milliseconds, with as many digits as it has."""
+    """A short duration in milliseconds, with as many digits as are known."""
     return f"{time:g} ms"
 
 
@@ -72,7 +72,7 @@ def moment(at: float) -> str:
 
 
 def size(count: int) -> str:
-    """So many bytes."""
+    """A number of bytes."""
     for unit, letter in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit:
             return f"{count / unit:.1f} {letter}"

@@ -1,4 +1,4 @@
-"""Listening sockets: of addresses, and Unix sockets with the files by which they are reached."""
+"""Listening sockets: TCP sockets, and Unix sockets with their files."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ BACKLOG = 1024
 
 
 class BindError(StartError):
-    """The address can't be listened on; the message says which and why."""
+    """Listening on an address is impossible; the message says which address, and why."""
 
 
 @attrs.frozen
 class SocketFile:
-    """The file of a Unix socket that listens, as it was when it was made."""
+    """The file of a listening Unix socket, as it was when created."""
 
     path: Path
     device: int
     inode: int
 
     def remove(self) -> None:
-        """Remove the file, unless it has become another's."""
+        """Remove the file, unless another socket has replaced it."""
         with suppress(OSError), _locked(self.path):
             now = self.path.lstat()
             if (now.st_dev, now.st_ino) == (self.device, self.inode):
@@ -43,21 +43,21 @@ class SocketFile:
 
 @attrs.frozen
 class Listeners:
-    """Sockets that listen, without blocking, and the files that are to go with them."""
+    """Non-blocking listening sockets, and the files to remove with them."""
 
     sockets: list[socket.socket] = attrs.field(factory=list)
     copies: list[list[socket.socket]] = attrs.field(factory=list)
-    """What the others than the first who accept have in the place of `sockets`, one after the other."""
+    """For each acceptor after the first, what it has instead of `sockets`."""
     files: list[SocketFile] = attrs.field(factory=list)
 
     def remove_files(self) -> None:
-        """Nobody finds the Unix sockets any more. Who is connected already, or waits for it, stays so."""
+        """Remove the files, so that nobody finds the Unix sockets. Connections that are open or waiting stay."""
         for file in self.files:
             file.remove()
         self.files.clear()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self.remove_files()
         for sock in {*self.sockets, *chain.from_iterable(self.copies)}:
             sock.close()
@@ -66,13 +66,13 @@ class Listeners:
 async def open_listeners(
     binds: Iterable[Bind | UnixBind], *, socket_mode: int = 0o660, processes: int = 1
 ) -> Listeners:
-    """Listen on every address that `binds` mean. Raises BindError, and listens on none of them then.
+    """Listen on every address in `binds`, or on none of them and raise BindError.
 
-    Each of several `processes` has listeners of its own, among which the system shares connections out; a Unix socket
-    is the same for all.
+    Each of several `processes` gets its own listeners, over which the system spreads connections; a Unix socket is
+    shared by all.
 
-    A Unix socket has the permissions `socket_mode`. A file that is left of one on which nobody listens any more is
-    replaced; one on which somebody does, or that is no socket, is not touched.
+    A Unix socket gets the permissions `socket_mode`. A leftover file of a socket on which nobody listens any more is
+    replaced; one in use, or a file that is not a socket, is left alone.
     """
     listeners = Listeners(copies=[[] for _ in range(1, processes)])
     try:
@@ -89,12 +89,12 @@ async def open_listeners(
 
 
 async def check_free(binds: Iterable[Bind | UnixBind]) -> None:
-    """Raises BindError if `binds` can't be listened on now."""
+    """Raise BindError if listening on `binds` is impossible now."""
     (await open_listeners(binds)).close()
 
 
 def address(listener: socket.socket, scheme: str, base: str = "") -> str:
-    """The URL by which `listener` is reached, or its path."""
+    """The URL or path of `listener`."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return str(UnixBind(Path(os.fsdecode(name))))
@@ -116,11 +116,12 @@ async def _open_tcp(bind: Bind) -> list[socket.socket]:
 
 
 def _share(sock: socket.socket, listeners: Listeners) -> None:
-    """Listen as `sock` does, for each of those who accept."""
+    """Listen like `sock`, once for each acceptor."""
     if not listeners.copies:
         listeners.sockets.append(sock)
         return
-    # It alone was told if somebody else listens there: those who share an address do so with anybody of their user.
+    # Only `sock` fails if somebody else listens there: sockets that share an address share it with any process of their
+    # user.
     family, name = sock.family, sock.getsockname()
     sock.close()
     for those in (listeners.sockets, *listeners.copies):
@@ -138,13 +139,13 @@ def _share(sock: socket.socket, listeners: Listeners) -> None:
 def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Between one's look at a file that is left and its own listening, no other likd may do the same.
+        # No other likd may do the same between our checking a leftover file and our listening.
         with _locked(bind.path):
             _remove_stale(bind)
             sock.bind(os.fspath(bind.path))
             made = bind.path.lstat()
             listeners.files.append(SocketFile(bind.path, made.st_dev, made.st_ino))
-            # Nobody is let in before it listens.
+            # Nobody can connect before it listens.
             bind.path.chmod(mode)
             sock.listen(BACKLOG)
         sock.settimeout(0)
@@ -159,13 +160,13 @@ def _open_unix(bind: UnixBind, mode: int, listeners: Listeners) -> None:
 
 
 def _remove_stale(bind: UnixBind) -> None:
-    """Remove the file of a socket on which nobody listens. Raises BindError if it is anything else, OSError."""
+    """Remove the file of a socket on which nobody listens. Raises OSError, and BindError if it is anything else."""
     try:
         found = bind.path.lstat()
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise BindError(f"can't listen on {bind}: there is a file that is no socket")
+        raise BindError(f"can't listen on {bind}: there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:
@@ -174,13 +175,13 @@ def _remove_stale(bind: UnixBind) -> None:
             bind.path.unlink()
             return
         except BlockingIOError:
-            pass  # More wait to be accepted than it has room for.
+            pass  # Its backlog is full.
         raise OSError(errno.EADDRINUSE, "")
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone, among all likd, with the files in the directory of `path`. Raises OSError."""
+    """Exclude every other likd from the files in `path`'s directory. Raises OSError."""
     directory = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)

@@ -13,16 +13,16 @@ from likd.errors import LikdError, StoreError, Unsupported
 CONTENT_TYPE = "application/problem+json"
 
 _PHRASES = MappingProxyType({413: "Request Entity Too Large", 422: "Unprocessable Entity"})
-"""Those that are not the same in each version of Python."""
+"""Reason phrases that differ between versions of Python."""
 
 
 def phrase(status: int) -> str:
-    """What an HTTP status is called."""
+    """The reason phrase of an HTTP status."""
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class Problem(LikdError):
-    """An answer that says what is wrong: `status`, a sentence, and members that say where."""
+    """An answer that says what is wrong: a `status`, a sentence, and members that say where."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Problem(LikdError):
         return msgspec.json.encode({"type": "about:blank", "title": phrase(self.status), **self.about()})
 
     def about(self) -> dict[str, object]:
-        """What is said of it where it is one part of an answer."""
+        """The problem as one part of an answer."""
         return {"status": self.status, "detail": self.detail, **self.members}
 
 
@@ -53,7 +53,7 @@ def wrong(field: str, value: str, expected: str) -> Problem:
 
 
 def store_away(error: StoreError) -> Problem:
-    """The problem of a store that does not answer a read, or has no answer to such."""
+    """The problem of a store that does not answer a read, or can't."""
     if isinstance(error, Unsupported):
         return Problem(501, str(error))
     return Problem(503, f"the store does not answer: {error}", headers={"Retry-After": "1"})

@@ -9,11 +9,11 @@ _ERRORS = "likd.percent"
 
 
 def query_values(query: bytes, name: str) -> list[str]:
-    """The values of the parameter `name`, in their order; "" for one without a value. Never raises.
+    """The values of the parameter `name`, in order; "" for one without a value. Never raises.
 
-    A value is UTF-8 in percent escapes, with `+` for a space. What is not UTF-8 in it stays in percent escapes,
-    as a URL would have it: so `%ff` and `%25FF` both mean the URL with `%FF`, and no two URLs fall together.
-    The head is what bounds their number.
+    A value is UTF-8 in percent escapes, with `+` for a space. Bytes that are not UTF-8 stay in percent escapes, as in a
+    URL: `%ff` and `%25FF` both mean the URL with `%FF`, and different URLs stay different. The size of the head bounds
+    their number.
     """
     wanted = name.encode()
     found: list[str] = []

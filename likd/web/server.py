@@ -1,4 +1,4 @@
-"""The web server: one port, three lanes, and their end in order."""
+"""The web server: one port, three lanes, and their orderly end."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class WebServer:
     """Serves the API on `listeners`.
 
     Every connection begins in the express lane, and may move to the live lane as a websocket, or to the full lane.
-    With `fronts`, so many processes accept the connections, and hand over what they don't do.
+    With `fronts`, other processes accept the connections, and hand over those that they don't serve.
 
-    All have their connections out of the same `seats`, and request bodies out of the same `room`.
+    All lanes take their connections from the same `seats`, and memory for request bodies from the same `room`.
     """
 
     def __init__(
@@ -86,24 +86,24 @@ class WebServer:
         self._listeners = listeners
         scheme = "http" if tls is None else "https"
         self.addresses = [address(listener, scheme, base) for listener in listeners.sockets]
-        """The URLs that are listened on."""
+        """The URLs at which the server listens."""
 
     @property
     def faults(self) -> int:
-        """Hot requests, their connections and live websockets that ended because of a fault of likd's own."""
+        """Hot requests, their connections and live websockets that ended because of a fault in likd."""
         fronts = 0 if self._desk is None or self.fronts is None else self._desk.faults + self.fronts.faults
         return self._express.faults + self._live.faults + fronts
 
     def stand_behind(self, desk: Desk, fronts: Fronts) -> None:
-        """Let `fronts` accept the connections, and serve those that they hand over; before it runs."""
+        """Let `fronts` accept connections, and serve those that they hand over; call it before running."""
         self._desk, self.fronts = desk, fronts
 
     def stop(self) -> None:
-        """Take no more connections, and end the ones there are."""
+        """Take no more connections, and end the existing ones."""
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until stopped: then websockets are closed with 1001, and requests in flight get their grace."""
+        """Serve until stopped: then websockets are closed with 1001, and requests in flight get time to finish."""
         async with trio.open_nursery() as full:
             await full.start(self._full.run)
             async with trio.open_nursery() as bare:
@@ -128,7 +128,7 @@ class WebServer:
         self._express.close()
 
     async def _stop_fronts(self, deadline: float) -> None:
-        """They may hand connections over until they have ended."""
+        """Wait for the fronts, which may hand connections over until they have ended."""
         if self.fronts is not None:
             self._listeners.close()
             self.fronts.stop()
@@ -136,6 +136,6 @@ class WebServer:
                 await self.fronts.wait_stopped()
 
     def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """What is not for the express lane is for one of the others."""
+        """Pass on to another lane what is not for the express lane."""
         if not self._live.take(sock, data, leave):
             self._full.take(sock, data, leave)

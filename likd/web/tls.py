@@ -1,4 +1,4 @@
-"""TLS: what the daemon shows its clients."""
+"""TLS: the daemon's certificate."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from likd.config.settings import Config, ConfigError
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
-    """The TLS context of `config`, None if it asks for none. Raises ConfigError."""
+    """The TLS context for `config`, None without TLS. Raises ConfigError."""
     if not config.tls_cert and not config.tls_key:
         return None
     if not config.tls_cert or not config.tls_key:
-        raise ConfigError("--tls-cert and --tls-key go together")
+        raise ConfigError("--tls-cert and --tls-key must be given together")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

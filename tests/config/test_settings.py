@@ -154,15 +154,15 @@ def test_anything_else_is_no_base_path(text: str) -> None:
         ({"table_limit": ""}, "--table-limit: '' is not a whole number from 1 to 1000000"),
         (
             {"flush_interval": "0"},
-            "--flush-interval: '0' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+            "--flush-interval: '0' is not a number from 0.01 to 3600, or one with a unit, for example 5s or 2h",
         ),
         (
             {"flush_interval": "nan"},
-            "--flush-interval: 'nan' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+            "--flush-interval: 'nan' is not a number from 0.01 to 3600, or one with a unit, for example 5s or 2h",
         ),
         (
             {"flush_interval": "inf"},
-            "--flush-interval: 'inf' is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h",
+            "--flush-interval: 'inf' is not a number from 0.01 to 3600, or one with a unit, for example 5s or 2h",
         ),
         ({"durability": "maybe"}, "--durability: 'maybe' is not one of fsync, os, none"),
         ({"log_format": "xml"}, "--log-format: 'xml' is not one of auto, console, json"),
@@ -207,7 +207,7 @@ def test_a_file_that_is_no_toml_is_named(text: bytes) -> None:
 
 def test_a_number_beyond_all_bounds_is_only_too_large() -> None:
     message = wrong(file=written("flush_interval = " + "9" * 400))
-    assert message.endswith("is not a number from 0.01 to 3600, or one with its unit, for example 5s or 2h")
+    assert message.endswith("is not a number from 0.01 to 3600, or one with a unit, for example 5s or 2h")
 
 
 def test_what_a_flag_overrides_is_not_looked_at() -> None:
@@ -254,7 +254,7 @@ def test_times_and_sizes_may_have_a_unit(name: str, value: str, means: float) ->
     ],
 )
 def test_a_unit_that_does_not_fit_is_refused(name: str, value: str) -> None:
-    assert "or one with its unit, for example" in wrong({name: value})
+    assert "or one with a unit, for example" in wrong({name: value})
 
 
 def test_a_name_that_is_nearly_right_is_suggested() -> None:

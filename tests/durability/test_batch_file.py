@@ -82,6 +82,13 @@ def test_any_changed_byte_is_found(batch: Batch, data: st.DataObject) -> None:
         batch_file.decode(bytes(encoded))
 
 
+def test_a_changed_url_is_found_although_all_numbers_add_up() -> None:
+    batch = Batch(1, 0.0, 0.0, ("likes",), {"https://example.com/a": {"likes": 1}})
+
+    with pytest.raises(DamagedBatch):
+        batch_file.decode(batch_file.encode(batch).replace(b"example.com/a", b"example.com/b"))
+
+
 @given(batches, st.data())
 def test_a_file_cut_short_is_found(batch: Batch, data: st.DataObject) -> None:
     encoded = batch_file.encode(batch)

@@ -173,7 +173,7 @@ def test_starting_counts_are_loaded_once_however_often(daemon: Daemon, tmp_path:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.csv", "page,likes\nx,1\n", "no column url"),
+        ("a.csv", "page,likes\nx,1\n", "no url column"),
         ("a.csv", f"url,likes\n{OLD},many\n", "line 2: likes is 'many'"),
         ("a.ndjson", '{"url":"https://example.com/","loves":1}\n', "line 1"),
         ("a.ndjson", '{"url":"x","likes":1}\n', "line 1"),
@@ -205,7 +205,7 @@ def test_nothing_is_loaded_before_the_whole_file_is_checked(daemon: Daemon, tmp_
     assert wrong.returncode == 2
     assert wrong.stderr == f"likd import: {file}: line 10501: 1 values instead of 2\n"
     assert "likes" not in nothing
-    assert dry.stdout == "10,600 lines could be loaded\n"
+    assert dry.stdout == "10,600 lines can be loaded\n"
     assert right.stdout == "10,600 URLs loaded\n"
     assert sum(json.loads(line)["likes"] for line in likd(daemon, "export").stdout.splitlines()) == 10_600
 
@@ -360,7 +360,7 @@ def test_the_doctor_finds_nothing_wrong_and_says_what_is(daemon: Daemon, tmp_pat
     bind = f"127.0.0.1:{daemon.address[1]}"
     well = doctor("--data-dir", str(daemon.data_dir), "--bind", bind)
     assert well.returncode == 0, well.stdout
-    assert f"a likd listens on {bind} already" in well.stdout
+    assert f"likd is already listening on {bind}" in well.stdout
     (tmp_path / "sick").mkdir()
     (tmp_path / "sick" / "likd.db").write_bytes(b"no database" * 100)
     ill = doctor("--data-dir", str(tmp_path / "sick"), "--bind", "0.0.0.0:1")

@@ -72,7 +72,7 @@ def test_a_blocked_event_loop_is_reported_with_its_stack(tmp_path: Path) -> None
     with Daemon(tmp_path / "data", *flags, environment=environment) as daemon, Client(daemon.address) as client:
         client.request("POST", "/v1/fault", b'{"fault":"block","seconds":0.5}')
 
-        wait_until(lambda: "event loop goes on" in daemon.log.read_text())
+        wait_until(lambda: "event loop runs again" in daemon.log.read_text())
         assert "time.sleep(seconds)" in daemon.log.read_text()
 
 

@@ -46,11 +46,12 @@ def commands(page: Path) -> list[tuple[str, str]]:
     return found
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
+def test_every_setting_is_documented_with_its_default_in_the_words_of_its_help() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     for setting in settings():
         assert f"| `{setting.flag}` | `{setting.variable}` |" in text, setting.name
         assert f"| {setting.default} |" in text, setting.name
+        assert f"| {setting.help} |" in text, setting.name
 
 
 def test_every_command_is_documented_with_all_its_options() -> None:
@@ -82,13 +83,14 @@ def test_every_route_is_described_and_documented(daemon: Daemon) -> None:
             assert route in text, route
 
 
-def test_every_metric_is_documented(daemon: Daemon) -> None:
+def test_every_metric_is_documented_in_the_words_of_its_help(daemon: Daemon) -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     with Client(daemon.address) as client:
         metrics = client.request("GET", "/metrics").body.decode()
-    names = set(re.findall(r"^# TYPE (likd_\w+)", metrics, re.MULTILINE))
-    assert len(names) > 20
-    assert sorted(name for name in names if f"`{name}" not in text) == []
+    helps = dict(re.findall(r"^# HELP (likd_\w+) (.*)$", metrics, re.MULTILINE))
+    documented = dict(re.findall(r"^\| `(likd_\w+)`.* \| (?:counter|gauge|histogram) \| (.*) \|$", text, re.MULTILINE))
+    assert len(helps) > 20
+    assert documented == helps
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -37,7 +37,7 @@ def test_without_websockets_a_page_claims_nothing_and_a_urls_page_asks(
     page = context.new_page()
     page.add_init_script(POLLED + forbidden)
     page.goto(private.url + "/")
-    expect(page.locator("#link")).to_have_text("Not connected: live figures are old")
+    expect(page.locator("#link")).to_have_text("Not connected: live figures are out of date")
     expect(page.locator("#now-none")).to_be_hidden()
     page.goto(f"{private.url}/url?url={URL}")
     before = int(page.locator("[data-count=likes]").inner_text())

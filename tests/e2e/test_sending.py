@@ -434,7 +434,7 @@ def test_impressions_that_the_daemon_takes_for_a_bots_are_not_said_to_be_counted
     secrets = {**os.environ, "LIKD_WRITE_TOKENS": "write-token-for-these-tests"}
     with Daemon(tmp_path / "data", "--public-sites", "example.com", environment=secrets) as daemon:
         ended = likd(daemon, "-", stdin=body)
-        assert (ended.returncode, "do not count there without a token" in ended.stderr) == (1, True)
+        assert (ended.returncode, "does not count programs' impressions without a token" in ended.stderr) == (1, True)
         assert likd(daemon, "--token", "write-token-for-these-tests", "-", stdin=body).returncode == 0
         answer = httpx.get(f"{daemon.url}/v1/counts?url=https://example.com/a", trust_env=False).json()
         assert answer["counts"][0]["impressions"] == 1

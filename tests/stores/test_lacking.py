@@ -65,9 +65,9 @@ async def test_it_is_enough_to_count_and_what_it_lacks_is_said_before_anything_i
         await nursery.start(engine.root.run)
         submission = Submission({"like": {A: 3}}, 3)
         assert await engine.intake.offer(submission).settled() == Accepted(3)
-        with pytest.raises(Unsupported, match="a store of the kind dict can't merge URLs"):
+        with pytest.raises(Unsupported, match="a dict store can't merge URLs"):
             await engine.merger.merge(A, B)
-        with pytest.raises(Unsupported, match="a store of the kind dict has no top lists"):
+        with pytest.raises(Unsupported, match="a dict store has no top lists"):
             await engine.top("likes", 3)
         assert await engine.totals.counts([A]) == {A: {"likes": 3}}
         await engine.drain()
@@ -76,5 +76,5 @@ async def test_it_is_enough_to_count_and_what_it_lacks_is_said_before_anything_i
 
 
 def test_what_a_store_lacks_is_501_and_a_store_that_is_away_503() -> None:
-    problem = store_away(Unsupported("a store of the kind dict keeps no history"))
-    assert (problem.status, problem.detail) == (501, "a store of the kind dict keeps no history")
+    problem = store_away(Unsupported("a dict store keeps no history"))
+    assert (problem.status, problem.detail) == (501, "a dict store keeps no history")

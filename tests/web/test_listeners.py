@@ -63,7 +63,7 @@ async def test_a_socket_in_use_is_left_alone_however_busy_it_is(tmp_path: Path, 
 async def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "likd.sock"
     path.write_text("notes")
-    with pytest.raises(BindError, match="there is a file that is no socket"):
+    with pytest.raises(BindError, match="there is a file that is not a socket"):
         await open_listeners([UnixBind(path)])
     assert path.read_text() == "notes"
 

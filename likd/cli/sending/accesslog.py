@@ -1,4 +1,4 @@
-"""Requests, as logs tell of them, and which of them are impressions of a page."""
+"""Requests as logs record them, and which of them are impressions of a page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from likd.web.access.crawlers import is_crawler
 
 ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+/?", re.ASCII)
 AGENT_CHARACTERS_MAX = 500
-"""So much of a user agent is looked at."""
+"""How much of a user agent is examined."""
 
 _REQUEST = re.compile(rb"(?P<method>[!-~]+) (?P<target>.*?)(?: HTTP/[0-9.]+)?", re.DOTALL)
 _ABSOLUTE = re.compile(rb"(?P<scheme>https?)://(?P<host>[^/?#]*)(?P<target>.*)", re.DOTALL | re.IGNORECASE)
 _HOST = re.compile(rb"(?P<name>\[[0-9a-fA-F:.]+\]|[!$-.0-9;=A-Z^-~]+)(?::(?P<port>\d{1,5}))?")
 _STATUS = re.compile(rb"\d{3}")
-# What no client that follows the rules sends as it is, and what JSON would need to escape.
+# Bytes that no well-behaved client sends unencoded, or that JSON would have to escape.
 _UNSAFE = re.compile(rb"[^\x21\x23-\x5b\x5d-\x7e]")
 _STATIC = re.compile(
     rb"\.(?:css|m?js|map|wasm|webmanifest|png|apng|jpe?g|gif|webp|avif|svgz?|ico|cur|bmp|tiff?|woff2?|ttf|otf|eot"
@@ -34,30 +34,30 @@ _FIRST_RANGE = re.compile(rb"\s*bytes\s*=\s*0-", re.IGNORECASE)
 
 @attrs.frozen
 class Request:
-    """A request and how it was answered. What the log does not tell is None."""
+    """A request and its answer. Whatever the log does not record is None."""
 
     method: bytes
     target: bytes
     status: bytes
     scheme: bytes | None = None
     host: bytes | None = None
-    """With its port, unless that is the scheme's own."""
+    """With its port, unless that is the scheme's default."""
     agent: bytes | None = None
     range: bytes | None = None
     purpose: bytes | None = None
     time: bytes | None = None
-    """When it was, as the server writes it."""
+    """The time of the request, as the server writes it."""
 
 
 def request_of(fields: Mapping[str, bytes]) -> Request:
-    """The request that a log tells of by `fields`: what each role (see `roles`) holds, or "-". Raises NotALogLine."""
+    """The request in a log line's `fields`: the value of each role (see `roles`), or "-". Raises NotALogLine."""
     told = {role: value for role, value in fields.items() if value not in (b"", b"-")}
     status = told.get("status", b"")
     if not _STATUS.fullmatch(status):
         raise NotALogLine("the line has no status")
     if "request" in fields:
         match = _REQUEST.fullmatch(told.get("request", b""))
-        # A client that sends no request has its line, too.
+        # A client that connects without sending a request gets a line, too.
         method, target = (match["method"], match["target"]) if match else (b"", b"")
     else:
         method = told.get("method", b"GET")
@@ -85,16 +85,16 @@ def request_of(fields: Mapping[str, bytes]) -> Request:
 
 @attrs.frozen
 class Impressions:
-    """Which requests are impressions: each delivery of a page to a person, or with `count_all` each delivery.
+    """Decides which requests are impressions: each delivery of a page to a person, or with `count_all` any delivery.
 
-    A delivery is a GET answered with 2xx, or with 304: the page was looked at, out of the client's cache. With
-    `site` ("https://example.com") only what was asked of that host counts, and what does not tell its host.
+    A delivery is a GET answered with 2xx, or with 304: the page was viewed from the client's cache. With `site`
+    ("https://example.com"), only requests to that host count, and those without a recorded host.
     """
 
     site: bytes | None
     count_all: bool
     past_until: float | None = None
-    """Seconds since 1970, if they are not events but counts of minutes up to then, as `POST /v1/import` takes them."""
+    """If set, lines become counts per minute, up to that time (seconds since 1970), as `POST /v1/import` takes them."""
     _host: bytes | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,7 +102,7 @@ class Impressions:
         object.__setattr__(self, "_host", host)
 
     def event(self, request: Request) -> bytes | Skip:
-        """The impression as a line of JSON, or why it is none. Raises LineRefused, NotALogLine."""
+        """The impression as a line of JSON, or why there is none. Raises LineRefused, NotALogLine."""
         if request.method != b"GET" or not (request.status.startswith(b"2") or request.status == b"304"):
             return Skip.NO_DELIVERY
         if not request.target.startswith(b"/"):
@@ -132,12 +132,12 @@ class Impressions:
 
 
 def is_bot(agent: bytes) -> bool:
-    """Whether a program that is no browser calls itself so."""
+    """Whether `agent` is the user agent of a known bot or other program, not of a browser."""
     return is_crawler(agent.decode("latin-1")[:AGENT_CHARACTERS_MAX].strip(), AGENT_CHARACTERS_MAX)
 
 
 def _uncounted(request: Request) -> Skip | None:
-    """Why a delivery is no impression of a page by a person, if it is none."""
+    """Why a delivery is not a person's impression of a page, or None if it is one."""
     if request.status == b"206" and not _FIRST_RANGE.match(request.range or b""):
         return Skip.PART
     if _STATIC.search(request.target.partition(b"?")[0]) or _FOR_PROGRAMS.match(request.target):
@@ -150,14 +150,14 @@ def _uncounted(request: Request) -> Skip | None:
 
 
 def _name(host: bytes) -> bytes:
-    """`host` without port and the root's dot, in small letters: whether it is the same."""
+    """`host` without port and final dot, in lower case, for comparison."""
     match = _HOST.match(host.rstrip(b"/"))
     return match["name"].rstrip(b".").lower() if match else host
 
 
 def _origin(request: Request) -> bytes:
     if request.host is None:
-        raise NotALogLine("the line does not say of which site it is: --site says it")
+        raise NotALogLine("the line does not name its site: give it with --site")
     match = _HOST.fullmatch(request.host)
     if match is None:
         raise LineRefused(f"the host is {short(request.host.decode('latin-1'))}")

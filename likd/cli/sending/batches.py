@@ -1,4 +1,4 @@
-"""Batches: the events of a range of lines, and what its other lines are."""
+"""Batches: the events in a range of lines, and what its other lines are."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from likd.cli.sending.lines import LineRefused, NotALogLine
 
 @attrs.frozen
 class Batch:
-    """The events of a range of lines, and what its other lines are."""
+    """The events in a range of lines, and what its other lines are."""
 
     line_range: LineRange
     body: bytes = attrs.field(repr=False)
-    """NDJSON, the events."""
+    """The events as NDJSON."""
     lines: list[int] = attrs.field(repr=False)
-    """Of each line of the body, the number of its line in the source."""
+    """For each line of the body, the number of its line in the source."""
     refused: list[tuple[int, str]]
     unparsable: list[tuple[int, str]]
     line_stats: LineStats
@@ -31,7 +31,7 @@ class Batch:
 
 
 def read(line_range: LineRange) -> Batch:
-    """The batch of `line_range`. Raises ClientError if its source is of no format that is known."""
+    """The batch of `line_range`. Raises ClientError if its source's format is unknown."""
     texts = line_range.data.split(b"\n")
     if not texts[-1]:
         texts.pop()

@@ -1,4 +1,4 @@
-"""What files hold, compressed or not, by position."""
+"""Reads files by position, compressed or not."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _MAGIC: dict[bytes, Callable[..., Any]] = {
 
 
 class Content:
-    """The bytes of the file at `path`, uncompressed if it is compressed, whatever its name is. Close it in the end.
+    """The bytes of the file at `path`, decompressed if need be, whatever its name. Close it when done.
 
-    It is the file's as it is now: what is moved or removed can still be read. Its methods block and raise OSError,
-    also for what is damaged or cut short, and are for one thread at a time.
+    It holds the file itself, which can still be read after it is moved or removed. The methods block, raise OSError
+    (for damaged or truncated files, too), and are for one thread at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,38 +46,38 @@ class Content:
 
     @property
     def compressed(self) -> bool:
-        """Whether it is: then it is all there, and won't grow."""
+        """Whether the file is compressed; then it is complete and won't grow."""
         return self._reader is not None
 
     @property
     def status(self) -> os.stat_result:
-        """Of the file itself."""
+        """The status of the file itself."""
         return os.fstat(self._file.fileno())
 
     @property
     def size(self) -> int | None:
-        """How many bytes there are now; None if it is compressed, where nobody knows before the end."""
+        """How many bytes there are now; None if it is compressed, because that is known only at its end."""
         return None if self.compressed else self.status.st_size
 
     def read(self, size: int, begin: int) -> bytes:
-        """The bytes from `begin`, at most `size`, and less only at the end."""
+        """The bytes from `begin`, at most `size`, and fewer only at the end."""
         if self._reader is None:
             return os.pread(self._file.fileno(), size, begin)
         data = b""
         try:
-            # Back is from the beginning again; forward, which it mostly is, goes on.
+            # Seeking back starts again from the beginning; seeking forward, the usual case, continues.
             self._reader.seek(begin)
             while len(data) < size and (piece := self._reader.read1(size - len(data))):
                 data += piece
         except _DAMAGE as error:
-            # What is good before the damage is read first.
+            # Whatever is good before the damage is returned first.
             if not data:
                 what = "cut short" if isinstance(error, EOFError) else f"damaged ({error})"
                 raise OSError(errno.EIO, f"the compressed file is {what}", self._file.name) from None
         return data
 
     def header(self, begin: int) -> bytes:
-        """The last line before `begin` that names fields, as logs have it that begin so."""
+        """The last line before `begin` that names fields, in logs that begin with such a line."""
         header = tail = b""
         if begin and self.read(1, 0) == b"#":
             for data in self._until(begin):
@@ -86,7 +86,7 @@ class Content:
         return header
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._reader is not None:
             self._reader.close()
         self._file.close()

@@ -1,4 +1,4 @@
-"""Delivery: brings ranges of lines to the daemon, each once, whatever it answers and however often it fails."""
+"""Delivery: sends ranges of lines to the daemon, each once, whatever it answers and however often it fails."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from likd.cli.sending.response_status import NOTHING_COUNTED, RETRIED, Wrong, re
 GZIP_LEVEL = 6
 EVENTS_REFUSED_MAX = 100
 REFUSED_SHOWN = 20
-"""Of so many refused lines of logs it is told which they are."""
+"""How many refused lines of logs are reported one by one."""
 
 
 class Observer(Protocol):
-    """Is told how a delivery goes."""
+    """Is told how a delivery progresses."""
 
     def settled(self, line_range: LineRange, line_stats: LineStats) -> None:
-        """Nothing is left to do for the lines of `line_range`; this is what became of them."""
+        """Nothing is left to do for the lines of `line_range`; `line_stats` is their outcome."""
 
     def refused(self, source: Source, line: int, detail: str) -> None:
         """A line was refused."""
@@ -38,16 +38,16 @@ class Observer(Protocol):
         """A line of an access log could not be read."""
 
     def trouble(self, detail: str, seconds: float) -> None:
-        """Sending failed and will be tried again in so many seconds."""
+        """Sending failed and will be retried in `seconds`."""
 
 
 class Delivery:
     """Sends ranges of lines. A line that is refused is set aside, and the others of its batch are sent without it.
 
-    It stops by itself when more than `refused_max` lines were refused, when nothing at all was settled for
-    `give_up_seconds` although there was something to send, or when the daemon gives an answer that concerns every
-    batch. `fault` then says why. Without `refused_max`, 100 lines of events may be refused, and of logs any number:
-    everybody can ask a web server for what is no URL.
+    It stops by itself when more than `refused_max` lines were refused, when nothing was settled for `give_up_seconds`
+    although there was something to send, or when the daemon gives an answer that concerns every batch. `fault` then
+    says why. Without `refused_max`, 100 lines of events may be refused, and any number of log lines: anybody can send a
+    web server requests with invalid URLs.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class Delivery:
 
     @property
     def doubtful(self) -> int:
-        """Events that were sent and not answered: the daemon may have counted them or not."""
+        """Events that were sent but not answered: the daemon may or may not have counted them."""
         return sum(self._doubtful.values())
 
     def stop(self, fault: str) -> None:
-        """Begin nothing more; what is being sent is still sent. The first fault stands."""
+        """Start nothing more; requests in flight are completed. The first fault is kept."""
         if not self.stopped.is_set():
             self.fault = fault
             self.stopped.set()
 
     async def run(self, line_ranges: trio.MemoryReceiveChannel[LineRange], connections: int) -> None:
-        """Deliver all of `line_ranges`, with so many requests in flight, or stop."""
+        """Deliver all of `line_ranges` with that many requests in flight, or stop."""
         async with line_ranges, trio.open_nursery() as nursery:
             for _ in range(connections):
                 nursery.start_soon(self._work, line_ranges.clone())
@@ -114,7 +114,7 @@ class Delivery:
                 self._settle(batch.line_range, batch.line_stats, batch.refused, batch.unparsable)
 
     async def _send(self, batch: Batch) -> list[LineRange]:
-        """Send `batch`. What is left of it to be sent."""
+        """Send `batch`. Returns what is left of it to send."""
         line_range = batch.line_range
         key = (
             f"{self.delivery_log.run}-{line_range.source.id}-{line_range.byte_range.begin}-{line_range.byte_range.end}"
@@ -141,12 +141,12 @@ class Delivery:
         return [before, after]
 
     async def _post(self, batch: Batch, key: str) -> httpx.Response | None:
-        """Post `batch` until there is an answer that is not a failure; None if the delivery stops first."""
+        """Post `batch` until the answer is not a failure; None if the delivery stops first."""
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
         body = batch.body
         if self._compress:
             headers["Content-Encoding"] = "gzip"
-            # Without the time in it, the same lines are always the same bytes.
+            # Without a timestamp, the same lines always compress to the same bytes.
             body = await trio.to_thread.run_sync(partial(gzip.compress, body, GZIP_LEVEL, mtime=0))
         began = trio.current_time()
         unknown = False
@@ -205,7 +205,7 @@ class Delivery:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the answer asks to wait; 0 if it does not say."""
+    """How many seconds the answer asks to wait; 0 if it does not say."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value)

@@ -1,4 +1,4 @@
-"""The log of a delivery: what is to be remembered of each range of lines."""
+"""The log of a delivery: what is recorded of each range of lines."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from likd.cli.sending.line_stats import LineStats
 
 
 class DeliveryLog(Protocol):
-    """Is told what becomes of each range of lines.
+    """Is told the outcome of each range of lines.
 
-    Every method may raise ClientError: then nothing more can be sent.
+    Every method may raise ClientError; then nothing more can be sent.
     """
 
     @property
     def run(self) -> str:
-        """Tells the idempotency keys of this delivery from those of all others."""
+        """Distinguishes this delivery's idempotency keys from those of all others."""
 
     async def sending(self, batch: Batch, key: str) -> None:
-        """`batch` is about to be sent under `key`: once this returns, that is not forgotten."""
+        """`batch` is about to be sent under `key`; once this returns, that is durable."""
 
     async def accepted(self, key: str, line_stats: LineStats) -> None:
         """The batch was accepted."""
 
     async def refused(self, key: str) -> None:
-        """Nothing of the batch was counted: its lines will be sent otherwise."""
+        """Nothing in the batch was counted; its lines will be sent in another batch."""
 
     async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
-        """Nothing of `line_range` is to be sent."""
+        """Nothing in `line_range` needs to be sent."""
 
     def renew(self, path: Path, content: Content) -> int:
-        """The id of a source that begins now: `content`, which came to be at `path`."""
+        """The id of a new source: `content`, which appeared at `path`."""
 
     def know_again(self, source: Source, content: Content) -> None:
-        """The source has more of a beginning now to be known by."""
+        """The source has grown, so that more of its beginning can identify it."""
 
     def ended(self, source: Source, end: int) -> None:
-        """The source was rotated away: its `end` is known."""
+        """The source was rotated away and ends at `end`."""
 
 
 class NoDeliveryLog:
-    """Remembers nothing: for input that is sent in one go."""
+    """Records nothing, for input that is sent in one run."""
 
     def __init__(self) -> None:
         self.run = secrets.token_hex(16)

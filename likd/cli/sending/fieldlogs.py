@@ -1,4 +1,4 @@
-"""Logs that name their fields: W3C extended (IIS, CloudFront), by a `#Fields:` line, and JSON, in each line."""
+"""Logs that name their fields: W3C extended (IIS, CloudFront) in a `#Fields:` line, and JSON in each line."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ class W3cLog:
     name = "W3C"
 
     def request(self, line: bytes, header: bytes) -> Request | Skip:
-        """What `line` tells, its fields being named by `header`. Raises NotALogLine."""
+        """The request in `line`, whose fields `header` names. Raises NotALogLine."""
         if line.startswith(b"#"):
             return Skip.COMMENT
         roles = _columns(header)
         if not roles:
-            raise NotALogLine("no line before says with #Fields: what this one holds")
+            raise NotALogLine("no #Fields: line before this one names its fields")
         values = line.rstrip(b"\r").split(b"\t" if b"\t" in line else None)
         if len(values) <= max(roles.values()):
-            raise NotALogLine(f"{len(values)} values are fewer than #Fields: names")
+            raise NotALogLine(f"{len(values)} values, fewer than #Fields: names")
         fields = {role: values[column] for role, column in roles.items()}
         if "agent" in fields:
-            # CloudFront encodes what is no word, and what is encoded already once more; IIS writes + for a space.
+            # CloudFront percent-encodes, and encodes again what already was; IIS writes + for a space.
             fields["agent"] = unquote_to_bytes(unquote_to_bytes(fields["agent"])).replace(b"+", b" ")
         return request_of(fields)
 
 
 @attrs.frozen
 class JsonLog:
-    """An object a line, as Caddy and Traefik write it, or nginx with `escape=json`."""
+    """One JSON object per line, as Caddy and Traefik write it, or nginx with `escape=json`."""
 
     name = "JSON"
 
     def request(self, line: bytes, header: bytes) -> Request | Skip:
-        """What `line` tells. Raises NotALogLine."""
+        """The request in `line`. Raises NotALogLine."""
         told = decode(line)
         fields = _fields(told)
         if not fields.keys() & {"request", "uri", "path", "status"}:
-            # Servers write what they do into the same file.
+            # Servers write messages of their own into the same file.
             return Skip.NO_DELIVERY
         request = told.get("request")
         if "scheme" not in fields and isinstance(request, dict):
@@ -70,14 +70,14 @@ def decode(line: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # nginx without `escape=json` writes bytes as in its other logs.
+        # nginx without `escape=json` escapes bytes as in its other logs.
         return _decode(_HEX_ESCAPE.sub(rb"\\u00\1", line).decode("utf-8", "replace").encode())
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise NotALogLine("not a JSON object on one line") from None
 
 
 def is_log(told: dict[str, Any]) -> bool:
-    """Whether the object is a request in a log, and no event."""
+    """Whether the object is a request in a log, not an event."""
     fields = _fields(told).keys()
     return "status" in fields and bool(fields & {"request", "uri", "path"})
 
@@ -104,7 +104,7 @@ def _fields(told: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _flat(told: dict[str, Any], above: str, depth: int) -> Iterator[tuple[str, str]]:
-    """The values that are text or numbers, each by its name with those of the objects around it."""
+    """The values that are strings or numbers, each with its name, prefixed by those of the enclosing objects."""
     for name, value in told.items():
         if isinstance(value, list) and value:
             value = value[0]

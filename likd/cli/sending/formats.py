@@ -1,4 +1,4 @@
-"""Formats of input, known by their names or by looking at the lines."""
+"""Formats of input, chosen by name or detected from the lines."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ NAMES = (
     *("w3c", "iis", "cloudfront", "alb"),
 )
 LOOKED_AT_MAX = 100
-"""After so many lines of no format that is known nothing else is expected to come."""
+"""After this many lines of no known format, detection gives up."""
 
 
 class Log(Protocol):
-    """A format of log."""
+    """A log format."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the format."""
 
     def request(self, line: bytes, header: bytes) -> Request | Skip:
-        """The request that `line` tells of. Raises NotALogLine."""
+        """The request that `line` records. Raises NotALogLine."""
 
 
 class Ndjson:
-    """A JSON object a line. The bytes are passed through: what they say is the daemon's to judge."""
+    """One JSON object per line. The bytes are passed through: the daemon judges them."""
 
     from_log = False
 
     def event(self, line: bytes, header: bytes) -> bytes:
         """`line` itself. Raises LineRefused."""
-        # Within a body of several lines an array, say, would be refused, and alone it would not. An object
-        # that goes on in the next line likewise. So that the place of a line decides nothing:
+        # An array, say, would be refused in a body of several lines, but not alone; likewise an object
+        # that continues on the next line. A line's place must not matter, so both are refused here.
         if not line.lstrip().startswith(b"{"):
             raise LineRefused("expected a JSON object on one line")
         return line
@@ -49,7 +49,7 @@ class Ndjson:
 
 @attrs.frozen
 class AccessLog:
-    """A log of requests, of which some are impressions."""
+    """A log of requests, some of which are impressions."""
 
     log: Log
     impressions: Impressions
@@ -62,7 +62,7 @@ class AccessLog:
 
 
 class Looking:
-    """Finds out by the first line that is of a format that is known, and then reads all lines so."""
+    """Detects the format from the first line of a known one, and then reads all lines in it."""
 
     def __init__(self, name: str, impressions: Impressions, *, only_logs: bool = False) -> None:
         self._source = name
@@ -73,26 +73,28 @@ class Looking:
 
     @property
     def from_log(self) -> bool:
-        """Whether it is a log. As long as that is not known it may be one."""
+        """Whether it is a log. As long as that is unknown, it may be one."""
         return self.found is None or self.found.from_log
 
     def event(self, line: bytes, header: bytes) -> bytes | Skip:
-        """As the format that was found does. Raises ClientError if none is."""
+        """As the detected format does. Raises ClientError if none is detected."""
         if self.found is None and not self.look([line]):
             self._unknown += 1
             if self._unknown >= LOOKED_AT_MAX:
-                raise ClientError(f"{self._source}: the lines are of no format that is known: see --format")
-            raise NotALogLine("not a line of a format that is known")
+                raise ClientError(f"{self._source}: the lines are in no known format: see --format")
+            raise NotALogLine("not a line in a known format")
         assert self.found is not None
         return self.found.event(line, header)
 
     def look(self, lines: Sequence[bytes]) -> bool:
-        """Whether `lines`, the first ones, tell the format. Raises ClientError."""
+        """Whether `lines`, the first ones, reveal the format. Raises ClientError."""
         for line in islice(lines, LOOKED_AT_MAX):
             found = _look(line)
             if isinstance(found, Ndjson):
                 if self._only_logs:
-                    raise ClientError(f"{self._source}: no access log: the lines are JSON without request and status")
+                    raise ClientError(
+                        f"{self._source}: not an access log: the lines are JSON without request and status"
+                    )
                 if self._impressions.site is not None:
                     raise ClientError(f"{self._source}: --site is for logs, and this file holds events")
                 self.found = found
@@ -104,15 +106,15 @@ class Looking:
         return False
 
     def _check_host(self, log: Log, line: bytes) -> None:
-        """Raise ClientError if neither the lines nor `--site` say of which site they are."""
+        """Raise ClientError if neither the lines nor `--site` name the site."""
         if self._impressions.site is None and not line.startswith(b"#"):
             request = log.request(line, b"")
             if isinstance(request, Request) and request.host is None:
-                raise ClientError(f"{self._source}: the log does not say of which site it is: --site says it")
+                raise ClientError(f"{self._source}: the log does not name its site: give it with --site")
 
 
 def make(name: str, source: str, impressions: Impressions) -> Format:
-    """The format of that name, or that a format string is. Raises ClientError."""
+    """The format with that name, or that a format string describes. Raises ClientError."""
     match name:
         case "auto":
             return Looking(source, impressions)

@@ -1,4 +1,4 @@
-"""The inputs of a delivery: what is to be read, from where, and as what."""
+"""The inputs of a delivery: what to read, where, and in which format."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from likd.cli.sending.resume import StateError, StateFile
 from likd.cli.sending.rotation import at_rest, find, head_of, since
 
 KEYS_SECONDS = 86_400
-"""How long a daemon remembers keys by default: after that, a batch can't be sent again and be counted once."""
+"""How long a daemon remembers keys by default: a batch that is sent again later may be counted twice."""
 
 MakeFormat = Callable[[str], Format]
-"""The format of the input of that name."""
+"""Makes the format for the input of that name."""
 
 
 @attrs.frozen
 class Input:
-    """One input, and what is left to do of it. Without `content` it is a stream: standard input without a `path`."""
+    """One input, and what is left of it. Without `content` it is a stream; without a `path`, too, standard input."""
 
     path: Path | None
     source: Source
@@ -39,13 +39,13 @@ class Input:
     resend: Sequence[ByteRange] = ()
     gaps: Sequence[Gap] = (Gap(0, None, 1),)
     rotated: bool = False
-    """Whether it was at its path before, and is not any more."""
+    """Whether it is no longer at its path."""
     whole_lines: bool = False
     """Whether a last line without its newline is left for later."""
 
 
 def open_input(path: Path, delivery_log: NoDeliveryLog, make_format: MakeFormat) -> Input:
-    """The input at `path`, all of it. Raises ClientError."""
+    """The whole input at `path`. Raises ClientError."""
     number = delivery_log.renew()
     if str(path) == "-":
         return Input(None, Source(number, "standard input", make_format("standard input")))
@@ -57,7 +57,7 @@ def open_input(path: Path, delivery_log: NoDeliveryLog, make_format: MakeFormat)
 
 
 def resume_inputs(path: Path, state: StateFile, make_format: MakeFormat, warn: Callable[[str], None]) -> list[Input]:
-    """What is left to do of the file at `path`, and of those that were there before. Raises ClientError, OSError."""
+    """What is left of the file at `path`, and of those that were there before it. Raises ClientError, OSError."""
     content = _content(path)
     if content is None:
         raise ClientError(f"{path}: --resume needs regular files")
@@ -74,10 +74,8 @@ def resume_inputs(path: Path, state: StateFile, make_format: MakeFormat, warn: C
         old = find(place, progress.head, gaps_between(progress.settled)[-1].begin, progress.file.inode)
         if old is None:
             if state.unanswered(progress) or not _look(make_format(str(path)), content).from_log:
-                raise StateError(f"{path}: another file than the one of that name that {state.path} is about")
-            warn(
-                f"{path}: the log before this one is gone; what it got after byte {progress.bytes_settled} is not sent"
-            )
+                raise StateError(f"{path}: not the file of that name that {state.path} records")
+            warn(f"{path}: the log before this one is gone; nothing after its byte {progress.bytes_settled} is sent")
             state.ended(Source(progress.file.id, str(path), Ndjson()), 0)
             continue
         newest = max(newest or 0.0, old.status.st_mtime)
@@ -99,7 +97,7 @@ def read_line_range(content: Content, source: Source, byte_range: ByteRange) -> 
 
 
 def _content(path: Path) -> Content | None:
-    """What is at `path`, None if it is no regular file. Raises ClientError."""
+    """What is at `path`; None if it is not a regular file. Raises ClientError."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -110,7 +108,7 @@ def _content(path: Path) -> Content | None:
 
 
 def _is(progress: Progress, content: Content) -> bool:
-    """Whether `content` is the file that `progress` is of: with its beginning, and not shorter than it was."""
+    """Whether `content` is the file that `progress` is about: it has its beginning, and is not shorter than it was."""
     known = progress.file
     if known.head_bytes == 0 and known.inode != content.status.st_ino:
         return False
@@ -129,11 +127,13 @@ def _left(
     unanswered = state.unanswered(progress)
     for sending in unanswered:
         if time.time() - sending.at > KEYS_SECONDS:
-            raise ClientError(f"{path}: what was sent more than a day ago without an answer may be counted twice now")
+            raise ClientError(
+                f"{path}: lines sent more than a day ago got no answer; sent again now, they might be counted twice"
+            )
         if digest(read(read_line_range(content, source, sending.byte_range)).body) != sending.digest:
             raise StateError(
-                f"{path}:{sending.byte_range.line}: changed since it was sent, and no answer came:"
-                " whether it was counted can't be found out"
+                f"{path}:{sending.byte_range.line}: changed since it was sent without an answer:"
+                " it can't be determined whether it was counted"
             )
     resend = [sending.byte_range for sending in unanswered]
     return Input(
@@ -149,7 +149,7 @@ def _left(
 
 
 def _look(log_format: Format, content: Content) -> Format:
-    """`log_format`, which has seen the first lines if it is one that looks. Raises ClientError, OSError."""
+    """`log_format`, which has seen the first lines if it detects formats. Raises ClientError, OSError."""
     if isinstance(log_format, Looking):
         data = content.read(CHUNK_BYTES, 0)
         lines = data.split(b"\n")[: -1 if len(data) == CHUNK_BYTES else None]

@@ -9,16 +9,16 @@ import attrs
 from likd.cli.sending.lines import Format
 
 LINE_BYTES_MAX = 64 << 10
-"""A line that is longer can be no event: its URL would be too long. It is refused, and never held in memory."""
+"""A longer line can't be an event: its URL would be too long. It is refused, and never held in memory."""
 
 LINE_RANGE_BYTES_MAX = 4 << 20
 FIELDS = b"#Fields:"
-"""So begins a line that names the fields of those behind it, up to the next such line."""
+"""The beginning of a line that names the fields of the lines after it, up to the next such line."""
 
 
 @attrs.frozen
 class Source:
-    """Where lines come from: its number among the inputs, the name it is reported by, and what its lines are."""
+    """A source of lines: its number among the inputs, the name it is reported by, and its format."""
 
     id: int
     name: str
@@ -27,7 +27,7 @@ class Source:
 
 @attrs.frozen
 class ByteRange:
-    """Where lines are: from byte `begin` to before `end`, `lines` of them, the first being number `line`."""
+    """Where lines are: from byte `begin` up to, but not including, `end`; `lines` of them, from number `line`."""
 
     begin: int
     end: int
@@ -39,8 +39,8 @@ class ByteRange:
 class LineRange:
     """Consecutive whole lines of a source.
 
-    `data` are their bytes; of a line over LINE_BYTES_MAX, which may be a range of its own, it is the beginning,
-    just long enough to be too long. `header` is the last line before it that names the fields.
+    `data` has their bytes; of a line over LINE_BYTES_MAX, which forms a range of its own, it has just enough of the
+    beginning to be too long. `header` is the last line before the range that names fields.
     """
 
     source: Source
@@ -49,10 +49,10 @@ class LineRange:
     header: bytes = b""
 
     def split(self, line: int) -> tuple[LineRange, LineRange]:
-        """The range of lines up to before `line`, and from there on. Either may be empty."""
+        """The lines before `line`, and those from it on. Either may be empty."""
         before = line - self.byte_range.line
         pieces = self.data.split(b"\n", before)
-        # The last line of a source may lack its newline: behind it there is nothing.
+        # The last line of a source may lack its newline: nothing comes after it.
         at = len(self.data) - len(pieces[before]) if len(pieces) > before else len(self.data)
         begin, middle, end = self.byte_range.begin, self.byte_range.begin + at, self.byte_range.end
         return (
@@ -67,7 +67,7 @@ class LineRange:
 
 
 def last_header(data: bytes, before: bytes) -> bytes:
-    """The last whole line of `data` that names fields; if there is none, the one `before`."""
+    """The last complete line of `data` that names fields; if there is none, the one `before`."""
     begin = data.rfind(b"\n" + FIELDS) + 1
     if not begin and not data.startswith(FIELDS):
         return before
@@ -78,7 +78,7 @@ def last_header(data: bytes, before: bytes) -> bytes:
 class Cutter:
     """Cuts the bytes of a source, fed piece by piece, into ranges of lines of at most `lines_max` lines.
 
-    `begin` and `line` say where in the source the first byte is, `header` which names of fields hold there.
+    `begin` and `line` say where in the source the first byte is, `header` which field names apply there.
     """
 
     def __init__(self, source: Source, lines_max: int, *, begin: int = 0, line: int = 1, header: bytes = b"") -> None:
@@ -91,15 +91,15 @@ class Cutter:
         self._newlines = 0
         self._overlong = False
         self._dropped = 0
-        """How many bytes the overlong line in `_data` has beyond those."""
+        """How many bytes of the overlong line are not in `_data`."""
 
     @property
     def waiting(self) -> bool:
-        """Whether there are whole lines that `rest` would cut."""
+        """Whether there are complete lines for `rest` to cut."""
         return self._newlines > 0
 
     def feed(self, data: bytes) -> Iterator[LineRange]:
-        """Take `data`, the next bytes of the source, and cut what is full."""
+        """Take `data`, the next bytes of the source, and cut the ranges that are full."""
         if self._overlong:
             newline = data.find(b"\n")
             self._dropped += newline + 1 or len(data)
@@ -122,14 +122,14 @@ class Cutter:
             self._data = self._data[: LINE_BYTES_MAX + 1]
 
     def rest(self) -> Iterator[LineRange]:
-        """Cut the whole lines that wait."""
+        """Cut the complete lines that are waiting."""
         if self._newlines:
             yield self._cut(self._data.rfind(b"\n") + 1, self._newlines)
 
     def end(self, *, whole_lines: bool = False) -> Iterator[LineRange]:
-        """Cut all that is left: the source is at its end, and its last line may lack the newline.
+        """Cut everything that is left: the source has ended, and its last line may lack the newline.
 
-        With `whole_lines` such a line is not cut: who wrote it may not have done with it.
+        With `whole_lines`, such a line is not cut: its writer may not have finished it.
         """
         yield from self.rest()
         if self._data and not whole_lines:

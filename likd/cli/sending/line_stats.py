@@ -1,4 +1,4 @@
-"""How many lines became what."""
+"""How many lines had which outcome."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class LineStats(msgspec.Struct, omit_defaults=True):
     lines: int = 0
     events: int = 0
     refused: int = 0
-    """Wrong, says the daemon, or can't be an event at all."""
+    """Refused by the daemon, or not an event at all."""
     unparsable: int = 0
     """Not a line of the access log's format."""
     skipped: int = 0
-    """Good lines with nothing to count: a request that was no delivery."""
+    """Good lines with nothing to count: requests that were not deliveries."""
     blank: int = 0
     static: int = 0
-    """Deliveries of what is no page: style sheets, scripts, pictures, films; robots.txt."""
+    """Deliveries of other things than pages: style sheets, scripts, pictures, films; robots.txt."""
     parts: int = 0
-    """Deliveries of a part of something (206), of which another line has the beginning."""
+    """Deliveries of a part (206) of something whose beginning is on another line."""
     bots: int = 0
     prefetches: int = 0
     other_hosts: int = 0
-    """Asked of a host that is not the site."""
+    """Requests to another host than the site."""
 
     def add(self, other: LineStats) -> None:
         """Add `other` to this one."""
@@ -39,7 +39,7 @@ class LineStats(msgspec.Struct, omit_defaults=True):
 
     @property
     def clean(self) -> bool:
-        """Whether no line was wrong."""
+        """Whether every line was good."""
         return not self.refused and not self.unparsable
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a line of input can be: an event, a good line with nothing to count, or a wrong one."""
+"""What a line of input can be: an event, a good line with nothing to count, or a bad one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class LineRefused(LikdError):
 
 
 class NotALogLine(LikdError, ValueError):
-    """The line is not of the log's format; the message says which was expected."""
+    """The line is not in the log's format; the message says what was expected."""
 
 
 class Skip(Enum):
@@ -29,15 +29,15 @@ class Skip(Enum):
 
 
 class Format(Protocol):
-    """Reads lines. The same line always gives the same bytes: retries depend on it."""
+    """Reads lines. The same line always yields the same bytes: retries depend on it."""
 
     @property
     def from_log(self) -> bool:
-        """Whether the lines are of a web server's log: then anybody can make it write what is no event."""
+        """Whether the lines are a web server's log: then anybody can make it write lines that are not events."""
 
     def event(self, line: bytes, header: bytes) -> bytes | Skip:
-        """The event that `line` holds as a line of NDJSON, or why it holds none.
+        """The event in `line` as a line of NDJSON, or why there is none.
 
         `header` is the last line before it that names the fields (`#Fields: …`), empty if there is none.
-        Raises LineRefused, NotALogLine, or ClientError if no line at all can be read.
+        Raises LineRefused, NotALogLine, or ClientError if none of the lines can be read.
         """

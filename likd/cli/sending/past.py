@@ -1,4 +1,4 @@
-"""Finished logs, into the history by their own times."""
+"""Loads finished logs into the history at their own times."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ LINES_AT_ONCE = 10_000
 
 @attrs.define
 class Past:
-    """Loads logs. Each is known by what it holds: loading it again adds nothing."""
+    """Loads logs. Each is identified by its content, so loading it again adds nothing."""
 
     daemon: Daemon
     told: Callable[[Batch], None]
-    """Is told of each batch once."""
+    """Called with each batch once."""
     line_stats: LineStats = attrs.field(factory=LineStats)
     loaded: int = 0
     known: int = 0
-    """Rows that were loaded by an earlier run."""
+    """Rows that an earlier run loaded."""
 
     def load(self, one: Input) -> None:
         """Load the log. Raises ClientError, OSError."""
         if one.content is None:
             raise ClientError(f"{one.source.name}: --past needs regular files")
-        # Two servers may have had the same visits in a minute, but not in the same lines.
+        # Two servers may have the same counts in a minute, but their lines differ.
         content = hashlib.sha256()
         for batch in _batches(one):
             content.update(batch.line_range.data)
@@ -61,7 +61,7 @@ def _batches(one: Input) -> Iterator[Batch]:
 
 
 def _rows(one: Input) -> Iterator[Row]:
-    """The impressions of each URL in each minute, of so many lines at once."""
+    """The impressions of each URL in each minute, summed over portions of the log."""
     for batch in _batches(one):
         if not one.source.format.from_log:
             raise ClientError(f"{one.source.name}: --past is for logs, and this file holds events")

@@ -1,4 +1,4 @@
-"""How far a file is done: which of its bytes are settled, and what is left of it."""
+"""How far a file has been sent: which of its bytes are settled, and what is left."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from likd.cli.sending.records import Ended, File, Record, SetAside
 from likd.cli.sending.rotation import Head
 
 SETTLED_MAX = 256
-"""So many byte ranges are kept before those that touch are made one."""
+"""How many byte ranges are kept before adjacent ones are merged."""
 
 
 @attrs.frozen
 class Gap:
-    """Bytes that were not sent yet, from `begin` to before `end` or the end of the file; `line` is the first."""
+    """Bytes not sent yet, from `begin` up to `end` or the end of the file; `line` is the first line's number."""
 
     begin: int
     end: int | None
@@ -26,13 +26,13 @@ class Gap:
 
 @attrs.define
 class Progress:
-    """What the records say of a file."""
+    """What the records say about a file."""
 
     file: File
     settled: list[ByteRange] = attrs.field(factory=list)
     line_stats: LineStats = attrs.field(factory=LineStats)
     end: int | None = None
-    """How long it is, if it was rotated away and grows no more."""
+    """Its length, if it was rotated away and grows no more."""
     _merge_at: int = SETTLED_MAX
 
     def settle(self, byte_range: ByteRange, line_stats: LineStats) -> None:
@@ -45,22 +45,22 @@ class Progress:
 
     @property
     def head(self) -> Head:
-        """By what the file is known again."""
+        """The beginning by which the file is recognised."""
         return Head(self.file.head_bytes, self.file.head)
 
     @property
     def complete(self) -> bool:
-        """Whether all of it is settled, and no more will come."""
+        """Whether all of it is settled and it grows no more."""
         gaps = gaps_between(self.settled)
         return self.end is not None and len(gaps) == 1 and gaps[0].begin >= self.end
 
     @property
     def bytes_settled(self) -> int:
-        """How many bytes are done."""
+        """How many bytes are settled."""
         return sum(byte_range.end - byte_range.begin for byte_range in self.settled)
 
     def records(self) -> Iterator[Record]:
-        """Records that say the same."""
+        """The records that describe this progress."""
         yield self.file
         line_stats = self.line_stats
         for byte_range in _merged(self.settled):
@@ -71,7 +71,7 @@ class Progress:
 
 
 def gaps_between(taken: Iterable[ByteRange]) -> list[Gap]:
-    """What is between and behind `taken`; the last gap is open."""
+    """The gaps between and after `taken`; the last gap is open-ended."""
     gaps: list[Gap] = []
     begin, line = 0, 1
     for byte_range in sorted(taken, key=lambda byte_range: byte_range.begin):
@@ -82,7 +82,7 @@ def gaps_between(taken: Iterable[ByteRange]) -> list[Gap]:
 
 
 def _merged(byte_ranges: Iterable[ByteRange]) -> list[ByteRange]:
-    """`byte_ranges` in order, those that touch being one."""
+    """`byte_ranges` in order, with adjacent ones merged."""
     merged: list[ByteRange] = []
     for byte_range in sorted(byte_ranges, key=lambda byte_range: (byte_range.begin, byte_range.end)):
         if merged and merged[-1].end == byte_range.begin:

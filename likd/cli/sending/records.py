@@ -1,6 +1,6 @@
 """The records of a state file: NDJSON.
 
-Some fields are called in it as they were in the first version.
+Some fields keep the names that they had in the first version.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Options(msgspec.Struct, frozen=True):
     batch: int
     gzip: bool
     count_all: bool | None = None
-    """None: begun when all was counted."""
+    """None: begun by a version that counted everything."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag_field="op", tag="likd-send"):
-    """The first record. `run` tells the keys of this delivery from those of all others."""
+    """The first record. `run` distinguishes this delivery's keys from those of all others."""
 
     version: int
     run: str
@@ -34,9 +34,9 @@ class Begin(msgspec.Struct, frozen=True, tag_field="op", tag="likd-send"):
 
 
 class File(msgspec.Struct, frozen=True, tag_field="op", tag="file"):
-    """A file, and by what it is known again: its inode, and the digest of its first bytes.
+    """A file, and what identifies it: its inode, and the digest of its first bytes.
 
-    A later record of the same `id` takes the place of the earlier one.
+    A later record with the same `id` replaces the earlier one.
     """
 
     id: int
@@ -47,14 +47,14 @@ class File(msgspec.Struct, frozen=True, tag_field="op", tag="file"):
 
 
 class Ended(msgspec.Struct, frozen=True, tag_field="op", tag="ended"):
-    """The file was rotated away and grows no more: `end` is all of it. Then it is not looked for any more."""
+    """The file was rotated away and grows no more: it ends at `end`. Once settled, it is no longer looked for."""
 
     file: int
     end: int
 
 
 class Sending(msgspec.Struct, frozen=True, tag_field="op", tag="sending"):
-    """A batch is about to be sent: where its lines are, the digest of its body, when (seconds since 1970)."""
+    """A batch is about to be sent: where its lines are, the digest of its body, the time (seconds since 1970)."""
 
     key: str
     file: int
@@ -71,13 +71,13 @@ class Accepted(msgspec.Struct, frozen=True, tag_field="op", tag="accepted"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="op", tag="refused"):
-    """The batch under `key` was refused whole; its lines will be sent otherwise."""
+    """The batch under `key` was refused as a whole; its lines will be sent in another batch."""
 
     key: str
 
 
 class SetAside(msgspec.Struct, frozen=True, tag_field="op", tag="set-aside"):
-    """Nothing at `byte_range` is to be sent."""
+    """Nothing at `byte_range` needs to be sent."""
 
     file: int
     byte_range: ByteRange = msgspec.field(name="extent")
@@ -90,5 +90,5 @@ encode = msgspec.json.encode
 
 
 def digest(content: bytes) -> str:
-    """What `content` is known again by."""
+    """The fields of a record that identify `content`."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""What `likd send` tells: progress, lines that were wrong, and the report in the end."""
+"""What `likd send` shows: progress, bad lines, and the report at the end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ UNPARSABLE_SHOWN = 5
 
 
 class Report:
-    """Watches a delivery. Wrong lines and troubles go to standard error, with a progress bar if that is a terminal.
+    """Watches a delivery. Bad lines and failures go to standard error, with a progress bar if that is a terminal.
 
-    `total_bytes` is the size of all inputs, None if it is not known; `done_bytes` of them are done already.
+    `total_bytes` is the size of all inputs, None if it is unknown; `done_bytes` of them are done already.
     """
 
     def __init__(self, *, quiet: bool, total_bytes: int | None, done_bytes: int = 0) -> None:
@@ -68,22 +68,22 @@ class Report:
         if self._progress:
             counts = f"{self._tally.events:,} events"
             if not self._tally.clean:
-                counts += f", {self._tally.refused + self._tally.unparsable:,} lines wrong"
+                counts += f", {self._tally.refused + self._tally.unparsable:,} bad lines"
             size = line_range.byte_range.end - line_range.byte_range.begin
             self._progress.update(self._task, advance=size, counts=counts, trouble="")
 
     def read(self, batch: Batch) -> None:
-        """Say which lines of a log that is loaded are wrong."""
+        """Report the bad lines of a log that is being loaded."""
         self.settled(batch.line_range, batch.line_stats)
         for line, detail in [*batch.refused, *batch.unparsable]:
             self.unparsable(batch.line_range.source, line, detail)
 
     def refused(self, source: Source, line: int, detail: str) -> None:
-        """Say which line was refused and why."""
+        """Report a refused line, and why."""
         self._say(f"{source.name}:{line}: {detail}")
 
     def unparsable(self, source: Source, line: int, detail: str) -> None:
-        """Say which line could not be read, the first few times."""
+        """Report a line that could not be read, the first few times."""
         self._unparsable += 1
         if self._unparsable <= UNPARSABLE_SHOWN:
             self._say(f"{source.name}:{line}: {detail}")
@@ -91,11 +91,11 @@ class Report:
             self._say("(more such lines are only counted)")
 
     def trouble(self, detail: str, seconds: float) -> None:
-        """Say that sending fails: in the progress bar, or once until it works again."""
+        """Report that sending fails: in the progress bar, or once until it works again."""
         if self._progress:
-            self._progress.update(self._task, trouble=f"{detail}; trying again in {seconds:.0f} s")
+            self._progress.update(self._task, trouble=f"{detail}; retrying in {seconds:.0f} s")
         elif not self._in_trouble and not self._quiet:
-            self._say(f"likd send: {detail}; trying again")
+            self._say(f"likd send: {detail}; retrying")
         self._in_trouble = True
 
     def _say(self, text: str) -> None:

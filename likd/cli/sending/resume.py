@@ -1,8 +1,8 @@
-"""The state file of `likd send --resume`: what was sent and accepted, so that each line is counted once.
+"""The state file of `likd send --resume`: records what was sent and accepted, so that each line is counted once.
 
-It holds NDJSON records. Before a batch is sent, its key and byte range are on disk. After a crash,
-what was not answered is sent again, under the same key and with the same bytes, and the daemon answers as it
-did or would have done the first time.
+It holds NDJSON records. Before a batch is sent, its key and byte range are on disk. After a crash, whatever was not
+answered is sent again, with the same key and the same bytes, and the daemon answers as it did, or would have done, the
+first time.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from likd.durability.disk import sync_directory
 VERSION = 1
 RECORD_BYTES_MAX = 64 << 10
 RECORDS_BYTES = 4 << 20
-"""When the records grew by so much they are written anew, as what they come to."""
+"""When the records have grown by this much, they are rewritten in condensed form."""
 
 
 class StateError(ClientError):
-    """The state file can't be used, or not with these files or options."""
+    """The state file can't be used at all, or not with these files or options."""
 
 
 class StateFile:
-    """A delivery log on disk. Opening it takes a lock: one delivery at a time. Close it in the end.
+    """A delivery log on disk. Opening it takes a lock: one delivery at a time. Close it when done.
 
-    Raises StateError if the file is something else, damaged, in use, or of a delivery with other options.
+    Raises StateError if the file is something else, damaged, in use, or belongs to a delivery with other options.
     """
 
     def __init__(self, path: Path, options: Options) -> None:
@@ -81,7 +81,7 @@ class StateFile:
             raise
 
     def close(self) -> None:
-        """Make all records durable and let go of the file. Raises OSError."""
+        """Make all records durable and close the file. Raises OSError."""
         try:
             os.fsync(self._fd)
         finally:
@@ -89,12 +89,12 @@ class StateFile:
 
     @property
     def run(self) -> str:
-        """Tells the idempotency keys of this delivery from those of all others."""
+        """Distinguishes this delivery's idempotency keys from those of all others."""
         return self._begin.run
 
     @property
     def options(self) -> Options:
-        """Those that the delivery was begun with."""
+        """The options with which the delivery began."""
         return self._begin.options
 
     def files(self, place: str) -> list[Progress]:
@@ -106,29 +106,29 @@ class StateFile:
         ]
 
     def progress(self, file_id: int) -> Progress:
-        """How far the file with that id is done."""
+        """How far the file with that id has been sent."""
         return self._files[file_id]
 
     def unanswered(self, progress: Progress) -> list[Sending]:
-        """What was sent of a file without an answer."""
+        """What was sent from a file without getting an answer."""
         return [sending for sending in self._unanswered.values() if sending.file == progress.file.id]
 
     def renew(self, path: Path, content: Content) -> int:
-        """Record a file that is new. Its id."""
+        """Record a new file. Returns its id."""
         head = head_of(content)
         place, inode = str(path.resolve()), content.status.st_ino
         self._append(File(len(self._files), place, inode, head.size, head.digest))
         return len(self._files) - 1
 
     def know_again(self, source: Source, content: Content) -> None:
-        """Record by what the file is to be known from now on: a longer head, another inode."""
+        """Record what identifies the file from now on: a longer head, another inode."""
         head = head_of(content)
         known = self._files[source.id].file
         if (head.size, content.status.st_ino) != (known.head_bytes, known.inode):
             self._append(File(known.id, known.path, content.status.st_ino, head.size, head.digest))
 
     def ended(self, source: Source, end: int) -> None:
-        """Record that the file was rotated away: `end` is all of it."""
+        """Record that the file was rotated away and ends at `end`."""
         self._append(Ended(source.id, end))
 
     async def sending(self, batch: Batch, key: str) -> None:
@@ -144,15 +144,15 @@ class StateFile:
             raise StateError(f"{self.path}: {error.strerror}") from None
 
     async def accepted(self, key: str, line_stats: LineStats) -> None:
-        """Record it. Not durable at once: if it gets lost, the batch is sent again under its key."""
+        """Record it. Not durable at once: if the record is lost, the batch is sent again with its key."""
         self._append(Accepted(key, line_stats))
 
     async def refused(self, key: str) -> None:
-        """Record it. Not durable at once: if it gets lost, the batch is refused again."""
+        """Record it. Not durable at once: if the record is lost, the batch is refused again."""
         self._append(Refused(key))
 
     async def set_aside(self, line_range: LineRange, line_stats: LineStats) -> None:
-        """Record it. Not durable at once: if it gets lost, the lines are looked at again."""
+        """Record it. Not durable at once: if the record is lost, the lines are read again."""
         self._append(SetAside(line_range.source.id, line_range.byte_range, line_stats))
 
     def _lock(self) -> None:
@@ -180,7 +180,7 @@ class StateFile:
             end = len(line)
             for number, line in enumerate(file, 2):
                 if not line.endswith(b"\n"):
-                    # A crash tore the last record. It was not durable, so that nothing was sent on its account.
+                    # A crash tore the last record. It was not durable, so nothing was sent because of it.
                     os.ftruncate(self._fd, end)
                     break
                 try:
@@ -196,13 +196,13 @@ class StateFile:
         begun = self._begin.options
         for name in Options.__struct_fields__:
             was, now = getattr(begun, name), getattr(options, name)
-            # What was begun in one way goes on so, where nothing else is asked for.
+            # A delivery continues with its own options unless others are asked for.
             same = was == now or (name == "format" and now == "auto") or (name == "count_all" and was is None)
             if not same:
                 raise StateError(f"{self.path}: begun with {_flag(name, was)}, not {_flag(name, now)}")
 
     def _compact(self) -> None:
-        """Write what the records come to in place of them; where that can't be done they stay as they are."""
+        """Rewrite the records in condensed form; if that fails, they stay as they are."""
         self._compacted_bytes = self._bytes
         records: list[Record] = [self._begin]
         for progress in self._files:
@@ -218,7 +218,8 @@ class StateFile:
                 file.flush()
                 os.fsync(file.fileno())
                 new.replace(path)
-                # The lock comes with it. A thread that is just syncing the old file has nothing to lose: all is synced.
+                # The lock comes with it. A thread that is still syncing the old file loses nothing: everything is
+                # synced.
                 os.dup2(file.fileno(), self._fd, inheritable=False)
             sync_directory(self.path.parent)
         except OSError:
@@ -256,14 +257,14 @@ class StateFile:
         self._files[file].settle(byte_range, line_stats)
 
     def _append(self, record: Record) -> None:
-        """Note `record` down, here and in the file."""
+        """Record `record`, in memory and in the file."""
         self._write(encode(record) + b"\n")
         self._replay(record)
 
     def _write(self, line: bytes) -> None:
-        """Write in one go, so that records of concurrent batches don't mix."""
+        """Write it with one call, so that records of concurrent batches don't mix."""
         if self._broken:
-            raise StateError(f"{self.path}: can't be written any more")
+            raise StateError(f"{self.path}: can no longer be written")
         try:
             written = os.write(self._fd, line)
         except OSError as error:

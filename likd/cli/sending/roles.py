@@ -1,4 +1,4 @@
-"""The names that servers give to the fields of their logs, and what each tells of a request."""
+"""The names that servers give to the fields of their logs, and what each says about a request."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _ROLES = {name: (role, rank) for role, names in _NAMES.items() for rank, name in
 
 @lru_cache(4096)
 def role_of(name: str) -> tuple[str, int] | None:
-    """What a field of that name tells, and its rank among those that tell it, 0 first; None if it is of no use.
+    """The role of a field with that name, and its rank among fields with that role, 0 first; None if it has none.
 
-    Names are the same however they are written: `http_user_agent`, `cs(User-Agent)`, `request>headers>User-Agent`.
+    Spelling does not matter: `http_user_agent`, `cs(User-Agent)` and `request>headers>User-Agent` are the same.
     """
     return _ROLES.get(re.sub(r"[^a-z0-9]", "", name.lower()))

@@ -1,4 +1,4 @@
-"""Where a log went when it was rotated: moved, copied and cut back, or compressed, beside where it was."""
+"""Finds a log that was rotated: moved, copied and truncated, or compressed, in the same directory."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from likd.cli.sending.records import digest
 
 HEAD_BYTES = 4096
 SETTLED_SECONDS = 5.0
-"""Who wrote a file that was moved may write on for a moment: when nothing came for so long, nothing more will."""
+"""The writer of a file that was moved may go on for a moment: after this long without anything new, it has stopped."""
 
 _ROTATED = r"(?:[.-][\d._T-]+)(?:\.(?:gz|bz2|xz|zst))?"
 
 
 @attrs.frozen
 class Head:
-    """By what a file is known again wherever it is: the digest of its first `size` bytes."""
+    """What identifies a file wherever it is: the digest of its first `size` bytes."""
 
     size: int
     digest: str
 
     def fits(self, content: Content) -> bool:
-        """Whether `content` begins so. A file that was empty is like every other. Raises OSError."""
+        """Whether `content` begins like this. The head of an empty file fits every file. Raises OSError."""
         return digest(content.read(self.size, 0) if self.size else b"") == self.digest
 
 
@@ -39,9 +39,9 @@ def head_of(content: Content) -> Head:
 
 
 def find(path: Path, head: Head, at_least: int, inode: int | None = None) -> Content | None:
-    """What was at `path`: of the files beside it the one with `inode`, else the one with `head`, opened.
+    """The file that was at `path`, opened: of the files beside it, the one with `inode`, else the one with `head`.
 
-    It has `at_least` so many bytes. The caller closes it.
+    It has `at_least` that many bytes. The caller closes it.
     """
 
     def is_it(content: Content) -> bool:
@@ -54,7 +54,7 @@ def find(path: Path, head: Head, at_least: int, inode: int | None = None) -> Con
 
 
 def since(path: Path, time: float, known: list[Head]) -> list[Content]:
-    """What was at `path` after `time` (seconds since 1970) and is none of `known`, oldest first.
+    """The files that were at `path` after `time` (seconds since 1970), except those `known`, oldest first.
 
     The caller closes them.
     """
@@ -75,14 +75,14 @@ def at_rest(content: Content, now: float) -> bool:
 
 
 def _open(path: Path, is_it: Callable[[Content], bool]) -> Iterator[Content]:
-    """The files beside `path` that have its name with a number or a date, and that `is_it` says yes to."""
+    """The files beside `path` whose name is its own with a number or a date, and that `is_it` accepts."""
     stem = re.escape(path.stem)
     suffix = re.escape(path.suffix)
     name = re.compile(rf"{stem}{suffix}{_ROTATED}|{stem}[.-][\d._T-]*\d{suffix}(?:\.(?:gz|bz2|xz|zst))?")
     for entry in sorted(os.scandir(path.resolve().parent), key=lambda entry: entry.name):
         if not name.fullmatch(entry.name) or not entry.is_file():
             continue
-        # What is just being compressed or removed is not there yet, or not any more.
+        # A file that is just being compressed or removed may not be there yet, or no longer.
         with suppress(OSError):
             content = Content(Path(entry.path))
             try:

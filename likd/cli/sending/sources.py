@@ -1,4 +1,4 @@
-"""Reading ranges of lines from files, from files that grow, and from streams, the blocking parts in threads."""
+"""Reads ranges of lines from files, growing files and streams; the blocking parts run in threads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from likd.cli.sending.progress import Gap
 from likd.cli.sending.rotation import HEAD_BYTES, SETTLED_SECONDS, Head, find, head_of
 
 STREAM_SECONDS = 1.0
-"""A line of a stream waits at most so long for others to be sent with."""
+"""How long a line of a stream waits at most for others to be sent with it."""
 FOLLOW_SECONDS = 0.5
-"""So often a file that is followed is looked at."""
+"""How often a followed file is checked."""
 
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ Spans = trio.MemorySendChannel[LineRange]
 
 @attrs.frozen
 class Reader:
-    """Reads inputs and sends their ranges of lines, of at most `lines_max` lines."""
+    """Reads inputs and sends ranges of at most `lines_max` lines."""
 
     line_ranges: Spans
     delivery_log: DeliveryLog
@@ -49,9 +49,9 @@ class Reader:
             self.delivery_log.ended(one.source, end)
 
     async def follow(self, one: Input, make_format: MakeFormat) -> None:
-        """Send what is left of a file, and then what comes to it, also after it is rotated, for ever. Raises OSError.
+        """Send what is left of a file, and then whatever is added, even after a rotation, for ever. Raises OSError.
 
-        What is written to a file that was moved is still read, until nothing comes any more.
+        A file that was moved is read until nothing more is written to it.
         """
         path, content, source = one.path, one.content, one.source
         assert path is not None
@@ -67,9 +67,9 @@ class Reader:
             begin, cutter = 0, Cutter(source, self.lines_max)
 
     async def _read_gaps(self, one: Input) -> tuple[int, Cutter]:
-        """Send the ranges of lines that are to be sent again just as they are, then what is in the gaps, cut anew.
+        """Send the ranges that have to be sent again exactly as they were, then the lines in the gaps, cut anew.
 
-        Where the end is, and the cutter with what is left there.
+        Returns where the end is, and the cutter with what is left there.
         """
         content = one.content
         assert content is not None
@@ -102,7 +102,7 @@ class Reader:
         return begin
 
     async def _grow(self, path: Path, content: Content, source: Source, cutter: Cutter, begin: int) -> int:
-        """Send what comes to `content` behind `begin`, until it was rotated away. Its end."""
+        """Send what is added to `content` after `begin`, until it is rotated away. Returns its end."""
         head = await _in_thread(head_of, content)
         quiet_since = trio.current_time()
         while True:
@@ -123,7 +123,7 @@ class Reader:
             await trio.sleep(FOLLOW_SECONDS)
 
     async def _finish_copy(self, path: Path, content: Content, cutter: Cutter, head: Head, begin: int) -> int:
-        """What came before a file was cut back is in its copy, where there is one."""
+        """Send the lines written just before a file was truncated, from its copy, if there is one. Returns its end."""
         content.close()
         copy = await _in_thread(find, path, head, begin)
         if copy is not None:
@@ -133,9 +133,9 @@ class Reader:
 
 
 async def read_stream(path: Path | None, source: Source, line_ranges: Spans, *, lines_max: int) -> None:
-    """Send the lines of a pipe or terminal (standard input without `path`) soon after they come.
+    """Send the lines of a pipe or terminal (standard input if there is no `path`) soon after they arrive.
 
-    It may never end, and can be cancelled while it waits. Raises OSError.
+    The stream may never end; cancelling is possible while it waits. Raises OSError.
     """
     cutter = Cutter(source, lines_max)
     fault: OSError | None = None
@@ -174,7 +174,7 @@ async def read_stream(path: Path | None, source: Source, line_ranges: Spans, *, 
 
 
 def _was_moved(path: Path, content: Content) -> bool:
-    """Whether another file is at `path` now. If there is none, one will be."""
+    """Whether another file is at `path` now. If there is none yet, one will come."""
     try:
         return path.stat().st_ino != content.status.st_ino
     except FileNotFoundError:
@@ -182,7 +182,7 @@ def _was_moved(path: Path, content: Content) -> bool:
 
 
 def _was_cut_back(content: Content, head: Head, begin: int) -> bool:
-    """Whether the file is shorter than it was, or begins otherwise."""
+    """Whether the file is shorter than it was, or begins differently."""
     size = content.size
     return (size is not None and size < begin) or not head.fits(content)
 
@@ -192,5 +192,5 @@ async def _in_thread(call: Callable[..., T], *args: object) -> T:
 
 
 async def _abandonable(call: Callable[[], T]) -> T:
-    """`call` in a thread that is left to itself when this is cancelled: a read may never return."""
+    """`call` in a thread that is abandoned when this is cancelled, because a read may never return."""
     return await trio.to_thread.run_sync(call, abandon_on_cancel=True)

@@ -1,4 +1,4 @@
-"""Logs whose lines are text in a form: common, combined, with virtual host, ALB, or as a format string says."""
+"""Logs whose lines are formatted text: common, combined, with virtual host, ALB, or by a format string."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class FormatError(LikdError, ValueError):
 
 @attrs.frozen
 class TextLog:
-    """Reads lines by a regular expression whose groups are named by what they tell."""
+    """Reads lines with a regular expression whose groups are named after roles."""
 
     name: str
     match: Callable[[bytes], re.Match[bytes] | None] = attrs.field(repr=False)
     """What its lines look like."""
 
     def request(self, line: bytes, header: bytes) -> Request:
-        """What `line` tells. Raises NotALogLine."""
+        """The request in `line`. Raises NotALogLine."""
         match = self.match(line)
         if match is None:
-            raise NotALogLine(f"not a line of the {self.name} log format")
+            raise NotALogLine(f"not a line in the {self.name} log format")
         return request_of({role: unescape(value) for role, value in match.groupdict(b"").items()})
 
 
@@ -76,7 +76,7 @@ ALB = _log("ALB", _ALB)
 
 
 def look(line: bytes) -> TextLog | None:
-    """The format that `line` is of, if it is one of those without a format string."""
+    """The format of `line`, if it is one of those that need no format string."""
     if _LOOKS_VHOST.match(line) and VHOST.match(line):
         return VHOST
     for log in (ALB, COMBINED):
@@ -114,7 +114,7 @@ def from_string(text: str) -> TextLog:
 
 _TIME = r"\[[^\]]*+\]"
 _Piece = tuple[str, tuple[str, int] | None, str | None]
-"""Text, and behind it a field: what it tells, and its pattern ("" if what follows ends it). None is no field."""
+"""Text, and the field after it: its role, and its pattern ("" if the next text ends it; None if there is no field)."""
 
 
 def _nginx(text: str) -> list[_Piece]:
@@ -149,7 +149,7 @@ def _apache(text: str) -> list[_Piece]:
 
 
 def _value_before(following: str, before: str, next_role: tuple[str, int] | None) -> str:
-    """The pattern of a value that ends where `following` begins. Nothing is tried twice, however a line looks."""
+    """The pattern of a value that ends where `following` begins. It never backtracks, whatever the line."""
     if before.endswith('"') and following.startswith('"'):
         return _QUOTED
     if not following:
@@ -162,7 +162,7 @@ def _value_before(following: str, before: str, next_role: tuple[str, int] | None
 
 
 def unescape(text: bytes) -> bytes:
-    """Servers write quotes, backslashes and bytes that don't print as `\\"`, `\\\\`, `\\n` or `\\xhh`."""
+    """Undo what servers do to quotes, backslashes and unprintable bytes: `\\"`, `\\\\`, `\\n` or `\\xhh`."""
     return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
 
 

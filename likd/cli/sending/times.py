@@ -1,4 +1,4 @@
-"""Times as servers write them."""
+"""Parses times as servers write them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _COMMON = re.compile(
 _NUMBER = re.compile(r"(\d{1,15})(?:\.\d*)?", re.ASCII)
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MILLISECONDS_FROM = 10**11
-"""A number of seconds that is larger would be of the year 5138: it is one of milliseconds."""
+"""As seconds, a larger number would be in the year 5138, so it is milliseconds."""
 
 
 def seconds_of(time: bytes | None) -> int | None:
-    """Whole seconds since 1970, or None if `time` is in no form that is known. What has no zone is UTC."""
+    """Whole seconds since 1970, or None if `time` is in no known form. A time without a zone is UTC."""
     text = (time or b"").decode("latin-1")
     if number := _NUMBER.fullmatch(text):
         n = int(number[1])

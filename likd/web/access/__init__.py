@@ -1,1 +1,1 @@
-"""Who may do what: tokens, sessions, origins, limits."""
+"""Decides who may do what: tokens, sessions, origins, limits."""

@@ -1,4 +1,4 @@
-"""Addresses: whose request it is, also behind proxies, and which hosts are meant by a list."""
+"""Addresses: whose a request is, even behind proxies, and which hosts a list means."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from likd.config.parsers import Bind, UnixBind
 
 IPV6_CALLER_BITS = 64
-"""Whoever has one IPv6 address has as many as they like: a network of this length is one caller."""
+"""Anyone with one IPv6 address has as many as they like, so a network of this length is one caller."""
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?", re.ASCII)
 _ZONE, _PORT = r"(?:%[\w.~-]+)?", r"(?::[0-9]{0,5})?"
 _HOP = re.compile(rf"([0-9.]+){_PORT}|\[([0-9A-Fa-f:.]+){_ZONE}\]{_PORT}|([0-9A-Fa-f:.]+){_ZONE}", re.ASCII)
-"""An element of X-Forwarded-For; some proxies tell the port, and set an IPv6 address in brackets."""
+"""An element of X-Forwarded-For; some proxies add the port, and put an IPv6 address in brackets."""
 
 
 class Proxies:
-    """Proxies whose X-Forwarded-For is believed, by address or network."""
+    """Proxies whose X-Forwarded-For is trusted, by address or network."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [ip_network(network, strict=False) for network in networks]
@@ -26,8 +26,8 @@ class Proxies:
     def client(self, peer: str, forwarded_for: str) -> str:
         """The address that a request came from: the last one in the chain that is not such a proxy.
 
-        A hop may have a port or brackets; an empty one is none. Of one that can't be read ("unknown") all that can be
-        told is who passed it on, and that is the caller then: what stands before it may be made up.
+        A hop may have a port or brackets; an empty one is skipped. If one can't be parsed ("unknown"), only the proxy
+        that passed it on is known, and that is the caller then: anything before it may be forged.
         """
         address = peer
         if not self._networks:
@@ -50,7 +50,7 @@ class Proxies:
 
 
 class Hosts:
-    """A list of host names, where `*.example.org` means every name below it and `*` means all."""
+    """A list of host names, in which `*.example.org` means every name below it and `*` means all."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = [pattern.lower() for pattern in patterns]
@@ -66,7 +66,7 @@ class Hosts:
 
 
 def valid_host(value: str) -> bool:
-    """Whether `value` is what a Host header may have: a name or an address, IPv6 in brackets, and maybe a port."""
+    """Whether `value` is a valid Host header: a name or an address (IPv6 in brackets), with or without a port."""
     match = _HOST.fullmatch(value)
     if match is None or int(match[2] or 0) > 65535:
         return False
@@ -74,24 +74,24 @@ def valid_host(value: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
+    """Whether only this machine can reach `host`."""
     parsed = _parse(host.strip("[]"))
     return host == "localhost" if parsed is None else parsed.is_loopback
 
 
 def is_local(binds: Iterable[Bind | UnixBind]) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Whether only this machine can reach what listens there."""
     return all(isinstance(bind, UnixBind) or is_loopback(bind.host) for bind in binds)
 
 
 def peer_of(name: object) -> str:
-    """The address of a socket's other end, by its name. Whoever comes by a Unix socket is of this machine."""
+    """The address of a socket's peer, from its name. Whoever comes by a Unix socket is on this machine."""
     return str(name[0]) if isinstance(name, tuple) else "127.0.0.1"
 
 
 @lru_cache(maxsize=16_384)
 def caller_of(address: str) -> str:
-    """The name under which the limits of `address` are kept."""
+    """The name by which the limits of `address` are kept."""
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_CALLER_BITS), strict=False))
@@ -107,7 +107,7 @@ def _parse(address: str) -> IPv4Address | IPv6Address | None:
 
 
 def _hop(text: str) -> str | None:
-    """The address in an element of X-Forwarded-For, None if there is none."""
+    """The address in an element of X-Forwarded-For, or None."""
     match = _HOP.fullmatch(text.strip().strip('"'))
     parsed = _parse(match[1] or match[2] or match[3]) if match is not None else None
     return None if parsed is None else str(parsed)

@@ -1,4 +1,4 @@
-"""A caller: who was let in, and as what."""
+"""A caller: who was let in, and in which role."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from likd.web.access.tokens import Role
 from likd.web.access.visitors import Visitor
 
 TOKEN = "token "
-"""With this the name of a caller with a token begins."""
+"""The beginning of the name of a caller with a token."""
 
 
 @attrs.frozen
 class Caller:
-    """A caller that was let in: its role, its name for limits, and the headers of the answer."""
+    """A caller that was let in: its role, its name for limits, and headers for the answer."""
 
     role: Role
     name: str = ""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     visitor: Visitor | None = None
-    """Of the public only."""
+    """Only for callers without a token."""
     share: Share | None = None
-    """All that it may read, if it came by a link."""
+    """The only thing that it may read, if it came by a link."""
 
 
 UNRESTRICTED = Caller(Role.ADMIN)
-"""The caller where all is open to all."""
+"""The caller if everything is open to everyone."""

@@ -1,4 +1,4 @@
-"""ConnectionLimit: how many connections there may be, of all and of one address, in both lanes together."""
+"""ConnectionLimit: how many connections may be open, in total and from one address, in all lanes together."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ConnectionStatistics:
 
 
 class ConnectionLimit:
-    """Has `connections_max` seats, of which one address gets `per_address_max`.
+    """Has `connections_max` seats, of which one address may take `per_address_max`.
 
-    This machine and trusted proxies, which speak for many, may have them all.
+    This machine and trusted proxies, which act for many clients, may take them all.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ConnectionLimit:
         return ConnectionStatistics(self.open, self.refused)
 
     def take(self, address: str) -> Callable[[], None] | None:
-        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+        """Take a seat for a connection from `address`. Returns a function that gives it back; None if none is free."""
         caller = caller_of(address)
         taken = self._taken.get(caller, 0)
         many = is_loopback(address) or self._proxies.trusts(address)

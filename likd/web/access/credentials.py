@@ -1,4 +1,4 @@
-"""What a request says of its caller."""
+"""What a request says about its caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SESSIONS_SENT_MAX = 4
 
 @attrs.frozen
 class Credentials:
-    """What the headers of a request say of its caller."""
+    """What the headers of a request say about its caller."""
 
     authorization: str = attrs.field(default="", repr=False)
     origin: str = ""
@@ -23,15 +23,15 @@ class Credentials:
     forwarded_for: str = ""
     cookie: str = attrs.field(default="", repr=False)
     agent: str = ""
-    """User-Agent."""
+    """The User-Agent header."""
     purpose: str = ""
-    """Why it is asked for, where that is told: Sec-Purpose and its older names."""
+    """The purpose of the request, if it names one: Sec-Purpose and its older names."""
 
     @classmethod
     def of(cls, header: Callable[[str], str], query: bytes = b"") -> Credentials:
-        """Read them off a request, whose `header` of a name is "" if it has none.
+        """Read them from a request; `header` returns "" for a header that it does not have.
 
-        What a link lets read may be asked for with its token in the `query`: websockets of browsers have no headers.
+        A link's token may also be in the `query`, because browsers' websockets can't set headers.
         """
         authorization = header("Authorization")
         if not authorization and b"share=" in query:
@@ -51,6 +51,6 @@ NO_CREDENTIALS = Credentials()
 
 
 def sessions_of(cookies: str) -> list[str]:
-    """The values of our cookie: browsers send several, if several were set for different paths."""
+    """The values of our cookie: a browser sends several if several were set, for different paths."""
     pairs = [pair.strip().partition("=") for pair in cookies.split(";")]
     return [value for name, _, value in pairs if name == COOKIE][:SESSIONS_SENT_MAX]

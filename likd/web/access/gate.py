@@ -1,4 +1,4 @@
-"""Access: who may do what, from which pages, and how often."""
+"""The gate: decides who may do what, from which pages, and how often."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from likd.web.access.visitors import Visitor
 from likd.web.problems import Problem
 
 PUBLIC_EVENTS_MAX = 100
-"""Events in one request of a caller without a token: a page of buttons has no more."""
+"""The most events in one request without a token: a page of buttons needs no more."""
 PUBLIC_BODY_BYTES_MAX = 1 << 18
-"""Their body: each of them with a URL as long as it may be."""
+"""The size of their body if each URL is as long as allowed."""
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
 _TOKENS = "--write-tokens-file, --admin-token-file"
@@ -44,13 +44,13 @@ class GateStatistics:
 
 
 class Gate:
-    """Lets callers in: by their token, and without one where the sites are public or all is open.
+    """Lets callers in: by their token, or without one if the sites are public or everything is open.
 
-    All is open to all as long as there is neither a token nor a public site. Pages of other origins are let
-    in if they are on a public site, among `origins`, or on this machine as the daemon is. Who needs no token because
-    the daemon is only reached from its own machine has to call it by a name of that machine: a page on the internet
-    can give its own name the machine's address (DNS rebinding). What is refused is told to `refusals`; `logins` are the
-    browsers that may do what the admin token may, `shares` the links that let read what they are for.
+    Everything is open to everyone as long as there is neither a token nor a public site. Pages of other origins are let
+    in if they are on a public site, among `origins`, or on the daemon's own machine. A caller that needs no token
+    because only this machine can reach the daemon has to call it by one of the machine's names: a page on the internet
+    can give its own name the machine's address (DNS rebinding). `refusals` is told what is refused; `logins` are the
+    browsers that may do what the admin token may; `shares` are the links that allow reading one thing.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Gate:
         self.open = not tokens.admin and not tokens.write and not self._sites
         """Whether everyone may do everything."""
         self.demo_host = demo_host(config.public_sites) or ("example.com" if self.open else None)
-        """A host whose pages anybody may like here, if there is one."""
+        """A host whose pages anybody may like, or None."""
         self._inside = self._local and not tokens.admin and not self._sites
         self._address_limit = RateLimit(config.address_rate, config.address_burst) if config.address_rate else None
         self._token_limit = RateLimit(config.token_rate, config.token_burst) if config.token_rate else None
@@ -87,7 +87,7 @@ class Gate:
         return GateStatistics(dict(self.refused))
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
-        """Let in the caller with these credentials whose connection comes from `peer`, at its price. Raises Problem."""
+        """Let in the caller with these credentials from `peer`, and count this against its limit. Raises Problem."""
         caller = self.recognize(credentials, need, peer)
         limit = self._token_limit if caller.name else self._address_limit
         if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
@@ -106,7 +106,7 @@ class Gate:
         return Caller(caller.role, name, headers, caller.visitor, caller.share)
 
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
-        """The caller with these credentials, at no price. Raises Problem if it may not do what needs `need`."""
+        """The caller with these credentials, at no cost to its limit. Raises Problem if it lacks the role `need`."""
         if self.lets_everyone(credentials):
             return UNRESTRICTED
         headers = self.cross_origin(credentials)
@@ -117,20 +117,22 @@ class Gate:
             name = f"{TOKEN}{share.id}"
             if need > Role.PUBLIC:
                 self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
-                raise Problem(403, "a link lets nobody do this", headers=headers)
+                raise Problem(403, "a link does not allow this", headers=headers)
             return Caller(Role.PUBLIC, name, headers, self._visitor(peer, credentials), share)
         role, name = self._identify(credentials, headers, peer)
         if role < need:
             self._refuse_role(role, need, headers, name or self._client(peer, credentials))
         if not name and self._inside and not self._origins.knows_host(credentials.host):
-            self._tell("403", "the Host is no name of this machine", credentials.host, "--origins")
+            self._tell("403", "the Host header is not a name of this machine", credentials.host, "--origins")
             raise Problem(
-                403, "without a token this daemon is called by a name of its machine", members={"field": "Host"}
+                403,
+                "without a token, this daemon must be addressed by a name of its machine",
+                members={"field": "Host"},
             )
         return Caller(role, name, headers, self._visitor(peer, credentials) if role is Role.PUBLIC else None)
 
     def charge(self, caller: Caller) -> bool:
-        """One message more of a caller that was let in; whether it had it left."""
+        """Count one more message of a caller that was let in. Returns whether its limit allows it."""
         limit = self._address_limit if caller.role is Role.PUBLIC else self._token_limit
         if not caller.name or limit is None or limit.take(caller.name).allowed:
             return True
@@ -138,29 +140,29 @@ class Gate:
         return False
 
     def allows(self, caller: Caller, need: Role) -> bool:
-        """Whether a caller that was let in may do what needs `need`."""
+        """Whether a caller that was let in has the role `need`; the log says if it does not."""
         if caller.role >= need:
             return True
         self._tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
         return False
 
     def called(self, caller: Caller) -> str:
-        """What the log calls a caller that was let in as an admin: its token by the name that it was given."""
+        """What the log calls a caller that was let in as an admin: the name of its token, if it has one."""
         if caller.name:
             return self._called.get(caller.name, caller.name)
         return "no token" if self.open or self._inside else "login"
 
     def lets_everyone(self, credentials: Credentials) -> bool:
-        """Whether it need not be asked who this is."""
+        """Whether this caller needs no check."""
         return self.open and not credentials.origin and (not self._local or self._knows_host(credentials.host))
 
     def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
-        """Raises Problem unless the caller may post these events; they count against its limit."""
+        """Raise Problem unless the caller may post these events, and count them against its limit."""
         self.check_writes(caller)
         if caller.role is Role.PUBLIC:
             if size > PUBLIC_EVENTS_MAX:
-                self._tell("403", f"over {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
-                raise Problem(403, f"without a token a request has at most {PUBLIC_EVENTS_MAX} events")
+                self._tell("403", f"more than {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
+                raise Problem(403, f"without a token, a request may have at most {PUBLIC_EVENTS_MAX} events")
             for urls in events.values():
                 self.check_urls(caller, urls)
             self.check_urls(caller, (act.url for act in acts))
@@ -170,13 +172,13 @@ class Gate:
                 limit.charge(caller.name, size - 1)
 
     def check_writes(self, caller: Caller) -> None:
-        """Raises Problem if the caller came by a link, and may only read."""
+        """Raise Problem if the caller came by a link, and so may only read."""
         if caller.share is not None:
-            self._tell("403", "a link only lets read", caller.name, _TOKENS)
-            raise Problem(403, "a link only lets read")
+            self._tell("403", "a link allows only reading", caller.name, _TOKENS)
+            raise Problem(403, "a link allows only reading")
 
     def check_urls(self, caller: Caller, urls: Iterable[str]) -> None:
-        """Raises Problem unless the caller may know of these canonical URLs."""
+        """Raise Problem unless the caller may read these canonical URLs."""
         if caller.share is not None:
             if not all(map(caller.share.covers, urls)):
                 self._tell("403", "the link is for something else", caller.name, _TOKENS)
@@ -190,7 +192,7 @@ class Gate:
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
     def check_site(self, caller: Caller, site: str) -> None:
-        """Raises Problem unless the caller may know of the sums of `site` ("" for those of all)."""
+        """Raise Problem unless the caller may read the sums of `site` ("" for all sites)."""
         if caller.share is not None:
             if not site or caller.share.site != site:
                 self._tell("403", "the link is for something else", caller.name, _TOKENS)
@@ -199,24 +201,24 @@ class Gate:
             self._refuse_role(caller.role, Role.ADMIN, caller.headers, caller.name)
 
     def cross_origin(self, credentials: Credentials, *, preflight: bool = False) -> dict[str, str]:
-        """The headers for a page of another origin; none for its own pages. Raises Problem for a page not let in."""
+        """The headers for a page of another origin; none for the daemon's own. Raises Problem if it is not let in."""
         origin = credentials.origin
         if not origin:
             return {}
         if not self._origins.knows(origin, credentials.host):
-            self._tell("403", "pages of this origin are not let in", origin, "--origins")
-            raise Problem(403, "pages of this origin are not let in", members={"field": "Origin"})
+            self._tell("403", "pages of this origin are not allowed", origin, "--origins")
+            raise Problem(403, "pages of this origin are not allowed", members={"field": "Origin"})
         return headers_for(origin, preflight=preflight)
 
     def limit_login(self, peer: str, credentials: Credentials) -> None:
-        """Count an attempt at the token. Raises Problem if there were too many."""
+        """Count an attempt to guess the token. Raises Problem after too many."""
         client = self._client(peer, credentials)
         if not self._attempts.take(caller_of(client)).allowed:
-            self._tell("429", "too many attempts at the login", client, "the right token")
+            self._tell("429", "too many login attempts", client, "the right token")
             raise Problem(429, "too many attempts", headers={"Retry-After": "10"})
 
     def login(self, token: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> str | None:
-        """The value of the session cookie for whoever knows the admin token, else None."""
+        """The session cookie's value if `token` is the admin token, else None."""
         secret = token.encode(errors="replace")
         if self._tokens.role(secret) is not Role.ADMIN:
             self._tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
@@ -226,22 +228,22 @@ class Gate:
         return self.logins.begin()
 
     def logout(self, credentials: Credentials) -> None:
-        """End the session of the cookie. Raises Problem for a page that is not our own."""
+        """End the cookie's session. Raises Problem for a page that is not our own."""
         if not is_own_page(credentials):
-            self._tell("403", "only our own pages log out", credentials.origin, "no setting")
-            raise Problem(403, "only the daemon's own pages log out", members={"field": "Origin"})
+            self._tell("403", "only our own pages can log out", credentials.origin, "no setting")
+            raise Problem(403, "only the daemon's own pages can log out", members={"field": "Origin"})
         for session in sessions_of(credentials.cookie):
             self.logins.end(session)
 
     def resource_policy(self, referer: str, host: str) -> str:
-        """Who may embed a badge: any page, if pages elsewhere could use it, else the ones let in."""
+        """Which pages may embed a badge: any, if a setting lets in other origins, else only those let in."""
         if self._origins.listed:
             return "cross-origin"
         scheme, _, rest = referer.partition("://")
         return "cross-origin" if self._origins.knows(f"{scheme}://{rest.partition('/')[0]}", host) else "same-origin"
 
     def tell_event(self, caller: Caller, refused: IngestError) -> None:
-        """An event of this caller is refused; told if one of a caller with a token would not be."""
+        """An event of this caller was refused; log it if a caller with a token would not have been refused."""
         name = caller.visitor.address if caller.visitor is not None else caller.name
         if isinstance(refused, ActorMissing):
             self._tell("422", "a like without an actor", name, "--public-actors")
@@ -250,7 +252,7 @@ class Gate:
 
     @property
     def has_login(self) -> bool:
-        """Whether there is a token to log in with."""
+        """Whether there is an admin token to log in with."""
         return bool(self._tokens.admin)
 
     def logged_in(self, credentials: Credentials) -> bool:
@@ -258,11 +260,11 @@ class Gate:
         return bool(credentials.cookie) and is_own_page(credentials) and self._has_session(credentials.cookie)
 
     def sees_all(self, credentials: Credentials) -> bool:
-        """Whether the browser with these credentials may see the inside."""
+        """Whether the browser with these credentials may see the daemon's inside."""
         return self.open or self._inside or self.logged_in(credentials)
 
     def _share_of(self, credentials: Credentials) -> Share | None:
-        """The share whose token is shown, if it holds."""
+        """The share whose token is given, if it is valid."""
         scheme, _, token = credentials.authorization.partition(" ")
         if self.shares is None or scheme.lower() != "bearer":
             return None
@@ -276,7 +278,7 @@ class Gate:
         return Visitor(address, credentials.agent, credentials.purpose)
 
     def _identify(self, credentials: Credentials, headers: Mapping[str, str], peer: str) -> tuple[Role, str]:
-        """The role, and the token's name for its limits. Raises Problem for a token that there is not."""
+        """The role, and the token's name for its limits. Raises Problem for an unknown token."""
         if credentials.authorization:
             scheme, _, token = credentials.authorization.partition(" ")
             secret = token.strip().encode("latin-1", "replace")
@@ -295,10 +297,10 @@ class Gate:
         if role > Role.PUBLIC:
             self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
             raise Problem(403, f"this needs the {need.name.lower()} token", headers=headers)
-        self._tell("401", "a token is needed, and none that is known was sent", name, _TOKENS)
+        self._tell("401", "a token is needed, and no known token was sent", name, _TOKENS)
         raise Problem(
             401,
-            "a token is needed, and none that is known was sent",
+            "a token is needed, and no known token was sent",
             headers={
                 **headers,
                 "WWW-Authenticate": 'Bearer realm="likd"',
@@ -315,11 +317,11 @@ class Gate:
     def _tell_limit(self, caller: Caller, name: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> None:
         setting = "--address-rate" if caller.role is Role.PUBLIC or not caller.name else "--token-rate"
         if credentials.forwarded_for and not caller.name and not self._proxies.trusts(peer):
-            # A proxy that is not known as one: its visitors are one caller.
+            # A proxy that is not trusted: all its visitors are one caller.
             setting = "--trusted-proxies"
         self._tell("429", "too many requests from this caller", name, setting)
 
 
 def _name_of(token: bytes) -> str:
-    """The name by which a token has its limits and its keys, whatever name it was given."""
+    """The name under which a token's limits and keys are kept, whatever it is called in the log."""
     return TOKEN + hashlib.blake2b(token, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Origins: which pages and names of hosts are known, and what pages of other origins are told."""
+"""Origins: which pages and host names are known, and which headers pages of other origins get."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _PREFLIGHT = {
 
 
 class Origins:
-    """Knows origins that are on a public site, among `origins`, or on this machine if the daemon is `local`."""
+    """Knows the origins that are on a public site, among `origins`, or on this machine if the daemon is `local`."""
 
     def __init__(self, sites: Hosts, origins: Iterable[str], *, local: bool) -> None:
         self._sites = sites
         self._origins = frozenset(origin.lower() for origin in origins)
         self._local = local
         self.knows = lru_cache(maxsize=1024)(self._knows)
-        """Whether pages of `origin` may ask the daemon, which they call `host`."""
+        """Whether pages of `origin` may use the daemon, which they address as `host`."""
         self.knows_host = lru_cache(maxsize=1024)(self._is_own_host)
         """Whether `host` can only mean this machine."""
 
     @property
     def listed(self) -> bool:
-        """Whether pages elsewhere are let in by a setting."""
+        """Whether a setting lets in pages of other origins."""
         return bool(self._sites) or bool(self._origins)
 
     def _knows(self, origin: str, host: str) -> bool:
         if _is_of_host(origin, host):
             return True
         if not (origin.isascii() and origin.isprintable()):
-            # It would be told back.
+            # It would be echoed in a header.
             return False
         name = _name_of(origin.partition("://")[2])
         if "*" in self._origins or origin.lower() in self._origins or (self._sites and name in self._sites):
@@ -48,7 +48,7 @@ class Origins:
         return self._local and is_loopback(name)
 
     def _is_own_host(self, host: str) -> bool:
-        """What has no dot is no name that the internet gives."""
+        """A name without a dot can't be a public one."""
         name = _name_of(host)
         if "*" in self._origins or any(_is_of_host(origin, host) for origin in self._origins):
             return True
@@ -56,19 +56,19 @@ class Origins:
 
 
 def headers_for(origin: str, *, preflight: bool) -> dict[str, str]:
-    """The headers of an answer to a page of `origin`, which is another one and known."""
+    """The headers of an answer to a page of `origin`, a known one other than the daemon's."""
     return {"Access-Control-Allow-Origin": origin, **_CORS, **(_PREFLIGHT if preflight else {})}
 
 
 def demo_host(sites: Iterable[str]) -> str | None:
-    """A host among those that `sites` names."""
+    """One of the hosts that `sites` names, or None."""
     for site in sites:
         return "example.com" if site == "*" else site.replace("*", "demo", 1).lower()
     return None
 
 
 def is_own_page(credentials: Credentials) -> bool:
-    """Whether no page of another origin asks. One of the same site is not whom the cookie was given to, either."""
+    """Whether the request is not from a page of another origin, not even one of the same site."""
     return not credentials.origin or _is_of_host(credentials.origin, credentials.host)
 
 
@@ -79,7 +79,7 @@ def host_of(url: str) -> str:
 
 
 def _is_of_host(origin: str, host: str) -> bool:
-    """Whether a page of `origin` came from `host`, the name and port that it calls now."""
+    """Whether a page of `origin` was loaded from `host`, the name and port that it addresses now."""
     return bool(host) and origin.partition("://")[2].lower() == host.lower()
 
 

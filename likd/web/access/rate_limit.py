@@ -14,7 +14,7 @@ CALLERS_MAX = 100_000
 
 @attrs.frozen
 class Allowance:
-    """What a caller has left: how many events, and in how many seconds there will be more."""
+    """What a caller has left: how many events, and after how many seconds there are more."""
 
     remaining: int
     reset_seconds: int
@@ -22,10 +22,9 @@ class Allowance:
 
 
 class RateLimit:
-    """Lets each caller have `rate` events a second, and `burst` of them at once after a rest.
+    """Allows each caller `rate` events per second, and `burst` at once after a pause.
 
-    Of more than `callers_max` callers those are forgotten that were here least lately: their buckets are the
-    fullest.
+    Beyond `callers_max` callers, the least recently seen are forgotten: their buckets are the fullest.
     """
 
     def __init__(
@@ -44,11 +43,11 @@ class RateLimit:
 
     @property
     def policy(self) -> str:
-        """The limit, as the RateLimit-Policy header tells it."""
+        """The limit, as the RateLimit-Policy header states it."""
         return f'"events";q={self.burst};w={math.ceil(self.burst / self.rate)}'
 
     def take(self, caller: str, events: int = 1) -> Allowance:
-        """Take so many events out of the caller's bucket, if anything is in it: it may owe some after that."""
+        """Take that many events from the caller's bucket if it is not empty; it may then be in debt."""
         now = self._clock()
         level = self._level(caller, now)
         allowed = level >= 1
@@ -58,7 +57,7 @@ class RateLimit:
         return Allowance(max(0, int(level)), max(0, math.ceil((1 - level) / self.rate)), allowed)
 
     def charge(self, caller: str, events: int) -> None:
-        """Take so many events more for a request that was let in already."""
+        """Take that many more events for a request that was already let in."""
         now = self._clock()
         self._keep(caller, self._level(caller, now) - events, now)
 

@@ -1,4 +1,4 @@
-"""Refusals in the log: whom the daemon does not let in, and which setting would."""
+"""Refusals in the log: whom the daemon refuses, and which setting would let them in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import structlog
 from likd.runtime.recent import LastDay
 
 AGAIN_SECONDS = 60.0
-"""So long nothing more is told of a name that was told of."""
+"""How long a name is not logged again."""
 NAMES_MAX = 20
-"""Names of each reason that are told of in that time: callers make them up."""
+"""How many names are logged for each reason in that time: callers can make them up."""
 NAME_CHARACTERS_MAX = 120
 
 log = structlog.get_logger(__name__)
@@ -30,9 +30,9 @@ class _Told:
 @attrs.define(eq=False)
 class _Reason:
     names: OrderedDict[str, _Told] = attrs.field(factory=OrderedDict)
-    """By the time they were told of, the longest ago first."""
+    """By the time at which they were logged, the earliest first."""
     others: int = 0
-    """Refusals of names that there was no room for, or that nothing was heard of again."""
+    """Refusals of names for which there was no room, or that did not come again."""
 
 
 @attrs.frozen
@@ -44,7 +44,7 @@ class RefusalsStatistics:
 
 
 class Refusals:
-    """Warns of refusals: one line a minute for each reason and name, and for few names only."""
+    """Warns about refusals: at most one line a minute for each reason and name, and only for a few names."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Refusals:
         return RefusalsStatistics(self.last_day.counts())
 
     def tell(self, reason: str, name: str, setting: str) -> None:
-        """Somebody was refused for `reason`, one of few, by the `name` that it gave; `setting` would let it in."""
+        """Somebody who called itself `name` was refused for `reason`, one of a few; `setting` would let it in."""
         self.last_day.add(reason)
         now = self._clock()
         name = _shown(name)
@@ -78,7 +78,7 @@ class Refusals:
         known.names.move_to_end(name)
 
     def _forget(self, known: _Reason, now: float) -> None:
-        """Names that may be told of again make room."""
+        """Make room by dropping names that may be logged again."""
         while known.names:
             name, told = next(iter(known.names.items()))
             if now - told.at < AGAIN_SECONDS:
@@ -88,6 +88,6 @@ class Refusals:
 
 
 def _shown(name: str) -> str:
-    """A name as a log can bear it."""
+    """A name made safe for the log."""
     cut = name[:NAME_CHARACTERS_MAX]
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in cut)

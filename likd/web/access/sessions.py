@@ -1,4 +1,4 @@
-"""Logins: the browsers that showed the admin token, until they log out."""
+"""Logins: browsers that gave the admin token and have not logged out."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from likd.durability import private_file
 
 SESSION_SECONDS = 7 * 86_400
 LOGINS_MAX = 100
-"""Past that, the oldest login ends."""
+"""Beyond this many, the oldest login ends."""
 _SESSION = re.compile(r"\d{1,12}\.[0-9a-f]{64}", re.ASCII)
 
 log = structlog.get_logger(__name__)
 
 
 class Logins:
-    """Sessions that have begun and not ended, in the file `path` as well, if one is given.
+    """Sessions that have begun and not ended, also kept in the file `path` if it is given.
 
-    The file has a hash of each, keyed with the admin token `key`: who reads it has no session, and another admin
-    token ends all of them.
+    The file has a hash of each, keyed with the admin token `key`: reading it gives nobody a session, and a different
+    admin token ends them all.
     """
 
     def __init__(self, key: bytes, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -36,11 +36,11 @@ class Logins:
         self._path = path
         self._clock = clock
         self._until: dict[str, int] = {} if path is None else _read(path)
-        """When each ends, by its hash, the oldest first."""
+        """When each session ends, by its hash, the oldest first."""
         self._one_writer = trio.CapacityLimiter(1)
 
     def begin(self) -> str:
-        """A new session: a secret for its browser."""
+        """Begin a session. Returns the secret for its browser."""
         now = int(self._clock())
         session = f"{now + SESSION_SECONDS}.{secrets.token_hex(32)}"
         kept = [(digest, until) for digest, until in self._until.items() if until >= now]
@@ -53,16 +53,16 @@ class Logins:
         return known and self._until.get(self._digest(session), 0) >= self._clock()
 
     def end(self, session: str) -> bool:
-        """End `session`, for good once it is `keep`t; whether there was such a session."""
+        """End `session`, durably after the next `keep`. Returns whether it existed."""
         return self._until.pop(self._digest(session), None) is not None
 
     async def keep(self) -> None:
-        """Write down what sessions there are; on disk when this returns. Raises OSError."""
+        """Write the sessions to the file; they are on disk when this returns. Raises OSError."""
         if self._path is not None:
             await trio.to_thread.run_sync(self._write, self._path, limiter=self._one_writer)
 
     def _write(self, path: Path) -> None:
-        # One at a time, and each with what is newest when its turn comes.
+        # One at a time, each with the newest state when its turn comes.
         private_file.write(path, msgspec.json.encode(dict(self._until)))
 
     def _digest(self, session: str) -> str:
@@ -75,5 +75,5 @@ def _read(path: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("logins can't be read: everyone has to log in again", fault=str(error))
+        log.warning("the file of logins can't be read: everyone has to log in again", fault=str(error))
         return {}

@@ -1,4 +1,4 @@
-"""Shares: links that let whoever has one read what there is of one site or one URL, until they are revoked."""
+"""Shares: links that let anyone who has one read everything about one site or URL, until they are revoked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @attrs.frozen
 class Share:
-    """What a link lets read: a URL or a site, and until when (seconds since 1970), if that is said."""
+    """What a link allows reading: a URL or a site, until a time (seconds since 1970) if one is given."""
 
     id: str
     url: str = ""
@@ -40,9 +40,9 @@ class Share:
 
 
 class Shares:
-    """The shares that were made and not revoked, in the file at `path`.
+    """The shares that were made and not revoked, kept in the file at `path`.
 
-    Their tokens are signed with `key` and not kept: who reads the file has none. Past SHARES_MAX the oldest ends.
+    Their tokens are signed with `key` and not stored, so the file reveals none. Beyond SHARES_MAX, the oldest ends.
     """
 
     def __init__(self, key: bytes, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -61,23 +61,23 @@ class Shares:
         return share
 
     async def revoke(self, share_id: str) -> bool:
-        """End a share, for good when this returns; whether there was such a one. Raises OSError."""
+        """End a share; that is on disk when this returns. Returns whether it existed. Raises OSError."""
         found = self._shares.pop(share_id, None) is not None
         if found:
             await self._keep()
         return found
 
     def all(self) -> list[Share]:
-        """Those that hold, the oldest first."""
+        """The valid shares, the oldest first."""
         now = self._clock()
         return [share for share in self._shares.values() if share.until is None or share.until > now]
 
     def token(self, share: Share) -> str:
-        """What its link says."""
+        """The token in the share's link."""
         return f"s_{share.id}_{self._sign(share)}"
 
     def find(self, token: str) -> Share | None:
-        """The share of a token, if it holds."""
+        """The share that a token is for, if it is valid."""
         match = _TOKEN.fullmatch(token)
         share = self._shares.get(match[1]) if match is not None else None
         if match is None or share is None or not hmac.compare_digest(match[2], self._sign(share)):
@@ -93,7 +93,7 @@ class Shares:
             await trio.to_thread.run_sync(self._write, self._path, limiter=self._one_writer)
 
     def _write(self, path: Path) -> None:
-        # One at a time, and each with what is newest when its turn comes.
+        # One at a time, each with the newest state when its turn comes.
         private_file.write(path, msgspec.json.encode(list(self._shares.values())))
 
 
@@ -103,5 +103,5 @@ def _read(path: Path) -> dict[str, Share]:
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("shares can't be read: they have to be made again", fault=str(error))
+        log.warning("the file of shares can't be read: the links have to be made again", fault=str(error))
         return {}

@@ -1,4 +1,4 @@
-"""Tokens: the secrets that callers show, and what each lets them do."""
+"""Tokens: the secrets that callers give, and what each allows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Role(IntEnum):
-    """What a caller may do, each role all of the ones before it."""
+    """What a caller may do; each role may do everything that those before it may."""
 
     NOBODY = 0
-    """Ask whether the daemon is alive, fetch the button."""
+    """Check whether the daemon is alive, fetch the button."""
     PUBLIC = 1
-    """Post events of the public sites and read their counts."""
+    """Post events for the public sites and read their counts."""
     WRITER = 2
     """Post any events and read any counts."""
     ADMIN = 3
@@ -34,15 +34,15 @@ class Role(IntEnum):
 
 @attrs.frozen
 class Tokens:
-    """The secrets that callers show."""
+    """The secrets that callers give."""
 
     admin: tuple[bytes, ...] = attrs.field(default=(), repr=False)
     write: tuple[bytes, ...] = attrs.field(default=(), repr=False)
     names: Mapping[bytes, str] = attrs.field(factory=dict, repr=False)
-    """What the log calls those that were given a name, which several may share."""
+    """The names of tokens in the log, for those that have one; several may share one."""
 
     def role(self, token: bytes) -> Role | None:
-        """The role of a token, None if there is no such token. Takes the same time for each that is wrong."""
+        """The role of a token, None if it is unknown. Takes the same time for every wrong token."""
         found = None
         for role, known in ((Role.WRITER, self.write), (Role.ADMIN, self.admin)):
             for each in known:
@@ -60,8 +60,8 @@ def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
         if path:
             found += [(path, line) for _, line in _lines(path)]
         if not found and (path or variable in environment):
-            # Who names a source of tokens and gives none must not find the door open.
-            raise ConfigError(f"{path or variable}: there is no token")
+            # If a source of tokens is named but empty, the daemon must not be left open.
+            raise ConfigError(f"{path or variable}: no token found")
         tokens = [(source, token.strip()) for source, token in found]
         for source, token in tokens:
             _check(source, token)
@@ -77,29 +77,29 @@ def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
 
 
 def _read_named(path: str) -> list[tuple[Role, str, bytes]]:
-    """The tokens of a file that has role, name and token in each line. Raises ConfigError."""
+    """The tokens in a file that has a role, a name and a token on each line. Raises ConfigError."""
     roles = {"admin": Role.ADMIN, "writer": Role.WRITER}
     named: dict[bytes, tuple[Role, str, bytes]] = {}
     for number, line in _lines(path):
         source = f"{path}, line {number}"
-        # No message repeats the line: it has a secret, and who errs may have put that anywhere.
+        # No message repeats the line: it has a secret, which in a wrong line may be anywhere.
         words = line.split()
         if len(words) != 3 or words[0] not in roles:
-            raise ConfigError(f"{source}: a role, a name and a token are expected; roles are {', '.join(roles)}")
+            raise ConfigError(f"{source}: expected a role, a name and a token; roles are {', '.join(roles)}")
         role, name, token = words
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{source}: a name has 1 to 64 letters, digits, dots, hyphens and underscores")
+            raise ConfigError(f"{source}: expected a name of 1 to 64 letters, digits, dots, hyphens and underscores")
         _check(source, token)
         if token.encode() in named:
-            raise ConfigError(f"{source}: the token of a line before is there again")
+            raise ConfigError(f"{source}: the token repeats one from an earlier line")
         named[token.encode()] = roles[role], name, token.encode()
     if not named:
-        raise ConfigError(f"{path}: there is no token")
+        raise ConfigError(f"{path}: no token found")
     return list(named.values())
 
 
 def _lines(path: str) -> list[tuple[int, str]]:
-    """The lines of a file of tokens that are neither empty nor comments, with their numbers. Raises ConfigError."""
+    """The lines of a token file that are neither empty nor comments, with their numbers. Raises ConfigError."""
     try:
         text = Path(path).read_bytes().removeprefix(BOM_UTF8).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,28 +109,28 @@ def _lines(path: str) -> list[tuple[int, str]]:
 
 
 def _check(source: str, token: str) -> None:
-    """Raises ConfigError for a token that is none. It stays out of the message: it is a secret."""
+    """Raise ConfigError for an invalid token. It stays out of the message: it is a secret."""
     if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(
-            f"{source}: a token has at least {TOKEN_CHARACTERS_MIN} printable ASCII characters and no spaces"
+            f"{source}: a token needs at least {TOKEN_CHARACTERS_MIN} printable ASCII characters, and no spaces"
         )
 
 
 def refuse_unsafe(config: Config, tokens: Tokens) -> None:
-    """Raises ConfigError if others than this machine could reach a daemon that has no admin token."""
+    """Raise ConfigError if other machines could reach a daemon that has no admin token."""
     if not tokens.admin and not config.insecure and not is_local(config.bind):
         raise ConfigError(
-            f"--bind: {in_words(config.bind)} is reached from other machines, and there is no admin token:"
-            " give --admin-token-file or LIKD_ADMIN_TOKEN, or say --insecure"
+            f"--bind: other machines can reach {in_words(config.bind)}, and there is no admin token:"
+            " give --admin-token-file or LIKD_ADMIN_TOKEN, or --insecure to allow it"
         )
 
 
 def access_in_words(config: Config, tokens: Tokens) -> str:
-    """Who may do what, for the log."""
+    """A description of who may do what, for the log."""
     if config.public_sites:
         return f"the public, for pages of {', '.join(config.public_sites)}"
     if tokens.admin:
         return "holders of a token"
     if tokens.write:
         return "holders of a token, and this machine"
-    return "this machine" if is_local(config.bind) else "whoever reaches it"
+    return "this machine" if is_local(config.bind) else "anyone who can reach it"

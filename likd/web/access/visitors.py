@@ -1,4 +1,4 @@
-"""Visitors: what is known of callers without a token, and whose likes and views theirs are."""
+"""Visitors: what is known about callers without a token, and which of their likes and views count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from likd.model import Accepted, Outcome
 from likd.web.access.crawlers import is_crawler
 
 PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
-"""Headers in which browsers tell that nobody looks at what they ask for."""
+"""Headers by which browsers say that nobody is looking at what they request."""
 
 _NAMED = Terms(actor_required=True, counts=False)
 _FREE = Terms(counts=False)
@@ -19,7 +19,7 @@ _FREE = Terms(counts=False)
 
 @attrs.frozen
 class Visitor:
-    """What the request of a visitor tells: where from (an IPv6 address as its network), with which browser, and why."""
+    """What a visitor's request reveals: its address (for IPv6, its network), its browser and its purpose."""
 
     address: str
     agent: str = ""
@@ -36,23 +36,23 @@ class VisitorsStatistics:
 
 @attrs.define(eq=False)
 class Visitors:
-    """Decides what counts of the public's events, by the settings `public_actors` and `ignore_bots`.
+    """Decides which of the public's events count, by the settings `public_actors` and `ignore_bots`.
 
-    `actor` makes one of an address and a browser.
+    `actor` derives an actor from an address and a browser.
     """
 
     public_actors: str
     ignore_bots: bool
     actor: Callable[[str, str], str]
     ignored: int = 0
-    """Impressions that were accepted and did not count."""
+    """Impressions that were accepted but not counted."""
 
     def statistics(self) -> VisitorsStatistics:
         """What did not count."""
         return VisitorsStatistics(self.ignored)
 
     def terms(self, visitor: Visitor | None) -> Terms:
-        """On what terms events are taken that come from `visitor`, or from a caller who is none."""
+        """The terms on which events from `visitor` are accepted; None is a caller with a token."""
         if visitor is None:
             return OPEN_TERMS
         if self.public_actors == "address":
@@ -60,12 +60,12 @@ class Visitors:
         return _NAMED if self.public_actors == "required" else _FREE
 
     def looks(self, visitor: Visitor | None) -> bool:
-        """Whether it is a person who looks at what `visitor`, or a caller who is none, asks for; and now, not later."""
+        """Whether a person is looking at what `visitor` (None: a caller with a token) requests, now and not later."""
         if visitor is None or not self.ignore_bots:
             return True
         return "pre" not in visitor.purpose.lower() and not is_crawler(visitor.agent)
 
     def ignore(self, events: int, outcome: Outcome) -> None:
-        """So many events did not count, if the others of their request do."""
+        """Note how many events were not counted, once the others in their request are."""
         if isinstance(outcome, Accepted):
             self.ignored += events

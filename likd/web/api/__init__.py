@@ -1,1 +1,1 @@
-"""What is answered, whichever lane asks."""
+"""The answers of the API, for all lanes."""

@@ -1,4 +1,4 @@
-"""What only an admin may do to the counts: merge URLs, load starting counts."""
+"""What only an admin may do: merge and delete URLs, load starting counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SLICE_LINES = 100
 TIME = "time"
 SECONDS_DIGITS_MAX = 11
 CLOCKS_APART_SECONDS = 3600
-TOTAL_EXPECTED = "a total of at most 2^62 with what is there already"
+TOTAL_EXPECTED = "a total of at most 2^62, including what is already there"
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class _Reset(msgspec.Struct, forbid_unknown_fields=True):
 
 @attrs.frozen
 class Admin:
-    """Merges and loads. They raise Problem for everything a client can do wrong."""
+    """Merges, deletes and loads. Every error of a client raises Problem."""
 
     urls: Urls
     counts: CountReads
@@ -69,7 +69,7 @@ class Admin:
     """The counts that can be loaded."""
 
     async def merge(self, body: bytes, *, dry_run: bool = False) -> Answer:
-        """Merge one URL into another; with `dry_run` only tell what would become of it."""
+        """Merge one URL into another; with `dry_run`, only say what the result would be."""
         asked = _read(body, _Merge, _MERGE_EXPECTED)
         old, new = (self._url(field, url) for field, url in (("old", asked.old), ("new", asked.new)))
         if dry_run:
@@ -87,7 +87,9 @@ class Admin:
         aliases = self.totals.ledger.aliases
         new = aliases(new)
         if aliases(old) == new:
-            raise Problem(422, "it is the same URL already", members={"field": "old", "expected": "two URLs"})
+            raise Problem(
+                422, "both are already the same URL", members={"field": "old", "expected": "two different URLs"}
+            )
         with _answered("merged"):
             counts = await self.totals.counts([old, new])
             key = self.merger.actor_keys.of_url
@@ -99,9 +101,11 @@ class Admin:
         return Answer(200, msgspec.json.encode(row))
 
     async def erase(self, url: str, site: str, caller: Caller, key: str | None, *, keep: bool) -> Answer:
-        """Delete a URL or a site, or let it begin anew if it is to `keep` its place. With a `key` it is done once."""
+        """Delete a URL or a site, or reset it if it is to `keep` its place. With a `key`, this is done only once."""
         if bool(url) == bool(site):
-            raise Problem(422, "one URL or one site is asked for", members={"field": "url", "expected": "url or site"})
+            raise Problem(
+                422, "exactly one URL or one site is needed", members={"field": "url", "expected": "url or site"}
+            )
         if site:
             told = {"site": self.urls.readable_site(site, caller)}
             target = f"//{told['site']}"
@@ -115,12 +119,12 @@ class Admin:
         return Answer(202 if pending else 200, msgspec.json.encode({**told, **told_done}))
 
     async def reset(self, body: bytes, caller: Caller, key: str | None) -> Answer:
-        """Let a URL or a site begin anew."""
+        """Reset a URL or a site."""
         asked = _read(body, _Reset, "a field url or site")
         return await self.erase(asked.url, asked.site, caller, key, keep=True)
 
     def aliases(self, url: str, limit: str, after: str) -> Answer:
-        """The URLs that were merged into others, or into `url`, in their order."""
+        """The URLs that were merged into others, or into `url`, in order."""
         most = number_of("limit", limit, 1, ALIASES_MAX)
         aliases = self.totals.ledger.aliases
         olds = aliases.of(aliases(self._url("url", url))) if url else sorted(aliases)
@@ -130,17 +134,17 @@ class Admin:
         return Answer(200, msgspec.json.encode({"aliases": rows, "total": len(olds), "next": more}))
 
     async def remove_alias(self, old: str) -> Answer:
-        """Let a URL that was merged count for itself again."""
+        """Remove an alias: a merged URL counts for itself again."""
         href = self._url("old", old)
         with _answered("removed"):
             await self.merger.remove_alias(href)
         return Answer(200, msgspec.json.encode({"old": href, "removed": True}))
 
     async def load(self, body: bytes, key: str | None, *, dry_run: bool = False) -> Answer:
-        """Add starting counts, once for each `key` for ever; with `dry_run` only check them and the key."""
+        """Add starting counts, only once for each `key`, for ever; with `dry_run`, only check them and the key."""
         if key is None or not KEY.fullmatch(key):
             members = {"field": "Idempotency-Key", "expected": "1 to 128 printable ASCII characters without spaces"}
-            raise Problem(400, "starting counts come with an Idempotency-Key", members=members)
+            raise Problem(400, "starting counts need an Idempotency-Key", members=members)
         past: dict[int, Rows] = {}
         body = without_bom(body)
         rows = await finish_in_turns(self._rows(body, past))
@@ -154,13 +158,13 @@ class Admin:
         except StoreError as error:
             raise store_away(error) from None
         finally:
-            # An answer that got lost may have been a yes.
+            # The answer that got lost may have been a success.
             self.totals.forget([*rows, *map(self.totals.ledger.aliases, rows)])
         log.info("loaded", urls=len(rows) if fresh else 0, already=not fresh, key=key)
         return Answer(200, msgspec.json.encode({"loaded": len(rows) if fresh else 0, "already": not fresh}))
 
     def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:
-        """The rows, those with a time also in `past`, by their minutes. Raises Problem."""
+        """The rows; those with a time are also put into `past`, by minute. Raises Problem."""
         rows: Rows = {}
         latest = time.time() + CLOCKS_APART_SECONDS
         lines = 0
@@ -171,7 +175,7 @@ class Admin:
                 continue
             lines += 1
             if lines > LOAD_LINES_MAX:
-                raise Problem(413, f"starting counts come in at most {LOAD_LINES_MAX} lines")
+                raise Problem(413, f"a request may have at most {LOAD_LINES_MAX} lines of starting counts")
             fields = _decode(line, number)
             href = self._url("url", _text(fields.pop("url", None), number), number)
             href = self.totals.ledger.aliases(href)
@@ -193,7 +197,7 @@ class Admin:
         return rows
 
     def _line_of(self, body: bytes, error: TotalTooLarge) -> int | None:
-        """The first line with the count that became too large."""
+        """The problem of the first line with the count that became too large."""
         for number, line in enumerate(body.split(b"\n"), start=1):
             if line.strip() and finish(self._rows(line, {})).get(error.url, {}).get(error.name):
                 return number
@@ -211,7 +215,7 @@ T = TypeVar("T")
 
 
 def _read(body: bytes, kind: type[T], expected: str) -> T:
-    """What a body says. Raises Problem."""
+    """The decoded body. Raises Problem."""
     try:
         return msgspec.json.decode(without_bom(body), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -221,7 +225,7 @@ def _read(body: bytes, kind: type[T], expected: str) -> T:
 
 @contextmanager
 def _answered(done: str) -> Iterator[None]:
-    """What goes wrong with a merge and its kin, as a problem."""
+    """An error of a merge or a similar change, as a problem."""
     try:
         yield
     except MergeBusy as error:
@@ -232,10 +236,10 @@ def _answered(done: str) -> Iterator[None]:
         retry = {"Retry-After": str(error.outcome.retry_after)}
         if error.outcome.certain:
             raise Problem(503, str(error), headers=retry) from None
-        raise Problem(500, f"{error}; it may be {done} after a crash", headers=retry) from None
+        raise Problem(500, f"{error}; after a crash it may turn out to be {done}", headers=retry) from None
     except KeyReused:
         raise Problem(
-            422, "this Idempotency-Key came with another request before", members={"field": "Idempotency-Key"}
+            422, "this Idempotency-Key was already used with another request", members={"field": "Idempotency-Key"}
         ) from None
     except StoreError as error:
         raise store_away(error) from None
@@ -251,7 +255,7 @@ def _lines(body: bytes) -> Iterator[bytes]:
 
 
 def _decode(line: bytes, number: int) -> dict[str, msgspec.Raw]:
-    """The fields of a line, whatever they hold. Raises Problem."""
+    """The fields of a line, unchecked. Raises Problem."""
     try:
         return msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -267,7 +271,7 @@ def _text(value: msgspec.Raw | None, number: int) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     members = {"line": number, "field": "url", "expected": EXPECTED}
-    raise Problem(422, "the URL is missing or no text", members=members)
+    raise Problem(422, "the URL is missing or not a string", members=members)
 
 
 def _minute(value: msgspec.Raw, latest: float, number: int) -> int:

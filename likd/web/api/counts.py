@@ -1,4 +1,4 @@
-"""Counts of URLs and top lists, as the API shows them."""
+"""Counts of URLs and top lists, in the API's form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP_LIMIT_MAX = 1000
 
 
 class CountReads:
-    """Answers reads of counts, which have these `names`. Raises Problem for everything a client can do wrong."""
+    """Answers reads of the counts with these `names`. Every error of a client raises Problem."""
 
     def __init__(self, urls: Urls, totals: Totals, top: TopLists, names: Sequence[str]) -> None:
         self._urls = urls
@@ -30,7 +30,7 @@ class CountReads:
         self._names = names
 
     def counts_nowait(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer | None:
-        """The counts of `urls`, if that needs no look into the store."""
+        """The counts of `urls`, or None if that needs a look into the store."""
         found: list[dict[str, Any]] = []
         hrefs = self._urls.each_readable(urls, caller, partial=partial)
         also = self._urls.old_names(urls, hrefs)
@@ -45,9 +45,9 @@ class CountReads:
         return Answer(200, msgspec.json.encode({"counts": found}))
 
     async def counts(self, urls: Sequence[str], caller: Caller, *, partial: bool = False) -> Answer:
-        """The counts of `urls`, in their order, under the names they were asked by.
+        """The counts of `urls`, in their order and as they were written.
 
-        If `partial`, each URL is answered by itself: a problem stands in the place of one that can't be read.
+        If `partial`, each URL is answered separately, with a problem in place of one that can't be read.
         """
         hrefs = self._urls.each_readable(urls, caller, partial=partial)
         try:
@@ -72,7 +72,7 @@ class CountReads:
         return tagged(Answer(200, msgspec.json.encode({"by": by, "top": rows})))
 
     def row(self, url: str, counts: Counts) -> dict[str, Any]:
-        """The counts of one URL as the API shows them."""
+        """The counts of one URL in the API's form."""
         likes, unlikes = counts.get(LIKES, 0), counts.get(UNLIKES, 0)
         row: dict[str, Any] = {
             "url": url,
@@ -86,14 +86,14 @@ class CountReads:
         return row
 
     def check_by(self, by: str) -> str:
-        """`by` if lists can be ranked by it."""
+        """`by`, if lists can be ranked by it. Raises Problem."""
         if by not in self._names and by != NET:
             expected = f"one of {', '.join(sorted({*self._names, NET}))}"
             raise Problem(422, f"by is {short(by)}", members={"field": "by", "expected": expected})
         return by
 
     def check_limit(self, limit: str) -> int:
-        """`limit` as a number within the limits of a top list."""
+        """`limit` as a number that a top list may have. Raises Problem."""
         if not (limit.isdecimal() and limit.isascii() and len(limit) <= 9 and 1 <= int(limit) <= TOP_LIMIT_MAX):
             expected = f"a whole number from 1 to {TOP_LIMIT_MAX}"
             raise Problem(422, f"limit is {short(limit)}", members={"field": "limit", "expected": expected})
@@ -101,5 +101,5 @@ class CountReads:
 
 
 def refused(url: str, problem: Problem) -> dict[str, object]:
-    """What is told of a URL in the place of its counts."""
+    """What stands in the place of a URL's counts."""
     return {"url": url, "problem": problem.about()}

@@ -1,4 +1,4 @@
-"""Bodies of POST /v1/events: from bytes to a submission, in steps, for a caller that was let in."""
+"""Bodies of POST /v1/events: turns bytes into a submission, step by step, for a caller that was let in."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from likd.web.answers import MEDIA_TYPES, EventHeaders
 from likd.web.problems import Problem
 
 ACTS_MAX = 100_000
-"""Events of actors in one request."""
+"""The most events with actors in one request."""
 SLICE_ACTS = 5000
-"""Acts whose URLs are counted in one step."""
+"""Events with actors whose URLs are resolved in one step."""
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -29,7 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 class EventBodies:
     """Reads bodies of at most `body_bytes_max`, with at most `urls_max` URLs. Raises Problem.
 
-    All that are read at a time are inflated to `bodies_bytes_max` together.
+    Those read at the same time are inflated to at most `bodies_bytes_max` together.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class EventBodies:
         self._inflated_max = bodies_bytes_max
         self._urls_max = urls_max
         self.recall = ingest.recall
-        """Kind and URL of a body that is a single event and came in these bytes before, if they are remembered."""
+        """The kind and URL of a body that is a single event, if the same bytes came before and are remembered."""
 
     def read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Steps[Submission]:
-        """The events of a request body, yet to be offered."""
+        """The events in a request body, not yet offered."""
         if headers.media_type not in MEDIA_TYPES:
             raise _media_type(headers)
         if len(body) > self.limit(caller):
@@ -74,7 +74,7 @@ class EventBodies:
                 body = yield from inflate(body, self.limit(caller), grow, encoding)
             key = None
             if headers.idempotency_key is not None:
-                # Of what the body says: the same may come compressed anew.
+                # Of the decoded body: a retry may be compressed differently.
                 key = yield from _key(headers.idempotency_key, body, caller)
             events, size, acts = yield from self._ingest.read(body, self._visitors.terms(caller.visitor))
         except TooLarge:
@@ -93,7 +93,7 @@ class EventBodies:
     def _submission(
         self, events: Events, size: int, acts: Sequence[Act], key: IdempotencyKey | None, caller: Caller
     ) -> Steps[Submission]:
-        """What of the events the caller may post, and is to be counted."""
+        """The events that the caller may post and that are to be counted."""
         if caller is not UNRESTRICTED:
             self._gate.check_events(caller, events, acts, size)
         if len(acts) > ACTS_MAX:
@@ -108,7 +108,7 @@ class EventBodies:
         return submission
 
     def limit(self, caller: Caller) -> int:
-        """How large a body of this caller may be, also after inflation."""
+        """How large this caller's body may be, before and after inflation."""
         return min(PUBLIC_BODY_BYTES_MAX, self._body_bytes_max) if caller.role is Role.PUBLIC else self._body_bytes_max
 
     def too_large(self, caller: Caller) -> Problem:
@@ -119,17 +119,17 @@ class EventBodies:
 def _media_type(headers: EventHeaders) -> Problem:
     hint = ""
     if headers.media_type == FORM:
-        # What curl -d says of whatever it sends.
-        hint = ": with curl add -H 'Content-Type: application/json', or use --json in place of -d"
+        # The content type that curl -d gives to everything.
+        hint = ": with curl, add -H 'Content-Type: application/json' or use --json instead of -d"
     return Problem(
         415,
-        f"content type {short(headers.content_type)} is not understood{hint}",
+        f"content type {short(headers.content_type)} is not supported{hint}",
         members={"expected": "application/json, application/x-ndjson or text/plain"},
     )
 
 
 def _encoding(headers: EventHeaders) -> str:
-    """What the body is encoded in, "" if in nothing."""
+    """The encoding of the body, "" if there is none."""
     encoding = headers.content_encoding.strip().lower()
     encoding = "gzip" if encoding == "x-gzip" else encoding
     if encoding in ENCODINGS:
@@ -137,7 +137,7 @@ def _encoding(headers: EventHeaders) -> str:
     if encoding not in ("", "identity"):
         raise Problem(
             415,
-            f"content encoding {short(encoding)} is not understood",
+            f"content encoding {short(encoding)} is not supported",
             headers={"Accept-Encoding": ", ".join(ENCODINGS)},
             members={"expected": f"{', '.join(ENCODINGS)} or identity"},
         )
@@ -148,7 +148,7 @@ def _check_key(key: str | None) -> None:
     if key is not None and not KEY.fullmatch(key):
         raise Problem(
             400,
-            "the Idempotency-Key can't be used",
+            "the Idempotency-Key is invalid",
             members={
                 "field": "Idempotency-Key",
                 "expected": "1 to 128 printable ASCII characters without spaces",
@@ -178,13 +178,13 @@ def _key(key: str, body: bytes, caller: Caller) -> Steps[IdempotencyKey]:
 
 
 def once(key: str, what: str, caller: Caller) -> IdempotencyKey:
-    """The key of a request that is no body of events. Raises Problem."""
+    """The key of a request whose body is not events. Raises Problem."""
     _check_key(key)
     return finish(_key(key, what.encode(), caller))
 
 
 def _owner(caller: Caller) -> str:
-    """Whose key it is: that of one token, of all public callers, or of whoever needs neither to be let in."""
+    """The owner of a key: one token, all public callers together, or everyone if nobody needs a token."""
     if caller.role is Role.PUBLIC:
         return PUBLIC
     return caller.name if caller.name.startswith(TOKEN) else "local"

@@ -1,4 +1,4 @@
-"""Events that are posted, whichever lane they come by: offered to the intake, answered once they are settled."""
+"""Posted events, from any lane: offered to the intake, and answered once they are settled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from likd.web.problems import Problem, store_away
 
 
 class Posting:
-    """Posts events. Raises Problem for everything a client can do wrong."""
+    """Posts events. Every error of a client raises Problem."""
 
     def __init__(self, *, intake: Intake, bodies: EventBodies, urls: Urls, visitors: Visitors) -> None:
         self._intake = intake
@@ -25,15 +25,15 @@ class Posting:
         self._visitors = visitors
 
     def read(self, body: bytes, headers: EventHeaders, caller: Caller) -> Submission:
-        """The events of a request body, yet to be offered."""
+        """The events in a request body, not yet offered."""
         return finish(self._bodies.read(body, headers, caller))
 
     async def submit_long(self, body: bytes, headers: EventHeaders, caller: Caller) -> Submission:
-        """Read and offer a body that takes long to read: other tasks get their turns meanwhile."""
+        """Read and offer a body that takes long to read; other tasks get their turns meanwhile."""
         return await self.submit(await finish_in_turns(self._bodies.read(body, headers, caller)))
 
     async def submit(self, submission: Submission) -> Submission:
-        """Offer a submission once it is known what its actors did before. The one that is returned will be settled."""
+        """Offer a submission once it is known what its actors did before. The returned one will be settled."""
         try:
             return self._follow(submission, await self._intake.submit(submission))
         except StoreError as error:
@@ -42,7 +42,7 @@ class Posting:
             raise _key_reused() from None
 
     def submit_nowait(self, submission: Submission) -> Submission | None:
-        """The same, if that needs no look into the store."""
+        """The same; for events that need no look into the store."""
         try:
             answering = self._intake.submit_nowait(submission)
         except KeyReused:
@@ -60,7 +60,7 @@ class Posting:
         return seen
 
     def answer(self, outcome: Outcome, ignored: int = 0) -> Answer:
-        """The answer to a submission that is settled, of whose events so many are `ignored`."""
+        """The answer to a settled submission, `ignored` of whose events do not count."""
         if isinstance(outcome, Accepted):
             if ignored:
                 return Answer(202, b'{"accepted":%d,"ignored":%d}' % (outcome.events, ignored))
@@ -68,7 +68,7 @@ class Posting:
         retry = {"Retry-After": str(outcome.retry_after)}
         if outcome.certain:
             return answer_problem(Problem(503, outcome.reason, headers=retry))
-        detail = f"{outcome.reason}; it may be counted after a crash, unless it is sent again with its Idempotency-Key"
+        detail = f"{outcome.reason}; it may be counted after a crash, unless it is retried with its Idempotency-Key"
         return answer_problem(Problem(500, detail, headers=retry))
 
     def _follow(self, submission: Submission, answering: Submission) -> Submission:
@@ -80,6 +80,6 @@ class Posting:
 def _key_reused() -> Problem:
     return Problem(
         422,
-        "this Idempotency-Key came with another body before",
+        "this Idempotency-Key was already used with another body",
         members={"field": "Idempotency-Key", "expected": "a new key for a new body"},
     )

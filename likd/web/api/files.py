@@ -1,4 +1,4 @@
-"""The files that browsers load: the button's script, and what pages are made of."""
+"""The files that browsers load: the button's script, and the pages' scripts and styles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DESCRIPTION = "openapi.json"
 SCRIPT_CACHE = "public, max-age=300"
 FOREVER = "public, max-age=31536000, immutable"
 ANY_PAGE = {
-    # Always the same: a copy that a browser keeps from a plain load serves one with `crossorigin`, too.
+    # Always the same, so that a copy cached from a plain load also serves one with `crossorigin`.
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Vary": "Accept-Encoding",
@@ -38,7 +38,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _COMMENTS = re.compile(rb"^[ \t]*(?://[^\n]*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)\n", re.MULTILINE)
-"""Comments that have their lines to themselves. No string of our scripts has a line that begins like one."""
+"""Comments on lines of their own. No string in our scripts has a line that begins like one."""
 _SCRIPT_OF_ANY_DIGEST = re.compile(r"/likd\.[^/]+\.js")
 
 
@@ -50,13 +50,13 @@ class Asset:
     content_type: str
     compressed: bytes = attrs.field(init=False)
     digest: str = attrs.field(init=False)
-    """Names this content among all there were."""
+    """The version of this content."""
     integrity: str = attrs.field(init=False)
-    """What a page says that wants this content and no other (SRI)."""
+    """The value by which a page demands exactly this content (SRI)."""
 
     @classmethod
     def of(cls, name: str, source: bytes) -> Asset:
-        """The file `name` as browsers get it: scripts without their comments."""
+        """The file `name` as browsers get it: scripts without comments."""
         suffix = PurePath(name).suffix
         return cls(_COMMENTS.sub(b"", source) if suffix == ".js" else source, _TYPES[suffix])
 
@@ -73,7 +73,7 @@ class Asset:
         return "sha384-" + base64.b64encode(hashlib.sha384(self.body).digest()).decode()
 
     def answer(self, cache: str, *, compressed: bool) -> Answer:
-        """It as an answer that may be kept as `cache` says."""
+        """The file as an answer, cached as `cache` says."""
         headers = {"Cache-Control": cache, **ANY_PAGE}
         if compressed:
             headers["Content-Encoding"] = "gzip"
@@ -81,7 +81,7 @@ class Asset:
 
 
 class Files:
-    """All files under the paths by which browsers ask for them, below `base`; their answers are made once."""
+    """All files by the paths at which browsers request them, below `base`; the answers are made once."""
 
     def __init__(self, base: str = "") -> None:
         sources = {
@@ -90,12 +90,12 @@ class Files:
             if PurePath(path.name).suffix in _TYPES
         }
         self.description: dict[str, Any] = msgspec.json.decode(sources[DESCRIPTION])
-        """What the API is, as OpenAPI says it."""
+        """The API's description in OpenAPI."""
         self.description["info"]["version"] = __version__
         self.description["servers"] = [{"url": base or "/"}]
         sources[DESCRIPTION] = msgspec.json.encode(self.description)
         self.mark = hashlib.blake2b(b"".join(sources.values()), digest_size=4).hexdigest()
-        """Names these files among all there were."""
+        """The version of all these files together."""
         assets = {name: Asset.of(name, source) for name, source in sources.items()}
         self.script = assets[SCRIPT]
         self._answers = {f"/static/{name}": _both(asset, SCRIPT_CACHE) for name, asset in assets.items()}
@@ -109,13 +109,13 @@ class Files:
         if known is None:
             if not _SCRIPT_OF_ANY_DIGEST.fullmatch(path):
                 raise Problem(404, "there is no such file")
-            # After an update, a page with the old name has a button all the same, unless it asks for integrity.
+            # After an update, a page with the old name still gets a button, unless it demands integrity.
             known = self._answers[f"/{SCRIPT}"]
         return conditional(known[compressed], if_none_match)
 
 
 def takes_gzip(accept_encoding: str) -> bool:
-    """Whether a client that says this of itself takes gzip."""
+    """Whether a client with this Accept-Encoding takes gzip."""
     return parse_accept_header(accept_encoding, Accept).quality("gzip") > 0
 
 

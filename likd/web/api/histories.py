@@ -1,4 +1,4 @@
-"""Histories: what one URL, a site, or all got in each unit of a period, beside the period before."""
+"""Histories: what a URL, a site or all sites got in each unit of a period, next to the period before."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FIELDS = ("url", "site", "unit", "last", "until", "begin", "end", "compare", "t
 
 @attrs.frozen
 class HistoryRequest:
-    """What a request for a history says."""
+    """The parameters of a request for a history."""
 
     url: str = ""
     site: str = ""
@@ -58,22 +58,22 @@ class HistoryRequest:
     tz: str = ""
     if_none_match: str = ""
     of_url: bool = True
-    """Whether it is about one URL: without any, it is about a site or all."""
+    """Whether it is about one URL; if not, it is about a site or all sites."""
 
     @classmethod
     def of(cls, query: bytes, if_none_match: str) -> HistoryRequest:
-        """Read it off a query."""
+        """Read them from a query."""
         fields = {name: value for name in _FIELDS if (value := query_value(query, name))}
         return cls(**fields, if_none_match=if_none_match, of_url=bool(query_values(query, "url")))
 
 
 @attrs.frozen
 class _Asked:
-    """Whose history it is, when, and whether the period before is told, too."""
+    """Whose history, of which period, and whether the period before is included."""
 
     url: str
     name: str
-    """What the store has the URL under; empty if it is about a site or all."""
+    """The URLs under which the store has the URL; empty for a site or all sites."""
     site: str
     period: Period
     compare: bool
@@ -81,23 +81,23 @@ class _Asked:
 
     @property
     def about(self) -> dict[str, str]:
-        """What the answer says that it is about."""
+        """What the answer says it is about."""
         return {"url": self.url} if self.name else {"site": self.site} if self.site else {}
 
 
 @attrs.frozen
 class KeptFor:
-    """For how long minutes (hours) and hours (days) are kept: what is older is known by the next unit only."""
+    """How long minutes (in hours) and hours (in days) are kept; anything older is known only in larger units."""
 
     minute_hours: int = 48
     hour_days: int = 90
 
 
 class Histories:
-    """Answers requests for histories. They raise Problem for everything a client can do wrong.
+    """Answers requests for histories. Every error of a client raises Problem.
 
-    Answers are told again out of memory for as long as nothing moves. That of a URL is what the store has; those of
-    a site and of all are exact, with what the store does not have yet.
+    Answers are repeated from memory as long as nothing changes. A URL's history is what the store has; those of a site
+    and of all sites are exact, including what the store does not have yet.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class Histories:
         self._of_sites = Kept(lambda: totals.ledger.position)
 
     def nowait(self, request: HistoryRequest, caller: Caller) -> Answer | None:
-        """The same as `ask`, if it is known."""
+        """The answer to `ask`, if it is in memory."""
         asked = self._read(request, caller)
         kept = self._kept(asked).get(asked)
         return None if kept is None else conditional(kept, request.if_none_match)
 
     async def ask(self, request: HistoryRequest, caller: Caller) -> Answer:
-        """What was asked for."""
+        """The history that was requested."""
         asked = self._read(request, caller)
         answer = await self._kept(asked).ask(asked, partial(self._answer, asked))
         return conditional(answer, request.if_none_match)
@@ -142,7 +142,7 @@ class Histories:
         compare = request.compare == "before"
         if request.of_url:
             if request.site:
-                raise wrong("site", request.site, "no site beside a url")
+                raise wrong("site", request.site, "no site together with a url")
             (href,) = self._urls.readable([request.url], caller)
             return _Asked(href, self._totals.ledger.settled_name(href), "", period, compare, request.tz)
         site = self._urls.readable_site(request.site, caller)
@@ -161,12 +161,12 @@ class Histories:
         now = int(self._clock())
         if not request.begin:
             if request.end:
-                raise wrong("end", request.end, "a begin as well")
+                raise wrong("end", request.end, "a begin, too")
             units = number("last", request.last or str(HISTORY_DEFAULT[unit]), 1, HISTORY_MAX)
             return last_units(unit, zone, units, _time("until", request.until, now))
         for field in ("last", "until"):
             if value := getattr(request, field):
-                raise wrong(field, value, f"no {field} beside a begin")
+                raise wrong(field, value, f"no {field} together with a begin")
         begin = _time("begin", request.begin, now)
         end = _time("end", request.end, now + 1)
         if end <= begin:
@@ -209,7 +209,7 @@ class Histories:
         return tagged(Answer(200, msgspec.json.encode(body)))
 
     def _compared(self, before: Period, goes_on: Cut | None, past: Sequence[Past], growth: Past) -> dict[str, Any]:
-        """The period before. What goes on counts in it as far as it goes in this one."""
+        """The period before. If this period is still running, only the same part of the one before counts."""
         whole = past if goes_on is None else past[:-1]
         rows = _by_unit(before, [*_flat(whole), *growth])
         summed = rows
@@ -226,7 +226,7 @@ class Histories:
         }
 
     async def _look(self, asked: _Asked, spans: Sequence[Span]) -> tuple[int, float, Sequence[Past]]:
-        """What the store has: as of which table, how much of it is summed up, and the past in each of `spans`."""
+        """What the store has: as of which table, how much of it is in the sums, and the past in each of `spans`."""
         with in_time():
             if asked.name:
                 past = [await self._store.history(asked.name, span.unit, span.begin, span.end) for span in spans]
@@ -235,7 +235,7 @@ class Histories:
             return read.applied, read.summed, read.past
 
     def _spans(self, period: Period, now: float) -> list[Span]:
-        """What to ask the store for. Days in a time zone are made of hours, as far as these are kept."""
+        """What to read from the store. Days in a time zone are made of hours, as far back as these are kept."""
         if period.unit in ("minute", "hour"):
             return [Span(cast(Unit, period.unit), max(0, period.begin), period.end)]
         if period.zone is UTC:
@@ -245,7 +245,7 @@ class Histories:
         since = min(max(begin, hours_since), end)
         spans = [Span("hour", since, end)]
         if begin < since:
-            # Days in UTC, which their noon stands for.
+            # Days in UTC, represented by their noon.
             spans.append(Span("day", begin, since))
         return spans
 
@@ -257,7 +257,7 @@ class Histories:
 
 
 def counts_row(reads: CountReads, counts: Counts) -> dict[str, Any]:
-    """Counts as the API shows them, of no URL in particular."""
+    """Counts in the API's form, without a URL."""
     row = reads.row("", counts)
     del row["url"]
     return row
@@ -272,7 +272,7 @@ def number(field: str, text: str, low: int, high: int) -> int:
 
 def no_sites(store: Store) -> Problem:
     """The problem of a store that has no sums by site."""
-    return Problem(501, f"a store of the kind {short(store.kind)} does not sum up by site")
+    return Problem(501, f"a {short(store.kind)} store keeps no sums by site")
 
 
 def _time(field: str, text: str, default: int) -> int:
@@ -280,7 +280,7 @@ def _time(field: str, text: str, default: int) -> int:
 
 
 def _of_site(grown: Sequence[Growth], site: str) -> Past:
-    """What a site got, or all did."""
+    """What a site got, or all sites."""
     past: Past = []
     for part in grown:
         for host, counts in part.sums.items():
@@ -298,7 +298,7 @@ def _flat(past: Sequence[Past]) -> Past:
 
 
 def _by_unit(period: Period, past: Past) -> list[Counts]:
-    """What came in each unit of `period`."""
+    """The counts in each unit of `period`."""
     rows: list[Counts] = [{} for _ in range(len(period))]
     for at, counts in past:
         index = period.index(at)

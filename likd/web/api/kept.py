@@ -1,4 +1,4 @@
-"""Answers that are given again as long as nothing that they tell of has moved."""
+"""Answers that are repeated as long as nothing that they depend on has changed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from likd.web.problems import Problem
 KEPT_SECONDS = 1.0
 KEPT_BYTES_MAX = 1 << 23
 _ANSWER_BYTES = 4096
-"""What an answer takes besides its body, with two URLs as long as they may be in its key."""
+"""The memory that an answer takes besides its body, with two URLs of the greatest length in its key."""
 
 
 @attrs.define(eq=False)
 class _Look:
-    """Somebody finds out an answer, which others wait for."""
+    """An answer that somebody is working out, and that others wait for."""
 
     position: Hashable
     answer: Answer | None = None
@@ -28,10 +28,10 @@ class _Look:
 
 
 class Kept:
-    """Answers of one `position`: that of all that they depend on, which moves before a change is acknowledged.
+    """Answers for one `position` of everything that they depend on; it moves before a change is acknowledged.
 
-    So nobody is told less than was acknowledged before they asked. What has no position, such as what is removed for
-    its age, is told with a second's delay.
+    So nobody gets less than was acknowledged before they asked. Changes that move no position, such as the removal of
+    old history, show after a second.
     """
 
     def __init__(self, position: Callable[[], Hashable], clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,15 +44,15 @@ class Kept:
         self._looks: dict[Hashable, _Look] = {}
 
     def get(self, key: Hashable) -> Answer | None:
-        """The answer to `key`, if it is kept and holds."""
+        """The answer to `key`, if it is kept and still valid."""
         if self._answers and (self._clock() >= self._until or self._at != self._position()):
             self._clear()
         return self._answers.get(key)
 
     async def ask(self, key: Hashable, look: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer to `key`: one that is kept, or that of a `look`. Raises Problem, if that does.
+        """The answer to `key`: a kept one, or the result of `look`. Raises Problem if `look` does.
 
-        Who asks while nothing has moved since a look at the same began shares it.
+        Callers who ask while a look at the same is running share it, if nothing has moved since it began.
         """
         while True:
             kept = self.get(key)
@@ -67,7 +67,7 @@ class Kept:
                 raise shared.problem
             if shared.answer is not None:
                 return shared.answer
-            # Whoever looked was cancelled.
+            # The task that looked was cancelled.
 
     async def _look(self, key: Hashable, position: Hashable, look: Callable[[], Awaitable[Answer]]) -> Answer:
         mine = self._looks[key] = _Look(position)
@@ -84,7 +84,7 @@ class Kept:
             mine.ended.set()
 
     def _keep(self, key: Hashable, answer: Answer, position: Hashable) -> None:
-        """Keep an answer that was found out since all was at `position`, if it is there still."""
+        """Keep an answer that was worked out at `position`, if that has not moved since."""
         size = len(answer.body) + _ANSWER_BYTES
         if position != self._position() or size > KEPT_BYTES_MAX:
             return

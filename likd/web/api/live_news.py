@@ -1,4 +1,4 @@
-"""What the clients of `/v1/live` are told: encoded once for all who watch the same and were told the same."""
+"""What the clients of `/v1/live` are sent: encoded once for all who watch the same and were sent the same."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from likd.web.problems import Problem
 
 STATUS_SECONDS = 1.0
 SHARED_BYTES_MAX = 1 << 22
-"""Messages that are kept for the others who watch the same; beyond that each is encoded for its client alone."""
+"""How many messages are kept for others who watch the same; beyond that, each is encoded for its client alone."""
 
 
 @attrs.define(eq=False)
 class Session:
-    """What one client watches. URLs keep the form they were asked in, and the version sent last.
+    """What one client watches: its URLs as it wrote them, each with the version sent last.
 
     Its fields are for LiveSessions and LiveNews.
     """
@@ -33,9 +33,9 @@ class Session:
     caller: Caller
     urls: dict[str, str] = attrs.field(factory=dict)
     fresh: dict[str, None] = attrs.field(factory=dict)
-    """Those among `urls` whose counts are to be sent whether they change or not, in this order."""
+    """Those of `urls` whose counts are to be sent whether they change or not, in this order."""
     refused: dict[str, Problem] = attrs.field(factory=dict)
-    """Those that can't be watched, which is to be said."""
+    """Those that can't be watched; the client is yet to be told so."""
     pinged: bool = False
     top: tuple[str, int] | None = None
     fresh_top: bool = False
@@ -43,18 +43,18 @@ class Session:
     hot_by: By = "events"
     hot_site: str = ""
     site: str | None = None
-    """Whose sums are watched; "" for those of all sites."""
+    """The site whose sums are watched; "" for all sites."""
     fresh_site: bool = False
     status_at: float | None = None
     seen: int = 0
     more: bool = False
-    """Whether there may be more to tell than what changed among `urls`."""
+    """Whether there may be more to send than changes among `urls`."""
     key: str = ""
-    """Stands for all that is in `urls`: the same for all sessions that watch the same. Empty if it is not known."""
+    """A key for the contents of `urls`: the same for all sessions that watch the same. Empty if unknown."""
 
 
 class LiveNews:
-    """Knows what is new for each session, by what `hub` saw last and `status` tells."""
+    """Knows what is new for each session, from what `hub` saw last and from `status`."""
 
     def __init__(self, hub: LiveHub, counts: CountReads, status: Callable[[], dict[str, Any]]) -> None:
         self._hub = hub
@@ -62,13 +62,13 @@ class LiveNews:
         self._status = status
         self._changes_of = 0
         self._changes: dict[tuple[str, int], bytes] = {}
-        """What changed until version `_changes_of`, for each key of a session and version that it saw last."""
+        """What changed up to version `_changes_of`, by a session's key and the version sent to it last."""
         self._changes_bytes = 0
 
     def messages(self, session: Session) -> list[bytes]:
-        """All that the client has not been told yet, as of now."""
+        """Everything that the client has not been sent yet, as of now."""
         if not (session.more or session.fresh or session.refused):
-            # Thousands who watch the same are told here: what each costs is what they cost.
+            # Thousands may watch the same, and each of them comes through here: every step counts.
             changes = self._shared_changes(session)
             return [changes] if changes else []
         return self._all_messages(session)
@@ -129,7 +129,7 @@ class LiveNews:
         )
 
     def _shared_changes(self, session: Session) -> bytes:
-        """What changed since the client was told, encoded once for all who watch and saw the same; may be empty."""
+        """What changed since the last message, encoded once for all who watch and were sent the same; may be empty."""
         version = self._hub.version
         seen, session.seen = session.seen, version
         if seen == version or not session.urls:

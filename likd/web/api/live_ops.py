@@ -1,4 +1,4 @@
-"""What a client may ask for on `/v1/live`, and how a session ends that asks for anything else."""
+"""What a client may ask for on `/v1/live`, and how a session ends if it asks for anything else."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Watch(msgspec.Struct, tag_field="op", tag="watch", forbid_unknown_fields=T
 
     urls: list[str]
     partial: bool = False
-    """Whether each URL is answered by itself; else one that can't be watched ends the session."""
+    """Whether each URL is answered separately; if not, one that can't be watched ends the session."""
 
 
 class Unwatch(msgspec.Struct, tag_field="op", tag="unwatch", forbid_unknown_fields=True):
-    """Watch them no longer."""
+    """Stop watching them."""
 
     urls: list[str]
 
@@ -36,7 +36,7 @@ class WatchTop(msgspec.Struct, tag_field="op", tag="watch_top", forbid_unknown_f
 
 
 class UnwatchTop(msgspec.Struct, tag_field="op", tag="unwatch_top", forbid_unknown_fields=True):
-    """Watch none."""
+    """Stop watching it."""
 
 
 class WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_fields=True):
@@ -48,17 +48,17 @@ class WatchHot(msgspec.Struct, tag_field="op", tag="watch_hot", forbid_unknown_f
 
 
 class UnwatchHot(msgspec.Struct, tag_field="op", tag="unwatch_hot", forbid_unknown_fields=True):
-    """Watch it no longer."""
+    """Stop watching it."""
 
 
 class WatchSite(msgspec.Struct, tag_field="op", tag="watch_site", forbid_unknown_fields=True):
-    """Watch the sums of a site, or of all."""
+    """Watch the sums of a site, or of all sites."""
 
     host: str = ""
 
 
 class UnwatchSite(msgspec.Struct, tag_field="op", tag="unwatch_site", forbid_unknown_fields=True):
-    """Watch none."""
+    """Stop watching it."""
 
 
 class WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unknown_fields=True):
@@ -66,11 +66,11 @@ class WatchStatus(msgspec.Struct, tag_field="op", tag="watch_status", forbid_unk
 
 
 class UnwatchStatus(msgspec.Struct, tag_field="op", tag="unwatch_status", forbid_unknown_fields=True):
-    """Watch it no longer."""
+    """Stop watching it."""
 
 
 class Ping(msgspec.Struct, tag_field="op", tag="ping", forbid_unknown_fields=True):
-    """Say that you are there."""
+    """Say that the client is still there."""
 
 
 Op = (
@@ -89,11 +89,11 @@ Op = (
 _decoder: msgspec.json.Decoder[Op] = msgspec.json.Decoder(Op)
 
 NEEDS: dict[type[msgspec.Struct], Role] = {WatchTop: Role.WRITER, WatchHot: Role.WRITER, WatchStatus: Role.ADMIN}
-"""What needs more than to watch URLs, which the gate looks at one by one."""
+"""Operations that need a role of their own; for URLs, the gate checks each one."""
 
 
 class Close(Exception):
-    """The session is to end, with this close code and reason: it breaks the rules, or the daemon shuts down."""
+    """The session has to end with this close code and reason: it broke the rules, or the daemon is shutting down."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -108,7 +108,7 @@ def going_away() -> Close:
 
 
 def read_op(message: str | bytes) -> Op:
-    """What a message asks for. Raises Close."""
+    """The operation that a message asks for. Raises Close."""
     if isinstance(message, bytes):
         raise Close(UNSUPPORTED_DATA, "expected a text message")
     try:

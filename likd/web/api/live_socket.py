@@ -1,4 +1,4 @@
-"""Live websocket sessions: what one client watches, whichever lane it came by."""
+"""Live websocket sessions: what each client watches, in any lane."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ from likd.web.problems import Problem
 
 HOT_MAX = 100
 REFUSED_MAX = 2000
-"""URLs that a client was not told yet that it can't watch them: one that does not listen to that is sent away."""
+"""How many refused URLs may be waiting to be reported to a client: one that does not read them is sent away."""
 
 
 def _close(problem: Problem) -> Close:
-    """How a session ends that asked for what it can't watch."""
+    """How a session ends if it asks for something that it can't watch."""
     if problem.status == 422:
         return Close(BAD_MESSAGE, f"urls: expected {EXPECTED}")
     return Close(POLICY_VIOLATION, problem.detail)
 
 
 class LiveSessions:
-    """What an operation on `/v1/live` means, and what a client is to be told. At most `watches_max` URLs a session.
+    """Carries out operations on `/v1/live`, and says what a client is sent. At most `watches_max` URLs per session.
 
-    A lane begins a session for a client that was let in, has it obey one message after the other, sends it the
-    `messages` whenever one was obeyed, the hub has news or `pause` is over, and ends it.
+    A lane begins a session for a client that was let in, lets it obey one message after another, sends its `messages`
+    whenever one was obeyed, the hub has news or `pause` is over, and ends it.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class LiveSessions:
         self.open = 0
         news = LiveNews(hub, counts, status)
         self.messages = news.messages
-        """All that the client of a session has not been told yet, as of now."""
+        """Everything that a session's client has not been sent yet, as of now."""
 
     def begin(self, caller: Caller) -> Session:
-        """A new session, which watches nothing yet."""
+        """Begin a session, which watches nothing yet."""
         self.open += 1
         return Session(caller)
 
     def end(self, session: Session) -> None:
-        """It watches nothing any more. Nothing may be obeyed meanwhile."""
+        """End a session, which then watches nothing. No message may be in progress."""
         self.open -= 1
         for url in set(session.urls.values()):
             self._hub.unwatch(url)
@@ -97,9 +97,9 @@ class LiveSessions:
         self._unwatch_site(session)
 
     async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
-        """Serve one client of the full lane until it leaves, breaks the rules, or the daemon shuts down.
+        """Serve one client of the full lane until it leaves, breaks the rules or the daemon shuts down.
 
-        `ask` is called each time when its next message may come.
+        `ask` is called each time its next message may come.
         """
         await websocket.accept()
         session = self.begin(caller)
@@ -113,7 +113,7 @@ class LiveSessions:
                     nonlocal close
                     try:
                         while True:
-                            # One message after the other: the next is not even received before.
+                            # One message after another: the next is not even received earlier.
                             ask()
                             await self.obey(session, await websocket.receive())
                             news.give()
@@ -137,7 +137,7 @@ class LiveSessions:
             raise Close(POLICY_VIOLATION, "too many messages")
         need = NEEDS.get(type(op))
         if isinstance(op, WatchHot) and op.site and session.caller.share is not None:
-            # Whose link is for that site may see what is hot there.
+            # A link for a site allows seeing what is hot there.
             need = None
         if need is not None and not self._gate.allows(session.caller, need):
             raise Close(POLICY_VIOLATION, f"this needs the {need.name.lower()} token")
@@ -175,7 +175,7 @@ class LiveSessions:
                 session.status_at = None
 
     def pause(self, session: Session) -> float:
-        """After how many seconds there may be more to tell, though the hub has no news."""
+        """The seconds after which there may be more to send although the hub has no news."""
         if session.status_at is None:
             return float("inf")
         fresh = session.fresh or session.fresh_top or session.fresh_site
@@ -202,7 +202,7 @@ class LiveSessions:
             session.fresh[url] = None
 
     def _watchable(self, session: Session, url: str) -> str:
-        """What `url` counts as. Raises Problem if the session can't watch it."""
+        """The URL that `url` counts as. Raises Problem if the session can't watch it."""
         (href,) = self._urls.readable([url], session.caller)
         if len(session.urls) >= self._watches_max:
             raise Problem(429, f"at most {self._watches_max} URLs can be watched")
@@ -268,7 +268,7 @@ class LiveSessions:
             raise Close(POLICY_VIOLATION, problem.detail) from None
 
     async def _send(self, session: Session, websocket: Websocket, news: Notice) -> None:
-        """Send what is new, then wait: a slow client delays only itself, and then gets what is newest."""
+        """Send what is new, then wait: a slow client delays only itself, and then gets the newest state."""
         while True:
             for message in self.messages(session):
                 await websocket.send(message.decode())

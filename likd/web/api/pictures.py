@@ -1,4 +1,4 @@
-"""Pictures: badges that show a count, and a pixel that counts that it was seen."""
+"""Pictures: badges that show a count, and a pixel that counts its own impressions."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PIXEL = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c0
 """A transparent GIF of one pixel."""
 LABEL_CHARACTERS_MAX = 40
 BADGES_MAX = 4096
-"""Badges that are kept as they were drawn, of about a kilobyte each."""
+"""How many drawn badges are kept, about a kilobyte each."""
 BADGE_CACHE = "public, max-age=30"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Control characters, and what XML has no place for (XML 1.0, 2.2)."""
+"""Control characters, and others that XML does not allow (XML 1.0, 2.2)."""
 
 
 @attrs.frozen
 class PictureRequest:
-    """What a request for a badge or a pixel says. Without a sight, nobody looks at the picture: it is a HEAD."""
+    """A request for a badge or a pixel. Without `sight`, it is a HEAD: nobody sees the picture."""
 
     sight: bool
     url: str
@@ -52,7 +52,7 @@ class PictureRequest:
 
     @classmethod
     def of(cls, method: str, query: bytes, header: Callable[[str], str], credentials: Credentials) -> PictureRequest:
-        """Read it off a request, whose `header` of a name is "" if it has none."""
+        """Read it from a request; `header` returns "" for a header that it does not have."""
         return cls(
             method == "GET",
             query_value(query, "url"),
@@ -68,7 +68,7 @@ class PictureRequest:
 
 @attrs.frozen
 class Pictures:
-    """Draws pictures, and counts that they were seen. Raises Problem for everything that a client can do wrong."""
+    """Draws pictures, and counts their impressions. Every error of a client raises Problem."""
 
     posting: Posting
     urls: Urls
@@ -77,7 +77,7 @@ class Pictures:
     gate: Gate
 
     def badge_nowait(self, asked: PictureRequest, caller: Caller) -> Answer | None:
-        """The badge, if that neither needs a look into the store nor counts an impression."""
+        """The badge, if that needs no look into the store and counts no impression."""
         href = self._check_badge(asked, caller)
         if asked.impression == "true":
             return None
@@ -85,7 +85,7 @@ class Pictures:
         return None if counts is None else self._draw(asked, href, counts)
 
     async def badge(self, asked: PictureRequest, caller: Caller) -> Answer:
-        """A picture of one count, for pages where a picture is all that can be had."""
+        """A picture of one count, for pages that can only include pictures."""
         href = self._check_badge(asked, caller)
         if asked.impression == "true":
             # Nothing is counted if there is no badge to be seen.
@@ -97,14 +97,16 @@ class Pictures:
         return self._draw(asked, href, await self._counts(asked, href))
 
     def see(self, asked: PictureRequest, caller: Caller) -> Submission | None:
-        """Count that the picture was seen; the impression will be settled. None if there was nobody to see it."""
+        """Count an impression of the picture; it will be settled. None if nobody saw it."""
         if not asked.sight:
             return None
-        # Pictures come without an Origin, so it is the Referer that says what page shows it.
+        # Requests for pictures have no Origin, so the Referer says which page shows it.
         origin = _origin(asked.referer)
         self.gate.cross_origin(attrs.evolve(asked.credentials, origin=origin))
         if not origin and caller.role is not Role.PUBLIC and asked.fetch_site == "cross-site":
-            raise Problem(403, "a page that does not say who it is is not let in", members={"field": "Referer"})
+            raise Problem(
+                403, "a page that sends neither Origin nor Referer is not allowed", members={"field": "Referer"}
+            )
         return self.posting.see(asked.url, caller)
 
     def pixel(self, outcome: Outcome | None) -> Answer:
@@ -116,7 +118,7 @@ class Pictures:
         return attrs.evolve(failed, headers={**failed.headers, **policy})
 
     def _check_badge(self, asked: PictureRequest, caller: Caller) -> str:
-        """The URL that is counted."""
+        """The canonical URL that is counted."""
         if asked.impression not in ("true", "false"):
             members = {"field": "impression", "expected": "true or false"}
             raise Problem(422, f"impression is {short(asked.impression)}", members=members)
@@ -141,14 +143,14 @@ class Pictures:
             "Cross-Origin-Resource-Policy": self.gate.resource_policy(asked.referer, asked.credentials.host),
         }
         if asked.impression == "true":
-            # A copy would be seen without being counted.
+            # An impression of a cached copy would not be counted.
             headers["Cache-Control"] = "no-store"
         return conditional(Answer(200, drawn.body, drawn.content_type, headers), asked.if_none_match)
 
 
 @lru_cache(maxsize=BADGES_MAX)
 def _badge(label: str, number: int) -> Answer:
-    """Two boxes, 20 pixels high, as badges are."""
+    """Two boxes, 20 pixels high, as is usual for badges."""
     shown, exact = compact(number), whole(number)
     left, right = (round(len(text) * 6.6) + 12 for text in (label, shown))
     width = left + right

@@ -1,4 +1,4 @@
-"""Reads beyond the counts of a few URLs: history, top list, export."""
+"""Larger reads than the counts of a few URLs: history, top list, export."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPORT_AT_ONCE = 500
 
 @attrs.frozen
 class TopRequest:
-    """What a request for a top list says."""
+    """The parameters of a request for a top list."""
 
     by: str
     limit: str
@@ -33,15 +33,15 @@ class TopRequest:
 
     @classmethod
     def of(cls, query: bytes, if_none_match: str) -> TopRequest:
-        """Read it off a query."""
+        """Read them from a query."""
         return cls(query_value(query, "by", "likes"), query_value(query, "limit", "10"), if_none_match)
 
 
 @attrs.frozen
 class Reads:
-    """Answers reads that look into the store. They raise Problem for everything a client can do wrong.
+    """Answers reads that look into the store. Every error of a client raises Problem.
 
-    Histories and top lists are told again out of memory for as long as nothing moves.
+    Histories and top lists are repeated from memory as long as nothing changes.
     """
 
     counts: CountReads
@@ -55,15 +55,15 @@ class Reads:
         return Kept(lambda: self.totals.ledger.position)
 
     def history_nowait(self, asked: HistoryRequest, caller: Caller) -> Answer | None:
-        """The same as `history`, if it is known."""
+        """The answer of `history`, if it is in memory."""
         return self.histories.nowait(asked, caller)
 
     async def history(self, asked: HistoryRequest, caller: Caller) -> Answer:
-        """What one URL, a site, or all got in each unit of a period."""
+        """What a URL, a site or all sites got in each unit of a period."""
         return await self.histories.ask(asked, caller)
 
     def top_nowait(self, asked: TopRequest, caller: Caller) -> Answer | None:
-        """The same as `top`, if it is known."""
+        """The answer of `top`, if it is in memory."""
         kept = self._tops.get((asked.by, asked.limit))
         return None if kept is None else conditional(kept, asked.if_none_match)
 
@@ -73,9 +73,10 @@ class Reads:
         return conditional(await self._tops.ask((asked.by, asked.limit), look), asked.if_none_match)
 
     async def export(self) -> AsyncIterator[bytes]:
-        """All counts as NDJSON, by URL: each as exact as a read of it would be at that moment. Raises StoreError.
+        """All counts as NDJSON, sorted by URL, each as exact as a read of it at that moment. Raises StoreError.
 
-        It costs what it sends: what the store does not have is sorted once, a little at a time as it is needed.
+        The cost follows what is sent: counts that the store does not have are sorted once, a little at a time, as
+        needed.
         """
         waiting = await self._waiting()
         after = ""
@@ -115,7 +116,7 @@ class Reads:
 
 
 class _Sorted:
-    """What is in sorted parts, in order, once each."""
+    """Merges sorted parts: each item once, in order."""
 
     def __init__(self, parts: list[list[str]]) -> None:
         self._merged = merge(*parts)
@@ -123,7 +124,7 @@ class _Sorted:
         self._taken = ""
 
     def take(self, limit: int, last: str | None) -> list[str]:
-        """The next `limit`, none beyond `last`."""
+        """The next `limit` items, none beyond `last`."""
         taken: list[str] = []
         while self._next is not None and len(taken) < limit and (last is None or self._next <= last):
             if self._next != self._taken:

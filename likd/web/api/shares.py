@@ -1,4 +1,4 @@
-"""Links that let read: made, listed and revoked."""
+"""Links that allow reading: makes, lists and revokes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _New(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ShareLinks:
-    """Makes, lists and revokes links, whose pages are below `base`. Raises Problem."""
+    """Makes, lists and revokes links to pages below `base`. Raises Problem."""
 
     def __init__(self, shares: Shares, urls: Urls, base: str = "", *, clock: Callable[[], float] = time.time) -> None:
         self._shares = shares
@@ -35,16 +35,16 @@ class ShareLinks:
         self._clock = clock
 
     async def make(self, body: bytes, caller: Caller) -> Answer:
-        """A link for a URL or a site."""
+        """Make a link for a URL or a site."""
         expected = {"expected": "a field url or site, and until, seconds since 1970"}
         try:
             asked = msgspec.json.decode(body, type=_New)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(422, str(error).replace("`", ""), members=expected) from None
         if bool(asked.url) == bool(asked.site):
-            raise Problem(422, "one URL or one site is asked for", members={"field": "url", **expected})
+            raise Problem(422, "exactly one URL or one site is needed", members={"field": "url", **expected})
         if asked.until is not None and not self._clock() < asked.until <= TIME_MAX:
-            raise wrong("until", str(asked.until), "a time to come, in seconds since 1970")
+            raise wrong("until", str(asked.until), "a time in the future, in seconds since 1970")
         url, site = "", ""
         if asked.site:
             site = self._urls.readable_site(asked.site, caller)
@@ -58,11 +58,11 @@ class ShareLinks:
         return Answer(201, msgspec.json.encode(self._row(share)))
 
     def all(self) -> Answer:
-        """All links that hold."""
+        """All valid links."""
         return Answer(200, msgspec.json.encode({"shares": [self._row(share) for share in self._shares.all()]}))
 
     async def revoke(self, share_id: str) -> Answer:
-        """End a link."""
+        """Revoke a link."""
         try:
             found = await self._shares.revoke(share_id)
         except OSError as error:
@@ -79,5 +79,5 @@ class ShareLinks:
 
 
 def _not_kept(error: OSError) -> Problem:
-    log.error("shares can't be kept", fault=str(error))
-    return Problem(503, "the disk does not take it", headers={"Retry-After": "10"})
+    log.error("shares can't be saved", fault=str(error))
+    return Problem(503, "the disk refuses the write", headers={"Retry-After": "10"})

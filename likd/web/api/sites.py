@@ -47,13 +47,13 @@ PAGES_MAX = 500
 SEARCH_MAX = 200
 DAYS_TOLD = 30
 UNAPPLIED_MAX = 1000
-"""Of the pages that the store does not have all of, those that grew most are told exactly; the others follow."""
+"""Of the pages not completely in the store yet, this many that grew most are shown exactly; the others follow."""
 SITES_BY = ("likes", "today", "last7", "last30", "change", "impressions", "pages", "host")
 
 
 @attrs.frozen
 class SitesRequest:
-    """What a request for the list of sites says."""
+    """The parameters of a request for the list of sites."""
 
     by: str
     limit: str
@@ -62,7 +62,7 @@ class SitesRequest:
 
     @classmethod
     def of(cls, query: bytes, if_none_match: str) -> SitesRequest:
-        """Read it off a query."""
+        """Read them from a query."""
         return cls(
             query_value(query, "by", "likes"),
             query_value(query, "limit", str(SITES_DEFAULT)),
@@ -73,7 +73,7 @@ class SitesRequest:
 
 @attrs.frozen
 class PagesRequest:
-    """What a request for a list of pages says."""
+    """The parameters of a request for a list of pages."""
 
     site: str
     q: str
@@ -87,7 +87,7 @@ class PagesRequest:
 
     @classmethod
     def of(cls, query: bytes, if_none_match: str) -> PagesRequest:
-        """Read it off a query."""
+        """Read them from a query."""
         return cls(
             query_value(query, "site"),
             query_value(query, "q"),
@@ -103,7 +103,7 @@ class PagesRequest:
 
 @attrs.define
 class _SiteRow:
-    """A site, and its likes by day."""
+    """A site, with its likes by day."""
 
     host: str
     counts: Counts
@@ -113,9 +113,9 @@ class _SiteRow:
 
 
 class SiteLists:
-    """Lists sites and pages, exact with what the store does not have yet. They raise Problem.
+    """Lists sites and pages, exactly, including what the store does not have yet. Raises Problem.
 
-    Answers are told again out of memory for as long as nothing moves.
+    Answers are repeated from memory as long as nothing changes.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class SiteLists:
         self._kept = Kept(lambda: totals.ledger.position)
 
     async def sites(self, request: SitesRequest, caller: Caller) -> Answer:
-        """The sites with their totals, the likes of the last days, and those of the 7 days before."""
+        """The sites with their totals, the likes of the last 30 days, and those of the 7 days before the last 7."""
         self._urls.readable_site("", caller)
         if request.by not in SITES_BY:
             raise wrong("by", request.by, f"one of {', '.join(SITES_BY)}")
@@ -207,7 +207,7 @@ class SiteLists:
         """A part of a list of pages."""
         site = self._urls.readable_site(request.site, caller)
         query, goes_on = self._query(request, site)
-        # The time that it is does not make it another list.
+        # The current time does not make it a different list.
         key = attrs.evolve(query, before=(query.before[0], 0))
         return conditional(
             await self._kept.ask(("pages", key), partial(self._pages, query, goes_on)), request.if_none_match
@@ -276,7 +276,7 @@ class SiteLists:
         return tagged(Answer(200, msgspec.json.encode(body)))
 
     def _grow(self, query: PagesQuery, read: PagesRead, grown: dict[str, list[Growth]]) -> list[Page]:
-        """The pages that the store does not have all of, as they are."""
+        """The exact rows of the pages that are not completely in the store yet."""
         named = {page.url: page for page in read.named}
         for url, parts in grown.items():
             left = beyond(parts, read.applied)
@@ -292,7 +292,7 @@ class SiteLists:
         return list(named.values())
 
     async def _add_trends(self, query: PagesQuery, pages: list[Page], grown: dict[str, list[Growth]]) -> None:
-        """Tell the trend of pages that the store does not have all of: only those that are shown are looked up."""
+        """Add the trend of pages that are not completely in the store yet; only those that are shown are looked up."""
         if not pages:
             return
         try:
@@ -338,7 +338,7 @@ def _rank(row: dict[str, Any], by: str) -> float:
 
 
 def _cut(begin: int, end: int, back: int, now: float, kept_for: KeptFor) -> Cut:
-    """How far a period goes that is as long as the one `back` seconds before it."""
+    """How much of an equally long period, `back` seconds earlier, compares with this one so far."""
     period, before = Period("day", UTC, (begin, end)), Period("day", UTC, (begin - back, end - back))
     found = cut(period, before, now, now - (kept_for.minute_hours - 1) * 3600)
     assert found is not None, "now is in the period"
@@ -351,7 +351,7 @@ def _wanted(query: PagesQuery) -> Callable[[str], bool]:
 
 
 def _most_grown(parts: Sequence[Growth]) -> dict[str, list[Growth]]:
-    """The parts of each URL, of those that grew most."""
+    """The parts of each of the URLs that grew most."""
     by_url: dict[str, list[Growth]] = {}
     for part in parts:
         for url in part.sums:
@@ -388,4 +388,4 @@ def _key(field: str, text: str, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError):
-        raise wrong(field, text, "what an answer said is next") from None
+        raise wrong(field, text, "the value of next from an answer") from None

@@ -1,4 +1,4 @@
-"""The URLs that requests name: what each counts as, if its caller may know of it."""
+"""The URLs in requests: what each counts as, if the caller may read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNT_URLS_MAX = 1000
 
 
 class Urls:
-    """Reads URLs by the rules of `canonical`, for callers that `gate` let in. Raises Problem."""
+    """Reads URLs by the rules of `canonical` for callers that `gate` let in. Raises Problem."""
 
     def __init__(self, canonical: UrlRules, gate: Gate, actors: Actors) -> None:
         self.canonical = canonical
@@ -28,7 +28,7 @@ class Urls:
         """What `urls` count as, if the caller may read them all."""
         if not 1 <= len(urls) <= COUNT_URLS_MAX:
             members: dict[str, object] = {"field": "url", "expected": f"1 to {COUNT_URLS_MAX} URLs"}
-            raise Problem(422, f"{len(urls)} URLs are asked for", members=members)
+            raise Problem(422, f"{len(urls)} URLs were requested", members=members)
         hrefs: list[str] = []
         for index, url in enumerate(urls):
             try:
@@ -40,13 +40,13 @@ class Urls:
         return hrefs
 
     def writable(self, url: str, caller: Caller) -> str:
-        """What `url` counts as, if the caller may count something of it."""
+        """What `url` counts as, if the caller may post events for it."""
         self._gate.check_writes(caller)
         (href,) = self.readable([url], caller)
         return href
 
     def each_readable(self, urls: Sequence[str], caller: Caller, *, partial: bool) -> Sequence[str | Problem]:
-        """The same; if `partial` with a problem in the place of each that can't be read."""
+        """The same; if `partial`, with a problem in place of each that can't be read."""
         if not partial or not 1 <= len(urls) <= COUNT_URLS_MAX:
             return self.readable(urls, caller)
         hrefs: list[str | Problem] = []
@@ -54,7 +54,7 @@ class Urls:
             try:
                 hrefs += self.readable([url], caller)
             except Problem as problem:
-                # Where it stands in the answer says which it is.
+                # Its place in the answer says which URL it is about.
                 problem.members.pop("index", None)
                 hrefs.append(problem)
         return hrefs
@@ -71,9 +71,9 @@ class Urls:
         return host
 
     def old_names(self, urls: Sequence[str], hrefs: Sequence[str | Problem]) -> OldNames:
-        """While URLs are folded: under which other names that were asked for the store may still have `hrefs`.
+        """While URLs are being folded: other names, known from requests, under which the store may still have `hrefs`.
 
-        There may be more such names. But no name that was good before shows less than it did.
+        There may be more such names, but no name that worked before shows less than it did.
         """
         if not self._actors.folding:
             return NO_OLD_NAMES

@@ -1,1 +1,1 @@
-"""The express lane: plain requests for what is asked most, on bare sockets."""
+"""The express lane: the most frequent requests in their plainest form, on bare sockets."""

@@ -1,4 +1,4 @@
-"""Accepts connections: from listeners on the epoll of a lane, each to a seat."""
+"""Accepts connections from listeners on a lane's epoll, and gives each a seat."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from likd.web.access.addresses import peer_of
 ACCEPTS_AT_ONCE = 64
 
 Accept: TypeAlias = Callable[[socket.socket, str, Callable[[], None]], object]
-"""Takes a connection, its peer's address, and what gives its seat back."""
+"""Takes a connection, its peer's address and the function that gives its seat back."""
 
 log = structlog.get_logger(__name__)
 
 
 class Seats(Protocol):
-    """Has a seat for each connection that may be."""
+    """Has a seat for each connection that is allowed."""
 
     def take(self, address: str) -> Callable[[], None] | None:
-        """A seat for a connection from `address`, given back by calling what is returned; None if there is none."""
+        """Take a seat for a connection from `address`. Returns a function that gives it back; None if none is free."""
 
 
 class Acceptor:
@@ -39,7 +39,7 @@ class Acceptor:
             epoll.register(descriptor, select.EPOLLIN)
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept some of the connections that wait."""
+        """Accept some of the waiting connections."""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, peer = listener.accept()
@@ -48,7 +48,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno == errno.ECONNABORTED:
                     continue
-                # Out of file descriptors or memory: wait for some, rather than spin on a listener that is ready.
+                # Out of file descriptors or memory: wait, rather than spin on a listener that is ready.
                 log.error("can't accept a connection", fault=error.strerror)
                 self._epoll.modify(listener.fileno(), 0)
                 return
@@ -68,7 +68,7 @@ class Acceptor:
             self._epoll.modify(descriptor, select.EPOLLIN)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         for descriptor, listener in self.listeners.items():
             self._epoll.unregister(descriptor)
             listener.close()

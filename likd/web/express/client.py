@@ -1,4 +1,4 @@
-"""A client of the express lane: its socket, the HTTP that is spoken on it, and what it was not sent yet."""
+"""A client of the express lane: its socket, its HTTP connection, and what has not been sent to it yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from likd.web.express.connection import Connection
 
 
 class Client:
-    """There are thousands, and none has a task."""
+    """One of thousands, none of which has a task."""
 
     __slots__ = ("address", "http", "interest", "leave", "output", "queued", "socket")
 
@@ -23,4 +23,4 @@ class Client:
         self.output = b""
         self.interest: int = select.EPOLLIN
         self.queued = False
-        """Whether there is more to do for it than to wait for its next request, and it is in line for that."""
+        """Whether it is in line because there is more to do than wait for its next request."""

@@ -1,4 +1,4 @@
-"""Coalescer: single events that are ready at the same moment become one submission."""
+"""Coalescer: makes one submission of single events that are ready at the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from likd.web.express.exchange import Exchange
 
 
 class Coalescer:
-    """Requests that are one event each, on their way to be submitted together and answered together.
+    """Requests of one event each that are submitted and answered together.
 
     `send` is called with each of them and its answer.
     """
@@ -31,7 +31,7 @@ class Coalescer:
         self._exchanges.append(exchange)
 
     def submit(self) -> None:
-        """Submit what was gathered, if anything."""
+        """Submit the gathered events, if any."""
         if not self._exchanges:
             return
         exchanges, self._exchanges = self._exchanges, []

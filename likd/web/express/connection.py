@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection, without I/O: bytes in, requests out; answers in, bytes out, in the requests' order."""
+"""HTTP/1.1 on one connection, without I/O: bytes in, requests out; answers in, bytes out, in order of the requests."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from likd.web.express.states import FINAL, NEXT, State, Timeouts
 from likd.web.problems import Problem
 
 PIPELINE_MAX = 64
-"""Requests of one connection that may wait for their answers; it is not read from past that."""
+"""How many requests of a connection may wait for answers; beyond that, it is not read."""
 BODY_ADMITTED_BYTES = 1 << 14
-"""Bodies up to this size are taken without asking: they are here with their heads already."""
+"""Bodies up to this size are taken without asking: they arrive together with their heads."""
 LINGER_SECONDS = 2.0
-"""How long a client that was told the last answer has to close the connection."""
+"""How long a client that got the last answer has to close the connection."""
 
 _TLS_HANDSHAKE = 0x16
 
 
 class Connection:
-    """A client's connection. Whoever moves its bytes asks for `next` until there is nothing, after each change.
+    """A client's connection. Whoever moves its bytes calls `next` until there is nothing, after each change.
 
-    Requests are begun together where their order can't be noticed. A read waits until what was sent before it
-    is answered (RFC 9112, 9.3.2), and nothing is begun behind a request that was `hold`.
+    Requests are begun together if their order can't be noticed. A read waits until what was sent before it is answered
+    (RFC 9112, 9.3.2), and nothing is begun after a request on `hold`.
     """
 
     __slots__ = (
@@ -49,9 +49,9 @@ class Connection:
     def __init__(self, heads: Heads, timeouts: Timeouts, now: float) -> None:
         self.state = State.HEADS
         self.deadline = now + timeouts.head_seconds
-        """When `expire` is due, in the seconds of the clock that `now` is from."""
+        """When `expire` is due, by the same clock as `now`, in seconds."""
         self.spoke_tls = False
-        """Whether the client began with a TLS handshake: the connection is closed then."""
+        """Whether the client began with a TLS handshake; then the connection is closed."""
         self._heads = heads
         self._timeouts = timeouts
         self._data = b""
@@ -66,17 +66,17 @@ class Connection:
 
     @property
     def quiet(self) -> bool:
-        """Whether there is nothing to do for the connection before something is received or answered."""
+        """Whether there is nothing to do until something is received or answered."""
         return not self._data and not self._ended and self.state is State.HEADS and len(self._owed) < PIPELINE_MAX
 
     @property
     def resting(self) -> bool:
-        """Whether it waits for its next request, and nobody waits for it."""
+        """Whether it is waiting for its next request, and owes no answer."""
         return not self._owed and not self._data and not self._ended and self.state is State.HEADS
 
     @property
     def wants_input(self) -> bool:
-        """Whether there is room for what the client may send."""
+        """Whether there is room for more from the client."""
         if self._ended:
             return False
         if self.state is State.HEADS:
@@ -85,26 +85,26 @@ class Connection:
 
     @property
     def input_size(self) -> int:
-        """How many bytes of a body are still to come, 0 if it is not known that any are."""
+        """How many bytes of a body are known to be still to come."""
         return self._missing if self.state is State.BODY else 0
 
     @property
     def over(self) -> bool:
-        """Whether all is answered and nothing more can come, once `next` has nothing."""
+        """Whether, once `next` has nothing, everything is answered and nothing more can come."""
         return not self._owed and (self.state is State.ENDING or self._ended)
 
     @property
     def ended(self) -> bool:
-        """Whether the client has said that it sends no more."""
+        """Whether the client has ended its side."""
         return self._ended
 
     @property
     def admitted(self) -> int:
-        """Bytes of a body that is being received."""
+        """Bytes of the body that is being received."""
         return self._announced.admitted if self._announced is not None else 0
 
     def begin(self, head: Head, body: bytes, now: float) -> Exchange:
-        """A connection that rests received this request whole, and nothing behind it. It is not the last one."""
+        """A resting connection received exactly this one whole request. It is not the last one."""
         self.deadline = now + self._timeouts.head_seconds
         return self._begin(Exchange(head, body))
 
@@ -120,13 +120,13 @@ class Connection:
             self._take_body(data)
 
     def receive_end(self) -> None:
-        """The client sends no more. It may still wait for answers."""
+        """The client sends no more, but may still be waiting for answers."""
         self._ended = True
 
     def next(self, now: float) -> Exchange | None:
-        """The next request that can be begun, None if there is none now.
+        """The next request that can be begun, None if there is none yet.
 
-        The state is `HANDED_OVER` then, if what follows is for somebody else, who gets `rest`.
+        The state becomes `HANDED_OVER` if what follows is for another lane, which gets `rest`.
         """
         while self.state is State.HEADS and self._data and not self._held and len(self._owed) < PIPELINE_MAX:
             data = self._data
@@ -136,7 +136,7 @@ class Connection:
                     self.close()
                     return None
                 if data[0] in b"\r\n":
-                    # Empty lines before a request are to be passed over (RFC 9112, 2.2).
+                    # Empty lines before a request are ignored (RFC 9112, 2.2).
                     self._data = data.lstrip(b"\r\n")
                     continue
             return self._next_request(now)
@@ -145,7 +145,7 @@ class Connection:
         return None
 
     def admit(self, now: float) -> bool:
-        """Receive the body of the request that was announced; whether its client waits to hear so."""
+        """Receive the body of the announced request. Returns whether its client waits for 100 Continue."""
         announced = self._announced
         assert announced is not None
         announced.admitted = self._missing = announced.head.length
@@ -156,12 +156,12 @@ class Connection:
         return announced.head.expects_continue and not data
 
     def hand_over(self) -> None:
-        """Somebody else takes the request that was announced, and all that follows."""
+        """Hand the announced request, and all that follows, over to another lane."""
         self._announced = None
         self._become(State.HANDED_OVER)
 
     def refuse(self, problem: Problem) -> Exchange:
-        """Answer with `problem` what can't be read on from, after the answers that are owed before it."""
+        """Answer with `problem` a request after which nothing can be read, once earlier answers are sent."""
         exchange, self._announced = self._announced or Exchange(_UNREADABLE, b""), None
         exchange.problem = problem
         exchange.body = b""
@@ -169,11 +169,11 @@ class Connection:
         return self._begin(exchange)
 
     def hold(self) -> None:
-        """Begin nothing before all that was begun is answered."""
+        """Begin nothing until everything begun so far is answered."""
         self._held = True
 
     def answer(self, exchange: Exchange, response: bytes, now: float) -> bytes:
-        """The answer to a request is known: what is to be sent now, nothing as long as others are missing.
+        """Record the answer to a request. Returns what is to be sent now: nothing while earlier ones are missing.
 
         Answers that are ready together are sent together.
         """
@@ -194,7 +194,7 @@ class Connection:
         return out
 
     def expire(self, now: float) -> Exchange | None:
-        """The deadline has passed: the connection is closed, or a request that did not arrive is to be refused."""
+        """The deadline has passed: close the connection, or refuse the request that did not arrive."""
         if self._owed and self.state is not State.BODY:
             self.deadline = now + self._timeouts.idle_seconds
         elif self.state is State.BODY or (self.state is State.HEADS and self._data):
@@ -204,7 +204,7 @@ class Connection:
         return None
 
     def finish(self) -> None:
-        """Take no more requests: the last one that is owed an answer is the last one of all."""
+        """Take no more requests: the last one that is owed an answer is the last of all."""
         self._last = True
         if self._owed:
             self._owed[-1].keep_alive = False
@@ -212,22 +212,22 @@ class Connection:
             self._end()
 
     def delay(self, now: float) -> None:
-        """The client takes its answers, if slowly."""
+        """The client is taking its answers, even if slowly."""
         self.deadline = now + self._timeouts.idle_seconds
 
     def linger(self, now: float) -> None:
-        """All was sent: leave the client time to read it."""
+        """Everything was sent: leave the client time to read it."""
         self._become(State.LINGERING)
         self.deadline = now + LINGER_SECONDS
 
     def close(self) -> None:
-        """It is over."""
+        """The connection is closed."""
         if self.state not in FINAL:
             self._become(State.CLOSED)
 
     @property
     def rest(self) -> bytes:
-        """What was received and belongs to nobody yet."""
+        """What was received but belongs to no request yet."""
         return self._data
 
     def _become(self, state: State) -> None:
@@ -236,16 +236,16 @@ class Connection:
         self.state = state
 
     def _next_request(self, now: float) -> Exchange | None:
-        """The request that what was received begins with, if it can be begun."""
+        """The request at the beginning of what was received, if it can be begun."""
         data = self._data
         end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX) + 4
         head = self._heads.read(data[:end]) if end > 3 else self._heads.read_beginning(data)
         if head is None and self._ended:
-            # What will never be a head is judged by the same parser as any other that is not plain.
+            # What can't become a head is judged by the same parser as every head that is not plain.
             head = COLD
         if head is None:
             if len(data) >= HEAD_BYTES_MAX:
-                return self.refuse(Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes"))
+                return self.refuse(Problem(431, f"the head is longer than {HEAD_BYTES_MAX} bytes"))
             return None
         if self._owed and (head.operation is not Operation.EVENTS or head.expects_continue):
             return None
@@ -271,7 +271,7 @@ class Connection:
         return exchange
 
     def _end(self) -> None:
-        """Nothing is read any more."""
+        """Read nothing more."""
         self._data, self._body = b"", BytesIO()
         self._become(State.ENDING)
 

@@ -1,4 +1,4 @@
-"""A request of the express lane, and the place of its answer."""
+"""A request of the express lane, and the place for its answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange:
-    """A request, and the place of its answer.
+    """A request, and the place for its answer.
 
-    Without a `body` it is only announced: the body is large, and comes once it is admitted. With a `problem`
-    it could not be read, and the problem is the answer.
+    Without a `body` it is only announced: the body is large, and comes once it is admitted. With a `problem` it could
+    not be read, and that is the answer.
     """
 
     __slots__ = ("admitted", "body", "client", "head", "headers", "keep_alive", "problem", "response")
@@ -27,9 +27,9 @@ class Exchange:
         self.problem: Problem | None = None
         self.keep_alive = head.keep_alive
         self.admitted = 0
-        """Bytes of the body that are accounted for until the answer is known."""
+        """Bytes of the body that are charged to the budget until the answer is known."""
         self.headers: Mapping[str, str] = NO_HEADERS
-        """What the answer's caller adds to its headers."""
+        """Headers that the answer gets because of its caller."""
         self.response: bytes | None = None
         self.client: Any = None
-        """Whoever moves the bytes: the connection does not look at it."""
+        """The owner of the connection's bytes; the connection itself ignores it."""

@@ -1,8 +1,8 @@
-"""The fast path: one event, sent whole on a connection that rests, under a head and in a body that came before.
+"""The fast path: one event, sent whole on a resting connection, with a head and a body that came before.
 
-Of a busy daemon's requests nearly all are this, and to go through all that a request could be took longer than to read
-and to answer it. Here it is told by what others of the same bytes were found to be. Whatever is otherwise goes
-the usual way, as if it had not been looked at: the connection, the gate and the gathering are the same for both.
+Nearly all requests to a busy daemon are like this, and going through everything a request could be took longer than
+reading and answering it. Here a request is recognised because the same bytes were parsed before. Everything else goes
+the usual way, as if it had not been looked at: connection, gate and coalescer are the same for both.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
 
 Recall: TypeAlias = Callable[[bytes], tuple[str, str] | None]
-"""The kind and URL of a body that is one event and came in these bytes before."""
+"""The kind and URL of a body that is one event, if the same bytes came before."""
 
 
 @attrs.frozen
 class FastPath:
-    """Begins requests whose `recall`ed event everyone may post: they are gathered at once."""
+    """Begins requests whose `recall`ed event everyone may post, by giving them to the coalescer at once."""
 
     heads: Heads
     gate: Gate
@@ -31,7 +31,7 @@ class FastPath:
     gather: Callable[[Exchange, tuple[str, str]], None]
 
     def begin(self, client: object, http: Connection, data: bytes, now: float) -> bool:
-        """Begin the request that `client` sent in `data` when it rested, if it is one of those; whether it was."""
+        """Begin the request that a resting `client` sent in `data`, if it is such a one. Returns whether it was."""
         end = data.find(b"\r\n\r\n") + 4
         head = self.heads.recall(data[:end])
         if head is None or not head.frequent or head.length != len(data) - end:

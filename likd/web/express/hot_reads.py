@@ -1,4 +1,4 @@
-"""The reads of the express lane: each is answered out of memory, or else by a task that looks into the store."""
+"""The reads of the express lane: each is answered from memory, or else by a task that looks into the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from likd.web.express.http1 import Head, Operation
 
 @attrs.frozen
 class HotReads:
-    """Does the operations that read. They raise Problem, as their counterparts in the full lane do."""
+    """Carries out reads. They raise Problem, like their counterparts in the full lane."""
 
     counts: CountReads
     reads: Reads
@@ -25,7 +25,7 @@ class HotReads:
     files: Files
 
     def nowait(self, head: Head, caller: Caller) -> Answer | None:
-        """The answer to `head` if that needs no look into the store."""
+        """The answer to `head`, if that needs no look into the store."""
         asked: Any = head.asked
         match head.operation:
             case Operation.COUNTS:
@@ -37,10 +37,10 @@ class HotReads:
                 return self.reads.history_nowait(asked, caller)
             case Operation.TOP:
                 return self.reads.top_nowait(asked, caller)
-        raise AssertionError(f"{head.operation.name} is no read")
+        raise AssertionError(f"{head.operation.name}  is not a read")
 
     async def later(self, head: Head, caller: Caller) -> Answer:
-        """The answer to `head`, whatever it needs."""
+        """The answer to `head`, even if it needs a look into the store."""
         asked: Any = head.asked
         match head.operation:
             case Operation.COUNTS:
@@ -52,9 +52,9 @@ class HotReads:
                 return await self.reads.history(asked, caller)
             case Operation.TOP:
                 return await self.reads.top(asked, caller)
-        raise AssertionError(f"{head.operation.name} is no read")
+        raise AssertionError(f"{head.operation.name}  is not a read")
 
     def file(self, head: Head) -> Answer:
-        """The file that `head` asks for."""
+        """The file that `head` requests."""
         asked: Any = head.asked
         return self.files.answer(asked.path, compressed=asked.compressed, if_none_match=asked.if_none_match)

@@ -37,7 +37,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
 class Operation(Enum):
-    """What a request asks for: one of the hot operations, or anything else."""
+    """What a request is for: one of the hot operations, or anything else."""
 
     EVENTS = auto()
     COUNTS = auto()
@@ -58,22 +58,22 @@ _OPERATIONS = {
     b"/v1/history": Operation.HISTORY,
     b"/v1/top": Operation.TOP,
 }
-"""By path. All others are files."""
+"""Operations by path. All other hot paths are files."""
 
 
 @attrs.frozen
 class CountsRequest:
-    """What a request for the counts of a few URLs says."""
+    """The parameters of a request for the counts of a few URLs."""
 
     urls: tuple[str, ...]
     partial: bool
-    """Whether each of the URLs is to be answered by itself."""
+    """Whether each URL is to be answered separately."""
     if_none_match: str
 
 
 @attrs.frozen
 class FileRequest:
-    """What a request for a file says."""
+    """The parameters of a request for a file."""
 
     path: str
     compressed: bool
@@ -85,7 +85,7 @@ Asked: TypeAlias = CountsRequest | PictureRequest | HistoryRequest | TopRequest 
 
 @attrs.frozen
 class Head:
-    """A request head that checks out."""
+    """A valid request head."""
 
     operation: Operation
     length: int = 0
@@ -93,18 +93,18 @@ class Head:
     expects_continue: bool = False
     events: EventHeaders = EventHeaders()
     asked: Asked | None = None
-    """What a read asks for."""
+    """The parameters of a read."""
     head_only: bool = False
     """Whether the answer goes without its body."""
     credentials: Credentials = Credentials()
     data: bytes = attrs.field(default=b"", repr=False)
-    """As it came."""
+    """The head as received."""
     says_keep_alive: bool = False
-    """Whether the client has to be told that the connection stays open: in HTTP/1.0 it does not by itself."""
+    """Whether the answer must say that the connection stays open, as HTTP/1.0 needs."""
     plain: bool = attrs.field(init=False)
-    """Whether the body of POST /v1/events is events and nothing else."""
+    """Whether the body of POST /v1/events is plain events."""
     frequent: bool = attrs.field(init=False)
-    """Whether it is plain, its answer the same for all who ask so, and the next request may follow."""
+    """Whether it is plain, has the same answer for everyone who sends it, and lets the next request follow."""
 
     @plain.default
     def _plain(self) -> bool:
@@ -119,11 +119,11 @@ COLD = Head(Operation.COLD)
 
 
 class Heads:
-    """Reads heads of requests for what is below the path `base`.
+    """Parses heads of requests for paths below `base`.
 
-    Clients repeat theirs to the letter, so what was parsed is remembered by its bytes.
+    Clients repeat their heads to the letter, so parsed ones are remembered by their bytes.
 
-    A head that breaks HTTP is COLD, too: what is said of it is for a whole parser to decide.
+    A head that breaks HTTP is COLD, too: a complete parser decides how to answer it.
     """
 
     def __init__(self, base: str = "") -> None:
@@ -131,11 +131,11 @@ class Heads:
         self._known: dict[bytes, Head] = {}
 
     def recall(self, data: bytes) -> Head | None:
-        """The head that `data` is, if it came before and is remembered."""
+        """The head that `data` is, if it is remembered from before."""
         return self._known.get(data)
 
     def read(self, data: bytes) -> Head:
-        """The head that `data` is, up to and with its empty line."""
+        """The head that `data` is, including its empty line."""
         head = self._known.get(data)
         if head is None:
             head = _parse(data, self._hot)
@@ -146,12 +146,12 @@ class Heads:
         return head
 
     def read_beginning(self, data: bytes) -> Head | None:
-        """COLD if a head that begins with `data` can't become a hot one, None if it may."""
+        """COLD if a head that begins with `data` can't become hot, None if it can."""
         return COLD if _BARE_LINE_FEED.search(data) else None
 
 
 def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
-    """A hot head, of the plainest form that HTTP allows. Everything else is COLD: a whole parser looks at it."""
+    """A hot head in the plainest form that HTTP allows. Everything else is COLD and left to a complete parser."""
     hot = hot_head.match(data)
     if hot is None or not _FIELDS.fullmatch(data, hot.end()):
         return COLD
@@ -184,7 +184,7 @@ def _parse(data: bytes, hot_head: re.Pattern[bytes]) -> Head:
     if operation is Operation.COLD or (int(length) and operation is not Operation.EVENTS):
         return COLD
     if is_person(method, header("Accept")):
-        # Who goes there may have to log in, and is told in a page what is wrong.
+        # A person may have to log in, and gets errors as a page.
         return COLD
     keep_alive = connection == b"keep-alive" if old else connection != b"close"
     return Head(

@@ -1,4 +1,4 @@
-"""The hot requests: what is answered at once, with the next group, or by a task of its own."""
+"""The hot requests: answered at once, with the next group, or by a task of their own."""
 
 from __future__ import annotations
 
@@ -27,47 +27,47 @@ from likd.web.problems import Problem
 INLINE_BYTES_MAX = 1 << 16
 """Bodies over this size are read in a task of their own, which lets others in between.
 
-So are those in an encoding, of which it is not known how much they hold.
+So are encoded ones, because it is not known how much they hold.
 """
 
 Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
-"""What answers a request, or takes its events."""
+"""Answers a request, or takes its events."""
 
 Drop: TypeAlias = Callable[[Exchange], None]
 
 
 class Requests(Protocol):
-    """What answers the requests of an express lane: here, or by asking elsewhere."""
+    """Answers the requests of an express lane, here or by asking another process."""
 
     def gather(self, exchange: Exchange, event: tuple[str, str], /) -> None:
         """Let a request that is one event go with the others."""
 
     @property
     def faults(self) -> int:
-        """Requests that could not be answered because of a fault of likd's own."""
+        """Requests that could not be answered because of a fault in likd."""
 
     def submit(self) -> None:
-        """Submit the single events that were gathered since the last time."""
+        """Submit the single events gathered since the last call."""
 
     def takes(self, announced: Exchange) -> bool:
-        """Whether a request whose large body is announced is for this lane; else its connection is handed over."""
+        """Whether a request with an announced large body is for this lane; if not, its connection is handed over."""
 
     def admit(self, announced: Exchange, address: str) -> Problem | None:
-        """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
+        """Take room for a request's body if there is some and its sender may send it. Returns why not, if not."""
 
     def begin(self, exchange: Exchange, address: str) -> bool:
-        """Answer a request from `address`, now or later; whether nothing may begin behind it before."""
+        """Answer a request from `address`, now or later. Returns whether nothing after it may begin until then."""
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Answer the requests that take longer, until cancelled."""
 
 
 MakeRequests: TypeAlias = Callable[[Send, Drop], Requests]
-"""Makes them, from what sends an answer, and what ends the connection of a request that will have none."""
+"""Makes them from a function that sends an answer, and one that drops a request that will get none."""
 
 _NEEDS = {Operation.HEALTH: Role.NOBODY, Operation.TOP: Role.WRITER}
-"""What role an operation needs, where that is not the public's. Files are for the pages of all origins."""
+"""The role that an operation needs, if it is not PUBLIC. Files are for pages of all origins."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +75,8 @@ log = structlog.get_logger(__name__)
 class HotRequests:
     """Answers the hot requests by calling `send` with the bytes.
 
-    At most `long_requests_max` are answered by tasks of their own at a time. `drop` is called with one that
-    will have no answer.
+    At most `long_requests_max` are answered by tasks of their own at a time. `drop` is called with a request that will
+    get no answer.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class HotRequests:
         self.gather = self._gathering.add
         """Let a request that is one event go with the others."""
         self.submit = self._gathering.submit
-        """Submit the single events that were gathered since the last time."""
+        """Submit the single events gathered since the last call."""
         self.faults = 0
-        """Requests that could not be answered because of a fault of likd's own."""
+        """Requests that could not be answered because of a fault in likd."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the requests that take longer, until cancelled."""
@@ -118,7 +118,7 @@ class HotRequests:
                 nursery.start_soon(self._answer_later, exchange, work)
 
     def begin(self, exchange: Exchange, address: str) -> bool:
-        """Answer a request from `address`, now or later; whether a task of its own does it."""
+        """Answer a request from `address`, now or later. Returns whether a task of its own does it."""
         head, body = exchange.head, exchange.body
         assert body is not None
         if head.says_keep_alive:
@@ -146,11 +146,11 @@ class HotRequests:
         return False
 
     def takes(self, announced: Exchange) -> bool:
-        """All of them."""
+        """Requests that could not be answered because of a fault in likd, in all parts."""
         return True
 
     def admit(self, announced: Exchange, address: str) -> Problem | None:
-        """Take room for the body of a request, if there is some, and if its sender may send it; else why not."""
+        """Take room for a request's body if there is some and its sender may send it. Returns why not, if not."""
         head = announced.head
         caller = UNRESTRICTED
         try:
@@ -165,7 +165,7 @@ class HotRequests:
         return None
 
     def _answer(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
-        """Answer, or raise Problem; whether a task does it."""
+        """Answer, or raise Problem. Returns whether a task does it."""
         if head.operation is Operation.EVENTS:
             if len(body) > INLINE_BYTES_MAX or (body and head.events.content_encoding):
                 return self._do_later(exchange, partial(self._posting.submit_long, body, head.events, caller))
@@ -203,7 +203,7 @@ class HotRequests:
         return False
 
     def _do_later(self, exchange: Exchange, work: Work) -> bool:
-        # Counted until they are done: a client that goes away leaves its request running.
+        # Counted until they are done: a client that disconnects leaves its request running.
         if self._long_requests >= self._long_requests_max:
             raise Problem(503, "too many long requests are being answered", headers={"Retry-After": "1"})
         self._long_requests += 1
@@ -222,7 +222,7 @@ class HotRequests:
         except Exception as error:
             self._fail(exchange, error)
         except BaseException:
-            # Cancelled: without an answer the client must not wait.
+            # Cancelled: the client must not wait for an answer that won't come.
             self._drop(exchange)
             raise
         finally:
@@ -241,7 +241,7 @@ class HotRequests:
         self._send(exchange, response)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
-        """One request's fault must reach nobody else."""
+        """Log and answer a failure: one request's fault must reach nobody else."""
         self.faults += 1
         log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
         self._fill(exchange, answer_problem(Problem(500, "the request could not be answered")))

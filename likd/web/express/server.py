@@ -1,4 +1,4 @@
-"""The express lane: the hot requests of all plain connections, in one task on one epoll."""
+"""The express lane: serves the hot requests of all plain connections in one task, on one epoll."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from likd.web.express.states import FINAL, State, Timeouts
 EVENTS_AT_ONCE = 128
 SWEEP_SECONDS = 1.0
 RECEIVE_BYTES = HEAD_BYTES_MAX
-"""Python makes a buffer for each read: one of 64 KiB costs 2 us more, and a larger one is mapped and unmapped, too."""
+"""Python allocates a buffer for each read: 64 KiB costs 2 µs more, and a larger one is also mapped and unmapped."""
 RECEIVE_BODY_BYTES = 1 << 20
 
 HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
-"""Takes a connection, what was read of it, and what gives its seat back."""
+"""Takes a connection, what was read from it, and the function that gives its seat back."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -42,11 +42,10 @@ log = structlog.get_logger(__name__)
 class ExpressLane:
     """Accepts connections and serves the hot requests on them.
 
-    A task for each connection would be woken for each request. Here one task is woken for all sockets that are
-    ready, requests are answered by the event manager's acknowledgement itself, and a like costs no wake at
-    all when the daemon is busy. Anything else that comes on a connection hands it over for good, with the
-    bytes read so far, and so does encryption. A connection takes one of the `seats` of both lanes, and
-    a request body its part of the `room` of both.
+    With a task for each connection, each request would wake one. Here one task is woken for all sockets that are ready,
+    the event manager's acknowledgement itself answers requests, and in a busy daemon a like wakes no task at all.
+    Anything else on a connection, encryption included, hands it over for good, with the bytes read so far. A connection
+    takes one of the `seats` that all lanes share, and a request body takes part of their shared `room`.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class ExpressLane:
         self._said_tls = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. When run again after a fault, connections are found as they were."""
+        """Serve until cancelled. When run again after a fault, it finds the connections as they were."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
             nursery.start_soon(self._go_on)
@@ -91,7 +90,7 @@ class ExpressLane:
                 self._serve_ready()
 
     def stop(self) -> None:
-        """Close the listeners, and each connection once what it asked for is answered."""
+        """Close the listeners, and each connection once its requests are answered."""
         self._acceptor.close()
         self._clients.stop()
         for client in self._clients:
@@ -102,7 +101,7 @@ class ExpressLane:
                 self._enlist(client)
 
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """Serve a connection that was accepted elsewhere, of which `data` was read, and `leave` its seat then."""
+        """Serve a connection that was accepted elsewhere and from which `data` was read; call `leave` at its end."""
         sock.settimeout(0)
         try:
             address = peer_of(sock.getpeername())
@@ -136,7 +135,7 @@ class ExpressLane:
 
     @property
     def faults(self) -> int:
-        """Requests and connections that ended because of a fault of likd's own."""
+        """Requests and connections that ended because of a fault in likd."""
         return self._clients.faults + self._requests.faults
 
     def _serve_ready(self) -> None:
@@ -153,12 +152,12 @@ class ExpressLane:
             elif fd in acceptor.listeners:
                 listeners.append(acceptor.listeners[fd])
         self._requests.submit()
-        # New connections come last: one that closed just now may have left them its file descriptor.
+        # New connections come last: they may get the file descriptor of one that has just closed.
         for listener in listeners:
             acceptor.accept(listener)
 
     def _ready(self, client: Client, events: int) -> None:
-        """Do what the client's socket is ready for (bits of epoll)."""
+        """Handle what the client's socket is ready for (bits of epoll)."""
         if events & _OUT:
             self._flush(client)
         if events & _IN:
@@ -169,7 +168,7 @@ class ExpressLane:
         self._proceed(client)
 
     def _receive(self, client: Client) -> bool:
-        """Read what the client sent; whether that was all begun by the fast path."""
+        """Read what the client sent. Returns whether the fast path took all of it."""
         http = client.http
         rests = http.resting and not client.output and client.interest == _IN
         if not rests and not http.wants_input:
@@ -191,7 +190,7 @@ class ExpressLane:
         return False
 
     def _proceed(self, client: Client) -> None:
-        """Begin the requests that can be begun; end the connection if it is over; else wait for what it needs."""
+        """Begin the requests that can be begun; then end the connection if it is over, or wait for what it needs."""
         http = client.http
         while not client.output and (exchange := http.next(self._now)) is not None:
             self._begin(client, exchange)
@@ -228,7 +227,7 @@ class ExpressLane:
         self._clients.watch(client, (_IN if wants_input else 0) | (_OUT if client.output else 0))
 
     def _send(self, exchange: Exchange, response: bytes) -> None:
-        """Answer a request. Called by the event manager's acknowledgement: one client's fault is its own."""
+        """Answer a request. The event manager's acknowledgement calls this, so one client's fault must stay its own."""
         client: Client = exchange.client
         try:
             if exchange.admitted:
@@ -268,7 +267,7 @@ class ExpressLane:
             self._requests.submit()
 
     def _end(self, client: Client) -> None:
-        """All is answered and sent: let the client finish."""
+        """Everything is answered and sent: let the client finish."""
         if client.http.ended:
             self._close(client)
         elif client.http.state is State.ENDING:
@@ -289,7 +288,9 @@ class ExpressLane:
     def _say_tls(self, client: Client) -> None:
         if not self._said_tls:
             self._said_tls = True
-            log.warning("a client speaks TLS to a port without", peer=client.address, setting="--tls-cert, --tls-key")
+            log.warning(
+                "a client speaks TLS to a port without TLS", peer=client.address, setting="--tls-cert, --tls-key"
+            )
         self._close(client)
 
     def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
@@ -299,7 +300,7 @@ class ExpressLane:
             self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 
     async def _sweep(self) -> None:
-        """Once a second: connections whose deadline has passed, and listeners that had to pause."""
+        """Once a second: handle connections whose deadline has passed, and listeners that had to pause."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
             self._now = time.monotonic()
@@ -311,7 +312,7 @@ class ExpressLane:
     def _expire(self, client: Client) -> None:
         refused = None if client.output else client.http.expire(self._now)
         if client.output or client.http.state is State.CLOSED:
-            # It does not take its answers, or has nothing to say.
+            # It does not read its answers, or sends nothing.
             self._close(client)
         if refused is not None:
             self._begin(client, refused)

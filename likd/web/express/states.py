@@ -1,4 +1,4 @@
-"""The states of a connection of the express lane, what may follow each, and how long it waits in them."""
+"""The states of an express-lane connection, what may follow each, and how long it may wait in them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import attrs
 
 
 class State(Enum):
-    """What a connection does with what the client sends."""
+    """What a connection does with what its client sends."""
 
     HEADS = auto()
     """It reads the heads of requests, with small bodies."""
     BODY = auto()
     """It receives a large body."""
     ENDING = auto()
-    """It takes no more requests, and ends when what it owes is answered."""
+    """It takes no more requests, and ends when all are answered."""
     LINGERING = auto()
-    """All is answered. The client is left time to read it: to close at once could destroy what is on its way."""
+    """Everything is answered. The client gets time to read it: closing at once could destroy what is on its way."""
     HANDED_OVER = auto()
-    """Final: somebody else goes on with it."""
+    """Final: another lane serves it."""
     CLOSED = auto()
     """Final."""
 
@@ -33,14 +33,14 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.HANDED_OVER: frozenset(),
     State.CLOSED: frozenset(),
 }
-"""What may follow each state. A connection that is in a final one takes nothing and says nothing any more."""
+"""What may follow each state. A connection in a final one neither takes nor sends anything any more."""
 
 FINAL = tuple(state for state, following in NEXT.items() if not following)
 
 
 @attrs.frozen
 class Timeouts:
-    """How long a connection waits, in seconds: for a head, and for its next request or for anything else."""
+    """How long a connection waits, in seconds: for a head, and for its next request or anything else."""
 
     head_seconds: float
     idle_seconds: float

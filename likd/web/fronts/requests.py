@@ -123,7 +123,7 @@ class FrontRequests:
                 self._fill(exchange, HEALTHY)
                 return False
             if self._link.backlog > BACKLOG_BYTES_MAX:
-                raise Problem(503, "too many requests wait to be counted", headers={"Retry-After": "1"})
+                raise Problem(503, "too many requests are waiting to be counted", headers={"Retry-After": "1"})
             return self._answer(exchange, head, address)
         except Problem as problem:
             self._fill(exchange, answer_problem(problem))

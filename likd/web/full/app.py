@@ -1,4 +1,4 @@
-"""The Quart application: API, pages, and what is said when something is wrong."""
+"""The Quart application: API, pages, and error answers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from likd.web.problems import Problem
 
 
 def create_app(*, gate: Gate, body_limit: Callable[[Caller], int], pages: Pages, tls: bool) -> QuartTrio:
-    """The application, with its door and its errors but no views yet."""
-    # The package that has the templates.
+    """The application with authentication and error handling, but no views yet."""
+    # The package that contains the templates.
     app = QuartTrio("likd.web", static_folder=None)
-    # A path has one name: werkzeug would redirect the others, to whatever host the request names.
+    # Each path has one name: werkzeug would redirect from others, to whatever host the request names.
     app.url_map.merge_slashes = False
-    # Bodies are bounded before they come here.
+    # Bodies are bounded before they get here.
     app.config["MAX_CONTENT_LENGTH"] = None
-    # So is their time; and an answer is taken at the pace of its reader, as long as that takes any of it.
+    # So is their time; and an answer is sent at its reader's pace, as long as that reads any of it.
     app.config["BODY_TIMEOUT"] = None
     app.config["RESPONSE_TIMEOUT"] = None
     add_auth(app, gate, body_limit=body_limit, tls=tls)

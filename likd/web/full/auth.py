@@ -1,4 +1,4 @@
-"""The door of the full lane: each request is let in, or not, before its view is called."""
+"""Authentication in the full lane: each request is let in or refused before its view is called."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from likd.web.full.bodies import limit_body
 from likd.web.problems import Problem
 
 LOGIN_BYTES_MAX = 4096
-"""The body of a request that anybody may send: only a login has one."""
+"""The largest body that anybody may send without a role: only a login has one."""
 CLOSE = {"Connection": "close"}
 
 V = TypeVar("V", bound=Callable[..., object])
 
 
 def needs(role: Role) -> Callable[[V], V]:
-    """Say what role a view needs; one that does not say needs an admin."""
+    """Declare the role that a view needs; without it, a view needs ADMIN."""
 
     def mark(view: V) -> V:
         view.needs = role  # type: ignore[attr-defined]
@@ -38,13 +38,13 @@ def needs(role: Role) -> Callable[[V], V]:
 
 
 def for_any_page(view: V) -> V:
-    """Say that a view is for the pages of all origins, as what they load by plain tags is."""
+    """Declare that a view is for pages of all origins, like everything that they load by plain tags."""
     view.for_any_page = True  # type: ignore[attr-defined]
     return needs(Role.NOBODY)(view)
 
 
 def caller() -> Caller:
-    """Who asks."""
+    """The caller of the current request."""
     who: Caller = g.caller
     return who
 
@@ -54,7 +54,7 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 
     def let_in(asked: BaseRequestWebsocket) -> Role:
         view = app.view_functions.get(asked.endpoint or "")
-        # A path that there is not is nobody's secret.
+        # That a path does not exist is no secret.
         role = Role.NOBODY if view is None else getattr(view, "needs", Role.ADMIN)
         if getattr(view, "for_any_page", False):
             g.caller = Caller(Role.NOBODY)
@@ -62,7 +62,7 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
             g.caller = gate.admit(asked.remote_addr or "", credentials(asked), role)
         clear_contextvars()
         if role is Role.ADMIN:
-            # What is done for an admin is told with who that was.
+            # Log lines of what is done for an admin name that admin.
             bind_contextvars(by=gate.called(g.caller))
         return role
 
@@ -76,7 +76,7 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
         if request.method == "OPTIONS" and request.url_rule is not None:
             headers = gate.cross_origin(credentials(request), preflight=True)
             headers["Allow"] = ", ".join(sorted(request.url_rule.methods or ()))
-            # Quart never ends an answer that was given no body at all, and so its connection could not go on.
+            # Quart never ends an answer without any body, so the connection could not continue.
             return Response(b"", 204, headers)
         needed = let_in(request)
         limit_body(LOGIN_BYTES_MAX if needed is Role.NOBODY else body_limit(caller()))
@@ -97,17 +97,17 @@ def add_auth(app: QuartTrio, gate: Gate, *, body_limit: Callable[[Caller], int],
 
 
 def _check_head(asked: BaseRequestWebsocket) -> None:
-    """Raises Problem for a head that no view should see."""
+    """Raise Problem for a head that no view should see."""
     # As the express lane does; h11 is more lenient.
     hosts = asked.headers.getlist("Host")
     if len(set(hosts)) > 1 or (hosts and not valid_host(hosts[0]) and (hosts[0] or asked.http_version >= "1.1")):
-        raise Problem(400, "the Host is not a host", headers=CLOSE, members={"field": "Host"})
+        raise Problem(400, "the Host header is not a host", headers=CLOSE, members={"field": "Host"})
     size = sum(len(name) + len(value) for name, value in asked.headers.items()) + len(asked.query_string)
     if size > HEAD_BYTES_MAX:
-        raise Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes", headers=CLOSE)
+        raise Problem(431, f"the head is longer than {HEAD_BYTES_MAX} bytes", headers=CLOSE)
     path: str = asked.scope["path"]
     if path.startswith("//"):
-        # It would be another name of the path that follows, for all who guard paths.
+        # To anything that guards paths, it would be another name of the path that follows.
         raise Problem(404, "there is no such path")
 
 
@@ -118,13 +118,13 @@ def _add_headers(response: Response, *, tls: bool) -> Response:
     if tls:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if response.status_code in (204, 304):
-        # It would be that of the answer which is not sent (RFC 9110, 8.6).
+        # It would be the length of the body that is not sent (RFC 9110, 8.6).
         response.headers.pop("Content-Length", None)
     return response
 
 
 def credentials(asked: BaseRequestWebsocket) -> Credentials:
-    """What the headers say of the caller."""
+    """What the headers say about the caller."""
     headers = asked.headers
 
     def header(name: str) -> str:

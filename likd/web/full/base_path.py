@@ -1,4 +1,4 @@
-"""The path below which all others are: views speak of what is below it."""
+"""The base path: everything is served below it, and views see only what comes after it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, cast
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 ELSEWHERE = "//"
-"""A path that begins so is none, whatever follows."""
+"""A path with this beginning never exists."""
 
 
 class BelowBase:
-    """An application whose paths are below `base`; what is beside it is no path of the application."""
+    """An application whose paths are below `base`; any other path does not exist."""
 
     def __init__(self, app: ASGIFramework, base: str) -> None:
         self._app = app

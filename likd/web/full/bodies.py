@@ -1,6 +1,6 @@
-"""Request bodies of the full lane: within their caller's limit, the room there is for all, and the time they have.
+"""Request bodies in the full lane, bounded by their caller's limit, the budget for all, and the time they may take.
 
-Hypercorn and Quart take what comes, at any pace, into memory; so what they are handed is bounded before.
+Hypercorn and Quart take everything into memory, at any pace, so it is bounded before they get it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END = cast(ASGIReceiveEvent, {"type": "http.request", "body": b"", "more_body":
 
 @attrs.define(eq=False)
 class _Incoming:
-    """A body on its way; `refused` once it broke a bound, and then nothing more of it is kept."""
+    """A body that is being received; `refused` once it exceeds a bound, after which no more of it is kept."""
 
     limit: float = math.inf
     size: int = 0
@@ -31,14 +31,14 @@ class _Incoming:
 
 
 class BoundedBodies:
-    """An ASGI application that hands its requests to `app`, with bodies for which `room` was taken."""
+    """An ASGI application that passes requests on to `app`, after taking `room` for their bodies."""
 
     def __init__(self, app: ASGIFramework, room: BodyBudget) -> None:
         self._app = app
         self._room = room
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """As ASGI says."""
+        """Handle one connection, as ASGI defines."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class BoundedBodies:
 
 
 def limit_body(limit: int) -> None:
-    """The body of this request may have `limit` bytes. Raises Problem if that is known to be exceeded."""
+    """Allow the body of this request `limit` bytes. Raises Problem if it is already known to exceed that."""
     incoming = _incoming()
     incoming.limit = limit
     if max(incoming.size, request.content_length or 0) > limit:
@@ -84,7 +84,7 @@ def limit_body(limit: int) -> None:
 
 
 async def read_body() -> bytes:
-    """The body of this request. Raises Problem if it broke a bound."""
+    """The body of this request. Raises Problem if it exceeded a bound."""
     body: bytes = await request.body
     refused = _incoming().refused
     if refused is not None:

@@ -39,7 +39,7 @@ _decode = msgspec.json.Decoder(_Crash | _Hang | _Store | _Disk | _Block).decode
 
 
 def add_fault_point(app: QuartTrio, faults: Faults, root: Supervisor) -> None:
-    """Let `app` take orders to fail."""
+    """Add the endpoint that makes the daemon fail to `app`."""
 
     @app.post("/v1/fault")
     async def post_fault() -> Response:

@@ -1,8 +1,8 @@
-"""What a client sends, as the full lane's server gets it: one request after the other, each in one plain form.
+"""Turns what a client sends into what the full lane's server gets: one request after another, each in one plain form.
 
-The express lane takes heads of the plainest form only and leaves all others to this parser, so a request means the
-same in both lanes. What Hypercorn and h11 would stumble over does not reach them: HTTP/2 and other upgrades, bytes
-behind the last request, repeated headers that tell of the framing, extensions of websockets.
+The express lane takes only heads in the plainest form and leaves all others to this parser, so a request means the same
+in both lanes. What Hypercorn and h11 would stumble over does not reach them: HTTP/2 and other upgrades, bytes after the
+last request, repeated framing headers, websocket extensions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _OURS = frozenset(
     b"connection content-length expect http2-settings keep-alive proxy-connection sec-websocket-extensions te trailer"
     b" transfer-encoding upgrade".split()
 )
-"""Headers about the connection: those that hold for the server are written anew. Websockets have no extensions:
-what permessage-deflate inflates to is not bounded by anything that the server looks at in time."""
+"""Headers about the connection: those that apply to the server are rewritten. Websockets get no extensions:
+nothing that the server checks in time bounds what permessage-deflate inflates to."""
 
 
 @attrs.define(eq=False)
 class _Request:
-    """A request, and what of it the server did not get yet."""
+    """A request, and the part of it that the server has not got yet."""
 
     data: bytearray
     last: bool
@@ -39,11 +39,11 @@ class _Request:
 
 
 class Inbound:
-    """Cuts what a client sends into requests, without doing any input or output."""
+    """Cuts what a client sends into requests, without I/O."""
 
     def __init__(self) -> None:
         self.refused: Problem | None = None
-        """What is to be answered once the requests before it are; nothing comes after it."""
+        """A problem to be answered after the requests before it; nothing comes after it."""
         self.over = False
         """Whether nothing comes after the requests that are here."""
         self._requests: deque[_Request] = deque()
@@ -52,7 +52,7 @@ class Inbound:
         self._begun = False
         self._chunk = bytearray()
         self._silent = 0
-        """Bytes since the last that were of a body: of a head that is not complete, of trailers."""
+        """Bytes since the last ones of a body: of an incomplete head, of trailers."""
         self._upgrading = False
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -60,32 +60,32 @@ class Inbound:
 
     @property
     def begun(self) -> bool:
-        """Whether a part of a head is here, and the rest is not."""
+        """Whether part of a head is here but not the rest."""
         return self._begun
 
     @property
     def incomplete(self) -> bool:
-        """Whether a body is on its way."""
+        """Whether a body is being received."""
         return bool(self._requests) and not self._requests[-1].whole
 
     @property
     def waiting(self) -> bool:
-        """Whether the request in hand is whole: until it is answered, nothing needs to be read."""
+        """Whether the current request is complete: until it is answered, nothing needs to be read."""
         return bool(self._requests) and self._requests[0].whole
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of the client waits for anything."""
+        """Whether nothing from the client is pending."""
         return not self._requests and not self.begun and self.refused is None
 
     def handshake(self) -> tuple[bytes, dict[bytes, bytes]] | None:
-        """Target and headers (repeated ones joined) of the request in hand, if it is a websocket's handshake."""
+        """The target and headers (repeated ones joined) of the current request, if it is a websocket handshake."""
         if len(self._requests) != 1 or not self._requests[0].websocket:
             return None
         return self._target, self._fields
 
     def take(self) -> bytes:
-        """What the server is to get now: nothing of a request before the one ahead of it is answered."""
+        """What the server is to get now: nothing of a request until the one before it is answered."""
         if not self._requests:
             return b""
         request = self._requests[0]
@@ -93,13 +93,13 @@ class Inbound:
         return data
 
     def answered(self) -> None:
-        """The request in hand is answered. The server closes the connection if the request is the last or not whole."""
+        """The current request is answered. The server closes the connection if it is the last one or incomplete."""
         if self._requests:
             request = self._requests.popleft()
             self.over |= request.last or request.websocket or not request.whole
 
     def upgrade(self) -> bytes:
-        """The request in hand has become a websocket: what is here of its frames."""
+        """The current request has become a websocket. Returns what is here of its frames."""
         self.over = True
         return self._rest
 
@@ -108,7 +108,7 @@ class Inbound:
         self.over = True
 
     def expire(self) -> None:
-        """What the client began did not arrive in time."""
+        """The rest of what the client began did not arrive in time."""
         if self.begun:
             self.refused = Problem(408, "the request did not arrive in time")
         self.over = True
@@ -117,7 +117,7 @@ class Inbound:
         """Take what the client sent next."""
         while data and not self.over:
             if not self.begun and not self.incomplete:
-                # Empty lines before a request are to be passed over (RFC 9112, 2.2).
+                # Empty lines before a request are ignored (RFC 9112, 2.2).
                 data = data.lstrip(b"\r\n")
             self._silent += len(data)
             try:
@@ -130,7 +130,7 @@ class Inbound:
                 self._ignore_upgrade()
                 continue
             except httptools.HttpParserError as error:
-                # What a callback raises comes as the context of another.
+                # An exception from a callback arrives as the context of another.
                 known = error.__context__ if isinstance(error.__context__, Problem) else None
                 self._break(known or Problem(400, str(error) or type(error).__name__))
             self._flush()
@@ -139,22 +139,22 @@ class Inbound:
             return
 
     def _flush(self) -> None:
-        """What came of a chunked body goes on as one chunk, however small the client's are."""
+        """Pass on what came of a chunked body as one chunk, however small the client's chunks are."""
         if self._chunk:
             self._requests[-1].data += b"%x\r\n%b\r\n" % (len(self._chunk), bytes(self._chunk))
             self._chunk.clear()
 
     def _break(self, problem: Problem) -> None:
-        """The client does not keep to HTTP. What comes behind a last request is nothing to complain of."""
+        """The client broke HTTP. Bytes after the last request are no reason to complain."""
         broken = self.incomplete or (self._requests and self._requests[-1].last)
         self.over = True
-        # A body that is broken just ends: the server has an answer to that.
+        # A broken body just ends: the server has an answer for that.
         if not broken and self.refused is None:
             preface = self._parser.get_method() == b"PRI"
-            self.refused = Problem(505, "HTTP/1.1 is spoken here") if preface else problem
+            self.refused = Problem(505, "only HTTP/1.1 is supported") if preface else problem
 
     def _ignore_upgrade(self) -> None:
-        """Go on behind a head that asks for an upgrade: the parser stops there, and has passed over the body."""
+        """Continue after a head that asks for an upgrade: the parser stops there, and has skipped the body."""
         request = self._requests[-1]
         self._parser = httptools.HttpRequestParser(self)
         if not request.whole:
@@ -167,7 +167,7 @@ class Inbound:
     def _length(self) -> bytes:
         return self._fields.get(b"content-length", b"0")
 
-    # What the parser calls:
+    # Called by the parser:
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -181,7 +181,7 @@ class Inbound:
             self._target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which nobody asks for."""
+        """A header; or a trailer, which nobody needs."""
         if not self._begun:
             return
         key, value = name.lower(), value.strip(b" \t")
@@ -202,9 +202,9 @@ class Inbound:
         parser, fields = self._parser, self._fields
         method, version = parser.get_method(), parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            raise Problem(505, "HTTP/1.1 is spoken here")
+            raise Problem(505, "only HTTP/1.1 is supported")
         if method == b"CONNECT":
-            raise Problem(501, "this is no proxy")
+            raise Problem(501, "this is not a proxy")
         if sum(len(name) + len(value) + 3 for name, value in self._headers) + len(self._target) > HEAD_BYTES_MAX:
             raise _head_too_large()
         target = self._origin_form(method)
@@ -239,7 +239,7 @@ class Inbound:
             request.data += data
 
     def on_message_complete(self) -> None:
-        """The request is complete, or the parser stops before its body because of an upgrade that it asks for."""
+        """The request is complete, or the parser stops before its body because it asks for an upgrade."""
         self._silent = 0
         request = self._requests[-1]
         if request.whole or (self._parser.should_upgrade() and not request.websocket):
@@ -250,7 +250,7 @@ class Inbound:
         request.whole = True
 
     def _is_chunked(self, version: str) -> bool:
-        """Whether the body comes in chunks. Raises Problem for what can't be read otherwise, either."""
+        """Whether the body is chunked. Raises Problem for any other transfer encoding."""
         encoding = self._fields.get(b"transfer-encoding")
         if encoding is None:
             return False
@@ -261,7 +261,7 @@ class Inbound:
         return True
 
     def _origin_form(self, method: bytes) -> bytes:
-        """The target as a path: its host, if it names one, is what the request is for (RFC 9112, 3.2.2)."""
+        """The target as a path; a host that it names replaces the Host header (RFC 9112, 3.2.2)."""
         if self._target.startswith(b"/") or (self._target == b"*" and method == b"OPTIONS"):
             return self._target
         found = _ABSOLUTE.fullmatch(self._target)
@@ -274,7 +274,7 @@ class Inbound:
         return target if target.startswith(b"/") else b"/" + target
 
     def _wants_websocket(self) -> bool:
-        """Whether this is a websocket's handshake. Raises Problem if it is wrong (RFC 6455, 4.2)."""
+        """Whether this is a websocket handshake. Raises Problem if it is an invalid one (RFC 6455, 4.2)."""
         fields = self._fields
         if b"upgrade" not in _tokens(fields, b"connection") or b"websocket" not in _tokens(fields, b"upgrade"):
             return False
@@ -295,4 +295,4 @@ def _tokens(fields: dict[bytes, bytes], name: bytes) -> list[bytes]:
 
 
 def _head_too_large() -> Problem:
-    return Problem(431, f"the head is over {HEAD_BYTES_MAX} bytes")
+    return Problem(431, f"the head is longer than {HEAD_BYTES_MAX} bytes")

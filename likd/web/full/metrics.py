@@ -1,4 +1,4 @@
-"""/metrics: the daemon in numbers, as Prometheus asks for them."""
+"""/metrics: the daemon in numbers, in the format that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Metrics:
         return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry need not know the names before it asks."""
+        """Nothing: the registry need not know the names in advance."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of likd."""
+        """All of likd's metrics."""
         now = self.board.statistics()
         yield from self._requests(now)
         yield from _counting(now)
@@ -60,9 +60,7 @@ class Metrics:
 
     def _requests(self, now: EngineStatistics) -> Iterator[Metric]:
         manager = now.manager
-        events = CounterMetricFamily(
-            "likd_events", "Events by kind and by what became of them.", labels=["kind", "result"]
-        )
+        events = CounterMetricFamily("likd_events", "Events by kind and by outcome.", labels=["kind", "result"])
         for result, by_kind in (("accepted", manager.accepted), ("refused", manager.refused)):
             for kind in self.board.engine.handlers.kinds:
                 events.add_metric([kind, result], by_kind.get(kind, 0))
@@ -77,7 +75,7 @@ class Metrics:
         )
         yield _counters(
             "likd_callers_refused",
-            "Requests refused by their caller, by HTTP status.",
+            "Requests refused because of who sent them, by HTTP status.",
             "status",
             self.gate.statistics().refused,
         )
@@ -89,28 +87,24 @@ class Metrics:
 
     def _store(self, now: EngineStatistics) -> Iterator[Metric]:
         drainer, missing = now.drainer, now.applied_tables
-        yield _counter("likd_store_rows_written", "Rows given to the store.", drainer.rows_written)
+        yield _counter("likd_store_rows_written", "Rows written to the store.", drainer.rows_written)
         yield _gauge(
             "likd_store_lag_seconds",
             "Age of the oldest table that the store does not have.",
             self.board.lag_seconds(now.ledger),
         )
-        yield _gauge(
-            "likd_store_failing", "1 while the store refuses what it is given.", int(drainer.fault is not None)
-        )
-        yield _counter(
-            "likd_store_went_back", "Times the store was found to have gone back in time.", drainer.went_back
-        )
+        yield _gauge("likd_store_failing", "1 while the store refuses writes.", int(drainer.fault is not None))
+        yield _counter("likd_store_went_back", "Times the store went back in time.", drainer.went_back)
         yield _gauge(
             "likd_store_missing_tables",
-            "Tables that the store lost and nobody has any more.",
+            "Tables that the store lost and that no longer exist anywhere.",
             len(missing.missing_tables),
         )
         counts = {name: missing.missing_counts.get(name, 0) for name in self.board.engine.handlers.counts}
-        yield _gauges("likd_store_missing_counts", "Counts of those tables.", "name", counts)
+        yield _gauges("likd_store_missing_counts", "Counts in those tables.", "name", counts)
         yield _gauge(
             "likd_store_write_tolerance_rows_per_second",
-            "Rows a second that the store is given at most.",
+            "The most rows per second written to the store.",
             drainer.write_tolerance,
         )
 
@@ -120,12 +114,14 @@ class Metrics:
             "likd_request_faults", "Requests and connections that failed inside likd.", self.request_faults()
         )
         yield _gauge("likd_connections", "Open connections.", connections.open)
-        yield _counter("likd_connections_refused", "Connections closed for want of a seat.", connections.refused)
-        yield _gauge("likd_urls_watched", "Distinct URLs that are watched live.", now.hub.urls_watched)
+        yield _counter(
+            "likd_connections_refused", "Connections closed because there were too many.", connections.refused
+        )
+        yield _gauge("likd_urls_watched", "Distinct URLs being watched live.", now.hub.urls_watched)
         yield _gauge("likd_idempotency_keys", "Idempotency keys remembered.", now.keys.keys)
         yield _counter(
             "likd_event_loop_blocked",
-            "Times the event loop was blocked for longer than it may be.",
+            "Times the event loop was blocked for longer than allowed.",
             self.watchdog.statistics().blocked,
         )
 
@@ -137,7 +133,9 @@ class Metrics:
             "process",
             {process.name: process.cpu_seconds for process in processes},
         )
-        memory = GaugeMetricFamily("likd_process_memory_bytes", "Memory of each of them.", labels=["process"])
+        memory = GaugeMetricFamily(
+            "likd_process_memory_bytes", "Memory used by the engine and by each front.", labels=["process"]
+        )
         for process in processes:
             memory.add_metric([process.name], process.memory_bytes)
         yield memory
@@ -152,18 +150,18 @@ def _counting(now: EngineStatistics) -> Iterator[Metric]:
     yield _counter("likd_journal_bytes", "Bytes written to the journal.", journal.bytes_written)
     yield _counter("likd_journal_failures", "Failed writes to the journal.", journal.failures)
     yield _counter("likd_journal_mismatches", "Tables whose counters differed from their journal.", batcher.mismatches)
-    yield _gauge("likd_table_open_urls", "Unique URLs of the open table.", manager.open_urls)
+    yield _gauge("likd_table_open_urls", "Unique URLs in the open table.", manager.open_urls)
     yield _gauge("likd_tables_draining", "Tables without a batch file yet.", batcher.tables_in_hand)
-    yield _gauge("likd_tables_waiting", "Batched tables that wait for the store.", ledger.tables_waiting)
-    yield _gauge("likd_rows_waiting", "Rows that wait for the store.", ledger.rows_waiting)
-    yield _gauge("likd_inbox_requests", "Requests that wait for the event manager.", now.intake.waiting)
+    yield _gauge("likd_tables_waiting", "Batched tables waiting for the store.", ledger.tables_waiting)
+    yield _gauge("likd_rows_waiting", "Rows waiting for the store.", ledger.rows_waiting)
+    yield _gauge("likd_inbox_requests", "Requests waiting for the event manager.", now.intake.waiting)
     yield _counter("likd_batch_files_written", "Batch files written.", batcher.batches_written)
 
 
 def _tasks(now: EngineStatistics) -> Iterator[Metric]:
     pool = now.pool
     yield _gauge("likd_counters", "Counters in the pool.", pool.counters)
-    yield _gauge("likd_counters_leased", "Counters that count for a URL.", pool.leased)
+    yield _gauge("likd_counters_leased", "Counters leased to a URL.", pool.leased)
     yield _counter("likd_counters_hung", "Counters restarted because their observer did not return.", pool.hung)
     yield _counter("likd_counters_crashed", "Counters restarted because they crashed.", pool.crashed)
     yield _counter("likd_counters_worn", "Counters replaced after their last lease.", pool.worn)
@@ -172,20 +170,24 @@ def _tasks(now: EngineStatistics) -> Iterator[Metric]:
     faults = {handler.name: handler.faults for handler in now.handlers}
     yield _counters("likd_handler_faults", "Faults of event handlers.", "handler", faults)
     yield _counter(
-        "likd_listener_faults", "Times that who waited for an acknowledgement failed.", now.manager.listener_faults
+        "likd_listener_faults",
+        "Failures of parts that were waiting for an acknowledgement.",
+        now.manager.listener_faults,
     )
 
 
 def _directory(now: EngineStatistics) -> Iterator[Metric]:
     monitor, folder = now.monitor, now.folder
     if monitor.disk_free_bytes is not None:
-        yield _gauge("likd_disk_free_bytes", "Free space where the data directory is.", monitor.disk_free_bytes)
+        yield _gauge("likd_disk_free_bytes", "Free space on the data directory's disk.", monitor.disk_free_bytes)
     yield _gauge("likd_damaged_files", "Files set aside as damaged that are still there.", monitor.damaged_files)
-    yield _gauge("likd_folding", "1 while URLs that were counted by other rules are folded.", int(not folder.done))
-    yield _counter("likd_urls_folded", "URLs that became part of those that count now.", folder.folded)
+    yield _gauge("likd_folding", "1 while URLs counted under earlier rules are being folded.", int(not folder.done))
+    yield _counter("likd_urls_folded", "URLs folded into the ones that the current rules count.", folder.folded)
     yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
-    yield _gauge("likd_clock_doubtful", "1 while the system's clock is not believed.", int(now.clock.doubtful))
-    yield _gauge("likd_aside_bytes", "Disk space of events that a handler could not count.", now.batcher.aside_bytes)
+    yield _gauge("likd_clock_doubtful", "1 while the system's clock is not trusted.", int(now.clock.doubtful))
+    yield _gauge(
+        "likd_aside_bytes", "Disk space taken by events that a handler could not count.", now.batcher.aside_bytes
+    )
 
 
 def _walk(children: Iterable[ChildStatistics]) -> Iterator[ChildStatistics]:

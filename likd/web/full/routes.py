@@ -1,4 +1,4 @@
-"""The API in full, as views of the Quart application."""
+"""The whole API, as views of the Quart application."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def header(name: str) -> str:
 
 
 def flag(name: str) -> bool:
-    """A parameter of the query that is true or false, and false if it is not there. Raises Problem."""
+    """A parameter of the query that is true or false; false if it is missing. Raises Problem."""
     value = asked(name, "false")
     if value not in ("true", "false"):
         raise Problem(422, f"{name} is {short(value)}", members={"field": name, "expected": "true or false"})
@@ -132,7 +132,7 @@ def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
     async def get_export() -> Response:
         exported = reads.export()
         try:
-            # What keeps it from beginning is told by the status.
+            # The status says what keeps it from beginning.
             first = await anext(exported, b"")
         except StoreError as error:
             raise store_away(error) from None
@@ -143,7 +143,7 @@ def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
                 async for some in exported:
                     yield some
             except StoreError as error:
-                # The answer has begun: all that is left is not to end it as if it were whole.
+                # The answer has begun: all that is left is not to end it as if it were complete.
                 log.error("export failed", fault=str(error))
                 raise
 
@@ -277,7 +277,7 @@ def add_metrics(
 
     @cache
     def source() -> Metrics:
-        # Imported when somebody asks: a start need not wait for it.
+        # Imported on demand, so that a start need not wait for it.
         from likd.web.full.metrics import Metrics
 
         return Metrics(board, gate, visitors, connections, request_faults, watchdog)

@@ -1,4 +1,4 @@
-"""The full lane: connections that ask for more than the hot requests, served by Quart on Hypercorn."""
+"""The full lane: serves connections with more than hot requests, by Quart on Hypercorn."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ log = structlog.get_logger(__name__)
 class FullLane:
     """Serves `app` on the connections it is given.
 
-    Hypercorn's public `serve` accepts for itself and knows no connection that somebody has read from before,
-    so its `TCPServer`, one connection's server, is given a stream, which plays those bytes first, and on which
-    clients do nothing that Hypercorn can't cope with. HTTP/2 is never spoken.
+    Hypercorn's public `serve` accepts connections itself and can't take one that was read from before. So its
+    `TCPServer`, which serves one connection, gets a stream that replays those bytes first, and on which clients do
+    nothing that Hypercorn can't cope with. HTTP/2 is never used.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FullLane:
         self._config.accesslog = None
         self._config.include_server_header = False
         self._config.websocket_ping_interval = PING_SECONDS
-        # How long a client may take, and how much it may send, is decided before it comes here.
+        # How long a client may take and how much it may send are decided before this point.
         self._config.websocket_max_message_size = MESSAGE_BYTES_MAX
         self._config.read_timeout = None
         self._config.keep_alive_timeout = math.inf
@@ -78,7 +78,7 @@ class FullLane:
         self._connections = trio.CancelScope()
 
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """Serve the connection `sock`, of which `data` was read before, from now on, and `leave` its seat then."""
+        """Serve the connection `sock`, from which `data` was read before; call `leave` at its end."""
         self._given.send_nowait((sock, data, leave))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -94,7 +94,7 @@ class FullLane:
         await self._app.shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more connections; those there are have `grace_seconds` for the requests in flight."""
+        """Take no more connections; the existing ones get `grace_seconds` for the requests in flight."""
         self._given.close()
         self._connections.deadline = trio.current_time() + grace_seconds
         for stream in self._streams:
@@ -126,9 +126,9 @@ class FullLane:
                 self._streams.discard(stream)
             await stream.finish()
         except (trio.BrokenResourceError, trio.TooSlowError):
-            pass  # There is no client any more, or it does not know TLS.
+            pass  # The client is gone, or does not speak TLS.
         except Exception as error:
-            # One connection's fault must not end the others; what a request does wrong has its own answer.
+            # One connection's fault must not end the others; a bad request gets its own answer.
             log.error("connection failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
         finally:
             leave()
@@ -168,6 +168,6 @@ class FullLane:
                 await send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            # What has begun and is not ended must not look whole.
+            # An answer that has begun but not ended must not look complete.
             stream.wire.cut_off |= begun and not ended and scope["type"] == "http"
             stream.answered()

@@ -1,7 +1,7 @@
-"""A connection of the full lane, as Hypercorn gets it: a stream of requests and frames that are in order.
+"""A connection of the full lane as Hypercorn sees it: a stream of well-formed requests and frames.
 
-What is read of a client and when is decided here: while a request that is whole is being answered, nothing is. So the
-end of what the client sends, or a stray byte, can't spoil an answer, and what waits does so in the client's kernel.
+What is read from a client, and when, is decided here: nothing while a complete request is being answered. So the end of
+the client's stream, or a stray byte, can't spoil an answer, and whatever is waiting waits in the client's kernel.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from likd.web.full.websocket_frames import Frames, Violation
 
 LINGER_SECONDS = 1.0
 LINGER_BYTES_MAX = 1 << 24
-"""How long a client may take to end a connection whose end it was told, and how much it may send meanwhile."""
+"""How long a client may take to close a connection that we have ended, and how much it may send meanwhile."""
 SILENCE_SECONDS_MIN = 45.0
-"""A websocket that is watched and says nothing still answers two pings in that time."""
+"""A silent websocket still answers two pings in this time."""
 HEAD_RECEIVE_BYTES = 1 << 14
-"""That much can be 900 heads."""
+"""This much can hold 900 heads."""
 BODY_RECEIVE_BYTES = 1 << 16
 
 STREAM = "likd.stream"
@@ -36,28 +36,28 @@ _responses = Responses()
 
 
 def stream_of(scope: object) -> Stream:
-    """The connection by which a request or websocket came, of whose ASGI scope this is."""
+    """The connection to which this ASGI scope of a request or websocket belongs."""
     stream: Stream = cast(dict[str, Any], scope)["state"][STREAM]
     return stream
 
 
 class Wire(trio.abc.Stream):
-    """A socket whose other end has to take what is sent to it.
+    """A socket whose peer has to take what is sent to it.
 
-    Hypercorn waits for that without end, and shields it.
+    Hypercorn would wait for that without a limit, shielded from cancellation.
     """
 
     def __init__(self, sock: socket.socket, *, send_seconds: float) -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self.socket = self._stream.socket
         self.cut_off = False
-        """Whether what was sent last did not get through whole: the client has to see that."""
+        """Whether the last send was cut off: the client has to see that."""
         self._send_seconds = send_seconds
         self._send_until = math.inf
         self._sending = trio.CancelScope()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has come, empty once the client sends no more. Raises trio.BrokenResourceError."""
+        """What has arrived; empty once the client sends no more. Raises trio.BrokenResourceError."""
         return await self._stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -74,28 +74,28 @@ class Wire(trio.abc.Stream):
                     raise trio.BrokenResourceError from error
             if self._sending.cancelled_caught and (self._unsent() >= waiting or self.late):
                 self.cut_off = True
-                raise trio.BrokenResourceError("the client does not take its answer")
+                raise trio.BrokenResourceError("the client does not read its answer")
 
     @property
     def late(self) -> bool:
-        """Whether all should have been sent by now."""
+        """Whether everything should have been sent by now."""
         return trio.current_time() >= self._send_until
 
     def send_until(self, deadline: float) -> None:
-        """Whatever is sent must be taken by then."""
+        """Whatever is sent must be taken by this time."""
         self._send_until = deadline
         self._sending.deadline = min(self._sending.deadline, deadline)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As of the stream below."""
+        """As for the stream below."""
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Nothing more is sent."""
+        """Send nothing more."""
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close at once; if something was cut off, so that the client's kernel says so, too."""
+        """Close at once; if something was cut off, in a way that the client notices."""
         if self.cut_off:
             with suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -108,9 +108,9 @@ class Wire(trio.abc.Stream):
 
 
 class Stream(trio.abc.HalfCloseableStream):
-    """The requests and frames of one client, whose first bytes `data` have been read before.
+    """The requests and frames of one client, whose first bytes `data` were read before.
 
-    `end` ends the connection's tasks: Hypercorn's would sleep on for a websocket's next ping, or for an idle time.
+    `end` cancels the connection's tasks: Hypercorn's would sleep until a websocket's next ping, or for the idle time.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self.socket = wire.socket
         self.end = end
         self.session = trio.CancelScope()
-        """What is answered now; a websocket's is cancelled when its client breaks the protocol."""
+        """The scope in which the current request is answered; cancelled if a websocket's client breaks the protocol."""
         self._secure = secure
         self._head_seconds = head_seconds
         self._idle_seconds = idle_seconds
@@ -140,7 +140,7 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of the client is in flight, or was received and not looked at yet."""
+        """Whether nothing from the client is in flight, or received and not yet processed."""
         return self._inbound.idle
 
     @property
@@ -149,13 +149,13 @@ class Stream(trio.abc.HalfCloseableStream):
         return self._frames.violation if self._frames is not None else None
 
     def answered(self) -> None:
-        """The request in hand is answered, or its websocket has ended."""
+        """The current request is answered, or its websocket has ended."""
         self._inbound.answered()
         self._deadline = trio.current_time() + (self._head_seconds if self._inbound.begun else self._idle_seconds)
         self._turn.give()
 
     def accepted(self) -> None:
-        """The request in hand has become a websocket."""
+        """The current request has become a websocket."""
         self._frames = Frames()
         self._frames.feed(self._inbound.upgrade())
         self._turn.give()
@@ -167,12 +167,12 @@ class Stream(trio.abc.HalfCloseableStream):
             self._turn.give()
 
     def drop(self) -> None:
-        """End a connection on which nothing is under way."""
+        """End a connection on which nothing is in progress."""
         self._lingers = False
         self.end()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What the server is to get next, empty when there is nothing more. Raises trio.BrokenResourceError."""
+        """What the server is to get next; empty when there is nothing more. Raises trio.BrokenResourceError."""
         await trio.lowlevel.checkpoint()
         while self._frames is None:
             if data := self._inbound.take():
@@ -193,15 +193,15 @@ class Stream(trio.abc.HalfCloseableStream):
         return await self._next_frames(self._frames)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As of the wire."""
+        """As for the wire."""
         await (self._secure or self.wire).send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As of the wire."""
+        """As for the wire."""
         await self.wire.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Nothing: whoever gave the connection ends it in order."""
+        """Do nothing: the owner of the connection ends it properly."""
 
     async def aclose(self) -> None:
         """End it."""
@@ -210,12 +210,12 @@ class Stream(trio.abc.HalfCloseableStream):
         self.end()
 
     async def finish(self) -> None:
-        """Let the client finish: to close at once could destroy the answers on their way. What it sends is dropped."""
+        """Let the client finish: closing at once could destroy answers on their way. What it sends is dropped."""
         if not self._lingers or self.wire.cut_off:
             return
         with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             if self._secure is not None:
-                # It may hear something else than the end of encryption, and be broken by that.
+                # It may receive something other than the end of encryption, and break.
                 with suppress(trio.BrokenResourceError):
                     await self._secure.unwrap()
             await self.wire.send_eof()
@@ -227,7 +227,7 @@ class Stream(trio.abc.HalfCloseableStream):
         while True:
             if frames.violation is not None:
                 self.session.cancel()
-                # The session says so to the client, and the connection ends.
+                # The session tells the client, and the connection ends.
                 await trio.sleep_forever()
             if data := frames.take():
                 return data
@@ -248,7 +248,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def _read_requests(self) -> None:
         inbound = self._inbound
         body = inbound.incomplete
-        # Whoever reads the body sees to its time.
+        # Whoever reads the body limits its time.
         deadline = math.inf if body else self._deadline
         data = await self._receive(BODY_RECEIVE_BYTES if body else HEAD_RECEIVE_BYTES, deadline)
         if data:
@@ -263,7 +263,7 @@ class Stream(trio.abc.HalfCloseableStream):
             inbound.end()
 
     async def _receive(self, max_bytes: int, deadline: float) -> bytes | None:
-        """What has come: empty if the client sends no more, None if it sent nothing until `deadline`."""
+        """What has arrived: empty if the client sends no more, None if nothing came until `deadline`."""
         data = None
         with trio.move_on_at(deadline):
             data = bytes(await (self._secure or self.wire).receive_some(max_bytes))

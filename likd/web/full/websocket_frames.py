@@ -1,9 +1,9 @@
-"""What a client says on its websocket, as the servers of both lanes get it.
+"""What a client sends on its websocket, as the servers of both lanes get it.
 
-Whole frames that keep to RFC 6455, one message at a time, none larger than its bound.
+They get whole frames that conform to RFC 6455, one message at a time, none larger than its bound.
 
-Hypercorn sees too late that a message is too large, goes on taking what comes behind one that breaks the protocol, and
-does not say what is wrong; so none of these reaches it.
+Hypercorn notices too late that a message is too large, goes on after a violation of the protocol, and does not say what
+was wrong; so none of these reach it.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 MESSAGE_BYTES_MAX = 1 << 20
 TOO_LARGE = 1009
 FRAMES_AT_ONCE = 100
-"""That many take about a millisecond: a read can be of thousands, all of them empty."""
+"""This many take about a millisecond: one read can contain thousands, all of them empty."""
 
 
 @attrs.frozen
 class Violation:
-    """Why a websocket is to be failed: the code and reason of its close frame."""
+    """Why a websocket must be closed: the code and reason of its close frame."""
 
     code: int
     reason: str
 
 
 class Received:
-    """What a client sends on its websocket, as events, for as long as it keeps to the protocol."""
+    """What a client sends on its websocket, as events, as long as it keeps to the protocol."""
 
     __slots__ = ("_size", "busy", "connection", "violation")
 
     def __init__(self) -> None:
         self.violation: Violation | None = None
-        """What the client did wrong; nothing is taken of it from then on."""
+        """What the client did wrong; from then on, nothing more is taken from it."""
         self.busy = False
         """Whether there may be more events in what was fed."""
         self.connection = Connection(ConnectionType.SERVER)
         self._size = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what the client sent next; whether it has anything to say after what it said before."""
+        """Take what the client sent next. Returns False if it had already ended or broken the protocol."""
         if self.violation is not None or self.connection.state is not ConnectionState.OPEN:
             return False
         self.connection.receive_data(data)
         return True
 
     def events(self) -> Iterator[Event]:
-        """Some of the events in what was fed, up to a violation."""
+        """Some of the events in what was fed, up to the first violation."""
         count = 0
         for count, event in enumerate(self.connection.events(), 1):
             self._judge(event)
@@ -75,7 +75,7 @@ class Received:
 
 
 class Frames:
-    """Checks a client's frames, without doing any input or output."""
+    """Checks a client's frames, without I/O."""
 
     def __init__(self) -> None:
         self._received = Received()
@@ -86,7 +86,7 @@ class Frames:
 
     @property
     def violation(self) -> Violation | None:
-        """What the client did wrong; nothing is taken of it from then on."""
+        """What the client did wrong; from then on, nothing more is taken from it."""
         return self._received.violation
 
     @property
@@ -96,11 +96,11 @@ class Frames:
 
     @property
     def full(self) -> bool:
-        """Whether a message waits for being asked for: nothing needs to be read until then."""
+        """Whether a message is waiting to be asked for; until then, nothing needs to be read."""
         return bool(self._held)
 
     def ask(self) -> None:
-        """The next message may come: whoever asks is done with the one before."""
+        """Ask for the next message: the previous one has been handled."""
         self._asked = True
 
     def feed(self, data: bytes) -> None:
@@ -109,7 +109,7 @@ class Frames:
             self.work()
 
     def work(self) -> None:
-        """Look at some frames of what was fed: `busy` says whether there may be more."""
+        """Process some frames of what was fed; `busy` says whether there may be more."""
         for event in self._received.events():
             if isinstance(event, Ping):
                 self._urgent += self._ours.send(event)

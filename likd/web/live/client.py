@@ -1,4 +1,4 @@
-"""A client of the live lane: its socket, its websocket, its session, and what it was not sent yet."""
+"""A client of the live lane: its socket, its websocket, its session, and what has not been sent to it yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from likd.web.live.connection import Connection
 
 
 class Client:
-    """There are thousands: it has no task, and its parts are few."""
+    """One of thousands: it has no task, and few parts."""
 
     __slots__ = (
         "connection",
@@ -40,35 +40,35 @@ class Client:
         """Gives its seat back."""
         self.connection = Connection()
         self.session = session
-        """None if it was not let in, or watches no more."""
+        """None if it was not let in, or has stopped watching."""
         self.obeying: trio.CancelScope | None = None
-        """The task that does what it asked for last."""
+        """The task that carries out its latest request."""
         self.output = b""
         self.interest: int = select.EPOLLIN
         self.heard_until = 0.0
-        """When it was silent for too long, and is gone."""
+        """When it will have been silent for too long."""
         self.ping_at = 0.0
         self.taken_until = 0.0
-        """When it should have taken some of `output`, if there is any."""
+        """By when it must have taken some of `output`, if there is any."""
         self.unsent = 0
-        """Bytes that its side had not taken when that was set."""
+        """How many bytes its side had not taken when that deadline was set."""
         self.leaving = False
-        """Whether it was told all, and has a moment to read it."""
+        """Whether it was sent everything, and has a moment to read it."""
         self.dropped = 0
         """Bytes that it sent since then."""
 
     def wanted(self) -> int:
-        """What its socket is to be watched for (bits of epoll)."""
+        """The events its socket is to be watched for (bits of epoll)."""
         if self.output:
             return select.EPOLLOUT
         reads = self.leaving or (self.connection.wants_input and self.obeying is None)
         return select.EPOLLIN if reads else 0
 
     def waiting(self) -> int:
-        """How many bytes its side has not taken of what was sent. Raises OSError."""
+        """How many bytes of what was sent its side has not taken yet. Raises OSError."""
         waiting: int = struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
         return waiting
 
     def cut_off(self) -> None:
-        """When it is closed next, its side is to see that something is missing."""
+        """Make the next close show its side that something is missing."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

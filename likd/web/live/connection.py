@@ -1,4 +1,4 @@
-"""A client's websocket, without I/O: bytes in, whole messages out, and what the protocol itself has to say to that."""
+"""A client's websocket, without I/O: bytes in, whole messages out, plus the protocol's own frames."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from likd.web.full.websocket_frames import Received
 
 PING = b"\x89\x00"
 PARTS_MAX = 1024
-"""Parts of a message that are kept apart: they can be of a byte each."""
+"""How many parts of a message are kept before they are joined: each can be a single byte."""
 
 
 def text_frame(message: bytes) -> bytes:
-    """A message of text as the one frame that all who are told it get."""
+    """A text message as one frame, the same for everyone who gets it."""
     size = len(message)
     if size < 126:
         return b"\x81%c%b" % (size, message)
@@ -22,16 +22,16 @@ def text_frame(message: bytes) -> bytes:
 
 
 class Connection:
-    """Whoever moves the bytes asks for `next` when the message before is done with, and then sends what `take` gives.
+    """Whoever moves the bytes calls `next` once the previous message is handled, and then sends what `take` returns.
 
-    What a client breaks the protocol with ends it at once. Its close is answered after the messages before it.
+    A violation of the protocol ends it at once. The client's close is answered after the messages before it.
     """
 
     __slots__ = ("_held", "_out", "_parts", "_received", "ending")
 
     def __init__(self) -> None:
         self.ending = False
-        """Whether the close is said, or about to be taken: nothing is taken of the client any more."""
+        """Whether the close was sent, or is about to be: nothing more is taken from the client."""
         self._received = Received()
         self._held: list[Event] = []
         self._parts: list[str | bytes] = []
@@ -39,12 +39,12 @@ class Connection:
 
     @property
     def wants_input(self) -> bool:
-        """Whether there is room for what the client may send: all that came before is taken."""
+        """Whether there is room for more from the client: everything before has been taken."""
         return not (self.ending or self._held or self._received.busy)
 
     @property
     def busy(self) -> bool:
-        """Whether there may be more in what was received, to `work` at once others had their turn."""
+        """Whether there may be more to `work` at once other tasks have had their turn."""
         return self._received.busy and not self._held and not self.ending
 
     def receive(self, data: bytes) -> None:
@@ -53,7 +53,7 @@ class Connection:
             self.work()
 
     def work(self) -> None:
-        """Look at some frames of what was received: about a millisecond's."""
+        """Process some of the received frames, about a millisecond's worth."""
         for event in self._received.events():
             if isinstance(event, Ping):
                 self._out += self._received.connection.send(event.response())
@@ -64,7 +64,7 @@ class Connection:
             self.close(violation.code, violation.reason)
 
     def next(self) -> str | bytes | None:
-        """The next message, None if there is none yet. The client's close is answered when it is its turn."""
+        """The next message, None if there is none yet. The client's close is answered in its turn."""
         while self._held:
             event = self._held.pop(0)
             if isinstance(event, CloseConnection):
@@ -78,18 +78,18 @@ class Connection:
         return None
 
     def close(self, code: int, reason: str) -> None:
-        """Say that it is over. What was received and not taken is dropped."""
+        """Send the close. Whatever was received and not taken is dropped."""
         self._held.clear()
         if not self.ending:
             self.ending = True
             self._out += self._received.connection.send(CloseConnection(code, reason))
 
     def take(self) -> bytes:
-        """What is to be sent now, besides messages: pongs, and the close."""
+        """What is to be sent now besides messages: pongs and the close."""
         out, self._out = self._out, b""
         return out
 
 
 def _joined(parts: list[str | bytes]) -> str | bytes:
-    """The parts of one message: all of text, or none."""
+    """The parts of one message: all text or all binary."""
     return parts[0][:0].join(parts)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The handshake of a websocket for the live lane, without I/O: read by the full lane's parser, answered here."""
+"""The live lane's websocket handshake, without I/O: read by the full lane's parser, answered here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likd.web.full.inbound import Inbound
 
 @attrs.frozen
 class Handshake:
-    """A handshake that is right: who asks, the answer that makes it a websocket, and what came behind it."""
+    """A valid handshake: who sent it, the answer that opens the websocket, and the bytes after it."""
 
     credentials: Credentials
     accept: bytes
@@ -23,7 +23,7 @@ class Handshake:
 
 
 def read_handshake(data: bytes, path: bytes = b"/v1/live") -> Handshake | None:
-    """The handshake for `path` that `data` begins with; None for all else, which the full lane has answers to."""
+    """The handshake for `path` at the beginning of `data`; None for everything else, which the full lane answers."""
     if not data.startswith(b"GET " + path):
         return None
     inbound = Inbound()

@@ -1,4 +1,4 @@
-"""The live lane: the websockets of `/v1/live`, in few tasks on one epoll."""
+"""The live lane: serves the websockets of `/v1/live` in a few tasks, on one epoll."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 class LiveLane:
     """Serves `/v1/live` on the connections that `take` accepts.
 
-    A page that is open costs an object, not a task. When the hub has news one task tells all clients, with the same
-    bytes for all who watch the same. It waits for none of them: one that does not take what it is sent is passed over,
-    and told what is newest then when it does. What a client asks for is done by a task that ends with it.
+    An open page costs an object, not a task. When the hub has news, one task sends it to all clients, with the same
+    bytes for all who watch the same. It waits for none of them: a client that does not take what it is sent is skipped,
+    and gets the newest state once it does. A client's requests are carried out by short-lived tasks.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class LiveLane:
 
     @property
     def faults(self) -> int:
-        """Connections that ended because of a fault of likd's own."""
+        """Connections that ended because of a fault in likd."""
         return self._clients.faults
 
     def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> bool:
-        """Serve the connection `sock` from now on, if `data`, which was read before, asks for `/v1/live`; else False.
+        """Serve the connection `sock` if `data`, read from it before, asks for `/v1/live`; else return False.
 
         `leave` is called to give its seat back.
         """
@@ -75,7 +75,7 @@ class LiveLane:
         return True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. When run again after a fault, clients are found as they were."""
+        """Serve until cancelled. When run again after a fault, it finds the clients as they were."""
         self._hub.listen(self._teller.news)
         try:
             async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ class LiveLane:
             self._hub.unlisten(self._teller.news)
 
     async def stop(self) -> None:
-        """Tell all clients that the daemon goes away, and take no more."""
+        """Tell all clients that the daemon is shutting down, and take no more."""
         self._clients.stop()
         await self._clients.each(self._clients, self._say_close, going_away())
 
@@ -139,7 +139,7 @@ class LiveLane:
         self._proceed(client)
 
     def _ready(self, client: Client, events: int) -> None:
-        """Do what the client's socket is ready for (bits of epoll)."""
+        """Handle what the client's socket is ready for (bits of epoll)."""
         if events & _OUT:
             self._send(client, b"")
             self._teller.tell(client)
@@ -167,7 +167,7 @@ class LiveLane:
             client.connection.receive(data)
 
     def _proceed(self, client: Client) -> None:
-        """Go on with what the client has said; end the connection if it is over; else wait for what it needs."""
+        """Continue with what the client has sent; then end the connection if it is over, or wait for what it needs."""
         if client.socket.fileno() < 0:
             return
         connection = client.connection
@@ -224,7 +224,7 @@ class LiveLane:
         except Exception as error:
             self._clients.failed(client, error)
         except BaseException:
-            # The lane is cancelled half way through: its client must not wait.
+            # The lane is cancelled half-way: its client must not be left waiting.
             self._close(client)
             raise
         finally:
@@ -242,7 +242,7 @@ class LiveLane:
         self._proceed(client)
 
     def _linger(self, client: Client) -> None:
-        """All is said: to close at once could destroy it on its way."""
+        """Everything is sent; closing at once could destroy it on its way."""
         client.leaving = True
         client.heard_until = trio.current_time() + LINGER_SECONDS
         try:
@@ -251,7 +251,7 @@ class LiveLane:
             self._close(client)
 
     def _end_session(self, client: Client) -> None:
-        """The client watches no more. What it asked for and is still being done is cancelled, and then it ends."""
+        """The client stops watching. If a request of its is still being carried out, cancel that first."""
         self._teller.forget(client)
         if client.obeying is not None:
             client.obeying.cancel()
@@ -264,7 +264,7 @@ class LiveLane:
         self._end_session(client)
 
     async def _sweep(self) -> None:
-        """Once a second: clients whose time has passed, and pings."""
+        """Once a second: drop clients whose time has passed, and send pings."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
             now = trio.current_time()

@@ -1,4 +1,4 @@
-"""Tells the clients of the live lane what is new: all when the hub has news, some when their time has come."""
+"""Sends the clients of the live lane what is new: to all when the hub has news, to some when they are due."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from likd.web.live.client import Client
 from likd.web.live.connection import text_frame
 
 TIMED_SECONDS = 0.1
-"""How exact the time is at which a client is told what needs no news of the hub."""
+"""The precision of the time at which a client is sent something without news from the hub."""
 
 
 class Teller:
-    """Goes over all `clients` whenever `news` is given, and calls `send` with the bytes for each."""
+    """Goes through all `clients` whenever `news` is given, and calls `send` with the bytes for each."""
 
     def __init__(self, sessions: LiveSessions, clients: Clients[Client], send: Callable[[Client, bytes], None]) -> None:
         self.news = Notice()
@@ -26,11 +26,11 @@ class Teller:
         self._send = send
         self._message = self._frame = b""
         self._timed: dict[Client, float] = {}
-        """When clients are to be told something though there is no news."""
+        """When clients are due to be sent something although there is no news."""
         self._timed_first = Notice()
 
     async def run(self) -> None:
-        """Tell, until cancelled."""
+        """Work until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_timed)
             while True:
@@ -38,7 +38,7 @@ class Teller:
                 await self._broadcast()
 
     def tell(self, client: Client) -> None:
-        """Send the client all that it was not told yet, unless it has to take other things first."""
+        """Send the client everything that it has not been sent yet, unless it has to take earlier output first."""
         if client.output or client.session is None:
             return
         for message in self._sessions.messages(client.session):
@@ -47,7 +47,7 @@ class Teller:
             self._send(client, self._frame)
 
     def tell_in_time(self, client: Client) -> None:
-        """Tell the client what is new, and remember when that is to be done again though there is no news."""
+        """Send the client what is new, and remember when to do so again if there is no news."""
         self._timed.pop(client, None)
         self.tell(client)
         if client.session is not None:
@@ -57,7 +57,7 @@ class Teller:
                 self._timed_first.give()
 
     def forget(self, client: Client) -> None:
-        """The client is to be told nothing any more."""
+        """Forget the client: it is sent nothing more."""
         self._timed.pop(client, None)
 
     async def _broadcast(self) -> None:

@@ -1,4 +1,4 @@
-/* Charts, drawn of the table that stands below them: for the width there is, and again when that or the table changes. */
+/* Charts, drawn from the table below them for the available width, and redrawn when that or the table changes. */
 "use strict";
 
 const NAMES = { likes: "Likes", gone: "Taken back", views: "Views", rate: "Likes per 100 views" };
@@ -11,7 +11,7 @@ function svg(tag, attributes = {}, content) {
   return made;
 }
 
-/* ---- What is drawn: the rows of the table, null for what is not known. */
+/* ---- What is drawn: the rows of the table, null for unknown figures. */
 function numbersOf(table) {
   const value = (cell) => (!cell || cell.dataset.value === "" ? null : Number(cell.dataset.value));
   const rows = [...table.tBodies[0].rows].map((row) => {
@@ -25,7 +25,7 @@ function numbersOf(table) {
 
 const written = (value, metric) => (value === null ? DASH : metric === "rate" ? value.toFixed(1) : whole(value));
 
-/* What a kind of chart shows of it: `now`, `before` and `down` give the value of a row; `text` is told by the pointer. */
+/* What each kind of chart shows: `now`, `before` and `down` return a row's value, `text` what the tooltip says. */
 const KINDS = {
   line({ rows, metric, goingOn, compared }) {
     const before = (row) => `Before: ${written(row.before, metric)}${row.longBefore && ` (${row.longBefore})`}`;
@@ -64,7 +64,7 @@ function widthOf(content) {
   return Math.ceil(pen.measureText(content).width);
 }
 
-/* Where everything is, in pixels. */
+/* The layout, in pixels. */
 function layOut(options, width, height) {
   const { rows } = options;
   const most = Math.max(1, ...rows.flatMap((row) => [options.now(row) ?? 0, options.before?.(row) ?? 0]));
@@ -102,7 +102,7 @@ function axes(picture, options, place) {
   });
 }
 
-/* A bar with round corners at its far end. */
+/* A bar with rounded corners at its far end. */
 function bar(left, from, thick, tall) {
   const r = Math.min(3, thick / 2, Math.abs(tall));
   const [s, to] = [Math.sign(tall), from + tall];
@@ -125,7 +125,7 @@ function lines(picture, options, place) {
   const { rows } = options;
   const last = rows.length - 1;
   const at = (of, index) => `${place.x(index).toFixed(1)} ${place.y(of(rows[index])).toFixed(1)}`;
-  // What is not known is a gap.
+  // An unknown figure is a gap.
   const stretches = (of, from = 0, to = last) => {
     const found = [];
     for (let index = from; index <= to; index += 1) {
@@ -151,7 +151,7 @@ function lines(picture, options, place) {
   });
 }
 
-/* What the pointer or the keyboard is at: spoken as a slider's value, shown above the plot so that it hides no figure. */
+/* What the pointer or the keyboard is on: read out as a slider's value, shown above the plot so that it hides nothing. */
 class Cursor {
   constructor(box) {
     this.box = box;
@@ -170,7 +170,7 @@ class Cursor {
 
   attach(options, place, picture) {
     const last = options.rows.length - 1;
-    // Whoever stands at a piece stays there; else it is the last.
+    // Stay on the current piece; by default it is the last.
     this.chosen = Math.min(this.shown ? this.chosen : last, last);
     [this.options, this.place] = [options, place];
     this.marked = svg("g");

@@ -1,4 +1,4 @@
-/* The engine's page: its figures are live, with two minutes of the fastest of them, and a square for some counters. */
+/* The engine's page: live figures, the last two minutes of the fastest ones, and squares for counters. */
 "use strict";
 
 const SAMPLES = 120;
@@ -36,7 +36,7 @@ function drawSwarm({ counters, leased, busy }) {
   const height = Math.ceil(many / across) * SQUARE;
   swarm.setAttribute("height", height);
   swarm.style.height = height + "px";
-  document.getElementById("square").textContent = each > 1.5 ? `a square is ${compact(Math.round(each))} counters` : "a square is a counter";
+  document.getElementById("square").textContent = each > 1.5 ? `each square is ${compact(Math.round(each))} counters` : "each square is a counter";
 }
 
 let pool = null;

@@ -39,12 +39,12 @@
     return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
-  /* How long to wait after so many failures: a part of it is chance, or all visitors come back at once. */
+  /* How long to wait after that many failures; partly random, or all visitors would come back at once. */
   function pause(failures, most) {
     return Math.min(most, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
   }
 
-  /* The last resort: values that live as long as the tab, over reloads if nobody else uses the window's name. */
+  /* The last resort: values that last as long as the tab, across reloads if nobody else uses the window's name. */
   class TabStorage {
     constructor() {
       const [mark, text] = [window.name.slice(0, 5), window.name.slice(5)];
@@ -84,8 +84,8 @@
     }
   }
 
-  /* What the browser remembers for this site: its visitor's id, what is liked, what is still to be sent. A value
-     that one storage does not take is kept by the next, and what is kept further down is newer. */
+  /* What the browser remembers for this site: the visitor's id, what is liked, what is still to be sent. A value that
+     one storage does not take is kept in the next; one kept further down is newer. */
   class Memory {
     constructor() {
       this.places = [];
@@ -115,7 +115,7 @@
           const text = place.getItem(name);
           if (text !== null) return text;
         } catch {
-          // The next one may know.
+          // The next one may have it.
         }
       }
       return null;
@@ -130,7 +130,7 @@
           else place.setItem("likd:" + name, text);
           kept = true;
         } catch {
-          // It is full, or refuses.
+          // It is full, or refuses to store.
         }
       }
     }
@@ -141,12 +141,12 @@
         try {
           place.removeItem("likd:" + name);
         } catch {
-          // Then it has nothing, either.
+          // Then it has nothing to remove, either.
         }
       }
     }
 
-    /* The names that begin so, wherever they are kept. */
+    /* The names with that beginning, wherever they are kept. */
     names(prefix) {
       const found = new Set();
       for (const place of this.places) {
@@ -169,7 +169,7 @@
       return this.visitor;
     }
 
-    /* How often the visitor gave a kind of event to a URL. */
+    /* How many events of a kind the visitor gave to a URL. */
     given(kind, url) {
       return Number(this.read("liked")?.[place(kind, url)] ?? 0);
     }
@@ -188,8 +188,8 @@
 
   const memory = new Memory();
 
-  /* Likes are kept until the server has them. Each has a key of its own in the browser's memory, so that tabs do not
-     overwrite each other's, and that key makes it count once, however often and by whichever tab it is sent. */
+  /* Likes are kept until the server has them. Each has its own key in the browser's storage, so that tabs do not
+     overwrite each other's, and because of that key it counts once, however often and by whichever tab it is sent. */
   class Outbox {
     constructor(server) {
       this.server = server;
@@ -201,7 +201,7 @@
       this.adopt();
     }
 
-    /* What is waiting, as other tabs and earlier pages left it. */
+    /* What is waiting, including what other tabs and earlier pages left. */
     adopt() {
       const items = Array.from(memory.names(this.prefix), (name) => memory.read(name)).filter((item) => item?.event);
       this.items = items.sort((one, other) => one.at - other.at);
@@ -215,10 +215,10 @@
       memory.remove(name);
     }
 
-    /* Send `event`, which does what is `done`, or takes it back. */
+    /* Send `event`, which does the `done` action or takes it back. */
     push(done, event) {
       this.adopt();
-      // What nobody has tried to send need not be sent: this comes in its place.
+      // An event that nobody has tried to send yet is replaced by this one.
       for (const item of this.of(event.url, done)) {
         if (!item.tried && item.event.actor === event.actor) this.forget(item);
       }
@@ -236,11 +236,11 @@
     }
 
     of(url, done) {
-      // Earlier versions did nothing but like, and did not say so.
+      // Earlier versions only liked, and did not record the kind.
       return this.items.filter((item) => item.event.url === url && (!done || done === (item.done ?? LIKE)));
     }
 
-    /* Each URL's likes go out in their order; one that gets no answer holds up no other URL's. */
+    /* Each URL's likes are sent in order; one that gets no answer does not hold up other URLs'. */
     send() {
       clearTimeout(this.timer);
       for (const url of new Set(this.items.map((item) => item.event.url))) {
@@ -260,7 +260,7 @@
       this.send();
     }
 
-    /* Whether the server has had its say on `item`. */
+    /* Whether the server has accepted or refused `item`. */
     async post(item) {
       item.tried = true;
       memory.write(this.prefix + item.key, item);
@@ -275,7 +275,7 @@
           signal: AbortSignal.timeout(ANSWER_MS),
         });
       } catch {
-        // Offline, or the server is away.
+        // Offline, or the server is unavailable.
       }
       if (!response || response.status >= 500 || [408, 425, 429].includes(response.status)) {
         const asked = Number(response?.headers.get("Retry-After")) * 1000 || 0;
@@ -293,11 +293,11 @@
 
   async function problemOf(response) {
     const { detail, expected, field } = parsed(await response.text().catch(() => "")) ?? {};
-    return { status: response.status, detail: detail ?? `the server answers ${response.status}`, expected, field };
+    return { status: response.status, detail: detail ?? `the server answered ${response.status}`, expected, field };
   }
 
-  /* One websocket after another. A handshake that is not answered and a silence that a ping does not break end one
-     as much as its close does. */
+  /* One websocket after another. An unanswered handshake, or silence that a ping does not break, ends one just as its
+     close does. */
   class Line {
     constructor(address, { opened, heard, ended }) {
       Object.assign(this, { address, opened, heard, ended });
@@ -312,7 +312,7 @@
       try {
         socket = new WebSocket(this.address);
       } catch {
-        // A policy of the page forbids it: some browsers throw, and Chromium tells of an error but of no end.
+        // The page's policy forbids it: some browsers throw, and Chromium fires error without close.
         this.rest();
         return;
       }
@@ -362,7 +362,7 @@
       }, pause(++this.failures, LINE_RETRY_MS_MAX));
     }
 
-    /* Leave it without a word: of a dead connection nobody can be told. */
+    /* Abandon it without a close: nobody is listening at the end of a dead connection. */
     drop() {
       clearTimeout(this.timer);
       clearTimeout(this.resting);
@@ -373,8 +373,8 @@
     }
   }
 
-  /* Views are sent together when the page has a moment, at the latest when it goes. A view of a URL that the server
-     does not take would lose the others that are sent with it: until that is known it waits, and at last goes alone. */
+  /* Views are sent together when the page is idle, at the latest when it is left. A view of a URL that the server
+     refuses would lose the others sent with it, so it waits until that is known, and in the end is sent alone. */
   class Views {
     constructor(server) {
       this.server = server;
@@ -382,7 +382,7 @@
     }
 
     add(topic) {
-      // A browser that is driven by a program has nobody who looks.
+      // Nobody is looking at a browser that a program controls.
       if (navigator.webdriver) return;
       this.seen.push(topic);
       this.later();
@@ -396,7 +396,7 @@
     }
 
     send({ last = false } = {}) {
-      // A page that is only prepared was not seen yet.
+      // A prerendered page has not been seen yet.
       if (document.prerendering || (this.server.away && !last)) return this.seen.length ? this.later() : undefined;
       const views = this.seen.filter((topic) => !topic.problem);
       this.seen = [];
@@ -406,7 +406,7 @@
       else this.seen.push(...unknown);
       for (const portion of portions) {
         const lines = portion.map((topic) => topic.view).join("\n");
-        // The browser refuses what is over its limit for all that is on its way.
+        // The browser has a limit for everything in flight together.
         if (!navigator.sendBeacon(this.server.base + "/v1/events", new Blob([lines], { type: "text/plain" }))) {
           this.seen.push(...portion);
         }
@@ -430,7 +430,7 @@
     }
   }
 
-  /* How often one kind of event was given to a URL, by all and by this visitor. */
+  /* How many events of one kind a URL got, from everyone and from this visitor. */
   class Tally {
     constructor(topic, kind) {
       this.topic = topic;
@@ -449,7 +449,7 @@
       memory.remember(this.kind, this.topic.url, given);
     }
 
-    /* The count as it will be once the server has what was pressed; null while nothing is known. */
+    /* The count as it will be once the server has what was pressed; null while it is unknown. */
     get count() {
       if (!this.held) return this.row?.net ?? null;
       return Math.max(0, (this.held.base ?? 0) + this.given - this.held.before);
@@ -460,7 +460,7 @@
       return this.topic.server.outbox.of(this.topic.url, this.kind);
     }
 
-    /* One more, or when that were too many, none: the kinds of event that this takes. */
+    /* One more, or none if that would be too many: the kinds of event that this takes. */
     press(most) {
       const given = Math.max(0, this.given);
       const more = given < most;
@@ -474,12 +474,12 @@
       return kind;
     }
 
-    /* While a like is on its way, what the server says may have it or not: the count of before is held. */
+    /* While a like is on its way, the server's count may or may not include it, so the earlier count is kept. */
     hold(before) {
       this.held ??= { base: this.row?.net ?? null, before, settled: false };
     }
 
-    /* The same for what an earlier page or another tab has pressed. */
+    /* The same for what was pressed on an earlier page or in another tab. */
     holdItems() {
       const { items } = this;
       if (items.length) this.hold(this.given - items.reduce((sum, item) => sum + change(item), 0));
@@ -491,7 +491,7 @@
       if (given === undefined) return this.refuse();
       this.problem = null;
       const [version, net] = [given + takenBack, given - takenBack];
-      // An answer may have been overtaken by newer news.
+      // Newer news may have overtaken an answer.
       if (fresh && version < this.row?.version) return;
       this.row = { net, version };
       if (!this.held) return;
@@ -506,24 +506,25 @@
       this.problem = { reason };
     }
 
-    /* The server has all that was pressed; `known` if what it said last has it, too. */
+    /* The server has everything that was pressed; `known` if its last count includes it, too. */
     release(known) {
       if (known) this.held = null;
       else if (this.held) this.held.settled = true;
     }
   }
 
-  /* What an item adds to what its visitor has given. */
+  /* What an item adds to what this visitor has given. */
   function change({ done, event }) {
     return event.kind === (done ?? LIKE) ? 1 : -1;
   }
 
-  /* To the server each of several claps is another's: so none is counted twice, however often it is sent. */
+  /* For the server, each of several claps has an actor of its own, so none is counted twice, however often it is
+     sent. */
   function actor(nth) {
     return nth === 1 ? memory.actor : `${memory.actor} ${nth}`;
   }
 
-  /* A URL on a server, shared by all its buttons: what the server says of it, and what was pressed since. */
+  /* A URL on a server, shared by all its buttons: what the server says about it, and what was pressed since. */
   class Topic {
     constructor(server, url) {
       this.server = server;
@@ -623,7 +624,7 @@
       this.look(button, topic, false);
     }
 
-    /* A button has come into sight, or has left it. */
+    /* A button has come into view, or has left it. */
     look(button, topic, inSight) {
       if (inSight) topic.inSight.add(button);
       else topic.inSight.delete(button);
@@ -637,7 +638,7 @@
       return Array.from(this.topics.values()).filter((topic) => topic.inSight.size && !topic.problem?.lasting);
     }
 
-    /* Watch what is in sight and nothing else; what can't be watched is read. */
+    /* Watch what is in view and nothing else; what can't be watched is polled. */
     sync() {
       for (const topic of this.topics.values()) if (!topic.buttons.size) this.topics.delete(topic.url);
       if (document.hidden) return;
@@ -646,7 +647,7 @@
       if (wanted.size) this.line.connect();
       if (this.line.open) {
         const gone = Array.from(this.watching).filter((url) => !wanted.has(url));
-        // Those that had no room may have it now.
+        // There may now be room for others.
         if (gone.length) this.crowded.clear();
         const come = Array.from(wanted).filter((url) => !this.watching.has(url) && !this.crowded.has(url));
         for (const urls of chunks(gone)) this.line.say({ op: "unwatch", urls });
@@ -675,7 +676,7 @@
       if (this.crowded.size) this.read();
     }
 
-    /* The connection is gone: nothing is watched, and what is known is old. */
+    /* The connection is gone: nothing is watched, and the counts may be out of date. */
     stale(again = true) {
       this.watching.clear();
       this.crowded.clear();
@@ -697,7 +698,7 @@
       this.stop();
     }
 
-    /* Another tab has changed what is remembered. */
+    /* Another tab has changed the storage. */
     remind() {
       this.outbox.adopt();
       for (const topic of this.topics.values()) {
@@ -707,7 +708,7 @@
       }
     }
 
-    /* Read what is in sight and not fresh, and again in a while: a websocket may take long, or never come. */
+    /* Read what is in view and not fresh, and again after a while: a websocket may take long, or never connect. */
     async read() {
       if (this.reading) return;
       const mine = (this.reading = {});
@@ -719,7 +720,7 @@
         if (!urls.length) break;
         for (const url of urls) asked.add(url);
         answered = await this.ask(urls);
-        // Somebody else has begun anew meanwhile.
+        // Something else has started a new round meanwhile.
         if (this.reading !== mine) return;
       }
       this.reading = null;
@@ -731,7 +732,7 @@
       this.poll = setTimeout(again, answered ? POLL_MS : pause(this.misses, POLL_MS));
     }
 
-    /* Whether the server had its say on the counts of `urls`. */
+    /* Whether the server has answered for the counts of `urls`. */
     async ask(urls) {
       const query = new URLSearchParams([["partial", "true"], ...urls.map((url) => ["url", url])]);
       try {
@@ -751,7 +752,7 @@
         }
         if (response.status === 429 || response.status >= 500) return false;
         const { detail, expected } = await problemOf(response);
-        // Not of these URLs but of all: it may pass, so they are asked for again.
+        // Not about these URLs but about all: it may pass, so they are requested again.
         for (const url of urls) this.topics.get(url)?.refuse({ detail, expected });
         return true;
       } catch {
@@ -772,7 +773,7 @@
       for (const topic of this.topics.values()) topic.draw();
     }
 
-    /* The server has all that was pressed for `url`: what is read from now on is true. */
+    /* The server has everything that was pressed for `url`: what is read from now on is right. */
     async settle(url) {
       const topic = this.topics.get(url);
       if (!topic) return;
@@ -781,14 +782,14 @@
       if (!this.outbox.of(url).length) topic.release(answered);
     }
 
-    /* The server will never take it: what was before is true. */
+    /* The server will never accept it: the state before it is right. */
     refuseLike(item, problem) {
       const [done, url] = [item.done ?? LIKE, item.event.url];
       memory.remember(done, url, memory.given(done, url) - change(item));
       const topic = this.topics.get(url);
       if (!topic) return;
       const tally = topic.tallies.get(done);
-      // What the server does not count at all is no fault of the URL.
+      // If the server does not count the kind at all, the URL is not to blame.
       const refused = tally && problem.field === "kind" ? tally : topic;
       refused.refuse(problem);
       topic.draw();
@@ -833,7 +834,7 @@
     }
 
     constructor(tag) {
-      // The visitor's own where the page says none; a system without one says "C", which is none, either.
+      // The visitor's own if the page names none; a system without one says "C", which is not a language.
       const locale = canonicalTag(tag) ?? canonicalTag(navigator.language) ?? "en";
       const parts = locale.toLowerCase().split("-");
       this.label = LABELS[parts.slice(0, 2).join("-")] ?? LABELS[parts[0]] ?? LABELS.en;
@@ -850,7 +851,7 @@
     }
   }
 
-  /* `tag` as Intl takes it; undefined if it is none. */
+  /* `tag` as Intl takes it; undefined if it is invalid. */
   function canonicalTag(tag) {
     try {
       return Intl.getCanonicalLocales(tag.trim().replaceAll("_", "-"))[0];
@@ -906,7 +907,7 @@
 
   const HEART = "M12 20.7 4.3 13a5.2 5.2 0 0 1 7.3-7.4l.4.4.4-.4a5.2 5.2 0 0 1 7.3 7.4z";
 
-  /* Without innerHTML, which a page may forbid (Trusted Types). */
+  /* Made without innerHTML, which a page may forbid (Trusted Types). */
   function make(tag, attributes, ...children) {
     const svg = tag === "svg" || tag === "path";
     const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -961,7 +962,7 @@
     }
 
     connectedCallback() {
-      // Properties that were set before this script was there hide the element's own.
+      // Properties that were set before this script ran hide the element's own.
       for (const name of ["url", "server", "kind", "max", "label", "theme", "impression", "words"]) {
         if (!Object.hasOwn(this, name)) continue;
         const value = this[name];
@@ -984,7 +985,7 @@
       this.draw();
     }
 
-    /* What is liked, as an address in full. */
+    /* The full address of what is liked. */
     get url() {
       return this.#topic?.url ?? this.getAttribute("url") ?? "";
     }
@@ -1009,7 +1010,7 @@
       this.#reflect("kind", value);
     }
 
-    /* How often one visitor may press before it is all taken back. */
+    /* How often one visitor may press before the next press takes it all back. */
     get max() {
       const max = Number(this.getAttribute("max"));
       return Number.isInteger(max) && max >= 1 ? Math.min(max, PRESSES_MAX) : 1;
@@ -1057,7 +1058,7 @@
       return this.#state;
     }
 
-    /* How often this visitor pressed. */
+    /* How often this visitor has pressed. */
     get given() {
       return Math.max(0, this.#tally?.given ?? 0);
     }
@@ -1075,12 +1076,12 @@
       else this.setAttribute(name, value);
     }
 
-    /* Frameworks write what is not so as "false". */
+    /* Frameworks write attributes that are off as "false". */
     #flag(name) {
       return (this.getAttribute(name) ?? "false") !== "false";
     }
 
-    /* Belong to the URL and the server that the attributes and the page say now. */
+    /* Attach to the URL and the server that the attributes and the page name now. */
     #join() {
       const [wantedUrl, wantedServer] = [this.getAttribute("url") ?? canonical(), this.getAttribute("server") ?? HOME];
       const [url, base] = [address(wantedUrl), address(wantedServer)?.replace(/\/$/, "")];
@@ -1115,7 +1116,7 @@
       if (this.impression && this.#topic) seen.observe(this);
     }
 
-    /* The page may be another by now. */
+    /* The page may have changed by now. */
     follow() {
       if (this.hasAttribute("url")) this.draw();
       else this.#join();
@@ -1149,7 +1150,7 @@
       this.#label.textContent = label;
       this.#face.disabled = this.#state === "refused";
       this.#face.setAttribute("aria-pressed", String(this.liked));
-      // What is seen is part of what is said.
+      // The visible text is part of the accessible name.
       const part = this.max > 1 ? ` (${language.exact.format(this.given)}/${language.exact.format(this.max)})` : "";
       this.#face.setAttribute("aria-label", count === null ? label : `${label}, ${language.short(count)}${part}`);
       this.#face.title = reason || (count === null ? "" : language.exact.format(count));
@@ -1168,7 +1169,7 @@
         this.#internals.states.delete(this.#state);
         this.#internals.states.add(state);
       } catch {
-        // Browsers before 2024 know no such names.
+        // Browsers before 2024 do not know such names.
       }
       this.#face.dataset.state = this.#state = state;
     }
@@ -1189,7 +1190,7 @@
     }
   }
 
-  /* `url` in full, without its fragment; null if that is no address of the web, or too long for any request. */
+  /* The full `url` without its fragment; null if it is not a web address, or too long for any request. */
   function address(url) {
     let found;
     try {
@@ -1206,7 +1207,7 @@
     return document.querySelector('link[rel="canonical"]')?.href ?? location.href;
   }
 
-  /* Pages that replace themselves without a load: the address, the canonical link and the language may change. */
+  /* Pages can change without a load: the address, the canonical link and the language. */
   let followed = "";
   function follow() {
     const now = JSON.stringify([canonical(), document.documentElement.lang]);

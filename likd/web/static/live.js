@@ -1,7 +1,7 @@
-/* The one websocket of a page: wishes go out on each connection, news come in. */
+/* The page's one websocket: wishes are sent on each new connection, news comes in. */
 "use strict";
 
-/* A handshake that is not answered and a silence that a ping does not break are the end of a connection, too. */
+/* An unanswered handshake, and silence that a ping does not break, end a connection, too. */
 const [HANDSHAKE_MS, SILENCE_MS, PONG_MS] = [5_000, 15_000, 5_000];
 
 function follow(wishes, on) {
@@ -29,8 +29,8 @@ function follow(wishes, on) {
     drop();
     if (event?.code === 1008) return say("bad", event.reason);
     failures += 1;
-    if (failures > 3) say("bad", "Not connected: live figures are old");
-    else say("wait", "Connecting again");
+    if (failures > 3) say("bad", "Not connected: live figures are out of date");
+    else say("wait", "Reconnecting");
     wait(Math.min(15_000, 500 * 2 ** failures) * (0.5 + Math.random() / 2), connect);
   };
   const listen = () =>
@@ -61,7 +61,7 @@ function follow(wishes, on) {
       on[news.type]?.(news);
     });
     fresh.onclose = ifCurrent(end);
-    // Some browsers tell of no end where a policy forbids the connection; of all others it follows with its reason.
+    // If a policy forbids the connection, some browsers fire no close event; in all other cases it follows, with its reason.
     fresh.onerror = ifCurrent(() => wait(1_000, end));
     wait(HANDSHAKE_MS, end);
   };
@@ -71,7 +71,7 @@ function follow(wishes, on) {
   connect();
 }
 
-/* What the template wrote out of the daemon's status, written again out of a newer one. */
+/* Rewrites what the template took from the daemon's status, from a newer one. */
 const found = (known, path) => path.split(".").reduce((value, name) => value?.[name], known);
 function freshen(known) {
   for (const place of document.querySelectorAll("[data-live]")) {

@@ -1,4 +1,4 @@
-/* What an admin does to a page or a site: each in a dialog, by the API. */
+/* What an admin may do to a page or a site, each in a dialog, by the API. */
 "use strict";
 
 async function ask(method, path, { query = {}, body, once } = {}) {
@@ -15,7 +15,7 @@ async function ask(method, path, { query = {}, body, once } = {}) {
   return told;
 }
 
-/* Once for each time that the dialog is opened, however often its button is pressed. */
+/* Only once each time the dialog is opened, however often its button is pressed. */
 const keys = new WeakMap();
 const keyOf = (form) => keys.get(form) ?? keys.set(form, [...crypto.getRandomValues(new Uint8Array(16))].join("-")).get(form);
 
@@ -49,7 +49,7 @@ function complain(form, message = "") {
 
 const aboutOf = (form) => JSON.parse(form.dataset.about);
 
-/* What the merge would do, while its address is typed. */
+/* Shows what the merge would do while its address is being typed. */
 let looking;
 async function lookAhead(form) {
   const [table, old] = [form.querySelector(".sum"), form.elements.old];
@@ -67,7 +67,7 @@ async function lookAhead(form) {
       ask("GET", "/v1/counts", { query }),
     ]);
     if (asked !== old.value) return;
-    if (!would.known.old) complain(form, "Nothing was ever counted for that address: is it spelled right?");
+    if (!would.known.old) complain(form, "Nothing was ever counted for that address: is it spelled correctly?");
     const both = would.liked_both ?? 0;
     const sums = { new: counts.counts[0].net, old: counts.counts[1].net, both: -both, after: would.net - both };
     for (const [name, value] of Object.entries(sums)) form.querySelector(`[data-sum=${name}]`).textContent = whole(value);
@@ -94,7 +94,7 @@ for (const form of document.querySelectorAll("form[data-manage]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (!confirmed()) {
-      complain(form, `Type ${form.elements.typed.dataset.word} to go on.`);
+      complain(form, `Type ${form.elements.typed.dataset.word} to continue.`);
       return form.elements.typed.focus();
     }
     const button = form.querySelector(".ends .btn:last-child");

@@ -1,7 +1,7 @@
-/* What is hot now. */
+/* The list of what is hot now. */
 "use strict";
 
-/* The same halves as those that the daemon writes (see split in render.py): the end begins at a separator. */
+/* Splits an address as the daemon does (see split in render.py): the end begins at a separator. */
 const END_MAX = 17;
 function middle(address) {
   const place = make("span", "mid");

@@ -1,4 +1,4 @@
-/* How numbers and times are written for people: the same as likd/web/figures.py, in every browser's language. */
+/* Formats numbers and times for people like likd/web/figures.py, whatever the browser's language. */
 "use strict";
 
 const DASH = "–";
@@ -12,7 +12,7 @@ const SIZES = [
 const groups = (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ",");
 const whole = (count) => (count < 0 ? "-" : "") + groups(String(Math.abs(Math.trunc(count))));
 
-/* From 10,000 on the first three digits, cut off and never rounded up. */
+/* From 10,000 on, only the first three digits, truncated and never rounded up. */
 function compact(count) {
   const positive = Math.abs(Math.trunc(count));
   if (positive < 10_000) return whole(count);

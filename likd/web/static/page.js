@@ -1,4 +1,4 @@
-/* What all pages do with a script: the theme, copying, dialogs, the dates of a range. */
+/* What all pages do by script: the theme, copying, dialogs, the dates of a range. */
 "use strict";
 
 const BASE = document.documentElement.dataset.base;
@@ -10,7 +10,7 @@ function make(tag, className = "", content) {
   return made;
 }
 
-/* On the page at once; the server hears of it for the next one. */
+/* On this page at once; the server is told for the next one. */
 const theme = document.getElementById("theme");
 theme.addEventListener("change", () => {
   const chosen = theme.elements.theme.value;
@@ -20,7 +20,7 @@ theme.addEventListener("change", () => {
   fetch(theme.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
 });
 
-/* Parts of a page may be exchanged for fresh ones: what happens in them is heard here. */
+/* Parts of a page may be replaced, so events in them are handled here. */
 async function copy(button) {
   const before = button.textContent;
   const code = button.dataset.copyText ?? document.getElementById(button.dataset.copy).textContent;
@@ -28,7 +28,7 @@ async function copy(button) {
     await navigator.clipboard.writeText(code);
     button.textContent = "Copied";
   } catch {
-    // Without a secure connection there is no clipboard: what is selected can be copied by hand.
+    // Without a secure connection there is no clipboard, but the selection can be copied by hand.
     if (button.dataset.copy) getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
     button.textContent = button.dataset.copy ? "Selected" : "Can't copy";
   }

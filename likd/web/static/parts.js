@@ -1,21 +1,21 @@
-/* Fresh parts of a page: asked for again every few seconds, and where a link or form leads to the same page. */
+/* Refreshes parts of a page: every few seconds, and when a link or form leads to the same page. */
 "use strict";
 
 const REFRESH_MS = 5_000;
-/* Without news for so long nothing is asked for: by then the store has told what came with the last. */
+/* After this long without news nothing is requested: by then the store has everything that came with the last news. */
 const NEWS_MS = 20_000;
-/* Days begin and end without news. */
+/* Days begin and end even without news. */
 const QUIET_MS = 60_000;
 let asking = null;
 let newsAt = performance.now();
 let takenAt = performance.now();
 
-/* There is news of what the page shows. */
+/* There is news about what the page shows. */
 function heard() {
   newsAt = performance.now();
 }
 
-/* Take over the parts of the page at `address`. Fails where it does not come, or is another page. */
+/* Replace parts with those of the page at `address`. Fails if it can't be loaded or is a different page. */
 async function take(address) {
   asking?.abort();
   const mine = (asking = new AbortController());
@@ -31,7 +31,7 @@ async function take(address) {
 }
 
 function exchange(fresh) {
-  // Another page has come to stand here, as after the first like.
+  // A different page is here now, as after the first like.
   if (fresh.getElementById("main")?.dataset.page !== document.getElementById("main").dataset.page) return location.reload();
   for (const old of document.querySelectorAll("[data-part]")) {
     const part = fresh.querySelector(`[data-part="${old.dataset.part}"]`);
@@ -49,7 +49,7 @@ function exchange(fresh) {
   document.dispatchEvent(new Event("parts"));
 }
 
-/* Without a way to exchange its parts the page is simply gone to. */
+/* If its parts can't be replaced, simply go to the page. */
 async function go(address, { replace = false } = {}) {
   try {
     await take(address);
@@ -91,7 +91,7 @@ for (const form of document.querySelectorAll("form[data-soft]")) {
 
 addEventListener("popstate", () => take(location.href).catch(() => location.reload()));
 
-/* What fails is asked for again. */
+/* Whatever fails is requested again. */
 function refresh() {
   const now = performance.now();
   const deaf = typeof follow === "undefined" || !follow.live;

@@ -15,7 +15,7 @@ function showCounts({ counts: [row] }) {
   }
 }
 
-/* Without a websocket counts are asked for. */
+/* Without a websocket, counts are polled. */
 async function readCounts() {
   const response = await fetch(`${BASE}/v1/counts?` + new URLSearchParams({ url }));
   if (response.ok) showCounts(await response.json());

@@ -465,14 +465,14 @@ def test_tokens_of_one_name_have_a_limit_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("", "there is no token"),
-        (f"\n{ADMIN}", "line 2: a role, a name and a token are expected"),
-        (f"root ops {ADMIN}", "line 1: a role, a name and a token are expected; roles are admin, writer"),
-        (f"{ADMIN} ops admin", "line 1: a role"),
-        (f"admin o/ps {ADMIN}", "line 1: a name has"),
-        ("admin ops short-token", "line 1: a token has at least 16"),
-        (f"admin {ADMIN} ops", "line 1: a token has at least 16"),
-        (f"admin a {ADMIN}\nwriter b {ADMIN}", "line 2: the token of a line before"),
+        ("", "no token found"),
+        (f"\n{ADMIN}", "line 2: expected a role, a name and a token"),
+        (f"root ops {ADMIN}", "line 1: expected a role, a name and a token; roles are admin, writer"),
+        (f"{ADMIN} ops admin", "line 1: expected a role"),
+        (f"admin o/ps {ADMIN}", "line 1: expected a name"),
+        ("admin ops short-token", "line 1: a token needs at least 16"),
+        (f"admin {ADMIN} ops", "line 1: a token needs at least 16"),
+        (f"admin a {ADMIN}\nwriter b {ADMIN}", "line 2: the token repeats one"),
         (f"admin ops \u00e9{ADMIN}", "can't read"),
     ],
 )
@@ -518,9 +518,9 @@ def test_one_address_gets_some_of_the_seats_and_a_proxy_all() -> None:
 def test_who_names_a_source_of_tokens_and_gives_none_is_told_so(tmp_path: Path) -> None:
     empty = tmp_path / "tokens"
     empty.write_text("# none yet\n")
-    with pytest.raises(ConfigError, match="there is no token"):
+    with pytest.raises(ConfigError, match="no token found"):
         load_tokens(Config(admin_token_file=str(empty)), {})
-    with pytest.raises(ConfigError, match="LIKD_ADMIN_TOKEN: there is no token"):
+    with pytest.raises(ConfigError, match="LIKD_ADMIN_TOKEN: no token found"):
         load_tokens(Config(), {"LIKD_ADMIN_TOKEN": " "})
 
 

@@ -52,7 +52,7 @@ def test_names_that_attackers_make_up_fill_neither_log_nor_memory() -> None:
     with capture_logs() as logs:
         for number in range(1000):
             refusals.tell("the site is not public", f"{number}.test", "--public-sites")
-        refusals.tell("pages of this origin are not let in", "https://mine.test", "--origins")
+        refusals.tell("pages of this origin are not allowed", "https://mine.test", "--origins")
         assert len(logs) == NAMES_MAX + 1
         assert len(refusals._reasons["the site is not public"].names) == NAMES_MAX
         clock.now += AGAIN_SECONDS

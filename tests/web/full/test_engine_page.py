@@ -27,7 +27,9 @@ def test_it_tells_what_was_refused_what_failed_and_how_long_it_takes(tmp_path: P
         wait_until(lambda: "restarting" in daemon.log.read_text())
 
         told = page()
-        refused = [told.index(f"{reason}") for reason in ("pages of this origin are not let in", "the Host is no name")]
+        refused = [
+            told.index(f"{reason}") for reason in ("pages of this origin are not allowed", "the Host header is not")
+        ]
         assert refused == sorted(refused)
         assert re.search(r"monitor \d+ [A-Z][a-z][a-z] \d\d:\d\d:\d\drestarting", told)
         assert re.search(
