@@ -51,6 +51,9 @@ class OtherNodes:
 
     async def _look(self) -> None:
         news = await self._store.news(self._last)
+        if not self._totals.take_marks(news.marks):
+            # The store lacks what was seen of them: it is looked at again when they gave it again.
+            return
         if self._last is not None and news.merges != self._last.merges:
             await self._learn()
         # Whoever needs what is forgotten reads it again.

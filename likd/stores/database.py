@@ -9,7 +9,7 @@ from typing import ClassVar
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.stores.chain import Chain
-from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 SITES_LACKED = "keeps no sums by site"
@@ -118,7 +118,7 @@ class Database(ABC):
         """Like FeedStore.news."""
         raise self._lacks("has no other nodes")
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
         """As FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
 

@@ -108,6 +108,20 @@ class News:
     actors: Set[bytes] = frozenset()
 
 
+@attrs.frozen
+class SharedRead:
+    """What a shared store has at one moment.
+
+    The `applied` mark and the totals of those URLs that were asked for and have any, which of them were `merged` into
+    which others, and the `marks` of other nodes.
+    """
+
+    applied: int
+    rows: Rows
+    merged: Mapping[str, str]
+    marks: Mapping[int, int]
+
+
 Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
 """Parts that a store may lack. Each method of a part that it lacks raises Unsupported."""
 
@@ -255,8 +269,8 @@ class FeedStore(Protocol):
         """What is new since the `last` news. Raises StoreError."""
         ...
 
-    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        """As `read`, and which of those `urls` were merged into which others, of the same moment. Raises StoreError."""
+    async def read_shared(self, urls: Sequence[str]) -> SharedRead:
+        """As `read`, with what only a shared store has to say. Raises StoreError."""
         ...
 
 

@@ -10,7 +10,7 @@ import trio
 
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
-from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class ThreadedStore:
     async def news(self, last: News | None) -> News:
         return await self._call(self._reading, self._database.news, last)
 
-    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    async def read_shared(self, urls: Sequence[str]) -> SharedRead:
         return await self._call(self._reading, self._database.read_shared, urls)
 
     async def sum_up(self) -> bool:

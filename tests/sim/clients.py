@@ -109,6 +109,9 @@ async def load(world: World, engine: Engine, *, last: bool) -> None:
             if last:
                 return
             await trio.sleep(world.rng.random() * 0.4)
+            if world.loads:
+                # By another node meanwhile.
+                continue
             world.loads.append(Load(world.new_key().key, world.rng.choice(COUNTED), world.rng.randint(1, 9)))
             world.ledger.sent += world.loads[0].counted
         wanted = world.loads[0]

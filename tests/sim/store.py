@@ -19,7 +19,7 @@ import trio
 
 from likd.errors import StoreAway, StoreError
 from likd.model import Counts, Fold, Rows
-from likd.stores.protocol import Applied, Folding, Increments, News
+from likd.stores.protocol import Applied, Folding, Increments, News, SharedRead
 from likd.stores.sqlite import merges
 from likd.stores.sqlite.history import newest
 from likd.stores.sqlite.store import SqliteDatabase
@@ -182,10 +182,14 @@ class SharedSimDatabase(SimDatabase):
                 actors.update(each.actors)
         return News(marks, merged, changed, urls, actors)
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
         applied, rows = self.read(urls)
         merged = self.merged
-        return applied, rows, {url: merged[url] for url in urls if url in merged}
+        return SharedRead(applied, rows, {url: merged[url] for url in urls if url in merged}, self._marks())
+
+    def _marks(self) -> dict[int, int]:
+        query = "SELECT node, coalesce(table_id, 0) FROM nodes LEFT JOIN applied USING (source) WHERE source <> ?"
+        return dict(self._sight.execute(query, (self.chain.source,)))
 
 
 class SimStore(ThreadedStore):

@@ -19,6 +19,11 @@ def packed(rows: Rows, increments: Increments) -> bytes:
     return zlib.compress(_pack((rows, list(increments.actors))), 1)
 
 
+def marks_of_others(connection: Connection, source: str) -> dict[int, int]:
+    """The marks of all nodes but that of `source`."""
+    return dict(connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)))
+
+
 def news(source: str, last: News | None, connection: Connection) -> News:
     """What other nodes than that of `source` brought since the `last` news."""
     row = connection.execute(
@@ -30,8 +35,7 @@ def news(source: str, last: News | None, connection: Connection) -> News:
     assert row is not None
     # A new epoch of a node may be that of a store that went back: what it gives again may come to something else.
     merges, changed = row
-    found = connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)).fetchall()
-    marks: dict[int, int] = dict(found)
+    marks = marks_of_others(connection, source)
     if last is None or changed != last.changed:
         return News(marks, merges, changed)
     urls: set[str] = set()

@@ -19,7 +19,7 @@ from likd.stores.postgres import actors, arrays, counts, feed, merges, schema
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
-from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, Unit
+from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, SharedRead, Unit
 
 IMPORTED = 0
 """The node of starting counts, which belong to no data directory."""
@@ -194,12 +194,13 @@ class PostgresDatabase(Database):
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        def work(connection: Connection) -> tuple[Rows, dict[str, str]]:
-            return counts.read(connection, self._names, urls), self._new_names(connection, urls)
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
+        def work(connection: Connection) -> tuple[Rows, dict[str, str], dict[int, int]]:
+            found = counts.read(connection, self._names, urls), self._new_names(connection, urls)
+            return *found, feed.marks_of_others(connection, self.chain.source)
 
-        mark, (rows, merged) = self._look(work)
-        return mark, rows, merged
+        mark, (rows, merged, marks) = self._look(work)
+        return SharedRead(mark, rows, merged, marks)
 
     def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
         """The mark, and what is found, of one moment."""
