@@ -11,8 +11,8 @@
     ├── folder       while there are URLs that were counted under other rules
     └── site sums    while counts of earlier versions are missing from the sums by site
 
-Bodies become submissions in ingest. From there events flow intake → event manager → batcher → drainer → store, and each
-arrow is a channel whose closing ends the next. That is also the order of a shutdown.
+Bodies become submissions in ingest. From there, events flow intake → event manager → batcher → drainer → store; each
+arrow is a channel, and closing it ends the next part. That is also the order of a shutdown.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ NO_SECRET = ActorKeys(b"")
 
 @attrs.frozen(kw_only=True)
 class Engine:
-    """The composed parts. `root` runs them; bodies become submissions by `ingest`, which go in by `intake`."""
+    """The composed parts. `root` runs them; `ingest` turns bodies into submissions, which enter through `intake`."""
 
     config: Config
     root: Supervisor

@@ -157,7 +157,7 @@ class Recovery:
         old = 0 if self._keep_applied else max(0, len(applied) - self._keep)
         self._found.kept = applied[old:]
         for table in applied[:old]:
-            self._found.step(f"{BATCH.name(table)}: applied already, removed")
+            self._found.step(f"{BATCH.name(table)}: already applied, removed")
             await self._disk.remove(BATCH.name(table))
         for table in tables:
             if table <= self._applied:

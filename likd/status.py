@@ -34,7 +34,7 @@ from likd.runtime.supervisor import ChildStatistics
 
 @attrs.frozen(kw_only=True)
 class EngineStatistics:
-    """The parts of an engine in numbers, all of the same moment."""
+    """The parts of an engine in numbers, all as of one moment."""
 
     intake: IntakeStatistics
     bounds: BoundsStatistics
@@ -81,7 +81,7 @@ class EngineStatistics:
 
 @attrs.frozen
 class StatusReport:
-    """Tells what the parts of the engine say of themselves; changes none."""
+    """Reports what the engine's parts say about themselves; changes none of them."""
 
     engine: Engine
     version: str

@@ -1,8 +1,8 @@
-"""Abuse: what an attacker can cost a daemon that is open to the public, and what others notice of it.
+"""Abuse: how much an attacker can cost a daemon that is open to the public, and what others notice.
 
-Attackers without a token do their worst for some seconds each, all from one machine that is the daemon's, too; most of
-them show another address with each request, as a botnet would, so that limits do not stop them. Beside
-them a client with a token likes and reads without pause: each of its requests must be answered as it should be.
+Attackers without a token do their worst for some seconds each, all on the daemon's own machine; most of them show a
+different address with each request, as a botnet would, so that limits do not stop them. Meanwhile a client with a token
+likes and reads without pause: each of its requests must be answered correctly.
 
     scripts/abuse
     scripts/abuse --seconds 5 --many 100 --markdown
@@ -53,7 +53,7 @@ class Target:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
     async def ask(self, request: bytes) -> None:
-        """Send a request on a connection of its own and note its answer."""
+        """Send a request on its own connection and record its answer."""
         answer = b""
         request = self.disguise(request)
         with suppress(*GONE), trio.move_on_after(10):
@@ -223,7 +223,7 @@ def attacks() -> dict[str, Attack]:
     found["websockets that send 200 KiB that would be 200 MiB"] = endless(
         b"\xc2\xff" + len(bomb).to_bytes(8, "big") + bytes(4) + bomb, "Sec-WebSocket-Extensions: permessage-deflate"
     )
-    # The first of these frames is longer than all that is ever sent.
+    # The first of these frames is longer than everything that is ever sent.
     found["websockets whose message has no end"] = endless(b"\x82\xff" + bytes([127] * 8) + bytes(1 << 20))
     h2c = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAAAA\r\n\r\n"
     found["upgrades to HTTP/2 with a window of 0"] = repeated(b"GET /likd.js HTTP/1.1\r\nHost: a\r\n" + h2c, 50)
@@ -293,8 +293,8 @@ def start(data: Path) -> tuple[subprocess.Popen[str], int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/abuse", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15.0, help="for how long each attack lasts (15)")
-    parser.add_argument("--many", type=int, default=1000, help="connections and websockets of an attack (1000)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long each attack lasts (15)")
+    parser.add_argument("--many", type=int, default=1000, help="connections and websockets per attack (1000)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/security.md")
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

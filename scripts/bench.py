@@ -1,10 +1,10 @@
-"""Measure likd beside its peers, and beside another version of itself, in one run, every sum checked.
+"""Measure likd next to its peers and to another version of itself, in one run, with every sum checked.
 
-    scripts/bench                          all workloads, five turns each
-    scripts/bench --quick                  whether all of it works, in a minute or two
-    scripts/bench --only single --runs 3   workloads whose name begins so
-    scripts/bench --against v0.2.0         by turns with that version
-    scripts/bench --store postgresql       a store that several nodes share, alone
+    scripts/bench                          all workloads, five rounds each
+    scripts/bench --quick                  checks that everything works, in a minute or two
+    scripts/bench --only single --runs 3   workloads whose name begins with it
+    scripts/bench --against v0.2.0         alternating with that version
+    scripts/bench --store postgresql       only a store that several nodes share
     scripts/bench --markdown docs/benchmarks.md --plot docs/images/benchmarks.svg
 
 Client and server share the machine. Peers that are not installed are named and left out.
@@ -32,21 +32,25 @@ QUICK_SCALE = 0.02
 
 def parser() -> argparse.ArgumentParser:
     it = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    it.add_argument("--runs", type=int, default=5, help="turns of each, after one to warm up (5)")
+    it.add_argument("--runs", type=int, default=5, help="rounds of each, after one to warm up (5)")
     it.add_argument("--scale", type=float, default=1.0, help="share of the full amount of work (1.0)")
-    it.add_argument("--quick", action="store_true", help="one turn of little work in few cases: no figures to quote")
-    it.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name begins so")
+    it.add_argument("--quick", action="store_true", help="one round with little work in few cases: no figures to quote")
+    it.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="only workloads whose name begins with NAME"
+    )
     it.add_argument("--store", choices=["postgresql"], help="the same as --only shared")
-    it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this in it")
-    it.add_argument("--against", metavar="REV", help="another version, by turns with this one")
-    it.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="full load for so long, too (0)")
+    it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name contains TEXT")
+    it.add_argument("--against", metavar="REV", help="another version, alternating with this one")
+    it.add_argument(
+        "--soak", type=float, default=0.0, metavar="SECONDS", help="also run at full load for this long (0)"
+    )
     it.add_argument(
         "--processes", type=int, default=2, metavar="N", help="front processes, where those are measured (2)"
     )
     it.add_argument("--markdown", type=Path, metavar="FILE", help="replace the figures in FILE")
     it.add_argument("--plot", type=Path, metavar="FILE", help="write a plot of processor time, an SVG")
-    it.add_argument("--json", type=Path, metavar="FILE", help="write the figures of all turns")
-    it.add_argument("--directory", type=Path, help="where databases are made (the directory for temporary files)")
+    it.add_argument("--json", type=Path, metavar="FILE", help="write the figures of all rounds")
+    it.add_argument("--directory", type=Path, help="where databases are created (the directory for temporary files)")
     return it
 
 
@@ -65,7 +69,7 @@ def run(bench: Bench, only: list[str], text: str) -> None:
 
 
 def write(bench: Bench, arguments: argparse.Namespace) -> None:
-    """What is asked for of the figures."""
+    """Write the figures as requested."""
     plot = svg(bench.outcomes) if arguments.plot is not None else ""
     if plot:
         arguments.plot.write_text(plot)
@@ -83,7 +87,7 @@ def write(bench: Bench, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parser().parse_args()
-    # Servers and worktrees end with it, then, too.
+    # Then servers and worktrees end with it, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     runs, scale = (1, QUICK_SCALE) if arguments.quick else (arguments.runs, arguments.scale)
     if arguments.store is not None:
@@ -92,7 +96,7 @@ def main() -> None:
     if unknown := [some for some in arguments.only if not any(name.startswith(some) for name in names)]:
         parser().error(f"--only {unknown[0]}: workloads are {', '.join(names)}")
     if arguments.markdown is not None and not has_place(arguments.markdown):
-        parser().error(f"--markdown {arguments.markdown}: it has no lines between which figures are to be")
+        parser().error(f"--markdown {arguments.markdown}: it has no marked place for figures")
     try:
         with (
             versions(arguments.against) as those,

@@ -1,15 +1,15 @@
 """Chaos: real daemons under real load are killed, stopped, crashed, hung, starved of disk and cut off from their store.
 
-Clients send events with Idempotency-Keys and try again until each request is acknowledged; a reader watches that no
-total goes back. In the end: acknowledged == counted, for each URL and kind, over HTTP and in the database.
+Clients send events with Idempotency-Keys and retry until each request is acknowledged; a reader checks that no total
+goes backwards. At the end: acknowledged == counted, for each URL and kind, over HTTP and in the database.
 
     scripts/chaos --seconds 60
     scripts/chaos --seconds 1800 --seed 7 --json chaos.json
     scripts/chaos --processes 2
     scripts/chaos --nodes 3 --store postgresql
 
-With a store in PostgreSQL it is the server, too, that is killed, replaced by a standby that missed commits, and cut off
-from some of the nodes; and likes less unlikes of actors, who come by any node, must be the actors who like.
+With a store in PostgreSQL, the server, too, is killed, replaced by a standby that missed commits, and cut off from some
+of the nodes; and likes minus unlikes by actors, who use any node, must equal the actors who like.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TMPFS_BYTES = 192 << 20
 
 
 def mount(path: Path) -> bool:
-    """Make `path` a small disk of its own, where that is allowed."""
+    """Make `path` a small disk of its own, if that is allowed."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(path)]
     return bool(shutil.which("mount")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
@@ -94,15 +94,17 @@ def torment_nodes(arguments: argparse.Namespace, directory: Path) -> dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the chaos lasts (60)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="the seed of the schedule"
+    )
     parser.add_argument("--clients", type=int, default=8, help="clients that send events (8)")
-    parser.add_argument("--processes", type=int, default=1, help="front processes, which are harmed, too (1: none)")
+    parser.add_argument("--processes", type=int, default=1, help="front processes, which are attacked, too (1: none)")
     parser.add_argument(
         "--store", choices=["sqlite", "postgresql"], default="sqlite", help="what is counted in (sqlite)"
     )
     parser.add_argument("--nodes", type=int, default=1, help="nodes on one store, which is postgresql then (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something is wrong")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something goes wrong")
     arguments = parser.parse_args()
     if arguments.nodes > 1 and arguments.store == "sqlite":
         parser.error("--nodes: several nodes need --store postgresql")

@@ -1,4 +1,4 @@
-"""Whether the installed likd has the version that is expected, and its daemon counts a like and shows its pages."""
+"""Check that the installed likd has the expected version, and that its daemon counts a like and shows its pages."""
 
 from __future__ import annotations
 

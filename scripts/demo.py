@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 120.0
 
 
 def zipf_events(path: Path, n: int = 300_000, urls: int = 30_000) -> Counter[str]:
-    """Write a stream of likes of which a few URLs get most, and count it."""
+    """Write a stream of likes, most of them for a few URLs, and count it."""
     weights = [1 / (rank + 1) for rank in range(urls)]
     chosen = [f"https://example.com/page/{rank}" for rank in random.choices(range(urls), weights, k=n)]
     with path.open("w") as file:
@@ -49,7 +49,7 @@ def log_impressions(path: Path, site: str) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", nargs="?", type=Path, help="an access log")
-    parser.add_argument("site", nargs="?", default="https://example.com", help="whose it is")
+    parser.add_argument("site", nargs="?", default="https://example.com", help="the site that it belongs to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="likd-demo-") as directory:
         data = Path(directory) / "data"

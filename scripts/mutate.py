@@ -1,8 +1,8 @@
 """Mutate: breaks likd's mechanisms one by one, each in a copy of its own, and reports which tests caught which.
 
-A mutation is a small patch in scripts/mutations.toml: in `file`, `old` (which is there once) becomes `new`. The tests
-that are to notice are named with it; "simulation" stands for simulated lives until one breaks, and "simulation of
-nodes" for those of three nodes on one store.
+A mutation is a small patch in scripts/mutations.toml: in `file`, `old` (which occurs once) becomes `new`. It names the
+tests that should notice; "simulation" stands for simulated lives until one breaks, and "simulation of nodes" for those
+of three nodes on one store.
 
     scripts/mutate
     scripts/mutate "acknowledge before the flush" --markdown
@@ -44,7 +44,7 @@ class Mutation:
     tests: tuple[str, ...] = attrs.field(converter=tuple)
 
     def apply(self, root: Path) -> None:
-        """Break the copy at `root`. Raises ValueError unless the place is there, once."""
+        """Break the copy at `root`. Raises ValueError unless the place occurs exactly once."""
         path = root / self.file
         text = path.read_text()
         if text.count(self.old) != 1:
@@ -94,7 +94,7 @@ def _run(command: list[str], copy: Path, environment: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these mutations")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of simulated lives for each, at most (60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="simulated time for each, at most (60)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/reliability.md")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Makes the pictures of the pages and of the button that the documentation shows.
+"""Make the pictures of the pages and the button for the documentation.
 
 scripts/pictures                    into docs/images
 scripts/pictures DIRECTORY          elsewhere
@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 DAY = 86_400
 LIVE_SECONDS = 20
-"""After that long rates have risen to what comes."""
+"""After this long, rates have settled."""
 SITES = {"news.example.net": 9.0, "www.example.com": 4.0, "shop.example.com": 1.5, "docs.example.org": 0.6}
 WORDS = [
     "guides/how-to-choose-a-kettle-that-will-outlive-your-kitchen",
@@ -48,7 +48,7 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def ask(address: str, body: str = "", **headers: str) -> bytes:
-    """What a request is answered with."""
+    """The answer to a request."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer: bytes = _open(urllib.request.Request(address, body.encode() or None, named), timeout=60).read()
     return answer
@@ -74,7 +74,7 @@ def fill(url: str) -> None:
 
 
 def go_on(url: str, seconds: float) -> None:
-    """Events, as long as that."""
+    """Send events for that long."""
     chance = random.Random(8)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -121,7 +121,7 @@ def buttons(browser: Browser, url: str, path: Path, scheme: str, back: str) -> N
 
 
 def pictures(url: str, images: Path) -> None:
-    """All of them, of the daemon at `url`."""
+    """Make all pictures of the daemon at `url`."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

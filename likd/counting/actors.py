@@ -69,7 +69,7 @@ class Folds:
 
 @attrs.frozen
 class ActorsStatistics:
-    """The acts of actors in numbers, since the start."""
+    """Acts in numbers, since the start."""
 
     unchanged: int
     """Events that changed nothing."""
@@ -177,7 +177,7 @@ class Actors:
         """Add those of `acts` that change something to `events`, and their changes to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
-            # Where it is not known, the store is told, and makes up for what was not so.
+            # If that is unknown, the store is told, and corrects what was wrongly assumed.
             if likes == self._likes(act, changes):
                 self.unchanged += 1
                 if self.folding and not likes:
@@ -385,7 +385,7 @@ class Actors:
         self._evict()
 
     def _known(self, key: bytes) -> bool | None:
-        """Whether an actor likes a URL; None if its name is one that another node gave it since it was held."""
+        """Whether an actor likes a URL; None if another node has merged the URL since it was held."""
         changed = self._changed.get(key)
         return changed[0] if changed is not None else self._cached.get(key)
 

@@ -47,9 +47,9 @@ class Aliases:
         self._olds.setdefault(new, []).extend(olds)
 
     def follow(self, old: str, new: str) -> list[str]:
-        """The store says that `old` counts for `new`, and `new` for itself: so it is, whatever was thought.
+        """The store says that `old` counts for `new`, and `new` for itself: that holds, whatever was assumed.
 
-        Returns the URLs that count for another one by that.
+        Returns the URLs that now count for another one.
         """
         roots = dict.fromkeys(root for root in (self(old), self(new)) if root != new)
         olds = [url for root in roots for url in (*self._olds.pop(root, ()), root) if url != new]

@@ -25,9 +25,9 @@ class BoundsStatistics:
     """What was refused because a bound was reached."""
 
     refused: Mapping[str, int]
-    """Requests since the start, by the bound."""
+    """Refused requests since the start, by bound."""
     refused_24h: Mapping[str, int]
-    """Requests in the last 24 hours, by what the client was told."""
+    """Refused requests in the last 24 hours, by the reason given to the client."""
 
 
 class Bounds:

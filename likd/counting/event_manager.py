@@ -37,7 +37,7 @@ class EventManagerStatistics:
     accepted: Mapping[str, int]
     """Accepted events by kind."""
     refused: Mapping[str, int]
-    """Events that the journal failed to take, by kind."""
+    """Events that the journal failed to write, by kind."""
     events_accepted: int
     """Events that were acknowledged, of all kinds."""
     requests_accepted: int
@@ -49,9 +49,9 @@ class EventManagerStatistics:
     journal_fault: str | None
     """Why the last group was not journaled; None if it was."""
     open_table: int
-    """The id of the table that fills now."""
+    """The id of the open table."""
     open_urls: int
-    """The unique URLs that it has so far."""
+    """How many unique URLs it has so far."""
 
 
 class EventManager:

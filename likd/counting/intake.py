@@ -28,8 +28,8 @@ class Intake:
     """Accepts submissions for the event manager as long as no bound is reached, and each idempotency key only once.
 
     `free_counters` returns how many more URLs can be counted; submissions that are accepted but not settled need some
-    of those. So the inbox is bounded by its URLs, too, not only by its requests. What `actors` did before is known of
-    each submission before it is offered, and held until it is settled.
+    of those. So the inbox is bounded by its URLs, too, not only by its requests. What `actors` did before is known
+    before each submission is offered, and held until it is settled.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Intake:
         self._acts_taken = 0
 
     async def submit(self, submission: Submission) -> Submission:
-        """Offer `submission` once it is known what its actors did before; the one that answers for it.
+        """Offer `submission` once it is known what its actors did before. Returns the one that answers for it.
 
         Raises StoreError, and KeyReused as `offer` does.
         """
@@ -59,7 +59,7 @@ class Intake:
         return self._offer_held(submission)
 
     def submit_nowait(self, submission: Submission) -> Submission | None:
-        """The same if all of that is in memory, else None, and nothing was offered. Raises KeyReused."""
+        """The same if all of that is in memory; else nothing is offered, and None returned. Raises KeyReused."""
         return self._offer_held(submission) if self._actors.hold(submission) else None
 
     def _offer_held(self, submission: Submission) -> Submission:
@@ -73,7 +73,7 @@ class Intake:
         return answering
 
     def offer(self, submission: Submission) -> Submission:
-        """Take `submission`, whose actors' doings are held, never waiting, and return the one that answers for it.
+        """Take `submission`, which must be held, without waiting, and return the one that answers for it.
 
         That is itself, or an earlier one with the same idempotency key. It may already be settled: refused if a bound
         is reached. Raises KeyReused if the key came before with another body.

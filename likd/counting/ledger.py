@@ -66,18 +66,18 @@ class Reader(Protocol):
 
 @attrs.frozen
 class LedgerStatistics:
-    """What waits for the store."""
+    """What is waiting for the store."""
 
     applied: int
-    """The last table that the store has; 0 if it has none, or is not known to have any."""
+    """The last table that the store has; 0 if it has none, or that is unknown."""
     tables_waiting: int
-    """Tables with a batch file that the store does not have."""
+    """How many tables with a batch file the store does not have."""
     rows_waiting: int
-    """The rows that these are, merged where that saves some."""
+    """How many rows they have, after merging where that saves some."""
     oldest_waiting: float | None
-    """When the oldest of them was closed, seconds since 1970; None if none waits."""
+    """When the oldest of them was closed, in seconds since 1970; None if none is waiting."""
     merging: tuple[str, ...]
-    """The old URLs of merges that the store has not done yet."""
+    """The old URLs of merges that the store has not carried out yet."""
 
 
 class Ledger:
@@ -119,7 +119,7 @@ class Ledger:
         self.reader: Reader | None = None
         self._stored_as: dict[str, list[str]] = {}
         self._late_names: dict[str, int] = {}
-        """URLs that were merged elsewhere, and the last table that may count them by these names."""
+        """URLs that were merged elsewhere, and the last table that may count them under these names."""
         self._tables: dict[int, Table] = {}
         self._committed: dict[int, Rows] = {}
         self._pending = Pending()
@@ -127,7 +127,7 @@ class Ledger:
         self._moved = trio.Event()
 
     def statistics(self) -> LedgerStatistics:
-        """What waits, in numbers."""
+        """What is waiting, in numbers."""
         return LedgerStatistics(
             applied=self.applied,
             tables_waiting=self.tables_waiting,
@@ -186,7 +186,7 @@ class Ledger:
         self.forgotten([merge.old, merge.new])
 
     def merged_elsewhere(self, aliases: Iterable[tuple[str, str]]) -> list[str]:
-        """The store has these merges, which others did: reads follow them. Returns the URLs whose totals are others."""
+        """The store has these merges by other nodes: reads follow them. Returns the URLs whose totals changed."""
         moved: list[str] = []
         newest = max([self.applied, *self._tables, *self._committed, *(it.increments.last for it in self.waiting)])
         for old, new in aliases:
@@ -201,7 +201,7 @@ class Ledger:
         return moved
 
     def late_names(self, rows: Rows) -> list[str]:
-        """Those of `rows` that the store has by other names, because they were merged elsewhere."""
+        """Those of `rows` that the store has under other names, because they were merged elsewhere."""
         return [name for name in self._late_names if name in rows] if self._late_names else []
 
     def is_stored_as(self, url: str, name: str) -> None:

@@ -35,14 +35,14 @@ class Rate:
 
 @attrs.frozen
 class MonitorStatistics:
-    """What the monitor saw when it looked last."""
+    """What the monitor last sampled."""
 
     uptime_seconds: float
-    """How long the engine has been there."""
+    """How long the engine has been running."""
     rates: Mapping[str, float]
-    """How fast each of some numbers grows, a second."""
+    """How fast some numbers grow, per second."""
     disk_free_bytes: int | None
-    """Free space where the data directory is; None if the disk could not be asked yet."""
+    """Free space on the data directory's disk; None if unknown so far."""
     damaged_files: int
     """Files that were set aside as damaged and are still there."""
 
@@ -70,7 +70,7 @@ class Monitor:
         return trio.current_time() - self.started_at
 
     def statistics(self) -> MonitorStatistics:
-        """What it saw."""
+        """The last samples."""
         return MonitorStatistics(
             uptime_seconds=self.uptime,
             rates={name: rate.per_second for name, rate in self.rates.items()},

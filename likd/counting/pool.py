@@ -24,16 +24,16 @@ SLICE_COUNTERS = 200
 
 @attrs.frozen
 class PoolStatistics:
-    """The pool in numbers: how many counters there are, and what befell them since the start."""
+    """The pool in numbers: how many counters there are, and what has happened to them since the start."""
 
     counters: int
-    """All that there are."""
+    """All counters."""
     leased: int
-    """Those that count for a URL of a table."""
+    """Counters leased to a URL of a table."""
     idle: int
-    """Those that may be leased."""
+    """Counters that can be leased."""
     busy: int
-    """Those whose observer is at work."""
+    """Counters whose observer is running."""
     hung: int
     """How many were restarted because their observer did not return."""
     crashed: int

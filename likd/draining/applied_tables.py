@@ -37,7 +37,7 @@ class _Kept:
 
 @attrs.frozen
 class AppliedTablesStatistics:
-    """What the store had, lost, and nobody has any more."""
+    """What the store lost and that no longer exists anywhere."""
 
     missing_tables: tuple[int, ...]
     """The ids of these tables."""

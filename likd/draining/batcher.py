@@ -39,11 +39,11 @@ class BatcherStatistics:
     tables_in_hand: int
     """Tables that are swapped and have no batch file yet."""
     batches_written: int
-    """Batch files that were written."""
+    """How many batch files were written."""
     mismatches: int
     """Tables whose counters differed from their journal."""
     aside_bytes: int
-    """What the files of events that a handler could not count take on the disk."""
+    """Disk space of the files of events that a handler could not count."""
     fault: str | None
     """Why a batch file can't be written now; None if nothing is wrong."""
 

@@ -39,13 +39,13 @@ class DrainerStatistics:
     """The drainer in numbers, since the start."""
 
     write_tolerance: float
-    """The most rows that the store is given in a second."""
+    """The most rows per second that are written to the store."""
     rows_written: int
-    """Rows that the store was given."""
+    """How many rows were written to the store."""
     went_back: int
     """How often the store was found to have gone back in time."""
     fault: str | None
-    """Why the store can't be given anything now; None if nothing is wrong."""
+    """Why the store can't be written to now; None if nothing is wrong."""
 
 
 class Drainer:

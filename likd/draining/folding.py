@@ -38,16 +38,16 @@ class FoldingStore(MergingStore, ActorStore, Protocol):
 
 @attrs.frozen
 class FolderStatistics:
-    """How far folding is."""
+    """The progress of folding."""
 
     done: bool
     """Whether there is nothing left to fold."""
     after: str
     """All URLs up to this one are looked through."""
     folded: int
-    """URLs that became part of others in this life."""
+    """How many URLs became part of others since the start."""
     fault: str | None
-    """Why the store can't be asked to fold now; None if nothing is wrong."""
+    """Why the store can't fold now; None if nothing is wrong."""
 
 
 class Folder:
@@ -94,7 +94,7 @@ class Folder:
             self._know(folding)
 
     def statistics(self) -> FolderStatistics:
-        """How far it is."""
+        """Its progress."""
         return FolderStatistics(self.done, self.after, self.folded, self.fault)
 
     async def begin(self) -> None:

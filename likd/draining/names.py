@@ -64,7 +64,7 @@ class Names:
         if merge.erases:
             old = merge.old if merge.host else self(merge.old)
             return Fold(old, old if merge.new else "", self.keys.of_url(old), b"")
-        # If another node merged it into something else since, all of them are one.
+        # If another node has merged it into something else since, all of them are one.
         old, new = self(merge.old), self(merge.new)
         if old == new:
             return None

@@ -1,12 +1,12 @@
-"""The names of the files in a data directory: they are formed and parsed here, and nowhere else.
+"""The names of the files in a data directory, formed and parsed here and nowhere else.
 
     journal_<id>  tab_<id>  aside_<id>  keys_<id>  applied_<id>    of tables, with the id in twelve digits
     aside_<id>.tab_<target>     dead letters that are being replayed into the table `target`
-    <name>.tmp                  is being written, and worth nothing after a crash
-    damaged/<name>              was set aside, with a + behind it for each one of that name that was there
+    <name>.tmp                  is being written, and worthless after a crash
+    damaged/<name>              was set aside, with a + at its end for each earlier one of that name
     lock  source  secret  logins  shares    of the directory itself
 
-The database and the configuration have the names that the settings give them.
+The settings name the database and the configuration.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SHARES = "shares"
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written."""
 DAMAGED = "damaged"
-"""The folder of what was set aside as damaged."""
+"""The folder of files that were set aside as damaged."""
 
 _ID = r"(\d{12})"
 
 
 @attrs.frozen
 class Numbered:
-    """The files of one kind, each with the id of a table. In the order of their names they are in that of their ids."""
+    """The files of one kind, each with the id of a table. Sorted by name, they are sorted by id."""
 
     prefix: str
 
@@ -40,16 +40,16 @@ class Numbered:
         return f"{self.prefix}_{table_id:012d}"
 
     def id_of(self, name: str) -> int | None:
-        """The id of the table whose file `name` is, None if it is no file of this kind."""
+        """The id of the table whose file is called `name`, None if it is not a file of this kind."""
         match = re.fullmatch(f"{self.prefix}_{_ID}", name)
         return int(match[1]) if match else None
 
     def ids(self, names: Iterable[str]) -> list[int]:
-        """The ids of those among `names` that are of this kind, in their order."""
+        """The ids of those `names` that are of this kind, in order."""
         return [table_id for name in names if (table_id := self.id_of(name)) is not None]
 
     def among(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that are of this kind, in their order."""
+        """Those of `names` that are of this kind, in order."""
         return [name for name in names if self.id_of(name) is not None]
 
 
@@ -65,12 +65,12 @@ _ANY_REPLAYED = re.compile(_REPLAYED.pattern + r"\+*")
 
 
 def replayed_into(name: str, target_id: int) -> str:
-    """The name for the dead letters `name` while they are replayed into the table `target_id`."""
+    """The name of the dead letters `name` while they are being replayed into the table `target_id`."""
     return f"{name}.{BATCH.name(target_id)}"
 
 
 def dead_letters(names: Iterable[str]) -> Iterator[tuple[str, int | None]]:
-    """Those of `names` that are files of dead letters, each with the table it is being replayed into, if it is."""
+    """Those of `names` that are files of dead letters, each with the table it is being replayed into, if any."""
     for name in names:
         if match := _REPLAYED.fullmatch(name):
             yield name, int(match[3])
@@ -79,7 +79,7 @@ def dead_letters(names: Iterable[str]) -> Iterator[tuple[str, int | None]]:
 
 
 def newest_id(names: Iterable[str]) -> int:
-    """The highest id of a table in `names`, those of files that were set aside among them; 0 if there is none."""
+    """The highest table id in `names`, including those of files that were set aside; 0 if there is none."""
     newest = 0
     for name in names:
         if match := _ANY.fullmatch(name):

@@ -37,7 +37,7 @@ class KeyWindowStatistics:
     """The keys in numbers."""
 
     keys: int
-    """Keys of accepted requests that are remembered, of all owners."""
+    """How many keys of accepted requests are remembered, for all owners."""
 
 
 class KeyWindow:

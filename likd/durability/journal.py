@@ -67,7 +67,7 @@ _list_decoder = msgspec.msgpack.Decoder(list[Header | Entry])
 _LIST = struct.Struct(">BI")
 _MAP = struct.Struct(">BI")
 ACTORS_AT_ONCE = 4096
-"""Actors are encoded so many at once, which takes less than a millisecond."""
+"""How many actors are encoded at once, in less than a millisecond."""
 HEADER_BYTES_MAX = 1 << 20
 """The first bytes of a segment, enough to contain its header."""
 DECODED_AT_ONCE_BYTES = 1 << 16
@@ -125,11 +125,11 @@ class JournalStatistics:
     durability: Durability
     """What an acknowledged event survives."""
     bytes_written: int
-    """The bytes of all appends that worked."""
+    """The bytes of all successful appends."""
     appends: HistogramStatistics
     """How long appends took, with their flush, seconds."""
     failures: int
-    """Appends that failed, and segments that could not be opened."""
+    """How many appends failed, and segments could not be opened."""
 
 
 class Journal:
@@ -241,7 +241,7 @@ class Journal:
             await segment.file.truncate(segment.length)
         except OSError as error:
             self._unsealed[table] = segment.length
-            log.error("can't cut a failed journal write off", table=table, fault=error.strerror)
+            log.error("can't cut off a failed journal write", table=table, fault=error.strerror)
             return False
         return True
 

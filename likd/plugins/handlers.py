@@ -120,13 +120,13 @@ class HandlerStatistics:
     """A handler in numbers, since the start."""
 
     name: str
-    """Its entry point's."""
+    """The name of its entry point."""
     faults: int
     """How often it failed."""
     last_fault: str
-    """How it failed last; empty if it never did."""
+    """Its last fault; empty if it never failed."""
     off: bool
-    """Whether it was taken off for its faults."""
+    """Whether it was removed because of its faults."""
 
 
 ANY = ""
@@ -166,7 +166,7 @@ class Handlers:
                 self._by_kind.setdefault(kind, []).append(registration)
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
-        """All of them in numbers, in their order."""
+        """All handlers in numbers, in order."""
         return tuple(HandlerStatistics(r.name, r.faults, r.last_fault, r.off) for r in self.registered)
 
     @property

@@ -110,7 +110,7 @@ class Totals:
         self.ledger.any_forgotten()
 
     def merged_elsewhere(self, aliases: Iterable[tuple[str, str]]) -> None:
-        """The store has these merges, which others may have done."""
+        """The store has these merges, which may be other nodes'."""
         moved = self.ledger.merged_elsewhere(aliases)
         if moved:
             self.forget(moved)

@@ -25,10 +25,10 @@ def elapsed() -> float:
 
 @attrs.frozen
 class ClockStatistics:
-    """What is thought of the system's clock."""
+    """The judgement on the system's clock."""
 
     doubtful: bool
-    """Whether it is not believed, or not yet."""
+    """Whether it is not trusted, or not yet."""
 
 
 class Clock:
@@ -63,7 +63,7 @@ class Clock:
         return self._doubtful or self._jumped is not None
 
     def statistics(self) -> ClockStatistics:
-        """What is thought of it."""
+        """The judgement on it."""
         return ClockStatistics(self.doubtful)
 
     def now(self) -> float:

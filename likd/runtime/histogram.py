@@ -12,14 +12,14 @@ SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 @attrs.frozen
 class HistogramStatistics:
-    """A histogram as it was at one moment."""
+    """A histogram as of one moment."""
 
     bounds: tuple[float, ...]
-    """The upper bounds of its buckets; there is one more for what is above them all."""
+    """The upper bounds of its buckets; there is one more for values above them all."""
     counts: tuple[int, ...]
-    """How many values there were in each bucket."""
+    """How many values each bucket has."""
     sum: float
-    """The values added up."""
+    """The sum of the values."""
 
     def quantile(self, share: float) -> float | None:
         """The quantile of that share of the values: a bucket's bound. None without values, or beyond all bounds."""

@@ -31,15 +31,15 @@ class ChildStatistics:
     """One supervised task in numbers, over all its restarts."""
 
     name: str
-    """What it is called in the tree."""
+    """Its name in the tree."""
     state: State
-    """What it does now."""
+    """Its current state."""
     restarts: int
     """How often it was restarted."""
     last_fault: str | None
-    """Why it was restarted last; None if it never was."""
+    """Why it was last restarted; None if it never was."""
     children: tuple[ChildStatistics, ...] | None
-    """What it supervises itself; None if it is no supervisor."""
+    """What it supervises itself; None if it is not a supervisor."""
 
 
 @attrs.define(eq=False)
@@ -119,7 +119,7 @@ class Supervisor:
         return child
 
     def statistics(self) -> tuple[ChildStatistics, ...]:
-        """The children in numbers, in their order."""
+        """The children in numbers, in order."""
         return tuple(child.statistics() for child in self.children)
 
     def drain(self) -> None:

@@ -58,10 +58,10 @@ class Looks:
 
 @attrs.frozen
 class WatchdogStatistics:
-    """What the watchdog saw, since the start."""
+    """The watchdog in numbers, since the start."""
 
     blocked: int
-    """How often the event loop was blocked for longer than it may be."""
+    """How often the event loop was blocked for longer than allowed."""
 
 
 class Watchdog:
@@ -79,7 +79,7 @@ class Watchdog:
         self.last_stack = ""
 
     def statistics(self) -> WatchdogStatistics:
-        """What it saw."""
+        """The watchdog in numbers."""
         return WatchdogStatistics(self.blocked)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -119,7 +119,7 @@ class Database(ABC):
         raise self._lacks("has no other nodes")
 
     def read_shared(self, urls: Sequence[str]) -> SharedRead:
-        """As FeedStore.read_shared."""
+        """Like FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
 
     def sum_up(self) -> bool:

@@ -270,7 +270,7 @@ class FeedStore(Protocol):
         ...
 
     async def read_shared(self, urls: Sequence[str]) -> SharedRead:
-        """As `read`, with what only a shared store has to say. Raises StoreError."""
+        """Like `read`, plus what only a shared store can tell. Raises StoreError."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""likd beside its peers and its own past, measured in one run, every sum checked."""
+"""Measures likd next to its peers and its own past, in one run, with every sum checked."""

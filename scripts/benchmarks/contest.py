@@ -1,4 +1,4 @@
-"""A case and those who do it by turns: what is common to all workloads."""
+"""A case and its contenders, who take turns: what is common to all workloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 Figures = dict[str, float]
-"""What one turn of a contender gave, by the name of the figure, which says its unit."""
+"""The figures of one contender's turn, by name; the name has the unit."""
 
 Measure = Callable[[], Figures]
 """Does the work once and measures it."""
@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 
 class Wrong(SystemExit):
-    """A sum differs or a server fails: there are no figures then."""
+    """A sum differs or a server fails; then there are no figures."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of likd: what it is called in tables, and where its source is."""
+    """A version of likd: its name in tables, and where its source is."""
 
     name: str
     tree: Path
@@ -45,7 +45,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who does the work. What `open` opens checks every sum when it is closed."""
+    """A contender for the work. What `open` opens checks every sum when it is closed."""
 
     name: str
     open: Open
@@ -54,7 +54,7 @@ class Contender:
 def contender(
     name: str, opens: Callable[P, AbstractContextManager[Measure]], *args: P.args, **more: P.kwargs
 ) -> Contender:
-    """One that is opened by `opens` with these arguments."""
+    """A contender that `opens` opens with these arguments."""
     return Contender(name, partial(opens, *args, **more))
 
 
@@ -73,7 +73,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contender of a case gave, in each of its turns."""
+    """A contender's figures for a case, in each of its turns."""
 
     workload: str
     case: Case
@@ -94,7 +94,7 @@ class Outcome:
 
 @dataclass
 class Bench:
-    """What all workloads of a run share: how much is to be done, by which versions, and what came of it."""
+    """What all workloads of a run share: the amount of work, the versions, and the outcomes."""
 
     versions: list[Version]
     scratch: Path
@@ -103,7 +103,7 @@ class Bench:
     quick: bool = False
     soak_seconds: float = 0.0
     processes: int = 2
-    """Fronts, where they are measured."""
+    """How many fronts there are, where they are measured."""
     outcomes: list[Outcome] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -113,11 +113,11 @@ class Bench:
 
     @property
     def seconds(self) -> int:
-        """How long a turn takes where that is given and not the work."""
+        """How long a turn takes, if the time is given and not the work."""
         return max(1, int(5 * self.scale))
 
     def some(self, *sizes: T) -> tuple[T, ...]:
-        """`sizes`, in a quick run only the first."""
+        """`sizes`; in a quick run, only the first."""
         return sizes[:1] if self.quick else sizes
 
     def likd(
@@ -130,18 +130,18 @@ class Bench:
         return [Contender(version.name, partial(opens, version, *args, **more)) for version in self.versions]
 
     def without(self, lacks: str) -> bool:
-        """Whether something is lacking, which is said once."""
+        """Whether something is missing, which is reported once."""
         if lacks and lacks not in self.missing:
             self.missing.append(lacks)
             print(f"missing: {lacks}", flush=True)
         return bool(lacks)
 
     def peers(self, lacks: str, *contenders: Contender) -> list[Contender]:
-        """`contenders`, or none of them where something is lacking."""
+        """`contenders`, or none of them if something is missing."""
         return [] if self.without(lacks) else list(contenders)
 
     def measure(self, workload: str, case: Case) -> None:
-        """Let all contenders do `case` by turns, after a turn each to warm up; nothing is noted if a sum differs."""
+        """Let all contenders do `case` in turn, after a turn each to warm up; record nothing if a sum differs."""
         turns: dict[str, list[Figures]] = {contender.name: [] for contender in case.contenders}
         print(f"{workload}: {case.name}", flush=True)
         with contextlib.ExitStack() as stack:

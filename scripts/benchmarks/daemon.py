@@ -1,4 +1,4 @@
-"""A likd process of its own, of any version, on a data directory of its own."""
+"""A separate likd process of any version, on its own data directory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Status = dict[str, Any]
 
 DEADLINE_SECONDS = 900.0
 POLL_SECONDS = 0.05
-"""A look at the status costs the daemon a millisecond or two, which its processor time shows."""
+"""A look at the status costs the daemon a millisecond or two of measured processor time."""
 
 UNBOUND = ("--rows-waiting-max", "20000000", "--tables-waiting-max", "10000", "--counters-max", "10000000")
 FULL_SPEED = ("--write-tolerance", "1e9", "--flush-interval", "0.2", *UNBOUND)
-"""Nothing but its own speed holds the daemon back."""
+"""Settings under which only its own speed limits the daemon."""
 
 
 class Daemon:
@@ -54,7 +54,7 @@ class Daemon:
         self.url = f"http://{found[1]}:{found[2]}"
 
     def get(self, target: str) -> Any:
-        """What it answers, decoded."""
+        """Its answer, decoded."""
         with urllib.request.urlopen(self.url + target, timeout=DEADLINE_SECONDS) as answer:
             return json.load(answer)
 
@@ -76,13 +76,13 @@ class Daemon:
         return processes.memory_mib(self.process.pid, kind)
 
     def stop(self) -> tuple[int, dict[str, int]]:
-        """End it; how many events it accepted, and the likes of each URL that its store says then."""
+        """End it. Returns how many events it accepted, and each URL's likes in its store then."""
         accepted = self.finish()
         with contextlib.closing(sqlite3.connect(self.store)) as db:
             return accepted, dict(db.execute("SELECT url, likes FROM counts WHERE likes > 0"))
 
     def finish(self) -> int:
-        """End it once nothing is on its way any more; how many events it accepted."""
+        """End it once nothing more is on its way. Returns how many events it accepted."""
         accepted, before = self.accepted(), -1
         while accepted != before:
             # Requests that a client hung up on are still on their way.
@@ -102,7 +102,7 @@ class Daemon:
             raise Wrong("likd did not end cleanly")
 
     def kill(self) -> None:
-        """End it, whatever it does, and let go of what it holds."""
+        """End it, whatever it is doing, and release what it holds."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
@@ -111,7 +111,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def likd(version: Version, *flags: str, directory: Path | None = None) -> Iterator[Daemon]:
-    """A likd of `version` that ends with the block, on a new data directory where none is given."""
+    """A likd of `version` that ends with the block, on a new data directory unless one is given."""
     with tempfile.TemporaryDirectory(prefix="likd-bench-") as own:
         daemon = Daemon(version, directory or Path(own), flags)
         try:
@@ -131,6 +131,6 @@ def applied(status: Status) -> bool:
 
 
 def check(who: str, expected: Counter[str] | dict[str, int], counted: dict[str, int]) -> None:
-    """Every sum, or no figure."""
+    """Raise Wrong unless every sum is right."""
     if counted != expected:
         raise Wrong(f"WRONG, {who}: {sum(counted.values())} counted, {sum(expected.values())} acknowledged")

@@ -1,4 +1,4 @@
-"""Databases with many URLs, as they are before a load comes, and transactions of random ones of them."""
+"""Databases with many URLs, as they are before a load, and transactions with random ones of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NAMES = ("likes", "unlikes", "impressions")
 
 
 def likes_before(number: int) -> int:
-    """What a page has at first: few have many."""
+    """The initial counts of a page: few pages have many."""
     return 1 + 100_000 // (number + 1)
 
 
 def loaded(scratch: Path, urls: int) -> Path:
-    """A database with so many URLs, in no order. It is made once and not to be written to."""
+    """A database with that many URLs, in no order. It is made once and must not be written to."""
     path = scratch / f"loaded-{urls}.db"
     if path.exists():
         return path
@@ -47,12 +47,12 @@ def copy(scratch: Path, urls: int, to: Path) -> Path:
 
 
 def transaction(urls: int, rows: int, seed: int) -> list[str]:
-    """URLs of a transaction, each once."""
+    """The URLs of a transaction, each once."""
     return [f"{SITE}{number}" for number in random.Random(seed).sample(range(urls), min(rows, urls))]
 
 
 def check_added(who: str, path: Path, urls: int, added: Mapping[str, int]) -> None:
-    """Every URL has what it had and what was added, or no figure."""
+    """Raise Wrong unless every URL has what it had plus what was added."""
     missing, before = dict(added), 0
     with contextlib.closing(sqlite3.connect(path)) as db:
         for url, likes in db.execute("SELECT url, likes FROM counts WHERE likes > 0"):

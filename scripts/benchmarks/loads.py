@@ -1,4 +1,4 @@
-"""Loads: who likes what in which request, and a client that brings it over many connections."""
+"""Loads: which likes are in which requests, and a client that sends them over many connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ZIPF_EXPONENT = 1.1
 
 @dataclass(frozen=True)
 class Load:
-    """Likes of pages, by number: those of a request each, in turn over so many connections."""
+    """Likes of pages, by number: those of each request, spread in turn over that many connections."""
 
     requests: list[list[int]]
     connections: int
@@ -38,7 +38,7 @@ class Load:
         return sum(map(len, self.requests))
 
     def batches(self) -> list[list[str]]:
-        """The URLs that come at once when each connection has sent one request."""
+        """The URLs that arrive together when each connection has sent one request."""
         return [
             [f"{SITE}{number}" for numbers in self.requests[at : at + self.connections] for number in numbers]
             for at in range(0, len(self.requests), self.connections)
@@ -51,13 +51,13 @@ class Load:
 
 
 def load(numbers: Sequence[int], lines: int, connections: int) -> Load:
-    """`numbers` in requests of so many lines."""
+    """`numbers` in requests of that many lines."""
     return Load([list(numbers[at : at + lines]) for at in range(0, len(numbers), lines)], connections)
 
 
 @cache
 def zipf_numbers(n: int, urls: int, seed: int = 1) -> list[int]:
-    """`n` pages out of `urls`, as Zipf's law with an exponent of 1.1 brings them."""
+    """`n` pages out of `urls`, distributed by Zipf's law with an exponent of 1.1."""
     weights = list(accumulate((rank + 1) ** -ZIPF_EXPONENT for rank in range(urls)))
     return random.Random(seed).choices(range(urls), cum_weights=weights, k=n)
 
@@ -78,7 +78,7 @@ def events(numbers: list[int]) -> bytes:
 
 
 def accepted(answer: bytes) -> bool:
-    """Whether an answer is there; raises Wrong if it is a refusal."""
+    """Whether an answer is complete; raises Wrong if it is a refusal."""
     if not answer.endswith(b"}"):
         return False
     if b" 202 " not in answer[:16]:
@@ -87,20 +87,20 @@ def accepted(answer: bytes) -> bool:
 
 
 class _Connection:
-    """One connection: what it has still to send of a request, what came of the answer, and the requests after it."""
+    """One connection: what is left to send of a request, what came of the answer, and the requests after it."""
 
     def __init__(self, address: tuple[str, int], requests: list[bytes]) -> None:
         self.socket = socket.create_connection(address, timeout=DEADLINE_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(0)
         self.awaits = 0
-        """What epoll is to tell of it."""
+        """The events that epoll watches it for."""
         self._requests = iter(requests)
         self._unsent = memoryview(b"")
         self._answer = b""
 
     def begin(self) -> bool:
-        """Begin with the next request. Whether there is one."""
+        """Begin with the next request. Returns whether there is one."""
         data = next(self._requests, None)
         if data is None:
             return False
@@ -108,7 +108,7 @@ class _Connection:
         return True
 
     def send(self) -> int:
-        """Send what the kernel takes; what is to be awaited then."""
+        """Send what the kernel takes. Returns what to wait for then."""
         while self._unsent:
             try:
                 self._unsent = self._unsent[self.socket.send(self._unsent) :]
@@ -117,7 +117,7 @@ class _Connection:
         return select.EPOLLIN
 
     def receive(self, answered: Callable[[bytes], bool]) -> bool:
-        """Take what came. Whether the answer is there."""
+        """Take what came. Returns whether the answer is complete."""
         data = self.socket.recv(1 << 16)
         if not data:
             raise Wrong(f"hung up: {self._answer.decode()}")
@@ -126,9 +126,9 @@ class _Connection:
 
 
 def exchange(address: tuple[str, int], queues: list[list[bytes]], answered: Callable[[bytes], bool]) -> float:
-    """Bring the requests of each of `queues` over a connection of its own, each after the answer to the one before.
+    """Send the requests of each of `queues` on its own connection, each after the answer to the one before.
 
-    `answered` says whether what was received is a whole answer. Seconds until the last one.
+    `answered` says whether what was received is a complete answer. Returns the seconds until the last one.
     """
     connections = {each.socket.fileno(): each for each in (_Connection(address, queue) for queue in queues if queue)}
     with contextlib.ExitStack() as stack:

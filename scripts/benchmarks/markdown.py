@@ -1,4 +1,4 @@
-"""The figures as Markdown: a table of each workload, and what likd's are of those beside it."""
+"""The figures as Markdown: a table for each workload, and likd's ratios to its peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def machine() -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, and no exponent."""
+    """Three significant digits, without an exponent."""
     if value >= 999.5:
         digits = len(str(round(value))) - 3
         return f"{round(value, -digits):,.0f}"
@@ -49,7 +49,7 @@ def _table(outcomes: list[Outcome]) -> Iterator[str]:
 
 
 def ratios(outcomes: list[Outcome]) -> Iterator[tuple[str, str, str, float, float]]:
-    """Case, who is beside likd, figure, likd's median, the other's: wherever both have the figure."""
+    """Case, contender, figure, likd's median, the contender's: wherever both have the figure."""
     for _, some in groupby(outcomes, lambda outcome: (outcome.workload, outcome.case.name)):
         mine, *others = some
         for other in others:
@@ -88,7 +88,7 @@ def markdown(bench: Bench, how: str, plot: str = "") -> str:
 
 
 def has_place(file: Path) -> bool:
-    """Whether `file` marks where figures are to be."""
+    """Whether `file` has a marked place for figures."""
     return file.exists() and bool(file.read_text().partition(BEGIN)[2].partition(END)[1])
 
 

@@ -1,4 +1,4 @@
-"""A plot of processor time: a panel for each curve, as an SVG that is read on light and dark ground."""
+"""A plot of processor time: a panel for each curve, as an SVG for light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ticks(most: float) -> list[float]:
 
 
 def styles(series: Iterable[str]) -> dict[str, int]:
-    """Who is drawn how: this version, another one, and peers from the third style on, alike in all panels."""
+    """Each contender's style, the same in all panels: this version, another one, then peers from the third style on."""
     peers = [who for who in series if not who.startswith("likd")]
     found = {who: int(who != "likd") for who in series if who.startswith("likd")}
     return found | {who: 2 + number % 3 for number, who in enumerate(peers)}

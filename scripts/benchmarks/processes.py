@@ -1,4 +1,4 @@
-"""What a process has had of the processor, and its memory, as /proc tells."""
+"""A process's processor time and memory, from /proc."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Processor:
-    """Seconds of processor time, in user and system mode, of the main thread and of all else."""
+    """Seconds of processor time, in user and system mode, of the main thread and of everything else."""
 
     main: float
     others: float
 
     def __sub__(self, before: Processor) -> Processor:
-        # Both are read one after the other: main can be a tick ahead of the whole.
+        # Both are read one after the other: the main thread can be a tick ahead of the whole.
         return Processor(self.main - before.main, max(0.0, self.others - before.others))
 
     def __add__(self, more: Processor) -> Processor:
@@ -43,18 +43,18 @@ class Processor:
 
 
 def _ticks(stat: Path, fields: slice) -> int:
-    # The name of the program may hold blanks, and ends with the last bracket.
+    # The program's name may contain spaces, and ends at the last bracket.
     return sum(map(int, stat.read_text().rpartition(")")[2].split()[fields]))
 
 
 def processor(pid: int) -> Processor:
-    """What the process `pid` has had, threads that are no more included."""
+    """The processor time of the process `pid`, including threads that have ended."""
     main = _ticks(Path(f"/proc/{pid}/task/{pid}/stat"), slice(11, 13))
     return Processor(main * TICK_SECONDS, (_ticks(Path(f"/proc/{pid}/stat"), slice(11, 13)) - main) * TICK_SECONDS)
 
 
 def family(pid: int) -> Processor:
-    """What `pid` and all its children have had, those included that are no more."""
+    """The processor time of `pid` and all its children, including those that have ended."""
     had = Processor(0.0, _ticks(Path(f"/proc/{pid}/stat"), slice(13, 15)) * TICK_SECONDS) + processor(pid)
     for child in _children(pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -69,7 +69,7 @@ def _children(pid: int) -> Iterable[int]:
 
 
 def memory_mib(pid: int, kind: str = "VmRSS") -> float:
-    """The memory of `pid`: what it has (VmRSS), or had at most (VmHWM)."""
+    """The memory of `pid`: current (VmRSS), or peak (VmHWM)."""
     found = re.search(rf"{kind}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
@@ -81,6 +81,6 @@ def family_memory_mib(pid: int) -> float:
 
 
 def raise_descriptors() -> None:
-    """Let this process, and those that it starts, have as many sockets as the system allows."""
+    """Let this process and its children have as many sockets as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,7 @@
 """A process that applies transactions to the embedded store of the likd that it can import.
 
 Each line of its input is a list of transactions, each of them a list of URLs liked once; each line of its output is
-what they cost.
+their cost.
 """
 
 from __future__ import annotations

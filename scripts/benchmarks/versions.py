@@ -1,4 +1,4 @@
-"""Versions of likd to be compared: the one that this is, and another one of its repository."""
+"""The versions of likd to compare: this one, and another one from its repository."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _git(*words: str) -> str:
 
 @contextlib.contextmanager
 def versions(against: str | None) -> Iterator[list[Version]]:
-    """The version that this is, and a worktree of the revision `against`, which is removed in the end.
+    """The current version, and a worktree of the revision `against`, which is removed at the end.
 
-    Raises NoSuchVersion before anything is made.
+    Raises NoSuchVersion before anything is created.
     """
     this = Version("likd", ROOT)
     if against is None:

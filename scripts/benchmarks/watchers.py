@@ -1,4 +1,4 @@
-"""Thousands of websockets on one URL, and who likes it meanwhile."""
+"""Thousands of websockets on one URL, and likes of it meanwhile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PING = b"\x89\x00"
 PONG = b"\x8a\x80" + bytes(4)
 
 Like = Callable[[int], bytes]
-"""The request that makes a URL have so many likes."""
+"""The request that gives a URL that many likes."""
 
 
 def like_event(_: int) -> bytes:
@@ -42,7 +42,7 @@ def like_event(_: int) -> bytes:
 
 
 def like_message(likes: int) -> bytes:
-    """The message that subscribers are to get, for a server that does not count."""
+    """The message for subscribers, for a server that does not count."""
     message = {"type": "changes", "counts": [{"url": URL, "likes": likes, "rate": 4.0}]}
     body = json.dumps(message, separators=(",", ":")).encode()
     return b"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -54,14 +54,14 @@ def client_frame(payload: bytes) -> bytes:
 
 
 class Watchers:
-    """Websockets on which a URL is watched. A message tells how many likes it has: when each was sent is known."""
+    """Websockets that watch a URL. A message says how many likes it has; when each like was sent is known."""
 
     def __init__(self, address: tuple[str, int], sockets: int, *, liked: int = 0) -> None:
         self.liked: list[float] = [0.0] * (liked + 1)
-        """When the like came that made it so many."""
+        """When the like that brought it to that many came."""
         self.messages = 0
         self.delays: list[float] = []
-        """From each like to each socket. A message can also tell a new rate of the same likes."""
+        """The time from each like to each socket. A message may also have only a new rate for the same likes."""
         self.counting = False
         self._heard: dict[int, int] = {}
         self._epoll = select.epoll()
@@ -105,7 +105,7 @@ class Watchers:
         self._heard[fd] = max(self._heard[fd], likes)
 
     def hear_last(self) -> None:
-        """Wait until each has heard of the last like. Raises Wrong if that takes too long."""
+        """Wait until each has got the last like. Raises Wrong if that takes too long."""
         until = time.monotonic() + LAST_SECONDS
         while any(heard != len(self.liked) - 1 for heard in self._heard.values()):
             if time.monotonic() > until:
@@ -119,7 +119,7 @@ class Watchers:
 
 
 def publish(address: tuple[str, int], request: bytes) -> None:
-    """Send `request` before there are websockets, so that they have something to hear at first."""
+    """Send `request` before there are websockets, so that they have something to receive at first."""
     with socket.create_connection(address) as sock:
         sock.sendall(request)
         if not sock.recv(65536).startswith(b"HTTP/1.1 20"):
@@ -128,7 +128,7 @@ def publish(address: tuple[str, int], request: bytes) -> None:
 
 @contextlib.contextmanager
 def liking(address: tuple[str, int], watchers: Watchers, like: Like) -> Iterator[None]:
-    """Likes, so many a second."""
+    """Send that many likes per second."""
     stop = threading.Event()
 
     def go() -> None:
@@ -150,7 +150,7 @@ def liking(address: tuple[str, int], watchers: Watchers, like: Like) -> Iterator
 
 
 class Watching:
-    """A server `pid` whose URL is liked while it is watched, in one turn after the other."""
+    """A server `pid` whose URL is liked while it is watched, in one turn after another."""
 
     def __init__(self, pid: int, address: tuple[str, int], like: Like) -> None:
         self._pid = pid
@@ -160,7 +160,7 @@ class Watching:
         self.likes = 0
 
     def measure(self, sockets: int, seconds: float) -> Figures:
-        """What the server does for so many websockets: each has to hear of the last like."""
+        """What the server does for that many websockets: each has to get the last like."""
         watchers = Watchers(self._address, sockets, liked=self.likes)
         try:
             with liking(self._address, watchers, self._like):

@@ -1,4 +1,4 @@
-"""wrk, a load generator that costs little: one request after the other on each of its connections."""
+"""wrk, a cheap load generator: one request after another on each of its connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ end
 """
 THOUSAND = "n % 1000"
 ZIPF = "math.floor(100000 ^ math.random())"
-"""Pages 1 to 100,000 as Zipf's law with an exponent of 1 brings them."""
+"""Pages 1 to 100,000, distributed by Zipf's law with an exponent of 1."""
 
 GET = """
 wrk.headers["Accept-Encoding"] = "gzip"
@@ -52,17 +52,17 @@ def lacks() -> str:
 
 
 def posts(page: str = THOUSAND, *, ahead: int = 1) -> str:
-    """A script that likes a page a request, whose number the expression `page` says, so many sent `ahead` at once."""
+    """A script that likes one page per request, numbered by the expression `page`, `ahead` of them at once."""
     return POST.replace("PAGE", page).replace("AHEAD", str(ahead))
 
 
 def gets(targets: list[str]) -> str:
-    """A script that asks for `targets` by turns, "PAGE" in them being one of a thousand."""
+    """A script that requests `targets` in turn; "PAGE" in them is one of a thousand."""
     return GET.replace("TARGETS", ", ".join(f'"{target}"' for target in targets))
 
 
 def wrk(url: str, script: str, connections: int, seconds: int) -> Ran:
-    """Run it. Raises Wrong if an answer is no success."""
+    """Run it. Raises Wrong if an answer is not a success."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()

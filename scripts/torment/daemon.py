@@ -1,4 +1,4 @@
-"""A daemon that is tormented, over all its lives, and the plainest of ways to ask it."""
+"""A daemon that is tormented, across all its lives, and a very plain way to send it requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Wrong(Exception):
 
 
 async def ask(port: int, method: str, target: str, body: bytes = b"", key: str = "") -> tuple[int, Any]:
-    """One request on a connection of its own. Raises OSError if there is no whole answer."""
+    """One request on its own connection. Raises OSError if the answer is not complete."""
     head = f"{method} {target} HTTP/1.1\r\nHost: chaos\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
     if key:
         head += f"Idempotency-Key: {key}\r\n"
@@ -48,7 +48,7 @@ async def ask(port: int, method: str, target: str, body: bytes = b"", key: str =
 
 
 class Daemon:
-    """The daemon, over all its lives."""
+    """The daemon, across all its lives."""
 
     def __init__(self, data: Path, port: int, log: Path, *flags: str) -> None:
         self._data = data
@@ -72,7 +72,7 @@ class Daemon:
                         if (await ask(self.port, "GET", "/healthz"))[0] == 200:
                             return
                     await trio.sleep(0.05)
-                # It could not start, on a full disk for example: whoever supervises it tries again.
+                # It could not start, on a full disk for example: whatever supervises it tries again.
                 await trio.sleep(0.3)
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> None:
@@ -81,12 +81,12 @@ class Daemon:
             self.process = subprocess.Popen(whole, stdout=log, stderr=log, env=environment)
 
     def signal(self, number: int) -> None:
-        """Signal it, if it lives."""
+        """Signal it, if it is running."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def fronts(self) -> list[int]:
-        """The front processes that it has now."""
+        """Its current front processes."""
         if self.process is None:
             return []
         found: list[int] = []
@@ -97,7 +97,7 @@ class Daemon:
 
     @property
     def lives_now(self) -> bool:
-        """Whether it has a process."""
+        """Whether its process is running."""
         return self.process is not None and self.process.poll() is None
 
     async def wait(self) -> int:

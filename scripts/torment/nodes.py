@@ -1,4 +1,4 @@
-"""Chaos around several nodes on one PostgreSQL, each with a way of its own to it."""
+"""Chaos around several nodes on one PostgreSQL, each with its own route to it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LIKED = [f"https://example.com/liked/{n}" for n in range(8)]
 """Only actors like these."""
 ACTORS = 12
 KEEP_SECONDS = 60
-"""For how long the nodes keep what they gave the store: longer than a standby lags."""
+"""How long the nodes keep what they gave the store: longer than a standby lags."""
 LAG_SECONDS_MAX = 3.0
 HEARD_SECONDS_MAX = 20.0
-"""So long at most until a node says what others drained."""
+"""After this long at most, a node shows what others drained."""
 
 
 class Node:
-    """A node, what it acknowledged, and its way to the store."""
+    """A node, what it acknowledged, and its route to the store."""
 
     def __init__(self, number: int, directory: Path, port: int, chaos: NodesChaos) -> None:
         self.number = number
@@ -46,7 +46,7 @@ class Node:
         self.daemon = WarmDaemon(self._data, port, self._log)
 
     def reach_store(self) -> None:
-        """Know by which port it comes to the store: once, before it is started."""
+        """Set the port by which it reaches the store; once, before it is started."""
         url = f"postgresql://likd@127.0.0.1:{self.proxy.port}/likd"
         flags = ["--store", url, "--actor-secret-file", str(self._secret), "--replay-window", str(KEEP_SECONDS)]
         self.daemon = WarmDaemon(self._data, self._port, self._log, *flags)
@@ -91,7 +91,7 @@ class NodesChaos:
             server.remove()
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Load and chaos for so long; then peace, and the sums."""
+        """Load and chaos for that long; then peace, and the sums."""
         async with trio.open_nursery() as nursery:
             for node in self.nodes:
                 await nursery.start(node.proxy.run)
@@ -115,7 +115,7 @@ class NodesChaos:
         self._follow()
 
     def _follow(self) -> None:
-        """Have a standby of what is the primary now."""
+        """Start a standby of the current primary."""
         self._standby = self.primary.standby()
         self._standby.start()
 
@@ -191,7 +191,7 @@ class NodesChaos:
         done.set()
 
     async def _send(self, body: bytes, key: str) -> Node:
-        """Send until it is acknowledged; by which node it was."""
+        """Send until it is acknowledged. Returns by which node."""
         node = self._rng.choice(self.nodes)
         while True:
             try:
@@ -218,7 +218,7 @@ class NodesChaos:
                     self._merges.append((old, new))
 
     async def _reader(self, node: Node) -> None:
-        """What a node acknowledged is in what it says from then on, and nothing that was not sent."""
+        """From then on, a node's answers include what it acknowledged, and nothing that was not sent."""
         while True:
             urls = self._rng.sample(URLS[:50], 10)
             low = node.acknowledged.copy()
@@ -315,7 +315,7 @@ class NodesChaos:
             await trio.to_thread.run_sync(self.primary.start)
 
     async def _fail_over(self) -> None:
-        """The primary dies, and a standby takes its place that missed the last commits."""
+        """The primary dies, and a standby that missed the last commits takes its place."""
         assert self._standby is not None
         self.faults["failover that lost commits"] += 1
         with trio.CancelScope(shield=True):
@@ -343,7 +343,7 @@ class NodesChaos:
     # Sums
 
     async def _compare_over_http(self, node: Node) -> None:
-        """All nodes say the same, once they have heard of what was drained by others."""
+        """All nodes say the same, once they know what the others drained."""
         status, answer = await ask(node.daemon.port, "GET", "/v1/status")
         if status != 200 or answer["store"]["missing"]["tables"]:
             raise Wrong(f"node {node.number} says of its store: {answer['store']}")
@@ -387,7 +387,7 @@ class NodesChaos:
                 sum(key.startswith(self._keys.of_url(at)) for key in liking),
             )
             if net != who:
-                raise Wrong(f"{at}: {net} likes less unlikes, and {who} like it")
+                raise Wrong(f"{at}: {net} likes minus unlikes, but {who} like it")
         self.figures["likes of actors in the store"] = int(corrections or 0)
 
     def _compare(self, where: str, counted: Counted, wanted: Counted) -> None:

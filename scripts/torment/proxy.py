@@ -10,7 +10,7 @@ BUFFER_BYTES = 1 << 16
 
 
 class Proxy:
-    """Passes connections on to whichever port `target` says, until it is cut."""
+    """Forwards connections to whichever port `target` says, until it is cut."""
 
     def __init__(self, target: Callable[[], int]) -> None:
         self._target = target
@@ -28,7 +28,7 @@ class Proxy:
         await trio.serve_listeners(self._serve, [listener])
 
     def cut(self, *, silently: bool) -> None:
-        """Nothing goes through from now on. Connections end; or, `silently`, they stay and nothing comes."""
+        """Let nothing through from now on. Connections end; or, `silently`, they stay open but carry nothing."""
         if silently:
             self._open = trio.Event()
             return
@@ -37,7 +37,7 @@ class Proxy:
             scope.cancel()
 
     def heal(self) -> None:
-        """All goes through again. What was cut silently for a while ends: its servers may be others by now."""
+        """Let everything through again. Silently cut connections end: their servers may be different by now."""
         self._refuses = False
         if not self._open.is_set():
             self._open.set()

@@ -35,7 +35,7 @@ class Chaos:
         self.stopping = trio.Event()
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Load and chaos for so long; then peace, and the sums."""
+        """Load and chaos for that long; then peace, and the sums."""
         await self.daemon.start()
         async with trio.open_nursery() as nursery:
             done = [trio.Event() for _ in range(clients)]
@@ -151,7 +151,7 @@ class Chaos:
         await self.daemon.start()
 
     def _tear_journal(self) -> None:
-        """What a crash may leave behind what was acknowledged: a frame cut short, flipped, or plain noise."""
+        """What a crash may leave after what was acknowledged: a frame cut short or flipped, or plain noise."""
         segments = sorted(self.data.glob("journal_*"))
         if not segments:
             return
@@ -182,7 +182,7 @@ class Chaos:
         self.daemon.signal(signal.SIGCONT)
 
     async def _harm_front(self) -> None:
-        """One of the fronts dies, hangs for good, or stands still for a while."""
+        """One of the fronts dies, hangs for good, or is stopped for a while."""
         front = self.rng.choice(self.daemon.fronts())
         number = self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP])
         self.faults[f"front {number.name}"] += 1
@@ -193,7 +193,7 @@ class Chaos:
                 os.kill(front, signal.SIGCONT)
 
     async def _order(self, name: str, **order: object) -> None:
-        # Counted before it is sent: the crash of the web takes the answer along.
+        # Counted before it is sent: a crash of the web would lose the answer.
         self.faults[name] += 1
         status, answer = await ask(self.daemon.port, "POST", "/v1/fault", json.dumps(order).encode())
         if status != 202:

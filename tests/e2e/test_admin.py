@@ -225,7 +225,7 @@ def test_a_file_that_was_corrected_after_a_part_of_it_was_loaded_counts_each_row
     corrected, again = likd(daemon, "import", str(file)), likd(daemon, "import", str(file))
 
     assert broken.returncode == 1
-    assert "past 2^62" in broken.stderr
+    assert "exceed 2^62" in broken.stderr
     assert part == 4900 + 300 * 2**53
     assert corrected.returncode == 0
     assert again.stdout == "0 URLs loaded; 10,200 lines were loaded before\n"

@@ -157,7 +157,7 @@ def test_a_copied_directory_fences_the_older_daemon_which_ends_with_a_line_and_s
                 assert client.request("POST", "/v1/events", EVENT, Content_Type="application/json").status == 202
             assert older.process.wait(PATIENCE_SECONDS) == 3
             said = older.log.read_text().splitlines()[-1]
-            assert "another likd that began later writes to the store for this data directory" in said
+            assert "another likd that started later writes to the store for this data directory" in said
             with Client(newer.address) as client:
                 assert client.request("POST", "/v1/events", EVENT, Content_Type="application/json").status == 202
                 wait_until(lambda: client.request("GET", "/v1/status").json["store"]["applied"])

@@ -55,7 +55,7 @@ class TextLog:
 
     name: str
     match: Callable[[bytes], re.Match[bytes] | None] = attrs.field(repr=False)
-    """What its lines look like."""
+    """Matches a line of the format."""
 
     def request(self, line: bytes, header: bytes) -> Request:
         """The request in `line`. Raises NotALogLine."""

@@ -1,4 +1,4 @@
-"""Who likes what, in PostgreSQL: a key for each like by an actor, whichever node it came by."""
+"""Who likes what, in PostgreSQL: a key for each like by an actor, through whichever node it came."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from likd.stores.sqlite.actors import after
 
 
 def apply(connection: Connection, changes: Mapping[bytes, Liking], *, folding: bool) -> dict[bytes, int]:
-    """Note who likes from now on, and who does not: by how much likes less unlikes are off, by key, where they are.
+    """Record who likes from now on and who does not. Returns by how much likes minus unlikes are off, by key.
 
-    What the actors really liked before is learnt from the rows that this makes and removes: another node may have
-    been told something else of them a moment ago.
+    What the actors really liked before shows in the rows that this creates and removes: another node may have recorded
+    something else about them a moment ago.
     """
     if not changes:
         return {}
@@ -34,19 +34,19 @@ def apply(connection: Connection, changes: Mapping[bytes, Liking], *, folding: b
 
 
 def note_unliked(connection: Connection, keys: Sequence[bytes]) -> None:
-    """What these actors like under an old name of the URL is not to make them like it."""
+    """Keep what these actors like under an old name of the URL from making them like it."""
     _insert(connection, "likd_unliked", sorted(keys))
 
 
 def read(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
-    """Those of `keys` that are there."""
+    """Those of `keys` that exist."""
     return {key for (key,) in connection.execute("SELECT key FROM likd_actors WHERE key = ANY(%s)", (list(keys),))}
 
 
 def merge(connection: Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> Counter[str]:
-    """Let the keys that begin with `old` begin with `new`; of how many the like is lost: they were there already.
+    """Let the keys that begin with `old` begin with `new`. Returns how many likes are lost as duplicates.
 
-    With `heed_unliked`, or their actors have unliked the new URL since. Told by what was done (likes, and so on).
+    With `heed_unliked`, also those whose actors have unliked the new URL since. Counted by kind (likes, and so on).
     """
     lost: Counter[str] = Counter()
     _move(connection, "likd_unliked", old, new)
@@ -61,7 +61,7 @@ def merge(connection: Connection, old: bytes, new: bytes, *, heed_unliked: bool)
 
 
 def _move(connection: Connection, table: str, old: bytes, new: bytes) -> Counter[str]:
-    """Rename keys; how many were there already, by what was done."""
+    """Rename keys. Returns how many already existed, by kind."""
     query = (
         f"WITH gone AS (DELETE FROM {table} WHERE key >= %s AND key < %s RETURNING %s || substr(key, %s) AS key),"
         f" made AS (INSERT INTO {table} SELECT key FROM gone ORDER BY key ON CONFLICT DO NOTHING RETURNING key)"
@@ -72,7 +72,7 @@ def _move(connection: Connection, table: str, old: bytes, new: bytes) -> Counter
 
 
 def _insert(connection: Connection, table: str, keys: list[bytes]) -> set[bytes]:
-    """Those of `keys` that were not there."""
+    """Insert `keys`. Returns those that did not exist."""
     query = (
         f"INSERT INTO {table} SELECT * FROM unnest(%s::bytea[]) AS k ORDER BY k ON CONFLICT DO NOTHING RETURNING key"
     )
@@ -80,7 +80,7 @@ def _insert(connection: Connection, table: str, keys: list[bytes]) -> set[bytes]
 
 
 def _delete(connection: Connection, table: str, keys: list[bytes]) -> set[bytes]:
-    """Those of `keys` that were there."""
+    """Delete `keys`. Returns those that existed."""
     query = (
         f"DELETE FROM {table} WHERE key IN"
         f" (SELECT key FROM {table} WHERE key = ANY(%s::bytea[]) ORDER BY key FOR UPDATE) RETURNING key"

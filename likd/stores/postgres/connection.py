@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: what their transactions are, how long they may take, and what their faults mean."""
+"""Connections to PostgreSQL: their transactions, their time limits, and what their faults mean."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from likd.errors import CountTooLarge, StartError, StoreAway, StoreError
 CONNECT_SECONDS = 5
 READ_SECONDS_MAX = 15.0
 WRITE_SECONDS_MAX = 120.0
-"""A server that neither answers a statement nor fails is given up after that. What became of it, the mark tells."""
+"""After this long, a server that neither answers a statement nor fails is given up. The mark shows the outcome."""
 TRIES_MAX = 20
-"""Of a transaction that PostgreSQL asks to be tried again."""
+"""How often a transaction is tried if PostgreSQL asks for a retry."""
 PAUSE_SECONDS = 0.02
 
 _REFUSED = re.compile(
     r"password authentication failed|no password supplied|role \".*\" does not exist|database \".*\" does not exist"
     r"|no pg_hba.conf entry|authentication failed|certificate|permission denied|not permitted to log in"
 )
-"""What no waiting mends. libpq has no code for what a server says before a connection is made."""
+"""Errors that waiting does not fix. libpq has no codes for what a server says before a connection is made."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Connection(psycopg.Connection[Any]):
     answer_seconds = WRITE_SECONDS_MAX
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Let `gen` work, and give it up after `answer_seconds`."""
+        """Run `gen`, and give up after `answer_seconds`."""
         return super().wait(self._in_time(gen), interval)
 
     def _in_time(self, gen: PQGen[RV]) -> PQGen[RV]:
@@ -51,7 +51,7 @@ class Connection(psycopg.Connection[Any]):
                 ready = yield asked
                 if not ready and time.monotonic() > deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server does not answer within {self.answer_seconds:g} s")
+                    raise psycopg.OperationalError(f"the server did not answer within {self.answer_seconds:g} s")
                 asked = gen.send(ready)
         except StopIteration as done:
             result: RV = done.value
@@ -59,12 +59,12 @@ class Connection(psycopg.Connection[Any]):
 
 
 def conninfo(url: str) -> str:
-    """How to connect to the database at `url`. Raises StartError for one that has a password, or is none."""
+    """How to connect to the database at `url`. Raises StartError if it has a password or is invalid."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # What is wrong may stand beside a password.
-        raise StartError("the store's URL is not as postgresql://USER@HOST:PORT/DATABASE") from None
+        # The wrong part may be next to a password.
+        raise StartError("the store's URL is not of the form postgresql://USER@HOST:PORT/DATABASE") from None
     if parts.get("password") is not None:
         raise StartError(
             "the store's URL has a password, which others can see: put it into PGPASSFILE, PGSERVICE or PGPASSWORD"
@@ -80,9 +80,9 @@ def conninfo(url: str) -> str:
 
 
 def connect(info: str, *, read_only: bool) -> Connection:
-    """A connection whose transactions say their isolation: one moment for all reads, what is committed for writes.
+    """A connection whose transactions state their isolation: one moment for all reads, what is committed for writes.
 
-    No statement is prepared by name, so that a pooler may stand between.
+    No statement is prepared by name, so that a pooler may be in between.
     """
     connection: Connection = Connection.connect(info, prepare_threshold=None)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.READ_COMMITTED
@@ -92,7 +92,7 @@ def connect(info: str, *, read_only: bool) -> Connection:
 
 
 class Line:
-    """A connection that is made when it is needed, and anew after a fault."""
+    """A connection that is made when needed, and again after a fault."""
 
     def __init__(self, info: str, *, read_only: bool) -> None:
         self._info = info
@@ -101,13 +101,13 @@ class Line:
         self.closed = True
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self.closed = True
         self._drop()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, committed in the end."""
+        """One transaction, committed at the end."""
         if self.closed:
             raise StoreError("postgresql: the store is not open")
         if self._connection is None or self._connection.closed:
@@ -117,12 +117,12 @@ class Line:
                 yield self._connection
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, _AGAIN):
-                # It may be half dead: the next is a new one.
+                # It may be half-dead: the next is a new one.
                 self._drop()
             raise
 
     def tried(self, work: Callable[[Connection], T]) -> T:
-        """What `work` makes of a transaction, which is tried again for as long as PostgreSQL asks for that."""
+        """The result of `work` in a transaction, which is retried as long as PostgreSQL asks for that."""
         for left in range(TRIES_MAX, 0, -1):
             is_old = self._connection is not None
             try:
@@ -133,10 +133,10 @@ class Line:
                     raise
                 time.sleep(PAUSE_SECONDS * random())
             except psycopg.OperationalError:
-                # Its server may have gone and come back since. What only reads is asked again, of a new one.
+                # The server may have restarted since. A read is repeated on a new connection.
                 if not (is_old and self._read_only):
                     raise
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

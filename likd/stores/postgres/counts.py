@@ -16,23 +16,23 @@ SUM_MAX = 2**63 - 1
 
 
 def growth(name: str) -> sql.Composable:
-    """How a row's count grows by the one that was to be inserted: to SUM_MAX at most."""
+    """SQL by which a row's count grows by the one that was to be inserted: up to SUM_MAX."""
     return sql.SQL("{0} = CASE WHEN t.{0} <= {1} - excluded.{0} THEN t.{0} + excluded.{0} ELSE {1} END").format(
         sql.Identifier(name), sql.Literal(SUM_MAX)
     )
 
 
 def summed(name: str) -> sql.Composable:
-    """The sum of a group's counts, SUM_MAX at most."""
+    """SQL for the sum of a group's counts, up to SUM_MAX."""
     return sql.SQL("least(sum({}), {})::bigint").format(sql.Identifier(name), sql.Literal(SUM_MAX))
 
 
 def upsert(
     table: str, keys: Sequence[str], values: Iterable[sql.Composable], names: Sequence[str], source: sql.Composable
 ) -> sql.Composable:
-    """A statement that adds the counts `names` of `source` to the rows of `table` that `keys` tell apart.
+    """A statement that adds the counts `names` of `source` to the rows of `table` with these `keys`.
 
-    `values` are what the keys are in `source`.
+    `values` are the keys' values in `source`.
     """
     identifiers = [sql.Identifier(name) for name in names]
     update = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(map(growth, names))) if names else sql.SQL("NOTHING")
@@ -47,9 +47,9 @@ def upsert(
 
 
 def given(names: Sequence[str]) -> sql.Composable:
-    """The rows that `arrays.columns` has literals of, as a table `s` of URLs and these counts.
+    """The rows in the literals of `arrays.columns`, as a table `s` of URLs and these counts.
 
-    URLs are sorted as the indexes have them, and not by the words of the database's language.
+    URLs are sorted as the indexes sort them, not by the rules of the database's language.
     """
     types = ["%s::text[]", *("%s::bigint[]" for _ in names)]
     columns = sql.SQL(", ").join([sql.SQL('url COLLATE "C" AS url'), *map(sql.Identifier, names)])
@@ -72,7 +72,7 @@ def to_counts(node: int, names: Sequence[str]) -> sql.Composable:
 
 
 def select(names: Sequence[str]) -> sql.Composable:
-    """What is asked for of the totals, so that `as_rows` can read it."""
+    """What to select of the totals, so that `as_rows` can read it."""
     return sql.SQL(", ").join([sql.SQL("url"), *map(summed, names)])
 
 
@@ -97,10 +97,11 @@ def page(connection: Connection, names: Sequence[str], after: str, limit: int) -
 
 
 def top(connection: Connection, names: Sequence[str], by: str, limit: int) -> Rows:
-    """The totals of the `limit` URLs with the most of `by`, highest first, exact by the pigeonhole.
+    """The totals of the `limit` URLs with the most of `by`, highest first; exact by the pigeonhole principle.
 
-    Of N nodes' rows the limit times N largest are of at least `limit` URLs, whose totals say what the last on the list
-    has at least. Who has as much as that has a row with an Nth of it: those are looked up in the index, and added up.
+    The limit times N largest rows of N nodes are of at least `limit` URLs, whose totals are a lower bound for the last
+    on the list. Every URL with as much as that has a row with at least an Nth of it: those are looked up in the index
+    and added up.
     """
     query = sql.SQL(
         """

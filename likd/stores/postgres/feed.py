@@ -1,4 +1,4 @@
-"""What a node tells the others: one packed row for each apply, which they read when they see its mark move."""
+"""What a node tells the others: one packed row for each apply, which they read when its mark has moved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def marks_of_others(connection: Connection, source: str) -> dict[int, int]:
 
 
 def news(source: str, last: News | None, connection: Connection) -> News:
-    """What other nodes than that of `source` brought since the `last` news."""
+    """What other nodes than that of `source` wrote since the `last` news."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM likd_aliases), (SELECT count(*)::text FROM likd_loads) || ' ' ||"
         " coalesce((SELECT string_agg(value, ' ' ORDER BY name) FROM likd_settings), '') || ' ' ||"
@@ -33,7 +33,7 @@ def news(source: str, last: News | None, connection: Connection) -> News:
         (source,),
     ).fetchone()
     assert row is not None
-    # A new epoch of a node may be that of a store that went back: what it gives again may come to something else.
+    # A new epoch of a node may follow a store that went back: what the node gives again may turn out differently.
     merges, changed = row
     marks = marks_of_others(connection, source)
     if last is None or changed != last.changed:
@@ -47,7 +47,7 @@ def news(source: str, last: News | None, connection: Connection) -> News:
         query = "SELECT first, body FROM likd_feed WHERE node = %s AND last > %s ORDER BY last"
         told = connection.execute(query, (node, known)).fetchall()
         if mark < known or not told or told[0][0] > known + 1:
-            # It went back in time, told nothing when it was alone, or so long ago that it is not there any more.
+            # It went back in time, or wrote no row because it was alone, or so long ago that the row is gone.
             return News(marks, merges, changed)
         for _, body in told:
             rows, keys = _unpack(zlib.decompress(body))

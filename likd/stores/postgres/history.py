@@ -1,6 +1,6 @@
-"""The history in PostgreSQL: counts per minute, hour and day, kept and rolled up as the embedded store does it.
+"""The history in PostgreSQL: counts per minute, hour and day, kept and rolled up as in the embedded store.
 
-Each node has an open hour of its own, and rolls up what it wrote: nobody waits for another, and a read adds them up.
+Each node has its own open hour, and rolls up what it wrote: no node waits for another, and a read adds them up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from likd.stores.postgres.counts import summed, upsert
 from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 
 HORIZON_HOURS_MAX = 24
-"""So far what is kept moves with one hour that is over."""
+"""How far the limit of what is kept moves with each hour that is over."""
 _UNITS = (("likd_minutes", "minute"), ("likd_hours", "hour"), ("likd_days", "day"))
 
 _SPANS = """
@@ -26,7 +26,7 @@ WITH RECURSIVE spans (at) AS (
     UNION ALL SELECT (SELECT min({unit}) FROM {table} WHERE {unit} > at) FROM spans WHERE at IS NOT NULL
 )
 """
-"""Each span there is, at the cost of one look into the index: DISTINCT would read every row."""
+"""Each existing span, at the cost of one index lookup: DISTINCT would read every row."""
 
 
 @attrs.define
@@ -38,9 +38,9 @@ class History:
     names: tuple[str, ...] = ()
 
     def targets(self, connection: Connection, minute: int, now: int) -> list[tuple[str, str, int]]:
-        """Where counts of `minute` are to be added: tables, what they count time by, and the time.
+        """Where counts of `minute` are to be added: the tables, their units of time, and the time.
 
-        Hours that are over by that are rolled up.
+        Hours that are over by then are rolled up.
         """
         hour, day = minute // 60, minute // 1440
         reached = min(hour, now // 60)
@@ -58,16 +58,16 @@ class History:
         return targets
 
     def begin(self, connection: Connection, now: int) -> None:
-        """Let the history begin now, if it did not: else the oldest of what is past would begin it."""
+        """Let the history begin now, if it has not: otherwise the oldest past counts would begin it."""
         self._open_hour(connection, now // 60)
 
     def statement(self, table: str, unit: str, at: int, names: Sequence[str]) -> sql.Composable:
-        """A statement that adds the table `s` to what is there of the time `at`."""
+        """A statement that adds the table `s` to the counts of the time `at`."""
         values = [sql.Literal(at), sql.SQL("url"), sql.Literal(self.node)]
         return upsert(table, (unit, "url", "node"), values, names, sql.SQL("FROM s ORDER BY url"))
 
     def read(self, connection: Connection, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        """What `url` got from begin until before `end` (seconds since 1970), by unit."""
+        """What `url` got from `begin` up to `end` (seconds since 1970), by unit."""
         seconds = UNIT_SECONDS[unit]
         first, last = begin // seconds, -(-end // seconds) - 1
         found: dict[int, Counts] = {}
@@ -116,7 +116,7 @@ class History:
         return (row[0], row[1]) if row is not None else (None, None)
 
     def _roll(self, connection: Connection, since: int, hour: int) -> None:
-        """The hours from `since` until before `hour` are over."""
+        """The hours from `since` up to `hour` are over."""
         self._roll_up(connection, ("likd_minutes", "minute", 60), ("likd_hours", "hour"), since * 60, hour * 60)
         self._roll_up(connection, ("likd_hours", "hour", 24), ("likd_days", "day"), since // 24 * 24, hour // 24 * 24)
         before = self._state(connection)[1] or since
@@ -149,9 +149,9 @@ class History:
         connection.execute(statement, (begin, end))
 
     def _roll_back(self, connection: Connection, open_hour: int, hour: int) -> int:
-        """The clock was wrong: the hours from `hour` on are not over. The hour that is open now.
+        """The clock was wrong: the hours from `hour` on are not over. Returns the hour that is open now.
 
-        Only as far as all minutes are there: sums of others could not be made again.
+        This goes back only as far as all minutes still exist: other sums could not be made again.
         """
         horizon = self._state(connection)[1]
         horizon = hour if horizon is None else horizon
@@ -181,7 +181,7 @@ class History:
         url: str,
         where: str,
     ) -> None:
-        """Add what `table` has of `url` in the `span`, both ends included, to `found`, by so many units each."""
+        """Add what `table` has of `url` in the `span`, both ends included, to `found`, by its unit."""
         query: Any = sql.SQL(
             "SELECT t.{unit} / {divisor}, {sums} FROM {table} AS t JOIN likd_nodes AS nodes USING (node)"
             " WHERE t.{unit} >= %s AND t.{unit} <= %s AND t.url = %s AND " + where + " GROUP BY 1"

@@ -1,7 +1,7 @@
-"""URLs in PostgreSQL that become parts of others: by merges, which are noted as aliases, and by new rules.
+"""Makes URLs in PostgreSQL parts of others: by merges, which are recorded as aliases, and by new rules.
 
-Whoever does so locks the rows of all nodes first, in their order, and each apply begins with its own: so none is half
-under the old name. What a node gives the store late is mapped as it is applied.
+This first locks the rows of all nodes, in order, and each apply begins by locking its own, so no apply is half under
+the old name. What a node writes late is renamed as it is applied.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RULES, FOLDING, AFTER = "rules", "folding", "folding_after"
 
 @attrs.define
 class Merges:
-    """Merges and folds in its caller's transactions, who holds the lock."""
+    """Merges and folds in the transactions of its caller, who holds the lock."""
 
     history: History
 
     def merge(self, connection: Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both.
+        """Fold, and record the alias. Returns how many actors had liked both.
 
-        What another node merged a moment ago is what counts for both by now. Nothing is done if that is one already.
+        Merges by other nodes a moment ago are followed for both URLs. Does nothing if both are one already.
         """
         by_now = aliases_of(connection, [merge.old, merge.new])
         old, old_key = by_now.get(merge.old, (merge.old, merge.old_key))
@@ -50,9 +50,9 @@ class Merges:
     def fold_by_rules(
         self, connection: Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]
     ) -> None:
-        """Fold as a merge does, without aliases, and note how far that is; who is `changing` stays as is."""
+        """Fold like a merge, without aliases, and record how far that is; keys that are `changing` stay as they are."""
         actors.note_unliked(connection, changing)
-        # What was merged a moment ago is not there any more to be folded into.
+        # A URL that was merged a moment ago no longer exists to be folded into.
         merged = aliases_of(connection, [fold.new for fold in folds])
         targets = [
             fold._replace(new=merged[fold.new][0], new_key=merged[fold.new][1]) if fold.new in merged else fold
@@ -68,7 +68,7 @@ class Merges:
         _set(connection, RULES, folding.rules)
 
     def _fold(self, connection: Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
-        """Make each old URL a part of its new one; how many likes of actors were one too many."""
+        """Make each old URL part of its new one. Returns how many likes by actors were duplicates."""
         liked_both = 0
         for old, new, old_key, new_key in folds:
             both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
@@ -90,12 +90,12 @@ class Merges:
 
 
 def lock(connection: Connection) -> None:
-    """Nobody applies anything from now on until the transaction ends; what was being applied is done."""
+    """Keep everybody from applying anything until the transaction ends, and wait for applies in progress."""
     connection.execute("SELECT 1 FROM likd_nodes ORDER BY node FOR UPDATE")
 
 
 def folding(connection: Connection) -> Folding:
-    """By which rules the URLs there were made."""
+    """Under which rules the URLs there were counted."""
     found = dict(
         connection.execute("SELECT name, value FROM likd_settings WHERE name = ANY(%s)", ([RULES, FOLDING, AFTER],))
     )
@@ -108,13 +108,13 @@ def aliases(connection: Connection) -> dict[str, str]:
 
 
 def aliases_of(connection: Connection, urls: Iterable[str]) -> dict[str, tuple[str, bytes]]:
-    """What those of `urls` count for that were merged, and how the keys of its actors begin."""
+    """What the merged ones among `urls` count for, and the beginnings of its actors' keys."""
     query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[])"
     return {old: (new, key) for old, new, key in connection.execute(query, [arrays.texts(list(urls))])}
 
 
 def alias_keys_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-    """What the beginnings of those of actors' `keys` are by now whose URLs were merged."""
+    """The current beginnings of those of actors' `keys` whose URLs were merged."""
     row = connection.execute("SELECT length(old_key) FROM likd_aliases LIMIT 1").fetchone()
     if row is None:
         return {}

@@ -1,7 +1,7 @@
-"""The tables in PostgreSQL, and how they come from one version to the next.
+"""The tables in PostgreSQL, and how they get from one version to the next.
 
 Plain SQL that wire-compatible databases take, too: no temporary tables, advisory locks, MERGE or LISTEN. All rows of
-counts are per URL and node: a node writes only its own, so that nobody waits for another, and a read adds them up.
+counts are per URL and node: a node writes only its own, so that no node waits for another, and a read adds them up.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ALTER TABLE likd_feed ALTER body SET STORAGE EXTERNAL;
 
 
 def check_version(connection: Connection) -> bool:
-    """Whether there are tables, of this version or one that it can read. Raises TooNew."""
+    """Whether the tables exist, in a version that this one can read. Raises TooNew."""
     (there,) = connection.execute("SELECT to_regclass('likd_schema') IS NOT NULL").fetchone() or (False,)
     if not there:
         return False
@@ -61,7 +61,7 @@ def check_version(connection: Connection) -> bool:
 
 
 def make(connection: Connection) -> None:
-    """Make all tables. Others that do so, too, wait or fail, and find them there when they try again."""
+    """Create all tables. Other nodes that do so at the same time wait or fail, and find the tables when they retry."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS likd_schema"
         " (one boolean PRIMARY KEY, version int NOT NULL, readable_from int NOT NULL)"
@@ -72,12 +72,12 @@ def make(connection: Connection) -> None:
 
 
 def lock(connection: Connection) -> None:
-    """One node at a time changes tables, or is given its number."""
+    """Lock, so that only one node at a time changes tables or gets its number."""
     connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
 
 
 def add_names(connection: Connection, names: tuple[str, ...]) -> None:
-    """Have a column for each of the counts `names`, and the view for people."""
+    """Create a column for each of the counts `names`, and the view for people."""
     query = (
         "SELECT attname FROM pg_attribute WHERE attrelid = 'likd_counts'::regclass AND attnum > 0 AND NOT attisdropped"
     )
@@ -96,7 +96,7 @@ def add_names(connection: Connection, names: tuple[str, ...]) -> None:
 
 
 def index_top(connection: Connection, names: tuple[str, ...], *, wanted: bool) -> None:
-    """Have an index for top lists by each of the counts `names` and by likes less unlikes, or none if not `wanted`."""
+    """Create an index for top lists by each of the counts `names` and by likes minus unlikes; none unless `wanted`."""
     there = {row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'likd_counts'")}
     for by in [*names, *(["net"] if {"likes", "unlikes"} <= set(names) else [])]:
         name = sql.Identifier(f"likd_top_{by}")
@@ -108,5 +108,5 @@ def index_top(connection: Connection, names: tuple[str, ...], *, wanted: bool) -
 
 
 def value(by: str) -> sql.Composable:
-    """What a row of counts is ranked by."""
+    """SQL for what a row of counts is ranked by."""
     return sql.SQL("likes - unlikes") if by == "net" else sql.Identifier(by)

@@ -22,9 +22,9 @@ from likd.stores.postgres.merges import Merges
 from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, SharedRead, Unit
 
 IMPORTED = 0
-"""The node of starting counts, which belong to no data directory."""
+"""The node number of starting counts, which belong to no data directory."""
 FEED_SECONDS = 600.0
-"""How long others can follow what a node applied."""
+"""How long other nodes can look up what a node applied."""
 TRIM_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -33,9 +33,9 @@ T = TypeVar("T")
 class PostgresDatabase(Database):
     """Totals in the database that the libpq `conninfo` names, for the data directory `source`.
 
-    `url_key` tells how the keys of a URL's actors begin, `secret_fingerprint` with which secret they are made. With
-    `top_indexes` top lists are read from indexes. Writes are as durable when they return as the server's
-    synchronous_commit says; what a server lost is given again.
+    `url_key` returns the beginning of the keys of a URL's actors, and `secret_fingerprint` identifies the secret that
+    they are made with. With `top_indexes`, top lists are read from indexes. When writes return, they are as durable as
+    the server's synchronous_commit says; what a server lost is given again.
     """
 
     kind = "postgresql"
@@ -65,7 +65,7 @@ class PostgresDatabase(Database):
 
     def explain(self, fault: Exception) -> StoreError:
         if isinstance(fault, errors.UndefinedTable | errors.UndefinedColumn):
-            # It was there when it was opened: another database is in its place.
+            # It existed when it was opened: a different database is in its place now.
             return Behind(0)
         return explain(fault)
 
@@ -74,7 +74,7 @@ class PostgresDatabase(Database):
         try:
             return self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
-            # Another node made the same at the same time.
+            # Another node created the same at the same time.
             return self._writer.tried(partial(self._open, names))
         except errors.InsufficientPrivilege as fault:
             raise explain(fault) from fault
@@ -203,7 +203,7 @@ class PostgresDatabase(Database):
         return SharedRead(mark, rows, merged, marks)
 
     def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
-        """The mark, and what is found, of one moment."""
+        """The mark, and what is found, as of one moment."""
 
         def work(connection: Connection) -> tuple[int, T]:
             entry = self._entry(connection)
@@ -219,7 +219,7 @@ class PostgresDatabase(Database):
     def _situation(self, connection: Connection) -> tuple[bool, bool, int]:
         """Whether any URL was merged, whether URLs are being folded, and how many nodes there are.
 
-        It is asked for once the lock is held: a merge that was waited for is seen.
+        It is read once the lock is held, so that a merge that was waited for is seen.
         """
         row = connection.execute(
             "SELECT EXISTS (SELECT 1 FROM likd_aliases), EXISTS (SELECT 1 FROM likd_settings WHERE name = %s),"
@@ -233,7 +233,7 @@ class PostgresDatabase(Database):
         return {old: new for old, (new, _) in merges.aliases_of(connection, urls).items()}
 
     def _check_secret(self, connection: Connection) -> None:
-        """All who share actors hash them with one secret: the first to come says which."""
+        """Check that all who share actors hash them with one secret: the first to come determines it."""
         query = "INSERT INTO likd_settings VALUES ('actor secret', %s) ON CONFLICT DO NOTHING"
         connection.execute(query, (self._secret_fingerprint,))
         row = connection.execute("SELECT value FROM likd_settings WHERE name = 'actor secret'").fetchone()
@@ -244,7 +244,7 @@ class PostgresDatabase(Database):
             )
 
     def _add(self, connection: Connection, rows: Rows, node: int | None, minute: int, now: int) -> None:
-        """Add `rows` to the history, and to the counts of a `node`: one statement, so that they travel once."""
+        """Add `rows` to the history and to the counts of a `node`, in one statement, so that they are sent once."""
         targets = self._history.targets(connection, minute, now)
         if not rows:
             return
@@ -260,14 +260,14 @@ class PostgresDatabase(Database):
         connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join(parts), last), literals)
 
     def _check_totals(self, connection: Connection, rows: Rows) -> None:
-        """Raises TotalTooLarge if a total is beyond what events may be added to."""
+        """Raise TotalTooLarge if a total is beyond what events may be added to."""
         for url, totals in counts.read(connection, self._names, list(rows)).items():
             for name, n in totals.items():
                 if n > TOTAL_MAX:
                     raise TotalTooLarge(url, name)
 
     def _feed(self, connection: Connection, increments: Increments, rows: Rows) -> None:
-        """Tell the other nodes what grew, in one packed row; what is old is removed now and then."""
+        """Tell the other nodes what grew, in one packed row; remove old rows now and then."""
         connection.execute(
             "INSERT INTO likd_feed (node, last, first, minute, body) VALUES (%s, %s, %s, %s, %s)"
             " ON CONFLICT (node, last) DO UPDATE SET first = excluded.first, body = excluded.body, at = now()",

@@ -1,4 +1,4 @@
-"""Who likes what, in the embedded store: a key for each like by an actor, in the order of their URLs."""
+"""Who likes what, in the embedded store: a key for each like by an actor, sorted by URL."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS actors (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unliked (key BLOB PRIMARY KEY) WITHOUT ROWID;
 """
-"""`unliked` holds who unliked since URLs began to be folded by other rules: what they liked under an old name of the
-URL is folded later, and must not bring the like back."""
+"""`unliked` has the actors who unliked since URLs began to be folded by other rules: what they liked under an old name
+of the URL is folded later, and must not bring the like back."""
 READ_AT_ONCE = 500
-"""What is asked for in one statement, well under SQLite's limit on variables."""
+"""How many keys a statement asks for, well under SQLite's limit on variables."""
 
 T = TypeVar("T")
 
 
 def apply(connection: sqlite3.Connection, changes: Mapping[bytes, Liking], *, folding: bool) -> dict[bytes, int]:
-    """Note who likes from now on, and who does not: by how much likes less unlikes are off, by key, where they are."""
+    """Record who likes from now on and who does not. Returns by how much likes minus unlikes are off, by key."""
     liked = read(connection, sorted(changes))
     off = {
         key: likes - (key in liked) - net
@@ -40,12 +40,12 @@ def apply(connection: sqlite3.Connection, changes: Mapping[bytes, Liking], *, fo
 
 
 def note_unliked(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-    """What these actors like under an old name of the URL is not to make them like it."""
+    """Keep what these actors like under an old name of the URL from making them like it."""
     connection.executemany("INSERT OR IGNORE INTO unliked VALUES (?)", [(key,) for key in keys])
 
 
 def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
-    """Those of `keys` that are there."""
+    """Those of `keys` that exist."""
     liking: set[bytes] = set()
     for chunk in chunks(keys):
         query = f"SELECT key FROM actors WHERE key IN (?{', ?' * (len(chunk) - 1)})"
@@ -54,9 +54,9 @@ def read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
 
 
 def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> Counter[str]:
-    """Let the keys that begin with `old` begin with `new`; of how many the like is lost: they were there already.
+    """Let the keys that begin with `old` begin with `new`. Returns how many likes are lost as duplicates.
 
-    With `heed_unliked`, or their actors have unliked the new URL since. Told by what was done (likes, and so on).
+    With `heed_unliked`, also those whose actors have unliked the new URL since. Counted by kind (likes, and so on).
     """
     _move(connection, "unliked", old, new)
     if heed_unliked:
@@ -70,21 +70,21 @@ def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unlike
 
 
 def remove(connection: sqlite3.Connection, begins: bytes) -> None:
-    """Remove the keys that begin so: the actors of a URL, who like it no more."""
+    """Remove the keys with this beginning: the actors of a URL no longer like it."""
     if begins:
         for table in ("actors", "unliked"):
             connection.execute(f"DELETE FROM {table} WHERE key >= ? AND key < ?", (begins, after(begins)))
 
 
 def liked_both(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:
-    """How many actors like both of the URLs whose actors' keys begin so."""
+    """How many actors like both of the URLs, given the beginnings of their actors' keys."""
     query = "SELECT key FROM actors WHERE key >= ? AND key < ? AND length(key) = ?"
     keys = connection.execute(query, (old, after(old), LIKE_KEY_BYTES)).fetchall()
     return len(read(connection, [new + key[len(old) :] for (key,) in keys]))
 
 
 def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) -> Counter[str]:
-    """Rename keys; how many were there already, by what was done."""
+    """Rename keys. Returns how many already existed, by kind."""
     keys = connection.execute(f"SELECT key FROM {table} WHERE key >= ? AND key < ?", (old, after(old))).fetchall()
     by_done: dict[str, list[tuple[bytes]]] = {}
     for (key,) in keys:
@@ -98,12 +98,12 @@ def _move(connection: sqlite3.Connection, table: str, old: bytes, new: bytes) ->
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`items`, as many at once as a statement takes."""
+    """`items`, in portions that a statement takes."""
     for begin in range(0, len(items), READ_AT_ONCE):
         yield items[begin : begin + READ_AT_ONCE]
 
 
 def after(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix`."""
+    """The first key after all those that begin with `prefix`."""
     number = int.from_bytes(prefix) + 1
     return number.to_bytes(len(prefix) + (number >> 8 * len(prefix)))

@@ -1,4 +1,4 @@
-"""The totals of the embedded store: table `counts`, one row a URL, with the indexes of its top lists."""
+"""The totals of the embedded store: the table `counts`, one row per URL, with the indexes for top lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS counts (id INTEGER PRIMARY KEY, url TEXT NO
 
 
 class CountsTable:
-    """Keeps the totals in the database of `connection`'s caller, who owns the transactions; with them those by site."""
+    """Keeps the totals, including those by site, in the caller's database; the caller owns the transactions."""
 
     def __init__(self, sites: Sites) -> None:
         self.names: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class CountsTable:
         self._sites = sites
 
     def open(self, connection: sqlite3.Connection, names: tuple[str, ...]) -> list[str]:
-        """Bring the table up to date with the counts there are; the indexes that have to be made."""
+        """Update the table to the current counts. Returns the indexes that have to be created."""
         there = {row[1] for row in connection.execute("PRAGMA table_info(counts)")}
         for name in names:
             if name not in there:
@@ -36,12 +36,12 @@ class CountsTable:
         return self.leaders.open(connection, (*names, "net") if {"likes", "unlikes"} <= set(names) else names)
 
     def add(self, connection: sqlite3.Connection, rows: Rows) -> tuple[str, ...]:
-        """Add `rows`, which are staged then; the names of the counts that they have."""
+        """Add `rows`, which are then staged. Returns the names of the counts that they have."""
         grown = stage(connection, self.names, rows)
         self.leaders.wrote(len(rows))
         self._sites.add(connection, rows, grown)
         columns = "".join(f', "{name}"' for name in grown)
-        # Only what grows is named: an index of another count is not looked at.
+        # Only the counts that grow are named, so that indexes of others are not touched.
         update = f"UPDATE SET {', '.join(map(growth, grown))}" if grown else "NOTHING"
         connection.execute(
             f"INSERT INTO counts (id, url{columns}) SELECT id, url{columns} FROM staged WHERE id > 0 ORDER BY id"
@@ -67,7 +67,7 @@ class CountsTable:
 
     @property
     def select(self) -> str:
-        """How rows are asked for, so that `rows` can read them."""
+        """What to select, so that `rows` can read it."""
         columns = ", ".join(f'"{name}"' for name in self.names)
         return f"SELECT url, {columns} FROM counts"
 

@@ -1,12 +1,12 @@
 """The history of the embedded store: counts per minute, hour and day, each kept for its own time.
 
-Minutes are written with every transaction. When an hour is over its minutes are added up into hours, and when a
-day is over its hours into days; what comes late is added where its time was summed up already, and what comes early
-waits for its hour. So each unit is exact at every moment, and most rows are written once.
+Minutes are written with every transaction. When an hour is over, its minutes are added up into an hour, and when a day
+is over, its hours into a day; late counts are added where their time is already summed up, and early ones wait for
+their hour. So each unit is exact at every moment, and most rows are written once.
 
-An hour is over when there is something of a later one, and the clock says so, too. What is too old is removed by the
-hour that was open before, and not by more than a day at once: no single reading of a clock removes anything, and
-one that was wrong for hours removes little.
+An hour is over when there are counts of a later one, and the clock says so, too. What is too old is removed according
+to the hour that was open before, and never more than a day at once: no single reading of a clock removes anything, and
+a clock that is wrong for hours removes little.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ WITH RECURSIVE spans (at) AS (
     UNION ALL SELECT (SELECT min({span}) FROM {table} WHERE {span} > at) FROM spans WHERE at IS NOT NULL
 ) SELECT at FROM spans WHERE at IS NOT NULL
 """
-"""Each span there is, at the cost of one look into the index: DISTINCT would read every row."""
+"""Each existing span, at the cost of one index lookup: DISTINCT would read every row."""
 
 TABLES: Mapping[str, tuple[str, str]] = {"minutes": ("hour", "minute"), "hours": ("day", "hour"), "days": ("", "day")}
-"""Of each table the span by which a URL's rows are found, and the unit that a row is of."""
+"""For each table, the span by which a URL's rows are found, and the unit of a row."""
 LISTED_MAX = 20
-"""So many ids are written out in a query."""
+"""How many ids are written out in a query."""
 HORIZON_HOURS_MAX = 24
-"""So far what is kept moves with one hour that is over."""
+"""How far the limit of what is kept moves with each hour that is over."""
 
 
 class History:
-    """Keeps the history in the database of `connection`'s caller, who owns the transactions."""
+    """Keeps the history in the caller's database; the caller owns the transactions."""
 
     def __init__(self, retention: Retention) -> None:
         self._keep = retention
         self._names: tuple[str, ...] = ()
 
     def open(self, connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
-        """Make the tables, or bring them up to date with the counts there are."""
+        """Create the tables, or update them to the current counts."""
         connection.executescript(_SCHEMA)
         for table in TABLES:
             there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
@@ -63,7 +63,7 @@ class History:
         self._names = names
 
     def add(self, connection: sqlite3.Connection, grown: Sequence[str], minute: int, now: int) -> None:
-        """Add the counts `grown` of the rows that are staged, which came in `minute`; it is `now`.
+        """Add the counts `grown` of the staged rows, which came in `minute`; it is `now`.
 
         Both are minutes since 1970.
         """
@@ -81,15 +81,15 @@ class History:
                 self._upsert(connection, "days", grown, "url, day", f"id, {day}")
 
     def add_past(self, connection: sqlite3.Connection, grown: Sequence[str], minute: int, now: int) -> None:
-        """The same for rows that came in `minute` before there was anything here to count them."""
-        # Else the oldest of them would begin the history, and hours would be over one by one from there.
+        """The same for rows of a past `minute`, from before likd counted them."""
+        # Otherwise the oldest would begin the history, and hours would end one by one from there.
         self._open_hour(connection, now // 60)
         self.add(connection, grown, minute, now)
 
     def read(
         self, connection: sqlite3.Connection, row_id: int, unit: Unit, begin: int, end: int
     ) -> list[tuple[int, Counts]]:
-        """What the URL or site of this id got from `begin` until before `end` (seconds since 1970), by unit."""
+        """What the URL or site with this id got from `begin` up to `end` (seconds since 1970), by unit."""
         return self.read_all(connection, [row_id], unit, begin, end)[row_id]
 
     def read_all(
@@ -121,9 +121,9 @@ class History:
         }
 
     def pieces(self, connection: sqlite3.Connection, begin: int, end: int) -> list[tuple[str, str]]:
-        """The tables that together have what came from `begin` until before `end` (seconds), and which rows of each.
+        """The tables that together have what came from `begin` up to `end` (seconds), and which rows of each.
 
-        Begin and end count as far as they are kept: by minutes, hours or days.
+        Begin and end are as exact as what is kept: minutes, hours or days.
         """
         begin, end = begin // 60, max(begin // 60, -(-end // 60))
         open_hour = self._open_hour(connection, 0)
@@ -145,7 +145,7 @@ class History:
         return found
 
     def spans(self, connection: sqlite3.Connection, table: str) -> list[int | None]:
-        """The spans there are in `table`; None stands for all where rows are found without."""
+        """The existing spans in `table`; None stands for all if rows are found without."""
         span = TABLES[table][0]
         if not span:
             return [None]
@@ -161,9 +161,9 @@ class History:
         *,
         sign: int = 1,
     ) -> None:
-        """Add what the rows `given` have in span `at` of `table`, by the ids `id` that they are to be booked under.
+        """Add what the rows `given` have in span `at` of `table`, under the ids `id`.
 
-        `given` is what follows FROM in a query whose rows have `id` beside those of `table`.
+        `given` is what follows FROM in a query whose rows have `id` in addition to the columns of `table`.
         """
         span, unit = TABLES[table]
         keys, where = (f"{span}, url, {unit}", f"{span} = {at}") if span else (f"url, {unit}", "true")
@@ -176,16 +176,16 @@ class History:
         )
 
     def forget(self, connection: sqlite3.Connection, row_ids: str) -> None:
-        """Remove what those got whose ids the query `row_ids` finds."""
+        """Remove the history of the ids that the query `row_ids` finds."""
         for table, (span, _) in TABLES.items():
             for at in self.spans(connection, table):
                 where = f"{span} = {at} AND" if span else ""
                 connection.execute(f"DELETE FROM {table} WHERE {where} url IN ({row_ids})")
 
     def merge(self, connection: sqlite3.Connection, ids: Sequence[tuple[int, int]]) -> None:
-        """Fold the history of each first of `ids` into that of the second."""
+        """Fold the history of the first of each pair in `ids` into that of the second."""
         for table, span, unit in (("minutes", "hour", "minute"), ("hours", "day", "hour")):
-            # A URL's rows are found by their span, so the spans there are have to be known.
+            # A URL's rows are found by their span, so the existing spans have to be known.
             for (at,) in connection.execute(_SPANS.format(span=span, table=table)).fetchall():
                 self._move(connection, table, f"{span}, url, {unit}", f"{span}, ?1, {unit}", f"{span} = {at} AND", ids)
         self._move(connection, "days", "url, day", "?1, day", "", ids)
@@ -227,7 +227,7 @@ class History:
         return default
 
     def _open_hours(self, connection: sqlite3.Connection, open_hour: int) -> Iterator[int]:
-        """The hours that are not summed up: the open one, and those of which something came early."""
+        """The hours that are not summed up: the open one, and those with early counts."""
         hour = open_hour - 1
         while (row := connection.execute("SELECT min(hour) FROM minutes WHERE hour > ?", (hour,)).fetchone())[0]:
             hour = row[0]
@@ -242,7 +242,7 @@ class History:
         )
 
     def _roll(self, connection: sqlite3.Connection, since: int, hour: int) -> None:
-        """The hours from `since` until before `hour` are over."""
+        """The hours from `since` up to `hour` are over."""
         connection.execute(
             f"INSERT INTO hours (day, url, hour, {self._columns}) SELECT hour / 24, url, hour, {self._sums}"
             f" FROM minutes WHERE hour >= ? AND hour < ? GROUP BY hour, url ON CONFLICT DO UPDATE SET {self._growth}",
@@ -262,9 +262,9 @@ class History:
         connection.execute("UPDATE history SET hour = ?, horizon = ?", (hour, horizon))
 
     def _roll_back(self, connection: sqlite3.Connection, open_hour: int, hour: int) -> int:
-        """The clock was wrong: the hours from `hour` on are not over. The hour that is open now.
+        """The clock was wrong: the hours from `hour` on are not over. Returns the hour that is open now.
 
-        Only as far as all minutes are there: sums of others could not be made again.
+        This goes back only as far as all minutes still exist: other sums could not be made again.
         """
         horizon = self._horizon(connection, hour)
         if hour < horizon - self._keep.minute_hours:
@@ -275,7 +275,7 @@ class History:
         return hour
 
     def _horizon(self, connection: sqlite3.Connection, default: int) -> int:
-        """The hour by which old rows were removed last."""
+        """The hour according to which old rows were last removed."""
         row = connection.execute("SELECT horizon FROM history").fetchone()
         return default if row is None or row[0] is None else int(row[0])
 
@@ -288,7 +288,7 @@ class History:
         column: str,
         where: str,
     ) -> None:
-        """Add what is in those rows of `table`, by id and by `column`, which are so many `seconds` long."""
+        """Add what is in these rows of `table`, by id and by `column`, whose unit is that many `seconds` long."""
         row_ids = ", ".join(map(str, found))
         listed = f"url IN ({row_ids})" if len(found) <= LISTED_MAX else "url IN (SELECT value FROM json_each(?))"
         values = () if len(found) <= LISTED_MAX else (f"[{row_ids}]",)
@@ -305,7 +305,7 @@ def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[int, ...]]:
 
 
 def newest(connection: sqlite3.Connection) -> float:
-    """When the last minute, or else hour, began in which anything was counted, seconds since 1970; 0 if none did."""
+    """The beginning of the last minute, or else hour, with any counts, in seconds since 1970; 0 if there is none."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     minute = hour = None
     if "minutes" in there:

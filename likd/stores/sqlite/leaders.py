@@ -1,9 +1,9 @@
-"""The top lists of the embedded store: for each count an index of the URLs that have the most of it.
+"""The top lists of the embedded store: for each count, an index of the URLs with the most of it.
 
-A row that grows moves in each index it is in, from one page to another of its own. In indexes of ten million URLs
-that took most of a transaction. So an index of many URLs is bounded: it has its *leaders* only, one of some
-hundred, which few rows of a transaction are among. Who asks for more than it has lets the table be read, once: then it
-is made anew for as many.
+A row that grows moves in each index that contains it, from one page to another. In indexes of ten million URLs, that
+took most of a transaction. So an index of many URLs is bounded: it has only the *leaders*, one URL in some hundred, and
+few rows of a transaction are among them. A request for more than it has reads the table, once: then the index is
+rebuilt for that many.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 LEADERS = 4000
-"""An index is made for so many, or for one URL of SHARE where that is more, or for twice the longest list asked for."""
+"""For how many URLs an index is made; or for one URL in SHARE, or twice the longest list asked for, if that is more."""
 SHARE = 200
 SLACK = 4
-"""It is made anew when it has so many times as many, or only that part of them, or fewer than were asked for."""
+"""It is rebuilt when it has this many times as many, or only that fraction of them, or fewer than were asked for."""
 DRAWS = 20_000
-"""Rows drawn at random to find the bound of an index: near enough, and no scan of the table."""
+"""How many rows are drawn at random to find the bound of an index: accurate enough, without scanning the table."""
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS leaders (name TEXT PRIMARY KEY, value INTEGER NOT NULL, url TEXT NOT NULL);"
 
@@ -31,20 +31,20 @@ SELECT {value}, url FROM draws CROSS JOIN counts USING (id)
 """
 
 Bound: TypeAlias = tuple[int, str] | None
-"""The last that an index has, by value and URL; None if it has all that are above 0."""
+"""The last entry of an index, by value and URL; None if it has all above 0."""
 
 
 class Leaders:
-    """Keeps the indexes in the database of `connection`'s caller, who owns the transactions."""
+    """Keeps the indexes in the caller's database; the caller owns the transactions."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
         self._rows_left = 0
         self._asked: dict[str, int] = {}
-        """The longest list that was asked for by each name, where an index had fewer."""
+        """The longest list that was asked for by each name, if its index had fewer."""
 
     def open(self, connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
-        """Be ready for indexes of `names`, counts and "net"; which of them are not there and have to be made."""
+        """Prepare for indexes of `names` (counts and "net"). Returns those that are missing and have to be created."""
         self._values = {name: _value(name) for name in names}
         # What came before may have left them in any state.
         self._rows_left = 0
@@ -58,16 +58,16 @@ class Leaders:
 
     @property
     def due(self) -> bool:
-        """Whether so many rows grew that the indexes want to be looked at."""
+        """Whether enough rows have grown that the indexes should be checked."""
         return self._rows_left <= 0
 
     def ill_sized(self, connection: sqlite3.Connection) -> list[str]:
-        """The names of indexes with too many leaders or too few; it is due again when as many rows grew."""
+        """The names of indexes with too many or too few leaders; due again after as many rows have grown."""
         self._rows_left = SLACK * self._wanted(connection)
         return [name for name in self._values if not self._is_well(connection, name)]
 
     def make(self, connection: sqlite3.Connection, name: str) -> None:
-        """Make the index `name`, anew if it is there, for as many leaders as it ought to have now."""
+        """Create or rebuild the index `name` for as many leaders as it should have now."""
         value = self._values[name]
         bound = self._draw_bound(connection, name)
         connection.execute(f'DROP INDEX IF EXISTS "top_{name}"')
@@ -77,13 +77,13 @@ class Leaders:
         connection.execute(f'CREATE INDEX "top_{name}" ON counts ({value} DESC, url) WHERE {_among(value, bound)}')
 
     def read(self, connection: sqlite3.Connection, select: str, by: str, limit: int) -> list[Any]:
-        """What `select` says of the `limit` URLs with the most of `by`, highest first, ties by URL."""
+        """What `select` selects for the `limit` URLs with the most of `by`, highest first, ties by URL."""
         value = _value(by)
         order = f"ORDER BY {value} DESC, url LIMIT ?"
         bound = self._bound(connection, by)
         found = connection.execute(f"{select} WHERE {_among(value, bound)} {order}", (limit,)).fetchall()
         if len(found) < limit and bound is not None:
-            # More are asked for than the index has: rare, and the table is read for it. The index follows.
+            # More are asked for than the index has, which is rare: read the table, and let the index follow.
             self._asked[by] = max(limit, self._asked.get(by, 0))
             self._rows_left = 0
             found = connection.execute(f"{select} WHERE {_among(value, None)} {order}", (limit,)).fetchall()
@@ -94,11 +94,11 @@ class Leaders:
         return by in self._values
 
     def among(self, connection: sqlite3.Connection, by: str) -> str:
-        """The condition to be in the index `by`."""
+        """The condition for being in the index `by`."""
         return _among(_value(by), self._bound(connection, by))
 
     def first(self, connection: sqlite3.Connection, by: str, limit: int) -> list[tuple[int, int]]:
-        """The ids of the URLs with the most of `by`, and how much that is, as many as the index has of `limit`."""
+        """The ids of the URLs with the most of `by`, and how much: `limit` of them, or as many as the index has."""
         if by not in self._values:
             return []
         order = f"ORDER BY {_value(by)} DESC, url LIMIT ?"
@@ -140,7 +140,7 @@ def _value(by: str) -> str:
 
 
 def _among(value: str, bound: Bound) -> str:
-    """The condition to be in an index. SQLite takes an index for a query only if both say it in the same words."""
+    """The condition for being in an index. SQLite uses an index for a query only if both state it in the same words."""
     if bound is None:
         return f"{value} > 0"
     least, last = bound[0], bound[1].replace("'", "''")

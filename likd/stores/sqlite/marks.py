@@ -1,4 +1,4 @@
-"""How far the embedded store is with each data directory, and by which schema it was made."""
+"""How far the embedded store is with each data directory, and the version of its schema."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CREATE TABLE IF NOT EXISTS nodes (
 CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL, readable_from INTEGER NOT NULL);
 INSERT INTO schema SELECT 1, 1 WHERE NOT EXISTS (SELECT 1 FROM schema);
 """
-"""`applied` is as it was before there were nodes, so that an earlier version can go on."""
+"""`applied` is as it was before there were nodes, so that an earlier version can continue."""
 
 
 def check_version(connection: sqlite3.Connection, where: str) -> None:
-    """Raises TooNew if the tables there can't be read by this version."""
+    """Raise TooNew if this version can't read the existing tables."""
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema'").fetchone() is None:
         return
     row = connection.execute("SELECT version, readable_from FROM schema").fetchone()
@@ -34,7 +34,7 @@ def applied(connection: sqlite3.Connection, source: str) -> int:
 
 
 def read(connection: sqlite3.Connection, source: str) -> Entry | None:
-    """What is there of `source`."""
+    """The entry of `source`."""
     query = "SELECT node, epoch, life FROM nodes WHERE source = ?"
     for node, epoch, life in connection.execute(query, (source,)):
         return Entry(node, epoch, life, applied(connection, source))
@@ -42,7 +42,7 @@ def read(connection: sqlite3.Connection, source: str) -> Entry | None:
 
 
 def begin(connection: sqlite3.Connection, chain: Chain) -> int:
-    """Begin a life in the caller's transaction: the mark."""
+    """Begin a life in the caller's transaction. Returns the mark."""
     mark = chain.begin(read(connection, chain.source))
     connection.execute(
         "INSERT INTO nodes (source, epoch, life) VALUES (?, ?, ?)"
@@ -50,13 +50,13 @@ def begin(connection: sqlite3.Connection, chain: Chain) -> int:
         (chain.source, chain.epoch, chain.life),
     )
     (chain.node,) = connection.execute("SELECT node FROM nodes WHERE source = ?", (chain.source,)).fetchone()
-    # What was there before there were nodes.
+    # A mark from before there were nodes.
     chain.known = mark or applied(connection, chain.source)
     return chain.known
 
 
 def move(connection: sqlite3.Connection, source: str, mark: int) -> None:
-    """The mark of `source` is at `mark` from now on."""
+    """Set the mark of `source` to `mark`."""
     connection.execute(
         "INSERT INTO applied VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET table_id = excluded.table_id",
         (source, mark),

@@ -1,4 +1,4 @@
-"""URLs of the embedded store that become parts of others: by merges, which are noted as aliases, and by new rules."""
+"""Makes URLs of the embedded store parts of others: by merges, which are recorded as aliases, and by new rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS folding (rules TEXT NOT NULL, url TEXT NOT NULL);
 
 
 class Merges:
-    """Merges and folds in the database of `connection`'s caller, who owns the transactions."""
+    """Merges and folds in the caller's database; the caller owns the transactions."""
 
     def __init__(
         self, counts: CountsTable, history: History, sites: Sites, url_key: Callable[[str], bytes] | None = None
@@ -35,9 +35,9 @@ class Merges:
         self._url_key = url_key
 
     def merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
-        """Fold, and note the alias; how many actors had liked both.
+        """Fold, and record the alias. Returns how many actors had liked both.
 
-        What another directory merged a moment ago is what counts for both by now: nothing is done if that is one.
+        Merges by other directories a moment ago are followed for both URLs. Does nothing if both are one already.
         """
         query = "SELECT new, new_key FROM aliases WHERE old = ?"
         old, old_key = connection.execute(query, (merge.old,)).fetchone() or (merge.old, merge.old_key)
@@ -51,7 +51,7 @@ class Merges:
         return both
 
     def erase(self, connection: sqlite3.Connection, fold: Fold) -> list[str]:
-        """Remove counts, history and actors of a URL or a site; of which URLs."""
+        """Remove counts, history and actors of a URL or a site. Returns the URLs affected."""
         ranges = list(prefixes_of(fold.host)) if fold.host else [(fold.old, fold.old + "\0")]
         connection.execute("DELETE FROM erasing")
         for bounds in ranges:
@@ -77,9 +77,9 @@ class Merges:
     def fold_by_rules(
         self, connection: sqlite3.Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]
     ) -> None:
-        """Fold as a merge does, without aliases, and note how far that is; who is `changing` stays as is."""
+        """Fold like a merge, without aliases, and record how far that is; keys that are `changing` stay as they are."""
         actors.note_unliked(connection, changing)
-        # What was merged a moment ago is not there any more to be folded into.
+        # A URL that was merged a moment ago no longer exists to be folded into.
         query = "SELECT new, new_key FROM aliases WHERE old = ?"
         merged = [(fold, connection.execute(query, (fold.new,)).fetchone()) for fold in folds]
         targets = [fold._replace(new=row[0], new_key=row[1]) if row else fold for fold, row in merged]
@@ -93,7 +93,7 @@ class Merges:
         connection.execute("INSERT INTO rules VALUES (?)", (folding.rules,))
 
     def _fold(self, connection: sqlite3.Connection, folds: Sequence[Fold], *, heed_unliked: bool) -> int:
-        """Make each old URL a part of its new one; how many likes of actors were one too many."""
+        """Make each old URL part of its new one. Returns how many likes by actors were duplicates."""
         liked_both = 0
         ids: list[tuple[int, int]] = []
         for old, new, old_key, new_key in folds:
@@ -113,7 +113,7 @@ class Merges:
 
 
 def folding(connection: sqlite3.Connection) -> Folding:
-    """By which rules the URLs there were made."""
+    """Under which rules the URLs there were counted."""
     row = connection.execute("SELECT rules FROM rules").fetchone()
     to, after = connection.execute("SELECT rules, url FROM folding").fetchone() or (None, "")
     return Folding(row[0] if row else "", to, after)
@@ -130,7 +130,7 @@ def aliases(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def aliases_of(connection: sqlite3.Connection, urls: Iterable[str]) -> dict[str, str]:
-    """What those of `urls` count for that were merged: costs their number, not that of the aliases."""
+    """What the merged ones among `urls` count for; the cost follows their number, not that of the aliases."""
     if connection.execute("SELECT 1 FROM aliases").fetchone() is None:
         return {}
     query = "SELECT old, new FROM json_each(?) CROSS JOIN aliases ON old = value"

@@ -1,4 +1,4 @@
-"""What the embedded store tells of sites: their totals and past, and lists of their pages."""
+"""Reads about sites from the embedded store: their totals and past, and lists of their pages."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from likd.stores.sqlite.sites import ALL, Sites, prefixes_of
 
 LEADERS_FIRST = 500
 LEADERS_MAX = 1500
-"""Of a list of more than PAGES_SCANNED_MAX pages so many are looked at for what they have ever: the first, or all."""
+"""If more than PAGES_SCANNED_MAX pages are listed, how many of the all-time leaders are examined first."""
 ACTIVE_MAX = 500
-"""And with all of them so many for what they got in the newest hour, and today."""
+"""And how many of those that got the most in the newest hour and today."""
 _NET = '"likes" - "unlikes"'
 
 
@@ -44,13 +44,13 @@ class SiteReads:
         self._names: tuple[str, ...] = ()
 
     def open(self, names: tuple[str, ...]) -> None:
-        """There are these counts."""
+        """Set the names of the counts."""
         self._names = names
 
     def sites(
         self, connection: sqlite3.Connection, applied: int, spans: Sequence[Span], hosts: Sequence[str] | None
     ) -> SitesRead:
-        """The sites with the most likes, or those of `hosts`, and their past."""
+        """The sites with the most likes, or those in `hosts`, and their past."""
         (total,) = connection.execute("SELECT count(*) FROM sites WHERE urls > 0").fetchone()
         order = f"ORDER BY {self._value('likes')} DESC, host LIMIT {SITES_MAX}"
         select = f"SELECT -sites.id, host, urls, {self._columns} FROM sites"
@@ -74,7 +74,7 @@ class SiteReads:
     def past(
         self, connection: sqlite3.Connection, applied: int, spans: Sequence[Span], url: str, site: str
     ) -> PastRead:
-        """The past of a URL, a site, or all."""
+        """The past of a URL, a site or all sites."""
         if url:
             row = connection.execute("SELECT id FROM counts WHERE url = ?", (url,)).fetchone()
             row_id = None if row is None else int(row[0])
@@ -88,7 +88,7 @@ class SiteReads:
         matching, values = _matching(query)
         total, ids = 0, []
         if query.limit and query.search:
-            # All addresses are read for it, so only once.
+            # This reads all addresses, so do it only once.
             (found,) = connection.execute(f"SELECT json_group_array(id) FROM ({matching})", values).fetchone()
             some = msgspec.json.decode(found, type=list[int])
             total = len(some)
@@ -126,10 +126,10 @@ class SiteReads:
     def _ranked_of_all(
         self, connection: sqlite3.Connection, query: PagesQuery, total: int, matching: str, values: Sequence[str]
     ) -> list[int]:
-        """The ids of the pages on this part of a list, be they so many that not all of them can be looked at.
+        """The ids of the pages on this part of a list, even if there are too many to examine all.
 
-        None has more of a count in a period than ever: so it is enough to look at those that lead, if the last on
-        this part has more than the last of these has ever.
+        No page has more of a count in a period than in all time. So it is enough to examine the leaders, if the last
+        page on this part has more than the last leader has in all time.
         """
         if total <= PAGES_SCANNED_MAX:
             return [row_id for row_id, _ in self._ranked(connection, query, matching, values)]
@@ -158,7 +158,7 @@ class SiteReads:
     def _leading(
         self, connection: sqlite3.Connection, query: PagesQuery, matching: str, values: Sequence[str]
     ) -> list[int]:
-        """The ids of the pages with the most likes less unlikes ever, from where the list goes on."""
+        """The ids of the pages with the most likes minus unlikes of all time, from where the list continues."""
         after, last = _after(query, "value")
         columns = f"id, url, {_NET} AS value, {_NET} AS net"
         order = f"ORDER BY value DESC, url LIMIT {query.limit}"
@@ -178,7 +178,7 @@ class SiteReads:
     def _ranked(
         self, connection: sqlite3.Connection, query: PagesQuery, source: str, values: Sequence[object]
     ) -> list[tuple[int, float]]:
-        """The ids of those pages among `source` that are on this part of the list, and what they are ranked by."""
+        """The ids of the pages in `source` that are on this part of the list, and what they are ranked by."""
         likes, views = self._value("likes"), self._value("impressions")
         net = f"{likes} - {self._value('unlikes')}"
         sums = ["SELECT id, 0 AS likes, 0 AS views, 0 AS before FROM listed WHERE false"]
@@ -212,7 +212,7 @@ class SiteReads:
         return rows.fetchall()
 
     def _pages(self, connection: sqlite3.Connection, ids: Sequence[int], query: PagesQuery) -> list[Page]:
-        """All that is told of the pages with these `ids`, in their order."""
+        """The complete rows of the pages with these `ids`, in order."""
         if not ids:
             return []
         listed = msgspec.json.encode(list(ids)).decode()
@@ -236,7 +236,7 @@ class SiteReads:
         return [pages[row_id] for row_id in ids if row_id in pages]
 
     def _sums(self, connection: sqlite3.Connection, listed: str, stretch: tuple[int, int]) -> dict[int, Counts]:
-        """What each of these pages got from the first until before the second time."""
+        """What each of these pages got from the first time up to the second."""
         found: dict[int, Counts] = {}
         for table, where in self._history.pieces(connection, *stretch):
             query = f"SELECT url, {self._columns} FROM json_each(?) CROSS JOIN {table} ON url = value WHERE {where}"
@@ -265,7 +265,7 @@ class SiteReads:
 
 
 def _matching(query: PagesQuery) -> tuple[str, list[str]]:
-    """A query for the ids of the pages that are asked for."""
+    """A query for the ids of the requested pages."""
     values: list[str] = []
     where = "true"
     if query.site:
@@ -283,7 +283,7 @@ def _where(matching: str) -> str:
 
 
 def _after(query: PagesQuery, value: str) -> tuple[str, tuple[object, ...]]:
-    """The condition to come after where the list goes on, and its values."""
+    """The condition for coming after the point where the list continues, and its values."""
     if query.after is None:
         return "true", ()
     n, net, url = query.after

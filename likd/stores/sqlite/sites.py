@@ -1,11 +1,11 @@
-"""Sums by site of the embedded store, written in each transaction: totals, and a history as URLs have one.
+"""Sums by site of the embedded store, written in each transaction: totals, and a history like that of URLs.
 
-In the tables of the history a site has the negative of its id where a URL has its own, and all sites together have 0.
-So they are rolled up, removed and corrected as all else there is.
+In the tables of the history, a site has the negative of its id where a URL has its own, and all sites together have 0.
+So they are rolled up, removed and corrected like everything else.
 
-What earlier versions counted is summed up in steps, URL by URL in the order of their ids: up to `upto` all of them are
-in the sums, and what comes for the others meanwhile is not, until it is their turn. So the sums are always those of
-just these URLs, whenever the daemon ends.
+What earlier versions counted is summed up in steps, URL by URL in order of their ids: the sums include all URLs up to
+`upto`, and nothing of the others until it is their turn. So they are always the sums of exactly these URLs, whenever
+the daemon ends.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from likd.stores.sqlite.staging import slices
 from likd.stores.sqlite.sums import SUM_MAX, growth, summed
 
 ALL = 0
-"""Where the history has all sites together."""
+"""The id of all sites together in the history."""
 URLS_AT_ONCE = 4000
-"""So many URLs of earlier versions are summed up in one transaction: some hundred milliseconds at most."""
+"""How many URLs of earlier versions are summed up in one transaction: some hundred milliseconds at most."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sites (id INTEGER PRIMARY KEY, host TEXT NOT NULL UNIQUE, urls INTEGER NOT NULL DEFAULT 0);
@@ -39,14 +39,14 @@ CREATE TEMPORARY TABLE IF NOT EXISTS erasing (id INTEGER PRIMARY KEY, url TEXT N
 
 
 class Sites:
-    """Keeps the sums in the database of `connection`'s caller, who owns the transactions."""
+    """Keeps the sums in the caller's database; the caller owns the transactions."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._names: tuple[str, ...] = ()
 
     def open(self, connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
-        """Make the tables, or bring them up to date with the counts there are."""
+        """Create the tables, or update them to the current counts."""
         connection.executescript(_SCHEMA + _TEMPORARY)
         there = {row[1] for row in connection.execute("PRAGMA table_info(sites)")}
         for name in names:
@@ -58,10 +58,10 @@ class Sites:
         self._names = names
 
     def add(self, connection: sqlite3.Connection, rows: Rows, grown: Sequence[str]) -> None:
-        """Add `rows`, which are staged and not in `counts` yet, to the totals; stage their sums for the history."""
+        """Add `rows`, which are staged but not in `counts` yet, to the totals; stage their sums for the history."""
         upto = self._upto(connection)
         new = "SELECT json_group_array(url) FROM staged WHERE id > (SELECT coalesce(max(id), 0) FROM counts)"
-        # The id of a URL that was removed is that of another now.
+        # The id of a removed URL may have been given to another.
         new += "" if upto is None else f" AND id <= {upto}"
         urls = Counter(host_of(url) for url in _texts(connection, new))
         sums = self._stage(connection, rows, grown, upto)
@@ -70,13 +70,13 @@ class Sites:
         self._stage_sums(connection, grown, sums)
 
     def stage(self, connection: sqlite3.Connection, rows: Rows, grown: Sequence[str]) -> None:
-        """Stage the sums of `rows`, which are staged, and were added before."""
+        """Stage the sums of `rows`, which are staged and were already added."""
         self._stage_sums(connection, grown, self._stage(connection, rows, grown, self._upto(connection)))
 
     def leave(self, connection: sqlite3.Connection, folds: Sequence[tuple[int, int | None]]) -> None:
-        """What the first of each of `folds` has becomes the second's, or nobody's: both are ids, and still there.
+        """What the first of each pair in `folds` has becomes the second's, or nobody's: both are existing ids.
 
-        The totals of the second have grown by it before.
+        The totals of the second have already grown by it.
         """
         upto = self._upto(connection)
         for old, new in folds:
@@ -92,7 +92,7 @@ class Sites:
                         self._book(connection, table, at, old, target, sign=1)
 
     def erase(self, connection: sqlite3.Connection, host: str) -> None:
-        """Forget the sums of a site, all of whose URLs are erased."""
+        """Forget the sums of a site whose URLs are all erased."""
         site = self._ids(connection, [host]).get(host)
         if site is None:
             return
@@ -107,7 +107,7 @@ class Sites:
         connection.execute(f"UPDATE sites SET urls = 0{zeros} WHERE id = ?", (site,))
 
     def count(self, connection: sqlite3.Connection, row_ids: str) -> None:
-        """URLs whose ids the query `row_ids` finds have no counts, and are still there."""
+        """The URLs whose ids the query `row_ids` finds have no counts any more, but still exist."""
         upto = self._upto(connection)
         where = "" if upto is None else f" AND id <= {upto}"
         query = f"SELECT json_group_array(url) FROM counts WHERE id IN ({row_ids}){where}"
@@ -116,7 +116,7 @@ class Sites:
             self._grow(connection, (), {host: [n] for host, n in urls.items()})
 
     def sum_up(self, connection: sqlite3.Connection) -> bool:
-        """Sum up the next URLs that are not; whether all are."""
+        """Sum up the next URLs. Returns whether all are summed up."""
         upto = self._upto(connection)
         if upto is None:
             return True
@@ -151,7 +151,7 @@ class Sites:
         return False
 
     def share(self, connection: sqlite3.Connection) -> float:
-        """How much is summed up, 1 if all is."""
+        """What part is summed up; 1 if all is."""
         row = connection.execute("SELECT upto FROM summed").fetchone()
         if row is None or row[0] is None:
             return 1.0
@@ -159,7 +159,7 @@ class Sites:
         return min(0.999, int(row[0]) / newest) if newest else 1.0
 
     def id_of(self, connection: sqlite3.Connection, host: str) -> int | None:
-        """Where the history has the site `host`."""
+        """The id of the site `host` in the history."""
         row = connection.execute("SELECT -id FROM sites WHERE host = ?", (host,)).fetchone()
         return None if row is None else int(row[0])
 
@@ -191,7 +191,7 @@ class Sites:
         connection.execute(f"INSERT INTO staged (id, url{columns}) VALUES ({ALL}, ''{marks})", everything)
 
     def _grow(self, connection: sqlite3.Connection, grown: Sequence[str], sums: Mapping[str, list[int]]) -> None:
-        """Let the totals of sites grow: by how many URLs, and by how much of each of `grown`."""
+        """Add to the totals of sites: a number of URLs, and an amount of each count in `grown`."""
         columns = "".join(f', "{name}"' for name in grown)
         values = "".join(f", json_extract(value, '$[{n}]')" for n in range(len(grown) + 1))
         update = ", ".join(["urls = urls + excluded.urls", *(growth(name, "host") for name in grown)])
@@ -218,7 +218,7 @@ class Sites:
         return dict(connection.execute(query, (msgspec.json.encode(list(hosts)).decode(),)))
 
     def _site_of(self, connection: sqlite3.Connection, row_id: int | None, upto: int | None) -> tuple[int, str] | None:
-        """The site of a URL, if the URL is in the sums."""
+        """The site of a URL, if the sums include the URL."""
         if row_id is None or (upto is not None and row_id > upto):
             return None
         (url,) = connection.execute("SELECT url FROM counts WHERE id = ?", (row_id,)).fetchone()
@@ -235,7 +235,7 @@ class Sites:
         *,
         sign: int,
     ) -> None:
-        """Add to a site and to all, or take off, what the history has of a URL in one span."""
+        """Add to a site and to all sites, or subtract, what the history has of a URL in one span."""
         if site is None:
             return
         span = TABLES[table][0]
@@ -246,11 +246,11 @@ class Sites:
 
 
 def _by_host(rows: Rows, grown: Sequence[str]) -> dict[str, list[int]]:
-    """The sums of `rows` by host, in the order of the counts `grown`. Lets go of the interpreter between two slices."""
+    """The sums of `rows` by host, in the order of the counts `grown`. Releases the interpreter between slices."""
     columns: list[defaultdict[str, int]] = [defaultdict(int) for _ in grown]
     known: dict[str, None] = {}
     for some in slices(rows.items()):
-        # What comes before the path stands for the host: to look at it once for each is what takes time.
+        # The part before the path stands for the host: examining it for each URL is what takes time.
         prefixes = [url[: url.find("/", 8)] for url, _ in some]
         known.update(dict.fromkeys(prefixes))
         for name, column in zip(grown, columns, strict=True):
@@ -266,7 +266,7 @@ def _by_host(rows: Rows, grown: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _texts(connection: sqlite3.Connection, query: str) -> list[str]:
-    """The texts of an array that `query` makes: one row, which the interpreter is given up for once."""
+    """The strings in an array that `query` makes: one row, for which the interpreter is released once."""
     (text,) = connection.execute(query).fetchone()
     return msgspec.json.decode(text, type=list[str])
 
@@ -276,7 +276,7 @@ def _encode(sums: Mapping[str, list[int]]) -> str:
 
 
 def prefixes_of(site: str) -> Iterator[tuple[str, str]]:
-    """Between which URLs those of a site are: from the first on, before the second."""
+    """The range of a site's URLs: from the first, up to but not including the second."""
     for scheme in ("http", "https"):
         for end in ("/", ":"):
             yield f"{scheme}://{site}{end}", f"{scheme}://{site}{chr(ord(end) + 1)}"

@@ -1,9 +1,9 @@
-"""The way of many rows into the embedded store: as documents, so that the interpreter stays free meanwhile.
+"""Takes many rows into the embedded store as documents, so that the interpreter stays free meanwhile.
 
-SQLite gives up and takes back the interpreter's lock for each row that it is handed. Beside a busy event loop
-each time costs a switch interval, and a transaction takes a hundred times as long as on its own. The encoder keeps the
-lock while it works, so a document is of a slice of the rows; it is of one count, which SQLite takes apart without
-parsing each row once more.
+SQLite releases and reacquires the interpreter's lock for each row that it is given. Next to a busy event loop, each
+time costs a switch interval, and a transaction takes a hundred times as long as on its own. The encoder holds the lock
+while it works, so a document has a slice of the rows, and only one count, which SQLite unpacks without parsing each row
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from likd.errors import CountTooLarge
 from likd.model import Rows
 
 SLICE_ROWS = 4000
-"""A slice is encoded in about a millisecond."""
+"""How many rows a slice has: it is encoded in about a millisecond."""
 
 T = TypeVar("T")
 
@@ -35,21 +35,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 def open_stage(connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
-    """Make the temporary table `staged`, with a column for each of the counts `names`."""
+    """Create the temporary table `staged`, with a column for each of the counts `names`."""
     incoming = "".join(f', "{name}" INTEGER' for name in names)
     staged = "".join(f', "{name}" INTEGER NOT NULL DEFAULT 0' for name in names)
     connection.executescript(SCHEMA.format(incoming=incoming, staged=staged))
 
 
 def json_array(texts: Iterable[str]) -> str:
-    """`texts` as a document that `json_each` takes apart."""
+    """`texts` as a document that `json_each` unpacks."""
     return _encode(list(texts)).decode()
 
 
 def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> tuple[str, ...]:
-    """Let `staged` hold just `rows`, by the ids of their URLs; those of `names` that any of them has.
+    """Fill `staged` with just `rows`, by the ids of their URLs. Returns those of `names` that any of them has.
 
-    A URL that is not in `counts` gets the id that it is to have there. Raises CountTooLarge.
+    A URL that is not in `counts` gets the id that it will have there. Raises CountTooLarge.
     """
     connection.execute("DELETE FROM incoming")
     connection.execute("DELETE FROM staged")
@@ -58,18 +58,18 @@ def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) ->
     except OverflowError as error:
         raise CountTooLarge(f"sqlite: a count is beyond 64 bits: {error}") from error
     for name in grown:
-        # SQLite makes a float of what is beyond 63 bits.
+        # SQLite turns numbers beyond 63 bits into floats.
         if connection.execute(f"""SELECT 1 FROM incoming WHERE typeof("{name}") = 'real'""").fetchone() is not None:
             raise CountTooLarge(f"sqlite: a count is beyond 63 bits: {name}")
     columns = "".join(f', "{name}"' for name in grown)
     if taken_in == len(rows):
-        # Each has one count only: the common case, and nothing to add up.
+        # Each has only one count, the common case: there is nothing to add up.
         given = f"SELECT rowid AS place, url{columns} FROM incoming ORDER BY url"
     else:
         sums = "".join(f', sum("{name}") AS "{name}"' for name in grown)
         given = f"SELECT min(rowid) AS place, url{sums} FROM incoming GROUP BY url"
     values = "".join(f', coalesce(given."{name}", 0)' for name in grown)
-    # In the order of URLs, and then of ids: neighbours in an index or a table are looked up and written together.
+    # In order of URLs, and then of ids: neighbours in an index or a table are looked up and written together.
     connection.execute(
         f"INSERT INTO staged (id, url{columns}) SELECT coalesce(id, -place), given.url{values}"
         f" FROM ({given}) AS given LEFT JOIN counts ON counts.url = given.url"
@@ -84,7 +84,7 @@ def stage(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) ->
 
 
 def _take_in(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows) -> tuple[tuple[str, ...], int]:
-    """Let `incoming` hold `rows`, each count of a URL apart: which of `names` they have, and how many rows it took."""
+    """Fill `incoming` with `rows`, one for each count of a URL. Returns the `names` they have, and how many rows."""
     grown: set[str] = set()
     known = frozenset(names)
     taken_in = 0
@@ -104,7 +104,7 @@ def _take_in(connection: sqlite3.Connection, names: tuple[str, ...], rows: Rows)
 
 
 def slices(items: Iterable[T]) -> Iterator[list[T]]:
-    """`items`, so many at once as may be encoded in one go."""
+    """`items`, in slices that may be encoded at once."""
     left = iter(items)
     while some := list(islice(left, SLICE_ROWS)):
         yield some

@@ -29,20 +29,20 @@ from likd.stores.threaded import ThreadedStore
 BUSY_TIMEOUT_SECONDS = 5.0
 CACHE_MIB = 64
 WAL_BYTES = 64 << 20
-"""So much is written to the log before it is brought into the database: a page that changes again meanwhile is brought
-there once. A log that an outside reader made longer is cut back to this when the reader has gone."""
+"""How much is written to the log before it is written back into the database: a page that changes again meanwhile is
+written once. A log that an outside reader made longer is truncated to this when the reader is gone."""
 T = TypeVar("T")
 
 _LOADS = "CREATE TABLE IF NOT EXISTS loads (name TEXT PRIMARY KEY) WITHOUT ROWID;"
 
 
 class SqliteDatabase(Database):
-    """Totals in the SQLite file at `path`: table `counts` has one row a URL, `actors` one for each like by an actor.
+    """Totals in the SQLite file at `path`: table `counts` has one row per URL, `actors` one for each like by an actor.
 
-    `source` names the data directory whose tables are applied, `url_key` tells how the keys of a URL's actors
-    begin. Writes are durable when they return. One connection writes, one transaction at a time; two
-    read, one read at a time: of these one lists sites and pages, which may take long. The one that writes keeps up to
-    `cache_mib` MiB of the database in memory.
+    `source` identifies the data directory whose tables are applied; `url_key` returns the beginning of the keys of a
+    URL's actors. Writes are durable when they return. One connection writes, one transaction at a time; two read, one
+    read at a time each; one of these lists sites and pages, which may take long. The writing one caches up to
+    `cache_mib` MiB of the database.
     """
 
     kind = "sqlite"
@@ -218,7 +218,7 @@ class SqliteDatabase(Database):
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # Pages that nothing needs any more are not written once again for it.
+        # Pages that are no longer needed are not overwritten for it.
         connection.execute("PRAGMA secure_delete = FAST")
         return connection
 
@@ -226,7 +226,7 @@ class SqliteDatabase(Database):
         return marks.applied(connection, self.chain.source)
 
     def _is_replaced(self) -> bool:
-        """Whether the file is another than the one that is open: somebody brought a copy back, or removed it."""
+        """Whether the file is not the one that is open, because somebody restored a copy or removed it."""
         return self._file is not None and self._identity() != self._file
 
     def _identity(self) -> tuple[int, int] | None:
@@ -240,7 +240,7 @@ class SqliteDatabase(Database):
         log = self._log
         self.close()
         if log is not None and _identity(self._log_path) == log:
-            # It is of the database that was there: SQLite would write its pages into the one that is there now.
+            # It belongs to the earlier database: SQLite would write its pages into the current one.
             self._log_path.unlink()
             self._path.with_name(self._path.name + "-shm").unlink(missing_ok=True)
 
@@ -290,7 +290,7 @@ class SqliteStore(ThreadedStore):
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file at `path` from every other, None if there is none."""
+    """What distinguishes the file at `path` from every other, None if there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -307,15 +307,15 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 def read_applied(path: Path) -> int:
     """The newest table that is applied in the database at `path`, 0 if there is none.
 
-    Nothing is changed: what a crash left in the database's log is only read. Raises StoreError.
+    Changes nothing: what a crash left in the database's log is only read. Raises StoreError.
     """
     return int(_look_into(path, lambda db: db.execute("SELECT max(table_id) FROM applied").fetchone()[0]) or 0)
 
 
 def read_newest(path: Path) -> float:
-    """When anything was counted last by the database at `path`, seconds since 1970, 0 if that is not known.
+    """When anything was last counted in the database at `path`, in seconds since 1970; 0 if unknown.
 
-    The same holds for it.
+    Changes nothing, either.
     """
     return _look_into(path, newest) or 0.0
 
@@ -324,7 +324,7 @@ def _look_into(path: Path, look: Callable[[sqlite3.Connection], T]) -> T | None:
     if not path.exists():
         return None
     log = path.with_name(path.name + "-wal")
-    # SQLite would make an empty log, and leave it.
+    # SQLite would create an empty log, and leave it behind.
     immutable = 0 if log.exists() and log.stat().st_size else 1
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable={immutable}"

@@ -1,4 +1,4 @@
-"""Sums of the embedded store stay whole: SQLite makes a float of what is beyond 63 bits, and says nothing."""
+"""Keeps the embedded store's sums whole numbers: SQLite silently turns what is beyond 63 bits into a float."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = structlog.get_logger(__name__)
 
 
 def open_sums(connection: sqlite3.Connection) -> None:
-    """Let `connection` use what `growth` says."""
+    """Let `connection` use what `growth` returns."""
     connection.create_function("saturated", 2, _saturated)
 
 
 def growth(name: str, of: str = "url") -> str:
-    """How a row's count grows by the one that was to be inserted: to SUM_MAX at most, and then the log has an error.
+    """SQL by which a row's count grows by the one that was to be inserted: up to SUM_MAX, where an error is logged.
 
     The column `of` says what the row is about.
     """
@@ -33,13 +33,13 @@ def growth(name: str, of: str = "url") -> str:
 
 
 def summed(name: str) -> str:
-    """The sum of a group's counts: SUM_MAX at most, and then the log has an error. SQLite's own would fail for ever."""
+    """SQL for the sum of a group's counts: up to SUM_MAX, where an error is logged. SQLite's own would always fail."""
     high, low = f'(sum("{name}" >> 32) + (sum("{name}" & {_LOW}) >> 32))', f'(sum("{name}" & {_LOW}) & {_LOW})'
     return f"CASE WHEN {high} <= {SUM_MAX >> 32} THEN ({high} << 32) | {low} ELSE saturated(url, '{name}') END"
 
 
 def check_staged(connection: sqlite3.Connection, names: Sequence[str]) -> None:
-    """Raises TotalTooLarge if a total of those URLs that are staged is beyond what events may be added to."""
+    """Raise TotalTooLarge if a staged URL's total is beyond what events may be added to."""
     for name in names:
         query = f'SELECT counts.url FROM staged JOIN counts USING (id) WHERE counts."{name}" > {TOTAL_MAX} LIMIT 1'
         row = connection.execute(query).fetchone()
@@ -48,5 +48,5 @@ def check_staged(connection: sqlite3.Connection, names: Sequence[str]) -> None:
 
 
 def _saturated(url: str, name: str) -> int:
-    log.error("a total is as large as it can be, and stays so", url=url, count=name, total=SUM_MAX)
+    log.error("a total has reached the largest possible value and stays there", url=url, count=name, total=SUM_MAX)
     return SUM_MAX

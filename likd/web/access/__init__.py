@@ -1,1 +1,1 @@
-"""Decides who may do what: tokens, sessions, origins, limits."""
+"""Decides what each caller may do: tokens, sessions, origins, limits."""

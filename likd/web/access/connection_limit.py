@@ -15,9 +15,9 @@ class ConnectionStatistics:
     """The connections in numbers."""
 
     open: int
-    """Those that are open now."""
+    """How many are open."""
     refused: int
-    """Those that were closed for want of a seat, since the start."""
+    """How many were closed because there was no seat, since the start."""
 
 
 class ConnectionLimit:

@@ -1,4 +1,4 @@
-"""The gate: decides who may do what, from which pages, and how often."""
+"""The gate: decides what each caller may do, from which pages, and how often."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ log = structlog.get_logger(__name__)
 
 @attrs.frozen
 class GateStatistics:
-    """Whom the gate did not let in, since the start."""
+    """The gate's refusals, since the start."""
 
     refused: Mapping[str, int]
-    """Requests that it refused, by HTTP status."""
+    """How many requests it refused, by HTTP status."""
 
 
 class Gate:
@@ -83,7 +83,7 @@ class Gate:
         self.refused = {"401": 0, "403": 0, "422": 0, "429": 0}
 
     def statistics(self) -> GateStatistics:
-        """Whom it did not let in."""
+        """Its refusals in numbers."""
         return GateStatistics(dict(self.refused))
 
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:

@@ -40,7 +40,7 @@ class RefusalsStatistics:
     """Who was refused."""
 
     refused_24h: Mapping[str, int]
-    """Callers in the last 24 hours, by reason."""
+    """Refused callers in the last 24 hours, by reason."""
 
 
 class Refusals:

@@ -126,7 +126,7 @@ def refuse_unsafe(config: Config, tokens: Tokens) -> None:
 
 
 def access_in_words(config: Config, tokens: Tokens) -> str:
-    """A description of who may do what, for the log."""
+    """A description of who has which permissions, for the log."""
     if config.public_sites:
         return f"the public, for pages of {', '.join(config.public_sites)}"
     if tokens.admin:

@@ -28,7 +28,7 @@ class Visitor:
 
 @attrs.frozen
 class VisitorsStatistics:
-    """What visitors did that did not count, since the start."""
+    """Visitors' events that were not counted, since the start."""
 
     ignored: int
     """Impressions that were accepted and did not count."""
@@ -48,7 +48,7 @@ class Visitors:
     """Impressions that were accepted but not counted."""
 
     def statistics(self) -> VisitorsStatistics:
-        """What did not count."""
+        """What was not counted."""
         return VisitorsStatistics(self.ignored)
 
     def terms(self, visitor: Visitor | None) -> Terms:

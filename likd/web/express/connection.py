@@ -284,7 +284,7 @@ class Connection:
     def _complete_body(self) -> Exchange:
         exchange, self._announced = self._announced, None
         assert exchange is not None
-        # It hands out what it holds: joining 32 MiB would take many slices of the loop's time.
+        # It hands out its own buffer: joining 32 MiB would take many slices of the loop's time.
         exchange.body = self._body.getvalue()
         self._body = BytesIO()
         self._become(State.HEADS)

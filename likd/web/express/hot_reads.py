@@ -37,7 +37,7 @@ class HotReads:
                 return self.reads.history_nowait(asked, caller)
             case Operation.TOP:
                 return self.reads.top_nowait(asked, caller)
-        raise AssertionError(f"{head.operation.name}  is not a read")
+        raise AssertionError(f"{head.operation.name} is not a read")
 
     async def later(self, head: Head, caller: Caller) -> Answer:
         """The answer to `head`, even if it needs a look into the store."""
@@ -52,7 +52,7 @@ class HotReads:
                 return await self.reads.history(asked, caller)
             case Operation.TOP:
                 return await self.reads.top(asked, caller)
-        raise AssertionError(f"{head.operation.name}  is not a read")
+        raise AssertionError(f"{head.operation.name} is not a read")
 
     def file(self, head: Head) -> Answer:
         """The file that `head` requests."""

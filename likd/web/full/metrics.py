@@ -23,7 +23,7 @@ from likd.web.access.visitors import Visitors
 
 @attrs.define(eq=False)
 class Metrics:
-    """Tells what the parts say of themselves, as the status does, at the moment it is asked."""
+    """Reports what the parts say about themselves, like the status, at the moment of the request."""
 
     board: StatusReport
     gate: Gate

@@ -1,1 +1,1 @@
-"""Others that do the same work: each is started where it is installed, else it says in a line what is lacking."""
+"""Others that do the same work: each is started if it is installed; if not, it says in a line what is missing."""

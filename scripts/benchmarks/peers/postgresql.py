@@ -1,4 +1,4 @@
-"""PostgreSQL, from PyPI or Debian: likes that come together are added up and go into one transaction, flushed."""
+"""PostgreSQL, from PyPI or Debian: likes that arrive together are added up and written in one flushed transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.loads import Load
 from benchmarks.processes import family, processor
 
 SERVANT = "nobody"
-"""Who runs the server where root would, which PostgreSQL refuses."""
+"""The user who runs the server instead of root, which PostgreSQL refuses."""
 
 SCHEMA = """
 CREATE TABLE counts (url text COLLATE "C" PRIMARY KEY, likes bigint NOT NULL) WITH (fillfactor = 80);
@@ -110,7 +110,7 @@ def server() -> Iterator[tuple[int, Any]]:
 
 @contextlib.contextmanager
 def batches(load: Load) -> Iterator[Measure]:
-    """`load`, a transaction for what all its connections send at once, with the index that top lists need."""
+    """`load`, one transaction for what all its connections send at once, with the index that top lists need."""
     some = load.batches()
     with server() as (pid, connection):
         connection.execute(SCHEMA)

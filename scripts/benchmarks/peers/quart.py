@@ -1,4 +1,4 @@
-"""A Quart application on Hypercorn that does nothing: what likd's pages would cost at least on that."""
+"""A Quart application on Hypercorn that does nothing: the least that likd's pages would cost there."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _pipelined(
 
 @contextlib.contextmanager
 def single(n: int, connections: int, *, lua: bool = False) -> Iterator[Measure]:
-    """One INCR a request, or one script with top and minute, of 1000 URLs, `n` in all."""
+    """One INCR per request, or one script with top and minute, over 1000 URLs, `n` in total."""
     with server() as (pid, port):
         command = ["redis-benchmark", "-p", str(port), "-c", str(connections), "-r", str(KEYS), "--csv", "-n", str(n)]
         command += ["EVALSHA", *ask(port, "SCRIPT", "LOAD", LUA), "1", KEY] if lua else ["INCR", KEY]

@@ -1,4 +1,4 @@
-"""SQLite alone, in this process: likes that come together are added up and go into one transaction, flushed."""
+"""SQLite alone, in this process: likes that arrive together are added up and written in one flushed transaction."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Alone:
 
 @contextlib.contextmanager
 def batches(load: Load, scratch: Path, *, top: bool = True, urls_before: int = 0) -> Iterator[Measure]:
-    """`load`, a transaction for what all its connections send at once, where so many URLs are already."""
+    """`load`, one transaction for what all its connections send at once, with that many URLs already there."""
     some = load.batches()
     with tempfile.TemporaryDirectory(prefix="likd-bench-sqlite-") as directory:
         path = Path(directory) / "alone.db"

@@ -13,7 +13,7 @@ import trio
 
 
 async def bare() -> None:
-    """Serve: what begins with POST is a like, all else a websocket, whatever it asks for."""
+    """Serve: anything that begins with POST is a like, everything else a websocket, whatever it asks for."""
     streams: list[trio.SocketStream] = []
     likes = 0
 

@@ -1,1 +1,1 @@
-"""What is measured: each workload makes cases, each of which is done by likd and its peers by turns."""
+"""What is measured: each workload makes cases, which likd and its peers do in turn."""

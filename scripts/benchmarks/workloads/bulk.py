@@ -1,4 +1,4 @@
-"""Bulk requests, beside pipelines of Redis that are as deep as the requests are long."""
+"""Bulk requests, compared with Redis pipelines that are as deep as the requests are long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Front processes beside one process: what of a request is the engine's, and what the fronts take over."""
+"""Front processes compared with one process: which part of a request the engine does, and which the fronts do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open pages: websockets that watch one URL, beside nchan and a bare Trio server."""
+"""Open pages: websockets that watch one URL, compared with nchan and a bare Trio server."""
 
 from __future__ import annotations
 

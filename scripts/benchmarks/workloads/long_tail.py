@@ -18,7 +18,7 @@ CONNECTIONS = 4
 
 @contextlib.contextmanager
 def new_urls(version: Version, likes: int) -> Iterator[Measure]:
-    """So many URLs, new ones in each turn."""
+    """That many URLs, new ones in each turn."""
     with likd(version, *FULL_SPEED) as daemon:
         turns = 0
 

@@ -1,4 +1,4 @@
-"""Single requests beside bulk requests that come without pause."""
+"""Single requests while bulk requests arrive without pause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BULK = "bulk lines beside, 1/s"
 
 
 class Bulk:
-    """Bulk requests on one connection, again and again; it is patient when it is told to come again."""
+    """Bulk requests on one connection, again and again; it waits when told to retry."""
 
     def __init__(self, daemon: Daemon, requests: list[list[int]]) -> None:
         self.likes = 0
@@ -54,7 +54,7 @@ class Bulk:
 
 @contextlib.contextmanager
 def beside(version: Version, requests: list[list[int]], seconds: int) -> Iterator[Measure]:
-    """Single likes from 16 connections beside `requests`."""
+    """Single likes from 16 connections at the same time as `requests`."""
     with likd(version, "--flush-interval", "1", "--write-tolerance", "1e9", "--tables-waiting-max", "1000") as daemon:
         load, done = Bulk(daemon, requests), 0
 

@@ -1,4 +1,4 @@
-"""Reads and pictures, as pages with buttons ask for them, beside an application that does nothing."""
+"""Reads and pictures, as pages with buttons request them, compared with an application that does nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIKES_SECONDS = 0.05
 
 @contextlib.contextmanager
 def liked(daemon: Daemon, likes: bytes) -> Iterator[None]:
-    """Likes come all the while."""
+    """Likes arrive all the time."""
     stop = threading.Event()
 
     def go() -> None:
@@ -37,7 +37,7 @@ def liked(daemon: Daemon, likes: bytes) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read(version: Version, targets: list[str], seconds: int, *, moving: bool = False) -> Iterator[Measure]:
-    """`targets` by turns, of URLs that are all in the store; `moving`, while they are liked."""
+    """`targets` in turn, for URLs that are all in the store; with `moving`, while they are liked."""
     with likd(version, "--flush-interval", "0.5") as daemon:
         likes = events(list(range(URLS)))
         post(daemon.address, [likes])
@@ -51,7 +51,7 @@ def read(version: Version, targets: list[str], seconds: int, *, moving: bool = F
 
         yield measure
         accepted, counted = daemon.stop()
-        # What is accepted beyond the likes is what pixels count.
+        # Everything accepted beyond the likes was counted by pixels.
         if len(set(counted.values())) != 1 or len(counted) != URLS or accepted < sum(counted.values()):
             raise Wrong(f"WRONG, {version.name}: sums differ")
 

@@ -28,7 +28,7 @@ URLS = 2000
 
 
 def write(directory: Path, size: int, urls_a_group: int) -> Counter[str]:
-    """Write a journal of about `size` bytes whose groups like so many URLs each; the likes that are in it."""
+    """Write a journal of about `size` bytes whose groups like that many URLs each. Returns its likes."""
     directory.mkdir()
     likes: Counter[str] = Counter()
     written = table = 0
@@ -59,7 +59,7 @@ def _bytes(directory: Path) -> int:
 
 @contextlib.contextmanager
 def replayed(version: Version, journals: Path, likes: Counter[str]) -> Iterator[Measure]:
-    """A start with a copy of `journals`; what a start without takes is taken off."""
+    """A start with a copy of `journals`, minus the time of a start without them."""
 
     def measure() -> Figures:
         with likd(version) as daemon:

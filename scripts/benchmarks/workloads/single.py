@@ -1,4 +1,4 @@
-"""One like a request, beside Redis with one command a request."""
+"""One like per request, compared with Redis with one command per request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REDIS_REQUESTS = 200_000
 def posted(
     version: Version, connections: int, seconds: int, *, page: str = THOUSAND, target: str = TARGET
 ) -> Iterator[Measure]:
-    """Likes of `page`, one a request."""
+    """Likes of `page`, one per request."""
     with likd(version, "--flush-interval", "1") as daemon:
         done = turns = 0
 

@@ -17,7 +17,7 @@ TURN_SECONDS = 10
 
 @contextlib.contextmanager
 def loaded(version: Version, seconds: float) -> Iterator[Measure]:
-    """Bulk requests without pause and single ones beside them; a turn is half of the time."""
+    """Bulk requests without pause, and single ones at the same time; a turn is half of the time."""
     numbers = zipf_numbers(200_000, 5000)
     with likd(version, "--flush-interval", "1", "--tables-waiting-max", "1000") as daemon:
         load = Bulk(daemon, [numbers[at : at + 20_000] for at in range(0, len(numbers), 20_000)])

@@ -14,7 +14,7 @@ IDLE_SECONDS = 0.3
 
 @contextlib.contextmanager
 def started(version: Version) -> Iterator[Measure]:
-    """A daemon of its own in each turn."""
+    """A new daemon in each turn."""
 
     def measure() -> Figures:
         with likd(version) as daemon:

@@ -1,4 +1,4 @@
-"""The embedded store at size, without a daemon: random rows, beside SQLite alone."""
+"""The embedded store at size, without a daemon: random rows, compared with SQLite alone."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def stored(version: Version, scratch: Path, urls: int, rows: int) -> Iterator[Me
 
 @contextlib.contextmanager
 def alone(scratch: Path, urls: int, rows: int) -> Iterator[Measure]:
-    """SQLite, which adds the same rows to total and minute, without top lists."""
+    """SQLite, adding the same rows to totals and minutes, without top lists."""
     with tempfile.TemporaryDirectory(prefix="likd-bench-sqlite-") as directory:
         path = databases.copy(scratch, urls, Path(directory) / "alone.db")
         peer = sqlite.Alone(path, top=False)

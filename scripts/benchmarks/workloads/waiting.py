@@ -19,7 +19,7 @@ LATER = 5
 
 @contextlib.contextmanager
 def queued(version: Version, rows: int) -> Iterator[Measure]:
-    """So many rows wait; a daemon of its own in each turn."""
+    """That many rows are waiting; a new daemon in each turn."""
     work = load(range(rows), LINES, 2)
     queues = work.queues(events)
 
@@ -41,7 +41,7 @@ def queued(version: Version, rows: int) -> Iterator[Measure]:
                     spent.append((slow.processor() - had).total * 1000)
                 peak = slow.memory_mib("VmHWM")
                 slow.kill()
-            # What waited is counted after a start without a bound.
+            # What was waiting is counted after a start without a bound.
             with likd(version, *FULL_SPEED, directory=directory) as quick:
                 quick.wait(applied)
                 _, counted = quick.stop()

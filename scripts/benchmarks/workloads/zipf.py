@@ -1,4 +1,4 @@
-"""Likes as Zipf's law brings them, beside others that keep total, top list and minute of each, too."""
+"""Likes distributed by Zipf's law, compared with others that also keep a total, top list and minute for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIKES = 1_000_000
 
 
 def work(bench: Bench, lines: int, connections: int) -> Load:
-    """Zipf 1.1 over 100,000 URLs, in requests of so many lines."""
+    """Zipf 1.1 over 100,000 URLs, in requests of that many lines."""
     requests = max(connections, bench.scaled(LIKES) // lines)
     return load(zipf_numbers(requests * lines, URLS), lines, connections)
 

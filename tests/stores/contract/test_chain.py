@@ -45,7 +45,7 @@ async def test_a_newer_life_fences_an_older_one_in_whatever_it_writes(store: Sto
     await store.apply(increments(1))
     newer = chained.client()
     assert await newer.open(NAMES) == 1
-    with pytest.raises(Fenced, match="another likd that began later writes to the store for this data directory"):
+    with pytest.raises(Fenced, match="another likd that started later writes to the store for this data directory"):
         await store.apply(increments(2))
     with pytest.raises(Fenced):
         await store.load("name", {A: {"likes": 1}})

@@ -330,7 +330,7 @@ async def test_a_server_that_does_not_answer_is_given_up(url: str, monkeypatch: 
     monkeypatch.setattr(connection_module, "WRITE_SECONDS_MAX", 0.2)
     line = Line(conninfo(url), read_only=False)
     line.closed = False
-    with pytest.raises(psycopg.OperationalError, match=r"does not answer within 0.2 s") as fault:
+    with pytest.raises(psycopg.OperationalError, match=r"did not answer within 0.2 s") as fault:
         line.tried(lambda connection: connection.execute("SELECT pg_sleep(20)"))
     assert isinstance(connection_module.explain(fault.value), StoreAway)
     assert line.tried(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)

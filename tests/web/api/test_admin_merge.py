@@ -1,4 +1,4 @@
-"""POST /v1/merge: what is answered when the store is behind, when another merge is under way, when nothing was done."""
+"""POST /v1/merge: what is answered with the store behind, with another merge in progress, with nothing done."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_nobody_waits_longer_than_may_be_asked_for(wait: object) -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (MergeBusy("another merge is under way"), 409),
+        (MergeBusy("another merge is in progress"), 409),
         (MergeError("a URL can't be merged into itself"), 422),
         (MergeRefused(Refused("the disk is full", 10)), 503),
         (MergeRefused(Refused("the disk is full", certain=False)), 500),

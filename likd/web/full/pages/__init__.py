@@ -46,7 +46,7 @@ def add_pages(
 
 
 def add_files(app: QuartTrio, files: Files) -> None:
-    """Add what pages are made of, and the script that other sites embed."""
+    """Add the pages' scripts and styles, and the script that other sites embed."""
 
     def file(path: str) -> Response:
         answer = files.answer(

@@ -1,4 +1,4 @@
-"""What pages ask the API for, by the functions that answer its requests."""
+"""The data of pages, from the functions that answer the API's requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from likd.web.full.pages.render import at
 from likd.web.query_string import query_value
 
 ALIASES = 50
-"""Other addresses of a URL that its page lists."""
+"""How many other addresses of a URL its page lists."""
 
 
 def asked(name: str) -> str:
@@ -34,7 +34,7 @@ def asked(name: str) -> str:
 
 @attrs.frozen
 class Api:
-    """Asks for whoever looks at the page. All raise Problem."""
+    """Reads on behalf of whoever opened the page. All methods raise Problem."""
 
     urls: Urls
     counts_read: CountReads
@@ -49,7 +49,7 @@ class Api:
         return counts
 
     async def board(self, chosen: Range, **of: str) -> Board:
-        """What came in a range of time, of a `url`, a `site` or all, beside the same part of the period before."""
+        """What a `url`, a `site` or all sites got in a range of time, and in the same part of the period before."""
         asking = {**of, "unit": chosen.unit, "begin": chosen.begin, "end": chosen.end, "compare": "before"}
         now = int(time.time())
         return board_of(_read(await self.reads.history(HistoryRequest.of(_query(asking), ""), caller())), chosen, now)
@@ -68,7 +68,7 @@ class Api:
         return _read(await self.lists.sites(SitesRequest.of(_query(asking), ""), caller()))
 
     async def pages(self, chosen: Range, **asking: object) -> dict[str, Any]:
-        """A part of the list of pages, by what they got in a range of time."""
+        """A part of the list of pages, ranked by what they got in a range of time."""
         query = _query({**asking, "begin": chosen.begin, "end": chosen.end})
         return _read(await self.lists.pages(PagesRequest.of(query, ""), caller()))
 

@@ -1,4 +1,4 @@
-"""The figures of a range of time, and the pieces that its charts are drawn of."""
+"""The figures for a range of time, and the pieces from which its charts are drawn."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from likd.web.figures import per_hundred
 from likd.web.full.pages.ranges import Range
 
 TONES = {"likes": "like", "gone": "gone", "views": "view", "rate": "rate"}
-"""What a chart may show, and the colour of each."""
+"""What a chart can show, with the colour of each."""
 SPARK_WIDTH, SPARK_HEIGHT = 100, 24
 
 
 @attrs.frozen
 class Sum:
-    """What came in some time."""
+    """What came in some stretch of time."""
 
     likes: int = 0
     gone: int = 0
@@ -26,14 +26,14 @@ class Sum:
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Sum:
-        """Out of counts by their names."""
+        """Make it from counts by name."""
         return cls(counts.get(LIKES, 0), counts.get(UNLIKES, 0), counts.get(IMPRESSIONS, 0))
 
     def __add__(self, other: Sum) -> Sum:
         return Sum(self.likes + other.likes, self.gone + other.gone, self.views + other.views)
 
     def value(self, metric: str) -> float | None:
-        """The figure that a chart of `metric` shows; None if it is not known."""
+        """The figure that a chart of `metric` shows; None if it is unknown."""
         if metric == "rate":
             return round(self.likes / self.views * 100, 2) if self.views else None
         value: int = getattr(self, metric)
@@ -53,13 +53,13 @@ class Piece:
     short: str
     now: Sum
     before: Sum | None
-    """The same of the period before."""
+    """The same in the period before."""
     long_before: str = ""
 
 
 @attrs.frozen
 class Board:
-    """A range of time with its sums; `before` is the same part of the period before, if that is known."""
+    """A range of time with its sums; `before` is the same part of the period before, if known."""
 
     range: Range
     pieces: Sequence[Piece]
@@ -72,7 +72,7 @@ class Board:
 
 
 def board_of(history: Mapping[str, Any], chosen: Range, now: int) -> Board:
-    """The board of an answer of the history that was asked `now` (Unix time)."""
+    """The board from an answer of the history that was given `now` (Unix time)."""
     rows = [row for row in history["history"] if row["time"] <= now]
     earlier = history.get("before") or []
     pieces = []
@@ -101,7 +101,7 @@ def board_of(history: Mapping[str, Any], chosen: Range, now: int) -> Board:
 
 
 def spark(values: Sequence[int]) -> str:
-    """The path of a small line through `values`, in a picture of 100 by 24; "" for fewer than two."""
+    """The SVG path of a small line through `values`, in a picture of 100 by 24; "" for fewer than two."""
     if len(values) < 2:
         return ""
     most = max(*values, 1)

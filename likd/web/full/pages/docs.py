@@ -1,4 +1,4 @@
-"""The description of the API as a page: what is sent and what comes back, field by field."""
+"""The description of the API as a page: what is sent and what is returned, field by field."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Schema = Mapping[str, Any]
 
 @attrs.frozen
 class Field:
-    """One field of a schema. `of` names a schema of its own, "" if it has none; `path` is "" for the whole."""
+    """One field of a schema. `of` is the name of its own schema, "" if it has none; `path` is "" for the whole."""
 
     path: str
     kind: str
@@ -29,7 +29,7 @@ class Field:
 
 
 def add_docs(app: QuartTrio, *, pages: Pages, description: _Schema) -> None:
-    """Add the page of the API that `description` (OpenAPI) describes."""
+    """Add the page for the API that `description` (OpenAPI) describes."""
 
     def resolve(part: _Schema) -> _Schema:
         while "$ref" in part:
@@ -52,7 +52,7 @@ def add_docs(app: QuartTrio, *, pages: Pages, description: _Schema) -> None:
 
 
 def fields(schema: _Schema, path: str = "", *, required: bool = True) -> Iterator[Field]:
-    """The fields of `schema`, those of objects within objects by their paths; a schema with a name is one field."""
+    """The fields of `schema`, those of nested objects by path; a named schema is one field."""
     if "$ref" in schema:
         yield Field(path, "", _name(schema), required, schema.get("description", ""))
         return
@@ -88,7 +88,7 @@ def _kind(schema: _Schema) -> str:
 
 
 def _told(schema: _Schema) -> str:
-    """The description and what bounds the value."""
+    """The description, and the limits of the value."""
     said = [schema["description"]] if "description" in schema else []
     if "enum" in schema:
         said.append(f"One of {', '.join(map(str, schema['enum']))}.")

@@ -1,4 +1,4 @@
-"""The engine's own page: whether it takes events, where they queue, what failed."""
+"""The engine's own page: whether it accepts events, where they queue, what failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from likd.web.full.auth import needs
 from likd.web.full.pages.render import Pages
 
 FAULTS_MAX = 10
-"""Faults on the page; the status has more."""
+"""How many faults the page shows; the status has more."""
 
 
 def add_engine(app: QuartTrio, *, pages: Pages, status: StatusReport) -> None:
@@ -39,7 +39,7 @@ def add_engine(app: QuartTrio, *, pages: Pages, status: StatusReport) -> None:
 
 
 def tell(known: Mapping[str, Any], path: str, form: str) -> str:
-    """The figure at `path`, names with dots between, written in the form of this name; a dash if it is not known."""
+    """The figure at `path` (names separated by dots), formatted as `form` says; a dash if it is unknown."""
     value: Any = known
     for name in path.split("."):
         value = value[int(name)] if isinstance(value, list) else value.get(name) if value is not None else None

@@ -1,4 +1,4 @@
-"""Lists of pages and of sites, as links and forms move through them."""
+"""Lists of pages and sites, with the links and forms that page through them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from likd.web.full.pages.ranges import Range
 ROWS = 25
 SITES_ROWS = 20
 HOSTS_OFFERED_MAX = 200
-"""Sites among which the list of pages is offered to be narrowed down."""
+"""How many sites the list of pages offers as a filter."""
 START_DIGITS_MAX = 9
 
 
 @attrs.frozen
 class Listing:
-    """A part of a list: `rows` from the `start`th of `total` on, and what a link to the next says."""
+    """A part of a list: `rows` from the `start`th of `total` on, and the parameters of a link to the next part."""
 
     rows: Sequence[Mapping[str, Any]]
     start: int
@@ -30,12 +30,12 @@ class Listing:
 
     @property
     def end(self) -> int:
-        """Which row is the last."""
+        """The number of the last row."""
         return self.start + len(self.rows) - 1
 
 
 async def pages_listing(api: Api, chosen: Range, site: str) -> Listing:
-    """The list of pages that the parameters of this page ask for. Raises Problem."""
+    """The list of pages that this page's parameters ask for. Raises Problem."""
     by, order = asked("by") or "likes", asked("order") or "desc"
     found = await api.pages(
         chosen, site=site, q=asked("q").strip(), by=by, order=order, limit=ROWS, after=asked("after")
@@ -46,7 +46,7 @@ async def pages_listing(api: Api, chosen: Range, site: str) -> Listing:
 
 
 async def sites_listing(api: Api) -> tuple[Listing, float]:
-    """The list of sites that the parameters of this page ask for, and how much of the past is in it. Raises Problem."""
+    """The list of sites that this page's parameters ask for, and how much of the past it includes. Raises Problem."""
     by = asked("sites_by") or "likes"
     found = await api.sites(by=by, limit=SITES_ROWS, after=asked("sites_after"))
     start = _start("sites_after", "sites_start")
@@ -56,6 +56,6 @@ async def sites_listing(api: Api) -> tuple[Listing, float]:
 
 
 def _start(after: str, start: str) -> int:
-    """Which row the first one is, as the link says that led here."""
+    """The number of the first row, according to the link that led here."""
     said = asked(start)
     return int(said) if asked(after) and said.isdecimal() and said.isascii() and len(said) <= START_DIGITS_MAX else 1

@@ -1,4 +1,4 @@
-"""Logging in and out, and the colours that a browser likes."""
+"""Logging in and out, and a browser's choice of colours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
-    """Add login, logout and the choice of a theme. Each leads to `next`, if that is one of our own pages."""
+    """Add login, logout and the choice of a theme. Each redirects to `next`, if that is one of our own pages."""
 
     def next_page() -> str:
         return own_path(query_value(request.query_string, "next"))
@@ -43,7 +43,7 @@ def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
         try:
             await gate.logins.keep()
         except OSError as error:
-            log.error("a login can't be kept: it ends with the daemon", fault=str(error))
+            log.error("a login can't be saved: it ends with the daemon", fault=str(error))
         away = pages.away(next_page())
         away.set_cookie(
             COOKIE,
@@ -63,8 +63,8 @@ def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
         try:
             await gate.logins.keep()
         except OSError as error:
-            log.error("a logout can't be kept", fault=str(error))
-            detail = "the session has ended, but may be back when the daemon starts again: the disk does not take it"
+            log.error("a logout can't be saved", fault=str(error))
+            detail = "the session has ended, but may be back when the daemon restarts: the disk refuses the write"
             raise Problem(503, detail, headers={"Retry-After": "10"}) from None
         away = pages.away("/login")
         away.delete_cookie(COOKIE, path=pages.base + "/")

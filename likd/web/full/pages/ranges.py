@@ -1,4 +1,4 @@
-"""The range of time that a page is about: what its links say, what is asked of the history, how it is called."""
+"""The range of time that a page covers: its links, its request for the history, its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRESETS = (
     ("30d", "30 days", "30 d"),
     ("12m", "12 months", "12 m"),
 )
-"""Their keys, names, and short names."""
+"""The presets: keys, names and short names."""
 DEFAULT = "7d"
 DAYS_BY_HOUR_MAX = 2
 DAYS_BY_DAY_MAX = 400
@@ -29,7 +29,7 @@ _SAID = {"today": "today", "7d": "in 7 days", "30d": "in 30 days", "12m": "in 12
 
 @attrs.frozen
 class Range:
-    """From the beginning of the day `first` to the end of `last`, in pieces of a `unit`; days are UTC's."""
+    """From the beginning of the day `first` to the end of `last`, in pieces of a `unit`; days are in UTC."""
 
     key: str
     unit: Unit
@@ -38,7 +38,7 @@ class Range:
 
     @property
     def said(self) -> str:
-        """How a sentence ends that tells of it."""
+        """The end of a sentence about the range."""
         return _SAID[self.key]
 
     @property
@@ -53,13 +53,13 @@ class Range:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What a link to the same range says."""
+        """The parameters of a link to the same range."""
         if self.key == "dates":
             return {"range": "dates", "from": self.first.isoformat(), "to": self.last.isoformat()}
         return {} if self.key == DEFAULT else {"range": self.key}
 
     def words(self, until: int | None = None) -> str:
-        """It in words; up to `until` (Unix time), if that is said."""
+        """The range in words; up to `until` (Unix time), if given."""
         if self.unit == "hour" and self.first == self.last:
             end = _clock(until) if until is not None and until < self.end else "24:00"
             return f"{_weekday(self.first)}, 00:00–{end}"
@@ -79,7 +79,7 @@ class Range:
         return attrs.evolve(self, first=self.first - days, last=self.last - days)
 
     def long(self, at: int) -> str:
-        """The name of the piece that begins `at`."""
+        """The name of the piece that begins `at` this time."""
         time = _time(at)
         if self.unit == "hour":
             return f"{_weekday(time)}, {time:%H}:00–{(time.hour + 1):02d}:00"
@@ -96,7 +96,7 @@ class Range:
 
 
 def range_of(ask: Callable[[str], str], now: float) -> Range:
-    """The range that the parameters of a page say, `now` being the time (Unix). Raises Problem."""
+    """The range that a page's parameters ask for at `now` (Unix time). Raises Problem."""
     today = _time(int(now)).date()
     key = ask("range") or DEFAULT
     if key == "dates":

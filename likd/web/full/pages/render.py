@@ -1,4 +1,4 @@
-"""Pages out of templates: what all of them know, and what a browser may do with them."""
+"""Renders pages from templates: what all of them know, and what a browser may do with them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from likd.web.problems import Problem, phrase
 THEME_COOKIE = "likd_theme"
 THEMES = ("light", "dark")
 SORTS = (("likes", "Likes"), ("change", "Change"), ("views", "Views"), ("rate", "Per 100 views"), ("all", "All time"))
-"""By what lists of pages are sorted, in the order of their columns."""
+"""What lists of pages can be sorted by, in the order of the columns."""
 END_CHARACTERS_MAX = 17
-"""So much of a long address stays at its end."""
+"""How much of a long address is kept at its end."""
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -34,7 +34,7 @@ _CSP = (
 )
 _SEPARATOR = re.compile(r"[/?&=._-]")
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path of our own. Browsers drop spaces and tabs and take a backslash for a slash: then it could be a host."""
+"""A path of our own. Browsers drop whitespace and take a backslash for a slash, which could make it a host."""
 
 
 class Pages:
@@ -69,23 +69,23 @@ class Pages:
         def render() -> str:
             return self._templates.get_template(template).render(known, **context)
 
-        # A list of pages takes longer than others should wait.
+        # Rendering a list of pages takes longer than other tasks should wait.
         body = await trio.to_thread.run_sync(render, limiter=self._one_at_a_time)
         headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store"}
         return Response(body, code, headers, content_type="text/html; charset=utf-8")
 
     async def problem(self, problem: Problem) -> Response:
-        """What a person is told who went where something is wrong."""
+        """The page that shows a person an error."""
         response = await self("error.html", code=problem.status, problem=problem)
         response.headers.update(problem.headers)
         return response
 
     def to_login(self) -> Response:
-        """Send a person who has to log in there, and from there back here."""
+        """Redirect a person to the login, and from there back here."""
         return self.away(f"/login?next={quote(here(), safe='')}")
 
     def away(self, path: str) -> Response:
-        """Send a browser to `path`, one of our own."""
+        """Redirect a browser to `path`, one of our own."""
         return Response("", 303, {"Location": self.base + path}, content_type="text/html; charset=utf-8")
 
 
@@ -111,7 +111,7 @@ def _environment() -> Environment:
 
 
 def encrypted() -> bool:
-    """Whether the browser's own connection is, which may be to a proxy."""
+    """Whether the browser's own connection, which may be to a proxy, is encrypted."""
     return request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
 
 
@@ -122,7 +122,7 @@ def here() -> str:
 
 
 def own_path(path: str) -> str:
-    """`path` if it leads to one of our pages, else that of the first."""
+    """`path` if it leads to one of our pages, else the path of the first page."""
     return path if _PATH.fullmatch(path) else "/"
 
 
@@ -140,7 +140,7 @@ def but(link: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, 
 
 
 def split(address: str, end_max: int = END_CHARACTERS_MAX) -> tuple[str, str]:
-    """`address` in two: the beginning may give way to its end, which begins at a separator."""
+    """`address` in two parts: the beginning, which may be shortened, and the end, which begins at a separator."""
     if len(address) <= 2 * end_max:
         return address, ""
     found = _SEPARATOR.search(address, len(address) - end_max)

@@ -1,4 +1,4 @@
-"""What a share link shows: the page of one URL or site, without what leads elsewhere or changes anything."""
+"""What a share link shows: the page of one URL or site, without anything that leads elsewhere or makes changes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_shared(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
     async def shared(token: str) -> Response:
         share = gate.shares.find(token) if gate.shares is not None else None
         if share is None:
-            raise Problem(404, "there is no such link, or it was taken back")
-        # The link is what lets its holder in, to this page alone.
+            raise Problem(404, "there is no such link, or it was revoked")
+        # The link lets its holder in, to this page alone.
         g.caller = UNRESTRICTED
         context = await (url_context(api, share.url, {}) if share.url else site_context(api, share.site, {}))
         page = await pages("url.html" if share.url else "site.html", shared=True, view=f"/s/{token}", **context)

@@ -1,4 +1,4 @@
-"""The first page, of all sites, and that of one."""
+"""The first page, for all sites, and the page of one site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from likd.web.problems import Problem, wrong
 
 
 def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
-    """Add the page of all sites, and that of one."""
+    """Add the page for all sites, and that of one site."""
 
     @app.get("/")
     @needs(Role.ADMIN)
@@ -51,7 +51,7 @@ def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
 
 
 async def site_context(api: Api, site: str, identity: dict[str, object]) -> dict[str, Any]:
-    """What the page of a site shows; a link to the same page says its `identity`. Raises Problem."""
+    """What the page of a site shows; links to the same page carry its `identity`. Raises Problem."""
     known = await api.sites(by="likes", limit=SITES_MAX)
     row = next((row for row in known["sites"] if row["host"] == site), None)
     if row is None:
@@ -69,7 +69,7 @@ async def site_context(api: Api, site: str, identity: dict[str, object]) -> dict
 
 
 def metric_asked() -> str:
-    """What the chart of this page is to show. Raises Problem."""
+    """What this page's chart is to show. Raises Problem."""
     metric = asked("metric") or "likes"
     if metric not in TONES:
         raise wrong("metric", metric, f"one of {', '.join(TONES)}")
@@ -77,7 +77,7 @@ def metric_asked() -> str:
 
 
 def _link(chosen: Range, metric: str) -> dict[str, object]:
-    """What a link to the same view says."""
+    """The parameters of a link to the same view."""
     return {
         **chosen.parameters,
         "metric": metric if metric != "likes" else "",

@@ -28,7 +28,7 @@ def add_url(app: QuartTrio, *, pages: Pages, api: Api) -> None:
 
 
 async def url_context(api: Api, url: str, identity: dict[str, object]) -> dict[str, Any]:
-    """What the page of a URL shows; a link to the same page says its `identity`. Raises Problem."""
+    """What the page of a URL shows; links to the same page carry its `identity`. Raises Problem."""
     chosen = range_of(asked, time.time())
     rest = url.partition("//")[2]
     return {
