@@ -42,8 +42,9 @@ async def read(node: Node, engine: Engine) -> None:
         after, told = world.classes(aliases, engine.rules), True
         if not world.alone:
             stored = world.classes(world.database.merged, engine.rules)
-            # What is merged elsewhere is a part of what is read a moment before that is known here.
-            told = before == after == stored
+            # What is merged elsewhere is a part of what is read a moment before that is known here. And starting counts
+            # that another node is asked for go by the merges that it knows of, also those that the store has yet to do.
+            told = before == after == stored and not world.merging
         settled &= engine.folder.done and not engine.totals.ledger.merging and not world.database.timeline.corrections
         for url in map(engine.rules, ACTED) if world.alone else ():
             net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)

@@ -100,6 +100,11 @@ class World:
         self.ledger.acknowledged += counted
         node.acknowledged += counted
 
+    @property
+    def merging(self) -> bool:
+        """Whether a node may know of a merge that the store has yet to do."""
+        return any(node.engine is None or node.engine.totals.ledger.merging for node in self.nodes)
+
     def wants(self, node: Node) -> bool:
         """Whether clients of `node` still wait for anything."""
         return bool(node.pending or self.loads or self.acts.unsettled or self.erasures.wanted)
