@@ -33,10 +33,11 @@ from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier
 from likd.runtime.watchdog import Watchdog
+from likd.stores import threaded
 from likd.stores.database import Database
-from likd.stores.protocol import Retention, Store
+from likd.stores.protocol import NativeStore, Retention
 from likd.stores.registry import Place, open_url
-from likd.stores.threaded import ThreadedStore
+from likd.stores.threaded import as_store
 from likd.testing.faults import Faults, FaultyDisk, FaultyStore
 from likd.testing.faults import enabled as faults_enabled
 from likd.web.access.tokens import access_in_words, load_tokens, refuse_unsafe
@@ -164,12 +165,14 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     actor_keys = _actor_keys(config)
     database = _database(config, actor_keys, _identity(data_dir.source, config))
     clock = Clock(newest=await newest_time(disk, database))
-    store: Store = ThreadedStore(database, wall_clock=clock.settled)
+    store = as_store(database, clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
     observers = load_observers()
     faults = Faults() if faults_enabled() else None
     if faults is not None:
-        disk, store = FaultyDisk(config.data_dir, faults), FaultyStore(database, faults, wall_clock=clock.settled)
+        disk = FaultyDisk(config.data_dir, faults)
+        if isinstance(database, Database):
+            store = FaultyStore(database, faults, wall_clock=clock.settled)
         observers.append(faults.observe)
     async with open_engine(
         config,
@@ -196,7 +199,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database:
+def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database | NativeStore:
     place = Place(
         data_dir=config.data_dir,
         source=source,
@@ -230,12 +233,12 @@ def _identity(read: Callable[[Path], T], config: Config) -> T:
         raise StartError(str(error)) from None
 
 
-async def newest_time(disk: Disk, database: Database) -> float:
+async def newest_time(disk: Disk, database: Database | NativeStore) -> float:
     """The time of the latest count in `disk` and `database`, in seconds since 1970; 0 if unknown.
 
     Raises StoreError, OSError.
     """
-    return max(await dates.newest(disk), await trio.to_thread.run_sync(database.newest))
+    return max(await dates.newest(disk), await threaded.newest(database))
 
 
 async def recover(config: Config, *, dry_run: bool) -> Recovered:
@@ -252,12 +255,12 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         known = (config.data_dir / SOURCE).exists()
         database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
         clock = Clock(newest=await newest_time(disk, database))
-        applied = await trio.to_thread.run_sync(database.peek)
+        applied = await threaded.peek(database)
     else:
         actor_keys = _actor_keys(config)
         database = _database(config, actor_keys, _identity(data_dir.source, config))
         clock = Clock(newest=await newest_time(disk, database))
-        store = ThreadedStore(database, wall_clock=clock.settled)
+        store = as_store(database, clock.settled)
         applied = await store.open(handlers.counts)
         await store.aclose()
     keys = KeyLog(

@@ -203,6 +203,7 @@ async def open_engine(
             aliases=aliases,
             transaction_rows_max=tolerance.transaction_rows_max,
         )
+        ledger.ends = store.ends
         totals = Totals(store, ledger, cache_urls_max=config.cache_urls_max, behind=behind)
         taken_over = await finish_in_turns(take_over(recovered.batches, names, ledger, actors))
         journal = Journal(disk, cast(Durability, config.durability), wall_clock=wall_clock)

@@ -6,6 +6,7 @@ likes and reads without pause: each of its requests must be answered correctly.
 
     scripts/abuse
     scripts/abuse --seconds 5 --many 100 --markdown
+    scripts/abuse --processes 2
 """
 
 from __future__ import annotations
@@ -247,9 +248,12 @@ async def good_client(port: int, times: list[float], wrong: list[str]) -> None:
 
 
 def memory_mib(process: int) -> float:
+    """The memory of a process and of those that it started."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
+            mine = int(line.split()[1]) / 1024
+            others = " ".join(task.read_text() for task in Path(f"/proc/{process}/task").glob("*/children"))
+            return mine + sum(map(memory_mib, map(int, others.split())))
     raise AssertionError("the daemon has ended")
 
 
@@ -281,8 +285,9 @@ async def measure(
     }
 
 
-def start(data: Path) -> tuple[subprocess.Popen[str], int]:
+def start(data: Path, processes: int) -> tuple[subprocess.Popen[str], int]:
     command = [sys.executable, "-m", "likd", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(data)]
+    command += ["--processes", str(processes)]
     command += ["--public-sites", "example.com", "--public-actors", "free", "--trusted-proxies", "127.0.0.1"]
     secrets = {**os.environ, "LIKD_ADMIN_TOKEN": ADMIN, "LIKD_WRITE_TOKENS": TOKEN}
     with (data.parent / "log").open("w") as log:
@@ -295,13 +300,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/abuse", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="how long each attack lasts (15)")
     parser.add_argument("--many", type=int, default=1000, help="connections and websockets per attack (1000)")
+    parser.add_argument("--processes", type=int, default=1, help="front processes of the daemon (1: none)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/security.md")
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     failed = False
     with tempfile.TemporaryDirectory() as directory:
-        daemon, port = start(Path(directory) / "data")
+        daemon, port = start(Path(directory) / "data", arguments.processes)
         try:
             line = "| {} | {} | {} | {} | {} | {} |" if arguments.markdown else "{:52} {:>7} {:>8} {:>8} {:>8}  {}"
             heads = ("attack", "served", "p50 ms", "p99 ms", "MiB", "the attackers hear")

@@ -18,6 +18,8 @@ import attrs
 from tests.warm import Process
 
 PATIENCE_SECONDS = 20.0
+PROCESSES = "LIKD_TEST_PROCESSES"
+"""Environment variable: how many processes daemons have that are not told so, to try any tests on fronts."""
 
 
 class Daemon:
@@ -28,8 +30,11 @@ class Daemon:
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / f"{data_dir.name}.log"
-        arguments = ["serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *flags]
-        self.process = Process(arguments, self.log, os.environ if environment is None else environment, descriptors)
+        fronts = ["--processes", os.environ[PROCESSES]] if PROCESSES in os.environ else []
+        arguments = ["serve", "--data-dir", str(data_dir), "--bind", "127.0.0.1:0", *fronts, *flags]
+        given = dict(os.environ if environment is None else environment)
+        given.pop(PROCESSES, None)
+        self.process = Process(arguments, self.log, given, descriptors)
         select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"likd is listening on (https?)://([\d.]+):(\d+)(/\S+)?\n", line)

@@ -49,6 +49,7 @@ class FakeStore:
     node = epoch = 1
     replay_seconds = 0.0
     parts: frozenset[Part] = frozenset(("actors", "top lists", "pages"))
+    ends: frozenset[int] = frozenset()
 
     def __init__(self, rows: Rows | None = None, *, slow: bool = False) -> None:
         self.applied = 0

@@ -15,7 +15,8 @@ LAYERS = """
     daemon
     web.compose
     web.server
-    web.fronts web.live
+    web.fronts
+    web.live
     web.express web.full
     web.api
     web.access web.answers web.clients web.listeners web.tls

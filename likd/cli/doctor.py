@@ -174,6 +174,8 @@ def _store(config: Config) -> Iterator[Finding]:
 
 def _shared_store(config: Config) -> Iterator[Finding]:
     from likd.durability.filenames import SOURCE
+    from likd.stores import threaded
+    from likd.stores.database import Database
     from likd.stores.protocol import Retention
     from likd.stores.registry import Place, open_url
 
@@ -181,18 +183,19 @@ def _shared_store(config: Config) -> Iterator[Finding]:
     known = source.read_text().strip() if source.exists() else ""
     place = Place(data_dir=config.data_dir, source=known, retention=Retention(), cache_mib=1, url_key=str.encode)
     try:
-        database = open_url(config.store, place)
+        opened = open_url(config.store, place)
     except StartError as error:
         yield "fail", "store", str(error)
         return
     try:
-        mark = database.peek()
-    except database.faults as fault:
-        yield "fail", "store", str(database.explain(fault))
+        mark = trio.run(threaded.peek, opened)
     except StoreError as error:
         yield "fail", "store", str(error)
     else:
-        yield "ok", "store", f"{database.kind} answers; it has this data directory's tables up to {mark}"
+        yield "ok", "store", f"{opened.kind} answers; it has this data directory's tables up to {mark}"
+        if not isinstance(opened, Database):
+            for what in trio.run(opened.warnings):
+                yield "warn", "store", what
 
 
 def _clock(config: Config) -> Iterator[Finding]:

@@ -91,10 +91,17 @@ def _health(status: dict[str, Any]) -> list[RenderableType]:
         f"{table}, {waiting}",
         f"store {store['kind']} {store['state']}: {store['lag_seconds']:.1f} s behind, {pace}",
         f"{counters}, {pool['busy']} busy, {pool['hung']} hung, {pool['crashed']} crashed, {pool['worn']} worn",
+        # Earlier daemons do not tell.
+        *map(_process, status.get("processes", [])),
     ]
     faults = {"journal": status["journal"]["fault"], "batcher": status["batcher"]["fault"], "store": store["fault"]}
     lines += [Text(f"{part}: {fault}", style="red") for part, fault in faults.items() if fault]
     return lines
+
+
+def _process(process: dict[str, Any]) -> str:
+    used = f"{process['cpu_seconds']:,.1f} s of processor time, {process['memory_bytes'] / (1 << 20):,.0f} MiB"
+    return f"{process['name']} (process {process['pid']}): {used}"
 
 
 def _span(seconds: float) -> str:

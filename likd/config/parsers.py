@@ -41,7 +41,7 @@ _BYTES: Mapping[str, float] = {
     **{prefix + unit: 1000**n for n, prefix in enumerate("kMGT", start=1) for unit in ("", "B")},
     **{f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGT", start=1)},
 }
-_STORE_URL = re.compile(r"[a-z]+://\S+")
+_STORE_URL = re.compile(r"[a-z][a-z+]*://\S+")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 

@@ -22,7 +22,18 @@ PREFIX = "LIKD_"
 OTHER_VARIABLES = frozenset(
     {
         f"{PREFIX}{name}"
-        for name in ("ADMIN_TOKEN", "WRITE_TOKENS", "ACTOR_SECRET", "CONFIG", "URL", "TOKEN", "TEST_FAULTS")
+        for name in (
+            "ADMIN_TOKEN",
+            "WRITE_TOKENS",
+            "ACTOR_SECRET",
+            "REDIS_PASSWORD",
+            "REDIS_PASSWORD_FILE",
+            "CONFIG",
+            "URL",
+            "TOKEN",
+            "TEST_FAULTS",
+            "TEST_REDIS",
+        )
     }
 )
 """Variables that likd reads although they are not settings of the daemon."""
@@ -97,7 +108,8 @@ class Config:
         "sqlite:///likd.db",
         "URL",
         "Where totals are kept permanently: sqlite:///FILE, in the data directory unless FILE begins with a slash;"
-        " or postgresql://USER@HOST:PORT/DATABASE, without a password.",
+        " postgresql://USER@HOST:PORT/DATABASE, without a password; or"
+        " redis+cluster://USER@HOST:PORT,HOST:PORT/PREFIX, with the password in LIKD_REDIS_PASSWORD.",
     )
     durability: str = _setting(
         parsers.choice(*_DURABILITIES),
@@ -159,7 +171,8 @@ class Config:
         "auto",
         "SECONDS",
         "How long applied batch files are kept, so that they can be applied again to a store that went back in"
-        " time (a backup, a failover); 'auto' is 0 for sqlite and 60 for postgresql.",
+        " time (a backup, a failover); 'auto' is 0 for sqlite, 60 for postgresql and 300 for"
+        " redis+cluster.",
     )
     replay_bytes_max: int = _setting(
         parsers.size(0, 1 << 50), 256 << 20, "BYTES", "Disk space for the batch files kept that way."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
@@ -104,6 +104,8 @@ class Ledger:
         self.applied = applied or 0
         self._apart = applied is None
         """Whether each table waits separately, because it is not known yet which of them the store has."""
+        self.ends: Set[int] = frozenset()
+        """Tables behind which waiting ones are not merged with others: some parts of the store have them."""
         self.waiting: deque[Waiting] = deque()
         self.rows_waiting = 0
         self.tables_waiting = 0
@@ -242,6 +244,7 @@ class Ledger:
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         alone = self._apart or last is None or last.frozen or last.increments.minute != minute
+        alone = alone or (last is not None and any(last.increments.last <= end < batch.table for end in self.ends))
         if alone or last is None or not self._take_along(last, batch):
             increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
             last = Waiting(

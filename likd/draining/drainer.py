@@ -195,6 +195,7 @@ class Drainer:
 
     async def _open(self) -> int:
         mark = await self._store.open(self._names)
+        self._ledger.ends = self._store.ends
         if self._unopened:
             if mark >= self._next_table:
                 raise Fenced(

@@ -15,6 +15,8 @@ WINDOW_BYTES = 1 << 16
 _RUN = re.compile(rb'(?:[ \t\r\n]*+\{(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\}[ \t\r\n]*+,)++', re.DOTALL)
 """Flat objects, each with the comma after it."""
 
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
+
 
 def read_array(body: bytes) -> Steps[list[Event]]:
     """The events of a JSON array at the beginning of `body`. Raises IngestError, as if it were decoded at once.
@@ -28,10 +30,13 @@ def read_array(body: bytes) -> Steps[list[Event]]:
         events += _decode(body[begin : run.end() - 1] + b"]", len(events))
         begin = run.end()
         yield
-    rest = body[begin : begin + 2 * WINDOW_BYTES]
+    end = min(begin + 2 * WINDOW_BYTES, len(body))
+    rest = body[begin:end]
     if events and not rest.lstrip(b" \t\r\n]"):
         raise IngestError("JSON is malformed: trailing comma in array", malformed=True)
-    events += _decode(rest, len(events), whole=len(rest) == len(body) - begin)
+    events += _decode(rest, len(events), whole=end == len(body))
+    if _BLANKS.fullmatch(body, end) is None:
+        raise IngestError("JSON is malformed: trailing characters after the array", malformed=True)
     return events
 
 

@@ -106,12 +106,17 @@ class LiveHub:
                 log.warning("live totals are waiting for the store", fault=str(error))
             last = now
 
-    async def watch(self, url: str) -> None:
-        """Begin to watch canonical `url`; its total is known when this returns. Raises StoreError."""
-        if url not in self._urls:
-            counts = (await self._totals.counts([url]))[url]
-            self._urls.setdefault(url, Watched(counts, version=self.version))
-        self._urls[url].watchers += 1
+    async def watch(self, *urls: str) -> None:
+        """Begin to watch canonical `urls`; their totals are known when this returns. Raises StoreError."""
+        found: dict[str, Counts] = {}
+        # Asked again: who watched one of them when this began may watch it no longer.
+        while unknown := [url for url in urls if url not in self._urls and url not in found]:
+            found.update(await self._totals.counts(unknown[:URLS_AT_ONCE]))
+        for url in urls:
+            watched = self._urls.get(url)
+            if watched is None:
+                watched = self._urls[url] = Watched(found[url], version=self.version)
+            watched.watchers += 1
         self._wanted.give()
 
     def unwatch(self, url: str) -> None:
@@ -144,8 +149,11 @@ class LiveHub:
         """The newest state of a watched top list."""
         return self._tops[by, limit]
 
-    async def watch_hot(self) -> None:
-        """Begin to watch which URLs are hottest, by what is counted after this returns."""
+    async def watch_hot(self, by: By = "events", site: str = "") -> None:
+        """Begin to watch which URLs are hottest, by what is counted after this returns.
+
+        However many watch, the hottest of all and of each site are looked at once.
+        """
         self._hot_watchers += 1
         try:
             await self._hot.start()
@@ -154,7 +162,7 @@ class LiveHub:
             raise
         self._wanted.give()
 
-    def unwatch_hot(self) -> None:
+    def unwatch_hot(self, by: By = "events", site: str = "") -> None:
         """Remove one watcher of the hottest URLs."""
         self._hot_watchers -= 1
         if not self._hot_watchers:

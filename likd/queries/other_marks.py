@@ -28,6 +28,8 @@ class OtherMarks:
 
     def take(self, marks: Mapping[int, int]) -> bool:
         """Whether what the store has as of these `marks` is to be taken. If not, ask again in a moment."""
+        if not marks:
+            return True
         if any(marks.get(node, mark) < mark for node, mark in self._known.items()):
             now = trio.current_time()
             if self._behind_since is None:

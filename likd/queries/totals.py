@@ -13,7 +13,7 @@ from likd.queries.bases import Bases
 from likd.queries.other_marks import OtherMarks
 from likd.runtime.cooperative import Steps
 from likd.runtime.notice import Notice
-from likd.stores.protocol import Applied, CountStore, FeedStore, Increments, in_time
+from likd.stores.protocol import Applied, AsOf, CountStore, FeedStore, Increments, Marks, in_time
 
 AGAIN_SECONDS = 0.1
 """After that a store is asked again that lacks what other nodes gave it."""
@@ -115,7 +115,7 @@ class Totals:
         if moved:
             self.forget(moved)
 
-    async def _read(self, urls: Sequence[str]) -> tuple[int, Rows] | None:
+    async def _read(self, urls: Sequence[str]) -> tuple[AsOf, Rows] | None:
         """What the store has of `urls`; None if it has to be asked again."""
         if "feed" not in self._store.parts:
             return await self._store.read(urls)
@@ -124,7 +124,7 @@ class Totals:
             await trio.sleep(AGAIN_SECONDS)
             return None
         if all(self.ledger.aliases(old) == new for old, new in read.merged.items()):
-            return read.applied, read.rows
+            return read.as_of, read.rows
         self.merged_elsewhere(read.merged.items())
         return None
 
@@ -156,7 +156,8 @@ class Totals:
             read = await self._read(sorted(unknown))
             if read is None:
                 return None
-            applied, rows = read
+            as_of, rows = read
+            applied = as_of.lowest if isinstance(as_of, Marks) else as_of
             if epoch == self._epoch and applied < before:
                 # It had more when it was asked before. The part that writes to it finds out and continues from there.
                 self._behind.give()
@@ -166,8 +167,8 @@ class Totals:
             if before != self.ledger.applied and any(kept.get(url) is not base for url, base in bases.items()):
                 return None
             found = {url: rows.get(url) or {} for url in unknown}
-            if applied != self.ledger.applied:
-                if not self._take_off(found, applied):
+            if applied != self.ledger.applied or isinstance(as_of, Marks):
+                if not self._take_off(found, as_of):
                     self.ledger.store_ahead.set()
                     await self.ledger.wait_moved()
                     return None
@@ -178,18 +179,24 @@ class Totals:
             bases |= found
         return bases
 
-    def _take_off(self, bases: Rows, applied: int) -> bool:
-        """Turn bases as of table `applied` into those as of `self.ledger.applied`, if the store's answer was lost.
+    def _take_off(self, bases: Rows, as_of: AsOf) -> bool:
+        """Turn bases as of later tables into those as of `self.ledger.applied`.
 
-        A reader need not wait until the drainer asks again. Returns False if it is unknown what the store did with
-        actors and merges.
+        The store is ahead if its answer was lost, and parts of it are while others are still being written. A reader
+        need not wait for either. Returns False if it is unknown what the store did with actors and merges.
         """
-        ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= applied]
-        if any(it.actors or it.merge is not None or self.ledger.late_names(it.rows) for it in ahead):
+        marks = as_of if isinstance(as_of, Marks) else Marks(as_of)
+        newest = max([marks.lowest, *marks.ahead.values()])
+        ahead = [item.increments for item in self.ledger.waiting if item.increments.last <= newest]
+        told = isinstance(as_of, Marks) and len(ahead) == 1
+        if any((it.actors and not told) or it.merge is not None or self.ledger.late_names(it.rows) for it in ahead):
             return False
         for increments in ahead:
             for url in bases.keys() & increments.rows.keys():
-                add(bases[url], {name: -n for name, n in increments.rows[url].items()})
+                if increments.last <= marks.of(url):
+                    add(bases[url], {name: -n for name, n in increments.rows[url].items()})
+                    if increments.actors:
+                        add(bases[url], {name: -n for name, n in marks.corrections.get(url, {}).items()})
         return True
 
     def _add_up(self, names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:

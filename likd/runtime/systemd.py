@@ -1,4 +1,4 @@
-"""systemd's notification protocol (sd_notify(3)): ready, stopping, and watchdog keep-alives."""
+"""systemd's notification protocol (sd_notify(3)): ready, stopping, and watchdog keep-alive messages."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class WatchdogStatistics:
 class Watchdog:
     """Reports, once each time, that the event loop was blocked for `blocked_seconds`, with the stack that blocks it.
 
-    No cancel scope can reach such a task: this shows where to look, and systemd's watchdog, whose keep-alives come from
-    the event loop, too, ends a process that stays blocked.
+    No cancel scope can reach such a task: this shows where to look, and systemd's watchdog, whose keep-alive messages
+    come from the event loop, too, ends a process that stays blocked.
     """
 
     def __init__(self, *, blocked_seconds: float) -> None:

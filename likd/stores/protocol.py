@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias
 
@@ -109,14 +109,35 @@ class News:
 
 
 @attrs.frozen
+class Marks:
+    """As of which tables the counts of some URLs are, where parts of a store have more than others.
+
+    They are as of table `lowest`, but for the URLs in `ahead`. `corrections` are what the store added by itself to
+    what it was given last of a URL.
+    """
+
+    lowest: int
+    ahead: Mapping[str, int] = attrs.field(factory=dict)
+    corrections: Rows = attrs.field(factory=dict)
+
+    def of(self, url: str) -> int:
+        """As of which table the counts of `url` are."""
+        return self.ahead.get(url, self.lowest)
+
+
+AsOf: TypeAlias = int | Marks
+"""As of which table all of an answer is; or which of its URLs are as of which."""
+
+
+@attrs.frozen
 class SharedRead:
     """What a shared store has at one moment.
 
-    The `applied` mark and the totals of those URLs that were asked for and have any, which of them were `merged` into
-    which others, and the `marks` of other nodes.
+    The totals of those URLs that were asked for and have any, `as_of` its own tables; which of them were `merged`
+    into which others; and the `marks` of other nodes, as far as they are known with it.
     """
 
-    applied: int
+    as_of: AsOf
     rows: Rows
     merged: Mapping[str, str]
     marks: Mapping[int, int]
@@ -157,6 +178,15 @@ class CountStore(Protocol):
         """The parts that it has."""
         ...
 
+    @property
+    def ends(self) -> Set[int]:
+        """Tables at which increments have to end that go past them, once it is open.
+
+        A store that writes one part after the other may have been left with some parts that have what is up to there,
+        and others that do not.
+        """
+        ...
+
     async def open(self, names: Sequence[str]) -> int:
         """Create or update the tables for counts with these names; return the applied mark.
 
@@ -168,6 +198,9 @@ class CountStore(Protocol):
     async def apply(self, increments: Increments) -> Applied | None:
         """Add `increments` and move the applied mark to their last table, in one durable transaction.
 
+        Or in one for each part of the store, so that a part has all of its increments or none: whoever repeats an
+        apply gives the same increments, and gives no others before it succeeds.
+
         Likes minus unlikes grow by what really changed for the actors: if their likings' `net` differs, likes or
         unlikes are added to make up for it. A merge folds counts, history and actors of the old URL into the new one
         and records the alias; an actor who liked both likes once, which counts as an unlike.
@@ -178,8 +211,8 @@ class CountStore(Protocol):
         """
         ...
 
-    async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
-        """The applied mark and the totals of those `urls` that have any, as of one moment. Raises StoreError."""
+    async def read(self, urls: Sequence[str]) -> tuple[AsOf, Rows]:
+        """The totals of those `urls` that have any, and as of which mark they are. Raises StoreError."""
         ...
 
     async def aclose(self) -> None:
@@ -276,3 +309,22 @@ class FeedStore(Protocol):
 
 class Store(CountStore, ActorStore, RankingStore, HistoryStore, MergingStore, ImportStore, FeedStore, Protocol):
     """A store as the daemon uses it: counts, plus the other parts that it has."""
+
+
+class NativeStore(Store, Protocol):
+    """A store that keeps nobody from working while it waits, and so needs no thread."""
+
+    wall_clock: Callable[[], float]
+    """The time by which old history is removed."""
+
+    async def peek(self) -> int:
+        """The applied mark of a store that is not open, and in which nothing is changed. Raises StoreError."""
+        ...
+
+    async def newest(self) -> float:
+        """When anything was counted last (seconds since 1970), 0 if it does not know; asked before it is open."""
+        ...
+
+    async def warnings(self) -> list[str]:
+        """Which settings of its servers break promises; asked before it is open. Raises StoreError."""
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -11,7 +12,7 @@ import attrs
 
 from likd.errors import StartError
 from likd.stores.database import Database
-from likd.stores.protocol import Retention
+from likd.stores.protocol import NativeStore, Retention
 
 
 @attrs.frozen(kw_only=True)
@@ -32,8 +33,8 @@ class Place:
     top_indexes: bool = True
 
 
-Opener: TypeAlias = Callable[[str, Place], Database]
-"""Makes the database that the part of a URL after `scheme://` names. Raises StartError."""
+Opener: TypeAlias = Callable[[str, Place], "Database | NativeStore"]
+"""Makes what the part of a URL after `scheme://` names. Raises StartError."""
 
 
 def _sqlite(rest: str, place: Place) -> Database:
@@ -64,14 +65,38 @@ def _postgresql(rest: str, place: Place) -> Database:
     )
 
 
+def _redis_cluster(rest: str, place: Place, *, tls: bool = False) -> NativeStore:
+    try:
+        from likd.stores.redis.address import parse
+        from likd.stores.redis.store import RedisStore
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != "coredis":
+            raise
+        raise StartError("a store in Redis Cluster needs coredis: pip install 'likd[redis]'") from None
+    return RedisStore(
+        parse(rest, tls=tls),
+        place.source,
+        place.retention,
+        url_key=place.url_key,
+        secret_fingerprint=place.secret_fingerprint,
+        top_indexes=place.top_indexes,
+    )
+
+
 OPENERS: Mapping[str, Opener] = MappingProxyType(
-    {"sqlite": _sqlite, "postgresql": _postgresql, "postgres": _postgresql}
+    {
+        "sqlite": _sqlite,
+        "postgresql": _postgresql,
+        "postgres": _postgresql,
+        "redis+cluster": _redis_cluster,
+        "rediss+cluster": partial(_redis_cluster, tls=True),
+    }
 )
 """The kinds of stores, by URL scheme. What a kind needs is imported when one is opened."""
 
 
-def open_url(url: str, place: Place) -> Database:
-    """The database that `url` names, not yet open. Raises StartError."""
+def open_url(url: str, place: Place) -> Database | NativeStore:
+    """What `url` names, not yet open. Raises StartError."""
     scheme, _, rest = url.partition("://")
     opener = OPENERS.get(scheme)
     if opener is None:

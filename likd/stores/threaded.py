@@ -10,7 +10,7 @@ import trio
 
 from likd.model import Counts, Fold, Rows
 from likd.stores.database import Database
-from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
+from likd.stores.protocol import Applied, Folding, Increments, NativeStore, News, Part, SharedRead, Store, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 T = TypeVar("T")
@@ -51,6 +51,10 @@ class ThreadedStore:
     @property
     def parts(self) -> frozenset[Part]:
         return self._database.parts()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        return frozenset()
 
     async def open(self, names: Sequence[str]) -> int:
         try:
@@ -143,3 +147,28 @@ class ThreadedStore:
 
     def _now(self) -> int:
         return int(self._wall_clock() // 60)
+
+
+def as_store(opened: Database | NativeStore, wall_clock: Callable[[], float] = time.time) -> Store:
+    """What a URL named, as a store that removes old history by this clock."""
+    if isinstance(opened, Database):
+        return ThreadedStore(opened, wall_clock=wall_clock)
+    opened.wall_clock = wall_clock
+    return opened
+
+
+async def peek(opened: Database | NativeStore) -> int:
+    """The applied mark of what is not open, and in which nothing is changed. Raises StoreError."""
+    if not isinstance(opened, Database):
+        return await opened.peek()
+    try:
+        return await trio.to_thread.run_sync(opened.peek)
+    except opened.faults as fault:
+        raise opened.explain(fault) from fault
+
+
+async def newest(opened: Database | NativeStore) -> float:
+    """When anything was counted last, as far as it is known before it is open. Raises StoreError."""
+    if not isinstance(opened, Database):
+        return await opened.newest()
+    return await trio.to_thread.run_sync(opened.newest)

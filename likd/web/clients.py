@@ -79,6 +79,12 @@ class Clients(Generic[C]):
             client.leave()
             self._closed(client)
 
+    def expel(self, leave: Callable[[], None]) -> None:
+        """Close the connection whose seat `leave` gives back, if there is one."""
+        for client in self:
+            if client.leave is leave:
+                self.close(client)
+
     def failed(self, client: C, error: Exception) -> None:
         """One client's fault must not end the others."""
         self.faults += 1

@@ -11,6 +11,7 @@ from likd.status import StatusReport
 from likd.testing.faults import Faults
 from likd.web.access.addresses import Proxies
 from likd.web.access.body_budget import BodyBudget
+from likd.web.access.caller import Caller
 from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.access.refusals import Refusals
@@ -24,6 +25,7 @@ from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.files import Files
 from likd.web.api.histories import Histories, KeptFor
+from likd.web.api.live_news import OwnStatus
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
@@ -85,12 +87,18 @@ async def compose_web(
         lambda: () if web.fronts is None else web.fronts.statistics(),
         lambda: refusals.statistics().refused_24h,
     )
+    status = OwnStatus(lambda: {"status": board.status(), "tree": board.tree()})
+
+    async def charge(caller: Caller) -> bool:
+        return gate.charge(caller)
+
     sessions = LiveSessions(
         hub=engine.hub,
         urls=urls,
         counts=counts,
         gate=gate,
-        status=lambda: {"status": board.status(), "tree": board.tree()},
+        charge=charge,
+        status=status,
         interval_seconds=config.live_interval,
         watches_max=config.watches_max,
     )
@@ -159,12 +167,15 @@ async def compose_web(
     if fronts:
         desk = Desk(
             posting=posting,
+            gate=gate,
+            hub=engine.hub,
+            status=status,
             make_requests=make_requests,
             seats=web.seats,
             take_connection=web.take,
             base=config.base_path,
         )
-        welcome = _welcome(config, engine, gate, connections_max, shares.front)
+        welcome = _welcome(config, engine, tokens, connections_max, shares.front)
         web.stand_behind(
             desk,
             Fronts(
@@ -178,12 +189,11 @@ async def compose_web(
     return web
 
 
-def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, bodies_bytes_max: int) -> Welcome:
+def _welcome(config: Config, engine: Engine, tokens: Tokens, connections_max: int, bodies_bytes_max: int) -> Welcome:
     return Welcome(
         version=VERSION,
         base=config.base_path,
-        encrypted=bool(config.tls_cert),
-        open=gate.open,
+        tls=(config.tls_cert, config.tls_key) if config.tls_cert else None,
         binds=tuple(map(str, config.bind)),
         origins=config.origins,
         connections_max=connections_max,
@@ -197,4 +207,15 @@ def _welcome(config: Config, engine: Engine, gate: Gate, connections_max: int, b
         same_schemes=config.same_schemes,
         drop_parameters=config.drop_parameters,
         secret=engine.actor_keys.secret,
+        public_sites=config.public_sites,
+        counts=tuple(engine.handlers.counts),
+        live_interval=config.live_interval,
+        watches_max=config.watches_max,
+        admin_tokens=tokens.admin,
+        write_tokens=tokens.write,
+        trusted_proxies=config.trusted_proxies,
+        public_actors=config.public_actors,
+        ignore_bots=config.ignore_bots,
+        address_limit=(config.address_rate, config.address_burst),
+        token_limit=(config.token_rate, config.token_burst),
     )

@@ -21,6 +21,7 @@ from likd.web.fronts.desk import Desk
 from likd.web.fronts.fronts import Fronts
 from likd.web.full.server import FullLane
 from likd.web.listeners import Listeners, address
+from likd.web.live.admission import by
 from likd.web.live.server import LiveLane
 
 
@@ -54,21 +55,22 @@ class WebServer:
     ) -> None:
         self._full = FullLane(
             app,
-            tls=tls,
+            tls=None if fronts else tls,
+            https=tls is not None,
             room=room,
             connections_max=seats.connections_max,
             head_seconds=head_seconds,
             idle_seconds=idle_seconds,
             base=base,
         )
-        self._live = LiveLane(sessions=sessions, hub=hub, gate=gate, idle_seconds=idle_seconds, base=base)
+        self._live = LiveLane(sessions=sessions, hub=hub, admit=by(gate), idle_seconds=idle_seconds, base=base)
         self._express = ExpressLane(
             make_requests=make_requests,
             recall=recall,
             gate=gate,
             listeners=[] if fronts else listeners.sockets,
             hand_over=self._hand_over,
-            encrypted=tls is not None,
+            decrypt=self._encrypted if tls is not None else None,
             seats=seats,
             room=room,
             head_seconds=head_seconds,
@@ -126,16 +128,22 @@ class WebServer:
                 bare.cancel_scope.cancel()
         self._live.close()
         self._express.close()
+        if self.fronts is not None:
+            with trio.move_on_at(deadline):
+                await self.fronts.wait_ended()
+
+    def _encrypted(self, sock: socket.socket, leave: Callable[[], None], address: str) -> None:
+        self._full.take(sock, b"", leave, address)
 
     async def _stop_fronts(self, deadline: float) -> None:
-        """Wait for the fronts, which may hand connections over until they have ended."""
+        """Wait until no front hands a connection over any more."""
         if self.fronts is not None:
             self._listeners.close()
             self.fronts.stop()
             with trio.move_on_at(deadline):
                 await self.fronts.wait_stopped()
 
-    def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+    def _hand_over(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
         """Pass on to another lane what is not for the express lane."""
-        if not self._live.take(sock, data, leave):
-            self._full.take(sock, data, leave)
+        if not self._live.take(sock, data, leave, address):
+            self._full.take(sock, data, leave, address)

@@ -27,6 +27,16 @@ THOUSAND = "n % 1000"
 ZIPF = "math.floor(100000 ^ math.random())"
 """Pages 1 to 100,000, distributed by Zipf's law with an exponent of 1."""
 
+BULK = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/x-ndjson"
+local lines = {}
+for n = 1, LIKES do
+  lines[n] = '{"kind":"like","url":"https://example.com/page/' .. n .. '"}'
+end
+wrk.body = table.concat(lines, "\\n")
+"""
+
 GET = """
 wrk.headers["Accept-Encoding"] = "gzip"
 local n, targets = 0, {TARGETS}
@@ -54,6 +64,11 @@ def lacks() -> str:
 def posts(page: str = THOUSAND, *, ahead: int = 1) -> str:
     """A script that likes one page per request, numbered by the expression `page`, `ahead` of them at once."""
     return POST.replace("PAGE", page).replace("AHEAD", str(ahead))
+
+
+def bulk(likes: int) -> str:
+    """A script that likes `likes` pages once in each request."""
+    return BULK.replace("LIKES", str(likes))
 
 
 def gets(targets: list[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.daemon import Client, Daemon, wait_until
+from tests import warm
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
 
 PAGE = "https://example.com/"
 LIKE = json.dumps({"kind": "like", "url": PAGE}).encode()
@@ -83,6 +86,22 @@ def test_an_actor_likes_once_whichever_front_he_comes_by(daemon: Daemon) -> None
         assert likes(client, f"{PAGE}actor") == 1
 
 
+def test_a_merge_that_is_answered_holds_whichever_front_is_asked(daemon: Daemon) -> None:
+    old, new = f"{PAGE}old", f"{PAGE}new"
+    like = json.dumps({"kind": "like", "url": old}).encode()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(daemon.address)) for _ in range(12)]
+        for client in clients:
+            assert client.request("POST", "/v1/events", like).status == 202
+        with Client(daemon.address) as admin:
+            merge = json.dumps({"old": old, "new": new, "wait": 20}).encode()
+            answer = admin.request("POST", "/v1/merge", merge, Content_Type="application/json")
+            assert answer.status == 200, answer.body
+        for posted, client in enumerate(clients, start=1):
+            assert (likes(client, old), likes(client, new)) == (11 + posted, 11 + posted)
+            assert client.request("POST", "/v1/events", like).status == 202
+
+
 def test_there_are_no_more_connections_than_with_one_process(daemon: Daemon) -> None:
     with ExitStack() as stack:
         served = 0
@@ -92,6 +111,22 @@ def test_there_are_no_more_connections_than_with_one_process(daemon: Daemon) -> 
                 served += client.request("GET", f"/v1/counts?url={PAGE}").status == 200
         assert served == CONNECTIONS_MAX
     wait_until(lambda: whole(daemon))
+
+
+def test_limits_of_an_address_and_of_a_token_are_of_the_whole(tmp_path: Path) -> None:
+    token = "a-token-of-the-tests"
+    flags = ["--processes", "2", "--public-sites", "example.com", "--public-actors", "free"]
+    flags += ["--address-rate", "0.001", "--address-burst", "5", "--token-rate", "0.001", "--token-burst", "7"]
+    environment = {**os.environ, "LIKD_WRITE_TOKENS": token, "LIKD_ADMIN_TOKEN": "an-admin-token-of-tests"}
+    with Daemon(tmp_path / "data", *flags, environment=environment) as daemon, ExitStack() as stack:
+        clients = [stack.enter_context(Client(daemon.address)) for _ in range(12)]
+        for burst, headers in ((5, {}), (7, {"Authorization": f"Bearer {token}"})):
+            answers = [client.request("POST", "/v1/events", LIKE, **headers) for client in clients]
+            assert [answer.status for answer in answers] == [202] * burst + [429] * (12 - burst)
+            left = [answer.headers["ratelimit"].partition(";t")[0] for answer in answers]
+            assert left[: burst + 1] == [f'"events";r={n}' for n in [*reversed(range(burst)), 0]]
+        admin = {"Authorization": "Bearer an-admin-token-of-tests"}
+        assert clients[0].request("GET", f"/v1/counts?url={PAGE}", **admin).json["counts"][0]["likes"] == 12
 
 
 def test_status_and_metrics_are_of_the_whole(daemon: Daemon) -> None:
@@ -105,6 +140,13 @@ def test_status_and_metrics_are_of_the_whole(daemon: Daemon) -> None:
         assert each["memory_bytes"] > 1 << 20
         assert f'likd_process_memory_bytes{{process="{each["name"]}"}}' in metrics
         assert f'likd_process_cpu_seconds_total{{process="{each["name"]}"}}' in metrics
+    with Client(daemon.address) as client:
+        page = re.sub(r"<[^>]*>", "", client.request("GET", "/engine").body.decode())
+    shown = warm.command("top", "--once", "--url", daemon.url)
+    assert shown.returncode == 0, shown.stderr
+    for each in status["processes"]:
+        assert re.search(rf"process {each['pid']} · [^·]+ of processor time · [\d.]+ MiB", page)
+        assert re.search(rf"{each['name']} \(process {each['pid']}\): [\d.]+ s of processor time", shown.stdout)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -145,6 +187,22 @@ def test_signals_to_all_processes_end_them_as_one_service(tmp_path: Path) -> Non
         assert daemon.stop() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
         assert daemon.stored() == {PAGE: {**daemon.stored()[PAGE], "likes": 1}}
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", "--processes", "2", "--shutdown-timeout", "60") as daemon, ExitStack() as stack:
+        pids = [each["pid"] for each in fronts(daemon).values()]
+        for _ in range(8):
+            # Their answers are waited for in a shutdown.
+            client = stack.enter_context(Client(daemon.address))
+            client.send(b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n[")
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "shutting down" in daemon.log.read_text())
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+        wait_until(lambda: not any(_runs(pid) for pid in pids))
+        assert time.monotonic() - began < 10
 
 
 def test_an_engine_that_dies_takes_its_fronts_along(tmp_path: Path) -> None:

@@ -6,16 +6,17 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from tests.daemon import PATIENCE_SECONDS, Client, Daemon, wait_until
+from tests.daemon import PATIENCE_SECONDS, PROCESSES, Client, Daemon, wait_until
 
 URL = "https://example.com/live"
 MOVE = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -23,10 +24,13 @@ MOVE = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
 moves_first = False
 
 
-@pytest.fixture(params=["live", "full"], autouse=True)
+@pytest.fixture(params=["live", "full", "front"], autouse=True)
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A websocket means the same on a connection of its own, and on one that was moved to the full lane before."""
+    """A websocket means the same on a connection of its own, one moved to the full lane before, and one of a front."""
     monkeypatch.setattr(f"{__name__}.moves_first", request.param == "full")
+    if request.param == "front":
+        monkeypatch.setenv(PROCESSES, "2")
+        monkeypatch.setattr(f"{__name__}.URL", f"https://example.com/{quote(request.node.name)}")
 
 
 @asynccontextmanager
@@ -62,16 +66,38 @@ async def close_code(websocket: WebSocketConnection) -> int:
     return int(websocket.closed.code)
 
 
-def like(daemon: Daemon, times: int = 1, url: str = URL) -> None:
+def like(daemon: Daemon, times: int = 1, url: str = "") -> None:
     with Client(daemon.address) as client:
-        body = b"\n".join([json.dumps({"kind": "like", "url": url}).encode()] * times)
+        body = b"\n".join([json.dumps({"kind": "like", "url": url or URL}).encode()] * times)
         assert client.request("POST", "/v1/events", body).status == 202
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Any:
-    with Daemon(tmp_path / "data", "--table-limit", "5", "--flush-interval", "0.1", "--live-interval", "0.1") as daemon:
+@contextlib.contextmanager
+def started(path: Path) -> Iterator[Daemon]:
+    with Daemon(path, "--table-limit", "5", "--flush-interval", "0.1", "--live-interval", "0.1") as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with fronts: to start them takes a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PROCESSES, "2")
+        with started(tmp_path_factory.mktemp("shared") / "data") as daemon:
+            yield daemon
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that has counted nothing, and that nobody else needs."""
+    with started(tmp_path / "data") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest) -> Daemon:
+    found: Daemon = request.getfixturevalue("shared" if PROCESSES in os.environ else "fresh")
+    return found
 
 
 async def test_a_watcher_gets_a_snapshot_at_once_and_then_each_exact_total(daemon: Daemon) -> None:
@@ -116,7 +142,8 @@ async def test_changes_come_at_most_once_an_interval(daemon: Daemon) -> None:
         assert messages <= (trio.current_time() - began) / 0.1 + 1
 
 
-async def test_the_top_list_and_the_status_are_live(daemon: Daemon) -> None:
+async def test_the_top_list_and_the_status_are_live(fresh: Daemon) -> None:
+    daemon = fresh
     like(daemon, 2)
     async with connect(daemon) as websocket:
         await say(websocket, op="watch_top", by="likes", limit=3)
@@ -185,13 +212,13 @@ async def test_a_ping_is_answered(daemon: Daemon) -> None:
         assert await hear(websocket) == {"type": "pong"}
 
 
-async def test_a_shutdown_closes_with_1001(daemon: Daemon) -> None:
-    async with connect(daemon) as websocket:
+async def test_a_shutdown_closes_with_1001(fresh: Daemon) -> None:
+    async with connect(fresh) as websocket:
         await say(websocket, op="watch", urls=[URL])
         await hear(websocket)
-        daemon.process.send_signal(signal.SIGTERM)
+        fresh.process.send_signal(signal.SIGTERM)
         assert await close_code(websocket) == 1001
-    assert await trio.to_thread.run_sync(daemon.process.wait, PATIENCE_SECONDS) == 0
+    assert await trio.to_thread.run_sync(fresh.process.wait, PATIENCE_SECONDS) == 0
 
 
 async def test_a_watcher_that_does_not_read_holds_nobody_up(daemon: Daemon) -> None:
@@ -211,6 +238,15 @@ async def test_a_watcher_that_does_not_read_holds_nobody_up(daemon: Daemon) -> N
 def raw(daemon: Daemon) -> Client:
     """A websocket of which the test sends every byte."""
     client = Client(daemon.address)
+    try:
+        shake_hands(client)
+    except BaseException:
+        client.socket.close()
+        raise
+    return client
+
+
+def shake_hands(client: Client) -> None:
     if moves_first:
         client.send(MOVE)
         assert client.response().status == 200
@@ -222,7 +258,6 @@ def raw(daemon: Daemon) -> Client:
     response = client.response()
     assert response.status == 101
     assert "sec-websocket-extensions" not in response.headers
-    return client
 
 
 def close_frame(client: Client) -> int:
@@ -282,17 +317,15 @@ def test_messages_wait_for_those_before_them_in_the_clients_kernel(daemon: Daemo
 def test_a_websocket_whose_client_leaves_gives_its_seat_back_at_once(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--connections-max", "1") as daemon:
         for _ in range(5):
-            with raw(daemon):
-                pass
-            wait_until(lambda: _has_a_seat(daemon))
+            wait_until(lambda: _takes_a_seat(daemon))
 
 
-def _has_a_seat(daemon: Daemon) -> bool:
-    with Client(daemon.address) as client:
-        try:
-            return client.request("GET", "/healthz").status == 200
-        except (AssertionError, OSError):
-            return False
+def _takes_a_seat(daemon: Daemon) -> bool:
+    try:
+        with raw(daemon):
+            return True
+    except (AssertionError, OSError):
+        return False
 
 
 async def test_a_site_is_watched_by_its_sums_and_what_is_hot_there_by_likes(daemon: Daemon) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from tests import warm
-from tests.daemon import PATIENCE_SECONDS, Client, Daemon
+from tests.daemon import PATIENCE_SECONDS, PROCESSES, Client, Daemon
 
 pytestmark = pytest.mark.skipif(
     subprocess.run(["which", "openssl"], capture_output=True).returncode != 0, reason="no openssl to make a certificate"
@@ -40,6 +42,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return chain, key
 
 
+@pytest.fixture(params=["one process", "fronts"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS is the same whether the daemon speaks it or its fronts do."""
+    if request.param == "fronts":
+        monkeypatch.setenv(PROCESSES, "2")
+
+
 @contextmanager
 def encrypted(path: Path, certificate: tuple[Path, Path]) -> Iterator[str]:
     chain, key = certificate
@@ -48,6 +57,7 @@ def encrypted(path: Path, certificate: tuple[Path, Path]) -> Iterator[str]:
         assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_events_and_pages_over_https(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     trusted = ssl.create_default_context(cafile=certificate[0])
     with encrypted(tmp_path / "data", certificate) as url, httpx.Client(verify=trusted) as client:
@@ -62,6 +72,7 @@ def test_events_and_pages_over_https(tmp_path: Path, certificate: tuple[Path, Pa
             client.get(url.replace("https", "http") + "/healthz")
 
 
+@pytest.mark.usefixtures("processes")
 def test_http1_alone_is_offered_and_answers_come_whole(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     trusted = ssl.create_default_context(cafile=certificate[0])
     trusted.set_alpn_protocols(["h2", "http/1.1"])
@@ -76,6 +87,38 @@ def test_http1_alone_is_offered_and_answers_come_whole(tmp_path: Path, certifica
             answer = b"".join(iter(lambda: client.recv(65536), b""))
             assert answer.startswith(b"HTTP/1.1 202")
             assert answer.endswith(b'{"accepted":1}')
+
+
+def test_fronts_that_speak_tls_are_shut_down_with_all_that_rests_and_their_websockets(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    trusted = ssl.create_default_context(cafile=certificate[0])
+    chain, key = certificate
+    flags = ["--tls-cert", str(chain), "--tls-key", str(key), "--shutdown-timeout", "60", "--processes", "2"]
+    with Daemon(tmp_path / "data", *flags) as daemon, ExitStack() as stack:
+
+        def connect() -> ssl.SSLSocket:
+            plain = stack.enter_context(socket.create_connection(daemon.address, PATIENCE_SECONDS))
+            return stack.enter_context(trusted.wrap_socket(plain, server_hostname="localhost"))
+
+        def ask(client: ssl.SSLSocket, target: str, *fields: str) -> bytes:
+            client.sendall("\r\n".join([f"GET {target} HTTP/1.1", "Host: localhost", *fields, "", ""]).encode())
+            return client.recv(65536)
+
+        hot, cold, watching = connect(), connect(), connect()
+        assert ask(hot, "/healthz").startswith(b"HTTP/1.1 200 ")
+        assert ask(cold, "/v1/status").startswith(b"HTTP/1.1 200 ")
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        key_field = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+        assert ask(watching, "/v1/live", *upgrade, key_field).startswith(b"HTTP/1.1 101 ")
+        # This one does not even begin with TLS.
+        stack.enter_context(socket.create_connection(daemon.address, PATIENCE_SECONDS))
+
+        daemon.process.send_signal(signal.SIGTERM)
+        said = [b"".join(iter(partial(client.recv, 1000), b"")) for client in (watching, hot, cold)]
+        watching.close()
+        assert said[0].endswith(b"the daemon is shutting down")
+        assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def test_an_array_is_what_it_is_decoded_whole(
     assert in_steps == whole or (in_steps is None and len(body) > 2 * window)
 
 
+@pytest.mark.parametrize("trailing", ["}", " }", "]"])
+def test_what_follows_the_last_window_is_an_error_too(trailing: str) -> None:
+    body = b'[{"kind":"a","url":"b"} ,{"kind":"a","url":"c"}]'
+    with patch.object(arrays, "WINDOW_BYTES", 24):
+        for padded in range(2 * 24):
+            with pytest.raises(IngestError):
+                finish(read_array(body[:-1] + b" " * padded + b"]" + trailing.encode()))
+
+
 def test_an_error_is_told_with_its_place_in_the_whole_array() -> None:
     good = '{"kind":"like","url":"https://example.com/"}'
     body = f"[{', '.join([good] * 5000)}, {good.replace('kind', 'kin')}]".encode()

@@ -19,6 +19,7 @@ from tests.sim import actors, clients, erasures, faults, reader
 from tests.sim.counted import ACTORS, KEYS, ROAMING, Broken, Counted, Request
 from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.faults import CRASH, Moody, WallClock
+from tests.sim.parts import PartedStore
 from tests.sim.store import SimStore
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Node:
         self.engine = None
 
     def _new_store(self, faults: float = 0.0) -> SimStore:
-        store = SimStore(
+        kind = PartedStore if self.world.parted else SimStore
+        store = kind(
             self.rng,
             wall_clock=lambda: self.clock.settled(),
             database=self.world.new_database(self.number),

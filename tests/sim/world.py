@@ -32,6 +32,7 @@ from tests.sim.counted import ACTED, COUNTED, ERASED, KEYS, Broken, Counted, Led
 from tests.sim.erasures import Erasures
 from tests.sim.faults import YEARS
 from tests.sim.node import Node
+from tests.sim.parts import PartedDatabase
 from tests.sim.store import SharedSimDatabase, SimDatabase
 
 
@@ -42,7 +43,9 @@ class World:
         self.verbose = verbose
         self.rng = random.Random(seed)
         self.alone = nodes == 1
-        kind = SimDatabase if self.alone else SharedSimDatabase
+        self.parted = self.alone and self.rng.random() < 0.3
+        """Whether the store is written part by part. What was begun there is not finished under other rules."""
+        kind = PartedDatabase if self.parted else SimDatabase if self.alone else SharedSimDatabase
         self.database = kind(KEYS.of_url)
         """What is in the store, for those who look at it from outside."""
         self.same_schemes = not self.alone and self.rng.random() < 0.3
@@ -143,7 +146,7 @@ class World:
 
     def maybe_change_rules(self) -> None:
         """Let http and https be one from the next life on, perhaps. Nodes have the same rules all the time."""
-        if self.alone and not self.same_schemes and self.rng.random() < 0.3:
+        if self.alone and not self.parted and not self.same_schemes and self.rng.random() < 0.3:
             self.same_schemes = True
             self.acts.united(trio.current_time())
             self.note("rules")

@@ -16,7 +16,7 @@ from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
 from likd.web.access.origins import Origins, demo_host, headers_for, host_of, is_own_page
-from likd.web.access.rate_limit import RateLimit
+from likd.web.access.rate_limit import Allowance, RateLimit
 from likd.web.access.refusals import Refusals
 from likd.web.access.sessions import Logins
 from likd.web.access.shares import Share, Shares
@@ -89,21 +89,42 @@ class Gate:
     def admit(self, peer: str, credentials: Credentials, need: Role) -> Caller:
         """Let in the caller with these credentials from `peer`, and count this against its limit. Raises Problem."""
         caller = self.recognize(credentials, need, peer)
-        limit = self._token_limit if caller.name else self._address_limit
-        if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
+        name = self.payer(caller, peer, credentials)
+        if name is None:
             return caller
-        name = caller.name or (caller.visitor or self._visitor(peer, credentials)).address
-        left = limit.take(name)
-        headers = {
-            **caller.headers,
-            "RateLimit-Policy": limit.policy,
-            "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
-        }
+        left = self._limit_of(name).take(name)
+        headers = {**caller.headers, **self.price_headers(name, left)}
         if not left.allowed:
             self._tell_limit(caller, name, peer, credentials)
             headers["Retry-After"] = str(max(1, left.reset_seconds))
             raise Problem(429, "too many requests from this caller", headers=headers)
         return Caller(caller.role, name, headers, caller.visitor, caller.share)
+
+    def payer(self, caller: Caller, peer: str, credentials: Credentials) -> str | None:
+        """The name in which a caller pays that was recognized; None if what it asks for has no price."""
+        limit = self._token_limit if caller.name else self._address_limit
+        if limit is None or self.open or caller.role is Role.NOBODY or (self._inside and not caller.name):
+            return None
+        return caller.name or (caller.visitor or self._visitor(peer, credentials)).address
+
+    def pay(self, payer: str, events: int = 1) -> Allowance | None:
+        """Take the price of so many events from a payer; what it has left, None if it had nothing."""
+        limit = self._limit_of(payer)
+        left = limit.take(payer)
+        if not left.allowed:
+            return None
+        if events > 1:
+            limit.charge(payer, events - 1)
+        return left
+
+    def price_headers(self, payer: str, left: Allowance) -> dict[str, str]:
+        """The headers that tell a payer what it has left."""
+        return self._limit_of(payer).headers(left)
+
+    def _limit_of(self, payer: str) -> RateLimit:
+        limit = self._token_limit if payer.startswith(TOKEN) else self._address_limit
+        assert limit is not None, "what has no price is not paid for"
+        return limit
 
     def recognize(self, credentials: Credentials, need: Role, peer: str = "") -> Caller:
         """The caller with these credentials, at no cost to its limit. Raises Problem if it lacks the role `need`."""
@@ -116,14 +137,14 @@ class Gate:
         if share is not None:
             name = f"{TOKEN}{share.id}"
             if need > Role.PUBLIC:
-                self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
+                self.tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
                 raise Problem(403, "a link does not allow this", headers=headers)
             return Caller(Role.PUBLIC, name, headers, self._visitor(peer, credentials), share)
         role, name = self._identify(credentials, headers, peer)
         if role < need:
             self._refuse_role(role, need, headers, name or self._client(peer, credentials))
         if not name and self._inside and not self._origins.knows_host(credentials.host):
-            self._tell("403", "the Host header is not a name of this machine", credentials.host, "--origins")
+            self.tell("403", "the Host header is not a name of this machine", credentials.host, "--origins")
             raise Problem(
                 403,
                 "without a token, this daemon must be addressed by a name of its machine",
@@ -143,7 +164,7 @@ class Gate:
         """Whether a caller that was let in has the role `need`; the log says if it does not."""
         if caller.role >= need:
             return True
-        self._tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
+        self.tell("403", f"this needs the {need.name.lower()} token", caller.name, _TOKENS)
         return False
 
     def called(self, caller: Caller) -> str:
@@ -161,7 +182,7 @@ class Gate:
         self.check_writes(caller)
         if caller.role is Role.PUBLIC:
             if size > PUBLIC_EVENTS_MAX:
-                self._tell("403", f"more than {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
+                self.tell("403", f"more than {PUBLIC_EVENTS_MAX} events without a token", caller.name, _TOKENS)
                 raise Problem(403, f"without a token, a request may have at most {PUBLIC_EVENTS_MAX} events")
             for urls in events.values():
                 self.check_urls(caller, urls)
@@ -174,20 +195,20 @@ class Gate:
     def check_writes(self, caller: Caller) -> None:
         """Raise Problem if the caller came by a link, and so may only read."""
         if caller.share is not None:
-            self._tell("403", "a link allows only reading", caller.name, _TOKENS)
+            self.tell("403", "a link allows only reading", caller.name, _TOKENS)
             raise Problem(403, "a link allows only reading")
 
     def check_urls(self, caller: Caller, urls: Iterable[str]) -> None:
         """Raise Problem unless the caller may read these canonical URLs."""
         if caller.share is not None:
             if not all(map(caller.share.covers, urls)):
-                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                self.tell("403", "the link is for something else", caller.name, _TOKENS)
                 raise Problem(403, "the link is for something else", members={"field": "url"})
             return
         if caller.role is Role.PUBLIC:
             for url in urls:
                 if host_of(url) not in self._sites:
-                    self._tell("403", "the site is not public", host_of(url), "--public-sites")
+                    self.tell("403", "the site is not public", host_of(url), "--public-sites")
                     members = {"field": "url", "expected": "a URL of a public site"}
                     raise Problem(403, "the URL is not on a public site of this daemon", members=members)
 
@@ -195,7 +216,7 @@ class Gate:
         """Raise Problem unless the caller may read the sums of `site` ("" for all sites)."""
         if caller.share is not None:
             if not site or caller.share.site != site:
-                self._tell("403", "the link is for something else", caller.name, _TOKENS)
+                self.tell("403", "the link is for something else", caller.name, _TOKENS)
                 raise Problem(403, "the link is for something else", members={"field": "site"})
         elif caller.role < Role.ADMIN:
             self._refuse_role(caller.role, Role.ADMIN, caller.headers, caller.name)
@@ -206,7 +227,7 @@ class Gate:
         if not origin:
             return {}
         if not self._origins.knows(origin, credentials.host):
-            self._tell("403", "pages of this origin are not allowed", origin, "--origins")
+            self.tell("403", "pages of this origin are not allowed", origin, "--origins")
             raise Problem(403, "pages of this origin are not allowed", members={"field": "Origin"})
         return headers_for(origin, preflight=preflight)
 
@@ -214,14 +235,14 @@ class Gate:
         """Count an attempt to guess the token. Raises Problem after too many."""
         client = self._client(peer, credentials)
         if not self._attempts.take(caller_of(client)).allowed:
-            self._tell("429", "too many login attempts", client, "the right token")
+            self.tell("429", "too many login attempts", client, "the right token")
             raise Problem(429, "too many attempts", headers={"Retry-After": "10"})
 
     def login(self, token: str, peer: str = "", credentials: Credentials = NO_CREDENTIALS) -> str | None:
         """The session cookie's value if `token` is the admin token, else None."""
         secret = token.encode(errors="replace")
         if self._tokens.role(secret) is not Role.ADMIN:
-            self._tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
+            self.tell("401", "a login with a wrong token", self._client(peer, credentials), "the right token")
             return None
         name = _name_of(secret)
         log.info("logged in", by=self._called.get(name, name), address=self._client(peer, credentials))
@@ -230,7 +251,7 @@ class Gate:
     def logout(self, credentials: Credentials) -> None:
         """End the cookie's session. Raises Problem for a page that is not our own."""
         if not is_own_page(credentials):
-            self._tell("403", "only our own pages can log out", credentials.origin, "no setting")
+            self.tell("403", "only our own pages can log out", credentials.origin, "no setting")
             raise Problem(403, "only the daemon's own pages can log out", members={"field": "Origin"})
         for session in sessions_of(credentials.cookie):
             self.logins.end(session)
@@ -246,9 +267,9 @@ class Gate:
         """An event of this caller was refused; log it if a caller with a token would not have been refused."""
         name = caller.visitor.address if caller.visitor is not None else caller.name
         if isinstance(refused, ActorMissing):
-            self._tell("422", "a like without an actor", name, "--public-actors")
+            self.tell("422", "a like without an actor", name, "--public-actors")
         elif isinstance(refused, CountRefused):
-            self._tell("422", "a count without a token", name, _TOKENS)
+            self.tell("422", "a count without a token", name, _TOKENS)
 
     @property
     def has_login(self) -> bool:
@@ -295,9 +316,9 @@ class Gate:
 
     def _refuse_role(self, role: Role, need: Role, headers: Mapping[str, str], name: str) -> None:
         if role > Role.PUBLIC:
-            self._tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
+            self.tell("403", f"this needs the {need.name.lower()} token", name, _TOKENS)
             raise Problem(403, f"this needs the {need.name.lower()} token", headers=headers)
-        self._tell("401", "a token is needed, and no known token was sent", name, _TOKENS)
+        self.tell("401", "a token is needed, and no known token was sent", name, _TOKENS)
         raise Problem(
             401,
             "a token is needed, and no known token was sent",
@@ -310,7 +331,8 @@ class Gate:
     def _has_session(self, cookies: str) -> bool:
         return bool(self._tokens.admin) and any(self.logins.holds(session) for session in sessions_of(cookies))
 
-    def _tell(self, status: str, reason: str, name: str, setting: str) -> None:
+    def tell(self, status: str, reason: str, name: str, setting: str) -> None:
+        """Somebody was refused, by the `name` that it gave; `setting` would let it in."""
         self.refused[status] += 1
         self._refusals.tell(reason, self._called.get(name, name), setting)
 
@@ -319,7 +341,7 @@ class Gate:
         if credentials.forwarded_for and not caller.name and not self._proxies.trusts(peer):
             # A proxy that is not trusted: all its visitors are one caller.
             setting = "--trusted-proxies"
-        self._tell("429", "too many requests from this caller", name, setting)
+        self.tell("429", "too many requests from this caller", name, setting)
 
 
 def _name_of(token: bytes) -> str:

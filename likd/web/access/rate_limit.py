@@ -46,6 +46,13 @@ class RateLimit:
         """The limit, as the RateLimit-Policy header states it."""
         return f'"events";q={self.burst};w={math.ceil(self.burst / self.rate)}'
 
+    def headers(self, left: Allowance) -> dict[str, str]:
+        """The headers that tell a caller what it has left."""
+        return {
+            "RateLimit-Policy": self.policy,
+            "RateLimit": f'"events";r={left.remaining};t={left.reset_seconds}',
+        }
+
     def take(self, caller: str, events: int = 1) -> Allowance:
         """Take that many events from the caller's bucket if it is not empty; it may then be in debt."""
         now = self._clock()

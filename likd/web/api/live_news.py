@@ -4,23 +4,53 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Container
-from typing import Any
+from collections.abc import Callable, Container, Mapping
+from typing import Protocol
 
 import attrs
 import msgspec
 
 from likd.model import LIKES
-from likd.queries.live_hub import LiveHub
+from likd.queries.hub import Hub
 from likd.queries.site_watch import WatchedSite
 from likd.queries.trending import By
 from likd.web.access.caller import Caller
-from likd.web.api.counts import CountReads, refused
+from likd.web.api.count_rows import CountRows, refused
 from likd.web.problems import Problem
 
 STATUS_SECONDS = 1.0
 SHARED_BYTES_MAX = 1 << 22
 """How many messages are kept for others who watch the same; beyond that, each is encoded for its client alone."""
+
+
+class Status(Protocol):
+    """What the daemon says of itself, to those who watch that."""
+
+    async def watch(self) -> None:
+        """Begin to watch it; it is known when this returns."""
+
+    def unwatch(self) -> None:
+        """One watcher less."""
+
+    def __call__(self) -> Mapping[str, object]:
+        """What it says now."""
+
+
+@attrs.frozen
+class OwnStatus:
+    """The status of a daemon of which this process is the engine: `told` whenever it is asked for."""
+
+    told: Callable[[], Mapping[str, object]]
+
+    async def watch(self) -> None:
+        """It is known anyway."""
+
+    def unwatch(self) -> None:
+        """Nobody looks at it in vain."""
+
+    def __call__(self) -> Mapping[str, object]:
+        """What it says now."""
+        return self.told()
 
 
 @attrs.define(eq=False)
@@ -56,7 +86,7 @@ class Session:
 class LiveNews:
     """Knows what is new for each session, from what `hub` saw last and from `status`."""
 
-    def __init__(self, hub: LiveHub, counts: CountReads, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, hub: Hub, counts: CountRows, status: Status) -> None:
         self._hub = hub
         self._counts = counts
         self._status = status

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
-from quart import Websocket
 
 from likd.errors import StoreError, Unsupported
 from likd.ingest.urls import EXPECTED
-from likd.queries.live_hub import LiveHub
+from likd.queries.hub import Hub
 from likd.queries.trending import By
 from likd.runtime.notice import Notice
 from likd.web.access.caller import Caller
 from likd.web.access.gate import Gate
-from likd.web.api.counts import CountReads
-from likd.web.api.live_news import STATUS_SECONDS, LiveNews, Session
+from likd.web.api.count_rows import CountRows
+from likd.web.api.live_news import STATUS_SECONDS, LiveNews, Session, Status
 from likd.web.api.live_ops import (
     BAD_MESSAGE,
     NEEDS,
@@ -41,9 +40,16 @@ from likd.web.api.live_ops import (
 from likd.web.api.urls import Urls
 from likd.web.problems import Problem
 
+if TYPE_CHECKING:
+    # A front has the sessions, and no need of what serves pages.
+    from quart import Websocket
+
 HOT_MAX = 100
 REFUSED_MAX = 2000
 """How many refused URLs may be waiting to be reported to a client: one that does not read them is sent away."""
+
+Charge: TypeAlias = Callable[[Caller], Awaitable[bool]]
+"""Takes the price of one message more from a caller that was let in; whether it had it left."""
 
 
 def _close(problem: Problem) -> Close:
@@ -63,11 +69,12 @@ class LiveSessions:
     def __init__(
         self,
         *,
-        hub: LiveHub,
+        hub: Hub,
         urls: Urls,
-        counts: CountReads,
+        counts: CountRows,
         gate: Gate,
-        status: Callable[[], dict[str, Any]],
+        charge: Charge,
+        status: Status,
         interval_seconds: float,
         watches_max: int,
     ) -> None:
@@ -75,6 +82,8 @@ class LiveSessions:
         self._urls = urls
         self._counts = counts
         self._gate = gate
+        self._charge = charge
+        self._status = status
         self._interval = interval_seconds
         self._watches_max = watches_max
         self.open = 0
@@ -95,6 +104,7 @@ class LiveSessions:
         self._unwatch_top(session)
         self._unwatch_hot(session)
         self._unwatch_site(session)
+        self._unwatch_status(session)
 
     async def serve(self, websocket: Websocket, caller: Caller, *, ask: Callable[[], None]) -> None:
         """Serve one client of the full lane until it leaves, breaks the rules or the daemon shuts down.
@@ -133,7 +143,7 @@ class LiveSessions:
     async def obey(self, session: Session, message: str | bytes) -> None:
         """Do what the client asks for. Raises Close."""
         op = read_op(message)
-        if not self._gate.charge(session.caller):
+        if not await self._charge(session.caller):
             raise Close(POLICY_VIOLATION, "too many messages")
         need = NEEDS.get(type(op))
         if isinstance(op, WatchHot) and op.site and session.caller.share is not None:
@@ -170,9 +180,9 @@ class LiveSessions:
             case UnwatchSite():
                 self._unwatch_site(session)
             case WatchStatus():
-                session.status_at = -1.0
+                await self._watch_status(session)
             case UnwatchStatus():
-                session.status_at = None
+                self._unwatch_status(session)
 
     def pause(self, session: Session) -> float:
         """The seconds after which there may be more to send although the hub has no news."""
@@ -184,27 +194,27 @@ class LiveSessions:
     async def _watch(self, session: Session, urls: list[str], *, partial: bool) -> None:
         if len(urls) > self._watches_max and not partial:
             raise Close(POLICY_VIOLATION, f"at most {self._watches_max} URLs can be watched")
+        wanted: dict[str, str] = {}
         for url in urls:
-            if url not in session.urls:
+            if url not in session.urls and url not in wanted:
                 try:
-                    href = self._watchable(session, url)
+                    wanted[url] = self._watchable(session, url, len(wanted))
                 except Problem as problem:
                     if not partial:
                         raise _close(problem) from None
                     if len(session.refused) >= REFUSED_MAX:
                         raise Close(POLICY_VIOLATION, "too many URLs that can't be watched") from None
                     session.refused[url] = problem
-                    continue
-                if href not in session.urls.values():
-                    await self._hub.watch(href)
-                session.urls[url] = href
-                session.key = ""
-            session.fresh[url] = None
+        await self._hub.watch(*set(wanted.values()).difference(session.urls.values()))
+        if wanted:
+            session.urls.update(wanted)
+            session.key = ""
+        session.fresh.update(dict.fromkeys(url for url in urls if url in session.urls))
 
-    def _watchable(self, session: Session, url: str) -> str:
-        """The URL that `url` counts as. Raises Problem if the session can't watch it."""
+    def _watchable(self, session: Session, url: str, more: int) -> str:
+        """The URL that `url` counts as. Raises Problem if the session can't watch it besides so many `more`."""
         (href,) = self._urls.readable([url], session.caller)
-        if len(session.urls) >= self._watches_max:
+        if len(session.urls) + more >= self._watches_max:
             raise Problem(429, f"at most {self._watches_max} URLs can be watched")
         return href
 
@@ -236,15 +246,14 @@ class LiveSessions:
         host = self._readable_site(session, site) if site else ""
         if not 0 <= limit <= HOT_MAX:
             raise Close(BAD_MESSAGE, f"limit: expected a whole number from 1 to {HOT_MAX}")
-        if not limit:
-            self._unwatch_hot(session)
-        elif not session.hot:
-            await self._hub.watch_hot()
+        if limit:
+            await self._hub.watch_hot(by, host)
+        self._unwatch_hot(session)
         session.hot, session.hot_by, session.hot_site = limit, by, host
 
     def _unwatch_hot(self, session: Session) -> None:
         if session.hot:
-            self._hub.unwatch_hot()
+            self._hub.unwatch_hot(session.hot_by, session.hot_site)
             session.hot = 0
 
     async def _watch_site(self, session: Session, site: str) -> None:
@@ -258,6 +267,16 @@ class LiveSessions:
         if session.site is not None:
             self._hub.unwatch_site(session.site)
             session.site = None
+
+    async def _watch_status(self, session: Session) -> None:
+        if session.status_at is None:
+            await self._status.watch()
+        session.status_at = -1.0
+
+    def _unwatch_status(self, session: Session) -> None:
+        if session.status_at is not None:
+            self._status.unwatch()
+            session.status_at = None
 
     def _readable_site(self, session: Session, site: str) -> str:
         try:

@@ -17,9 +17,12 @@ COUNT_URLS_MAX = 1000
 
 
 class Urls:
-    """Reads URLs by the rules of `canonical` for callers that `gate` let in. Raises Problem."""
+    """Reads URLs by the rules of `canonical` for callers that `gate` let in. Raises Problem.
 
-    def __init__(self, canonical: UrlRules, gate: Gate, actors: Actors) -> None:
+    Without `actors` nothing is known of what is being folded.
+    """
+
+    def __init__(self, canonical: UrlRules, gate: Gate, actors: Actors | None = None) -> None:
         self.canonical = canonical
         self._gate = gate
         self._actors = actors
@@ -75,7 +78,7 @@ class Urls:
 
         There may be more such names, but no name that worked before shows less than it did.
         """
-        if not self._actors.folding:
+        if self._actors is None or not self._actors.folding:
             return NO_OLD_NAMES
         also: dict[str, list[str]] = {}
         for url, href in zip(urls, hrefs, strict=True):

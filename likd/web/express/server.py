@@ -10,7 +10,6 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
 from likd.web.access.gate import Gate
 from likd.web.answers import HEAD_BYTES_MAX
@@ -31,8 +30,10 @@ RECEIVE_BYTES = HEAD_BYTES_MAX
 """Python allocates a buffer for each read: 64 KiB costs 2 µs more, and a larger one is also mapped and unmapped."""
 RECEIVE_BODY_BYTES = 1 << 20
 
-HandOver = Callable[[socket.socket, bytes, Callable[[], None]], None]
-"""Takes a connection, what was read from it, and the function that gives its seat back."""
+HandOver = Callable[[socket.socket, bytes, Callable[[], None], str], None]
+"""Takes a connection, what was read from it, the function that gives its seat back, and the address it comes from."""
+Decrypt = Callable[[socket.socket, Callable[[], None], str], None]
+"""Takes a connection whose client speaks TLS: with what gives its seat back, and the address it comes from."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -56,7 +57,7 @@ class ExpressLane:
         gate: Gate,
         listeners: list[socket.socket],
         hand_over: HandOver,
-        encrypted: bool,
+        decrypt: Decrypt | None,
         seats: Seats,
         room: BodyBudget,
         head_seconds: float,
@@ -67,7 +68,7 @@ class ExpressLane:
         self._heads = Heads(base)
         self._now = time.monotonic()
         self._give = hand_over
-        self._encrypted = encrypted
+        self._decrypt = decrypt
         self._room = room
         self._clients: Clients[Client] = Clients(self._closed)
         self._close = self._clients.close
@@ -100,18 +101,12 @@ class ExpressLane:
                 client.http.finish()
                 self._enlist(client)
 
-    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """Serve a connection that was accepted elsewhere and from which `data` was read; call `leave` at its end."""
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
+        """Serve a connection from `address` that was accepted elsewhere.
+
+        So far `data` was read from it; `leave` is called at its end.
+        """
         sock.settimeout(0)
-        try:
-            address = peer_of(sock.getpeername())
-        except OSError:
-            sock.close()
-            leave()
-            return
-        if self._encrypted:
-            self._give(sock, data, leave)
-            return
         client = Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now))
         self._clients.add(client)
         client.http.receive(data, self._now)
@@ -121,9 +116,7 @@ class ExpressLane:
 
     def expel(self, leave: Callable[[], None]) -> None:
         """Close the connection that has this seat, if there is one."""
-        for client in self._clients:
-            if client.leave is leave:
-                self._close(client)
+        self._clients.expel(leave)
 
     async def wait_stopped(self) -> None:
         """Wait until the last connection has ended after `stop`."""
@@ -279,7 +272,7 @@ class ExpressLane:
 
     def _hand_over(self, client: Client) -> None:
         if self._clients.forget(client):
-            self._give(client.socket, client.http.rest, client.leave)
+            self._give(client.socket, client.http.rest, client.leave, client.address)
 
     def _closed(self, client: Client) -> None:
         client.http.close()
@@ -294,8 +287,8 @@ class ExpressLane:
         self._close(client)
 
     def _accept(self, sock: socket.socket, address: str, leave: Callable[[], None]) -> None:
-        if self._encrypted:
-            self._give(sock, b"", leave)
+        if self._decrypt is not None:
+            self._decrypt(sock, leave, address)
         else:
             self._clients.add(Client(sock, address, leave, Connection(self._heads, self._timeouts, self._now)))
 

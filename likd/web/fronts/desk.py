@@ -4,38 +4,64 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 import structlog
 import trio
 
 from likd.model import Accepted, Act, IdempotencyKey, Outcome, Submission
+from likd.queries.live_hub import LiveHub
+from likd.web.access.caller import Caller as Admitted
 from likd.web.access.connection_limit import ConnectionLimit
+from likd.web.access.credentials import Credentials
+from likd.web.access.gate import Gate
+from likd.web.access.tokens import Role
 from likd.web.answers import Answer, answer_problem
 from likd.web.api.events import Posting
+from likd.web.api.live_news import Status
 from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
 from likd.web.express.requests import MakeRequests
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import (
     Answered,
+    Charge,
+    Charged,
     Closed,
+    Enter,
+    Entered,
     Events,
     Full,
     Hand,
     Message,
     Opened,
     Pong,
+    Refused,
     Request,
     Response,
     Submit,
+    TurnedAway,
+    Unwatch,
+    Watch,
 )
+from likd.web.fronts.watches import Watches
 from likd.web.fronts.wire import WireError
 from likd.web.problems import Problem
 
 log = structlog.get_logger(__name__)
 
-TakeConnection = Callable[[socket.socket, bytes, Callable[[], None]], None]
+Left: TypeAlias = list[tuple[int, int] | None]
+"""What those who paid for a message have left, see `Answered`."""
+TakeConnection = Callable[[socket.socket, bytes, Callable[[], None], str], None]
+
+
+@attrs.frozen
+class Seat:
+    """The seat of a connection from `address`, given back by `leave`."""
+
+    address: str
+    leave: Callable[[], None]
 
 
 @attrs.define(eq=False)
@@ -43,7 +69,8 @@ class Caller:
     """One life of a front: its end of the wire, and the seats of the connections that it has."""
 
     link: Link
-    seats: dict[int, Callable[[], None]] = attrs.field(factory=dict)
+    watches: Watches
+    seats: dict[int, Seat] = attrs.field(factory=dict)
     asked: int = 0
     """Messages with events or requests that came of it."""
     pinged: int = 0
@@ -59,8 +86,8 @@ class Caller:
     def leave(self) -> None:
         """It is gone, and its connections with it."""
         self.gone = True
-        for leave in self.seats.values():
-            leave()
+        for seat in self.seats.values():
+            seat.leave()
         self.seats.clear()
 
 
@@ -71,18 +98,24 @@ class Desk:
         self,
         *,
         posting: Posting,
+        gate: Gate,
+        hub: LiveHub,
+        status: Status,
         make_requests: MakeRequests,
         seats: ConnectionLimit,
         take_connection: TakeConnection,
         base: str,
     ) -> None:
         self._posting = posting
+        self._gate = gate
+        self._hub = hub
+        self._status = status
         self._requests = make_requests(self._respond, self._drop)
         self._heads = Heads(base)
         self._seats = seats
         self._take_connection = take_connection
         # No bound of its own: a connection has one at a time.
-        self._lookups_in, self._lookups = trio.open_memory_channel[tuple[Caller, int, Submission]](float("inf"))
+        self._lookups_in, self._lookups = trio.open_memory_channel[tuple[Caller, int, Left, Submission]](float("inf"))
         self.submit = self._requests.submit
         """Submit the single events that came as requests since the last time."""
 
@@ -96,8 +129,12 @@ class Desk:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._requests.run)
             task_status.started()
-            async for caller, number, submission in self._lookups:
-                nursery.start_soon(self._look_up, caller, number, submission)
+            async for asked in self._lookups:
+                nursery.start_soon(self._look_up, *asked)
+
+    def begin(self, link: Link) -> Caller:
+        """A front is there, at the other end of `link`."""
+        return Caller(link, Watches(self._hub, self._status, link))
 
     def take(self, caller: Caller, message: Message, connection: socket.socket | None) -> None:
         """Do what a front says. Raises WireError if fronts do not say such things."""
@@ -114,52 +151,90 @@ class Desk:
             case Opened(seat, address):
                 self._open(caller, seat, address)
             case Closed(seat):
-                if (leave := caller.seats.pop(seat, None)) is not None:
-                    leave()
+                if (taken := caller.seats.pop(seat, None)) is not None:
+                    taken.leave()
             case Hand(seat, data):
                 assert connection is not None
                 self._take(caller, seat, data, connection)
             case Pong(number, faults):
                 caller.pinged, caller.faults = number, faults
             case _:
+                self._take_of_live(caller, message)
+
+    def _take_of_live(self, caller: Caller, message: Message) -> None:
+        """What a front says for the clients of its live lane."""
+        match message:
+            case Enter():
+                self._enter(caller, message)
+            case Charge(number, role, name):
+                caller.send(Charged(number, self._gate.charge(Admitted(Role(role), name))))
+            case Watch():
+                caller.watches.watch(message)
+            case Unwatch():
+                caller.watches.unwatch(message)
+            case Refused(status, reason, name, setting):
+                self._gate.tell(status, reason, name, setting)
+            case _:
                 raise WireError(f"a front says {type(message).__name__}")
 
     def _count(self, caller: Caller, message: Events) -> None:
+        events, requests = message.events, message.requests
+        left: list[tuple[int, int] | None] = []
+        for kind, url, payer in message.priced:
+            left.append(self._pay(payer, 1))
+            if left[-1] is not None:
+                requests += 1
+                urls = events.setdefault(kind, {})
+                urls[url] = urls.get(url, 0) + 1
+
         def settled(outcome: Outcome) -> None:
             each = Accepted(1) if isinstance(outcome, Accepted) else outcome
-            caller.send(_answered(message.number, self._posting.answer(each)))
+            caller.send(_answered(message.number, self._posting.answer(each), left))
 
-        submission = Submission(message.events, message.requests, requests=message.requests)
+        if not requests:
+            settled(Accepted(0))
+            return
+        submission = Submission(events, requests, requests=requests)
         answering = self._posting.submit_nowait(submission)
         assert answering is not None, "events without actors need no look into the store"
         answering.on_settled(settled)
 
     def _submit(self, caller: Caller, message: Submit) -> None:
+        left = [self._pay(message.payer, message.size)] if message.payer else []
+        if None in left:
+            caller.send(_answered(message.number, _COMES_AGAIN, left))
+            return
         key = None if message.key is None else IdempotencyKey(*message.key)
         acts = [Act(*act) for act in message.acts]
-        submission = Submission(message.events, message.size, key, acts=acts, act_urls=message.act_urls)
+        submission = Submission(
+            message.events, message.size, key, acts=acts, ignored=message.ignored, act_urls=message.act_urls
+        )
         try:
             answering = self._posting.submit_nowait(submission)
         except Problem as problem:
-            caller.send(_answered(message.number, answer_problem(problem)))
+            caller.send(_answered(message.number, answer_problem(problem), left))
             return
         if answering is None:
-            self._lookups_in.send_nowait((caller, message.number, submission))
+            self._lookups_in.send_nowait((caller, message.number, left, submission))
         else:
-            self._answer_when_settled(caller, message.number, answering)
+            self._answer_when_settled(caller, message.number, left, answering)
 
-    async def _look_up(self, caller: Caller, number: int, submission: Submission) -> None:
+    def _pay(self, payer: str, events: int) -> tuple[int, int] | None:
+        left = self._gate.pay(payer, events)
+        return None if left is None else (left.remaining, left.reset_seconds)
+
+    async def _look_up(self, caller: Caller, number: int, left: Left, submission: Submission) -> None:
         try:
-            self._answer_when_settled(caller, number, await self._posting.submit(submission))
+            self._answer_when_settled(caller, number, left, await self._posting.submit(submission))
         except Problem as problem:
-            caller.send(_answered(number, answer_problem(problem)))
+            caller.send(_answered(number, answer_problem(problem), left))
         except Exception as error:
             log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-            caller.send(_answered(number, answer_problem(Problem(500, "the request could not be answered"))))
+            caller.send(_answered(number, answer_problem(Problem(500, "the request could not be answered")), left))
 
-    def _answer_when_settled(self, caller: Caller, number: int, submission: Submission) -> None:
+    def _answer_when_settled(self, caller: Caller, number: int, left: Left, submission: Submission) -> None:
         submission.on_settled(
-            lambda outcome: caller.send(_answered(number, self._posting.answer(outcome, submission.ignored)))
+            lambda outcome: caller.send(_answered(number, self._posting.answer(outcome, submission.ignored), left))
         )
 
     def _answer(self, caller: Caller, message: Request) -> None:
@@ -181,16 +256,30 @@ class Desk:
         if leave is None:
             caller.send(Full(seat))
         else:
-            caller.seats[seat] = leave
+            caller.seats[seat] = Seat(address, leave)
 
     def _take(self, caller: Caller, seat: int, data: bytes, connection: socket.socket) -> None:
-        leave = caller.seats.pop(seat, None)
-        if leave is None:
+        taken = caller.seats.pop(seat, None)
+        if taken is None:
             # There was none, and the front did not know yet.
             connection.close()
         else:
-            self._take_connection(connection, data, leave)
+            self._take_connection(connection, data, taken.leave, taken.address)
+
+    def _enter(self, caller: Caller, message: Enter) -> None:
+        try:
+            admitted = self._gate.admit(message.address, Credentials(*message.credentials), Role.PUBLIC)
+        except Problem as problem:
+            told = answer_problem(problem)
+            caller.send(TurnedAway(message.number, told.status, told.body, told.content_type, told.headers))
+        else:
+            share = None if admitted.share is None else attrs.astuple(admitted.share)
+            caller.send(Entered(message.number, admitted.role, admitted.name, share))
 
 
-def _answered(number: int, answer: Answer) -> Answered:
-    return Answered(number, answer.status, answer.body, answer.content_type, answer.headers)
+_COMES_AGAIN = Answer(429, b"")
+"""Nobody sees it: the request comes again as it came."""
+
+
+def _answered(number: int, answer: Answer, left: Left) -> Answered:
+    return Answered(number, answer.status, answer.body, answer.content_type, answer.headers, left)

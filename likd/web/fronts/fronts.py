@@ -32,8 +32,20 @@ class Fronts:
             front.stop()
 
     async def wait_stopped(self) -> None:
+        """Wait until none of them hands over a connection any more after `stop`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_ended, nursery.cancel_scope)
+            for front in self._fronts.values():
+                await front.stopped.wait()
+            nursery.cancel_scope.cancel()
+
+    async def wait_ended(self) -> None:
         """Wait until the last one has ended after `stop`."""
         await self.supervisor.ended.wait()
+
+    async def _wait_ended(self, scope: trio.CancelScope) -> None:
+        await self.wait_ended()
+        scope.cancel()
 
     @property
     def faults(self) -> int:

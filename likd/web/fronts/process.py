@@ -14,7 +14,7 @@ from likd.errors import LikdError
 from likd.runtime.processes import ProcessStatistics, memory_bytes, statistics
 from likd.web.fronts.desk import Caller, Desk
 from likd.web.fronts.link import Link
-from likd.web.fronts.messages import Hello, Message, Ping, Stop, Welcome
+from likd.web.fronts.messages import Hello, Message, Ping, Stop, Stopped, Welcome
 
 PING_SECONDS = 1.0
 START_SECONDS = 60.0
@@ -53,6 +53,8 @@ class FrontProcess:
     pid: int | None = None
     earlier_faults: int = 0
     """Requests and connections of earlier lives that ended because of a fault of likd's own."""
+    stopped: trio.Event = attrs.field(factory=trio.Event)
+    """It hands over no connection any more after `stop`, though some that it did may end with it."""
     _stopping: bool = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -62,16 +64,19 @@ class FrontProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await self._start(theirs)
-        self.caller = caller = Caller(Link(ours, Hello))
+        self.caller = caller = self.desk.begin(Link(ours, Hello))
         self.pid = process.pid
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, caller, process.pid)
+                nursery.start_soon(caller.watches.run)
 
                 def take(message: Message, connection: socket.socket | None) -> None:
                     if isinstance(message, Hello):
                         caller.link.send(self.welcome)
                         task_status.started()
+                    elif isinstance(message, Stopped):
+                        self.stopped.set()
                     else:
                         self.desk.take(caller, message, connection)
 

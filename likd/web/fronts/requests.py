@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import structlog
 import trio
 
@@ -9,14 +10,16 @@ from likd.model import Submission
 from likd.runtime.cooperative import finish, finish_in_turns
 from likd.runtime.notice import Notice
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.caller import UNRESTRICTED
-from likd.web.access.gate import Gate
+from likd.web.access.caller import UNRESTRICTED, Caller
+from likd.web.access.rate_limit import Allowance
+from likd.web.access.tokens import Role
 from likd.web.answers import HEALTHY, Answer, Responses, answer_problem
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.files import Files
 from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import KEEP_ALIVE, FileRequest, Head, Operation
 from likd.web.express.requests import INLINE_BYTES_MAX, Drop, Send
+from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import Answered, Events, Request, Response, Submit
 from likd.web.problems import Problem
@@ -30,19 +33,44 @@ TURNS = 6
 log = structlog.get_logger(__name__)
 
 
+@attrs.frozen
+class _Asked:
+    """A request that the engine is asked about: from which address, and in whose name its price is paid."""
+
+    exchange: Exchange
+    address: str = ""
+    payer: str = ""
+
+
+@attrs.frozen
+class _Gathered:
+    """Requests of one event each that go together."""
+
+    events: dict[str, dict[str, int]] = attrs.field(factory=dict)
+    free: list[Exchange] = attrs.field(factory=list)
+    """Those of `events`."""
+    events_priced: list[tuple[str, str, str]] = attrs.field(factory=list)
+    priced: list[_Asked] = attrs.field(factory=list)
+    """Those of `events_priced`, in their order."""
+
+    def __bool__(self) -> bool:
+        return bool(self.free or self.priced)
+
+
 class FrontRequests:
     """Answers the requests of a front's lane, by what the engine says over `link`.
 
-    With `bodies` the daemon is open, and the events of those whom `gate` lets do everything are read here. Single ones
-    are gathered for as long as the ones before are on their way: the busier the engine, the more go together.
+    Events of those whom `gate` knows are read here. What is wrong with them, or refused, is the engine's to say, which
+    then gets the request as it came. Single events are gathered for as long as the ones before are on their way: the
+    busier the engine, the more go together.
     """
 
     def __init__(
         self,
         *,
         link: Link,
-        gate: Gate,
-        bodies: EventBodies | None,
+        gate: FrontGate,
+        bodies: EventBodies,
         files: Files,
         room: BodyBudget,
         body_bytes_max: int,
@@ -59,14 +87,13 @@ class FrontRequests:
         self._drop = drop
         self._responses = Responses()
         self._last = 0
-        self._asked: dict[int, Exchange] = {}
+        self._asked: dict[int, _Asked] = {}
         """Requests that the engine answers one by one."""
-        self._events: dict[str, dict[str, int]] = {}
-        self._gathered: list[Exchange] = []
-        self._underway: tuple[int, list[Exchange]] | None = None
+        self._gathered = _Gathered()
+        self._underway: tuple[int, _Gathered] | None = None
         self._due = Notice()
         # No bound of its own: a connection has one at a time.
-        self._long_in, self._long = trio.open_memory_channel[Exchange](float("inf"))
+        self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Caller, str]](float("inf"))
         self.faults = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,15 +101,15 @@ class FrontRequests:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_gathered)
             task_status.started()
-            async for exchange in self._long:
-                nursery.start_soon(self._read_long, exchange)
+            async for exchange, caller, address in self._long:
+                nursery.start_soon(self._read_long, exchange, caller, address)
 
     def gather(self, exchange: Exchange, event: tuple[str, str]) -> None:
         """Let a request that is one event go with the others."""
         kind, url = event
-        urls = self._events.setdefault(kind, {})
+        urls = self._gathered.events.setdefault(kind, {})
         urls[url] = urls.get(url, 0) + 1
-        self._gathered.append(exchange)
+        self._gathered.free.append(exchange)
 
     def submit(self) -> None:
         """Send what was gathered soon, unless others are on their way: then it waits for these."""
@@ -92,13 +119,10 @@ class FrontRequests:
     def takes(self, announced: Exchange) -> bool:
         """Whether a large body may be read here, and there is room; if not, the engine has more."""
         head = announced.head
-        return (
-            self._bodies is not None
-            and not head.events.content_encoding
-            and head.length <= self._body_bytes_max
-            and self._room.taken + head.length <= self._room.bytes_max
-            and self._gate.lets_everyone(head.credentials)
-        )
+        if head.events.content_encoding or self._room.taken + head.length > self._room.bytes_max:
+            return False
+        caller = self._gate.knows(head.credentials, "")
+        return caller is not None and head.length <= min(self._body_bytes_max, self._bodies.limit(caller))
 
     def admit(self, announced: Exchange, address: str) -> Problem | None:
         """Take room for the body of a request."""
@@ -135,21 +159,28 @@ class FrontRequests:
         """The engine has answered events."""
         answer = Answer(message.status, message.body, message.content_type, message.headers)
         if self._underway is not None and self._underway[0] == message.number:
-            _, exchanges = self._underway
+            _, gathered = self._underway
             self._underway = None
-            response = self._responses.make(answer, keep_alive=True)
-            for exchange in exchanges:
-                if exchange.keep_alive and not exchange.headers:
-                    self._send(exchange, response)
-                else:
-                    self._fill(exchange, answer)
+            if gathered.free:
+                response = self._responses.make(answer, keep_alive=True)
+                for exchange in gathered.free:
+                    if exchange.keep_alive and not exchange.headers:
+                        self._send(exchange, response)
+                    else:
+                        self._fill(exchange, answer)
+            for asked, left in zip(gathered.priced, message.left, strict=True):
+                self._fill_paid(asked, answer, left)
             self.submit()
+            return
+        asked = self._asked.pop(message.number)
+        if asked.payer:
+            self._fill_paid(asked, answer, message.left[0])
         else:
-            self._fill(self._asked.pop(message.number), answer)
+            self._fill(asked.exchange, answer)
 
     def responded(self, message: Response) -> None:
         """The engine has answered a request whole, or it will have no answer."""
-        exchange = self._asked.pop(message.number)
+        exchange = self._asked.pop(message.number).exchange
         if message.data is None:
             self._drop(exchange)
         else:
@@ -158,29 +189,48 @@ class FrontRequests:
     def _answer(self, exchange: Exchange, head: Head, address: str) -> bool:
         body = exchange.body
         assert body is not None
-        if (
-            self._bodies is None
-            or head.operation is not Operation.EVENTS
-            or head.events.content_encoding
-            or not self._gate.lets_everyone(head.credentials)
-        ):
-            number = self._ask(exchange)
-            self._link.send(Request(number, head.data, body, exchange.keep_alive, address))
+        caller = None
+        if head.operation is Operation.EVENTS and not head.events.content_encoding:
+            caller = self._gate.knows(head.credentials, address)
+        if caller is None:
+            self._pass_on(exchange, address)
             return True
         if len(body) > INLINE_BYTES_MAX:
-            self._long_in.send_nowait(exchange)
+            self._long_in.send_nowait((exchange, caller, address))
             return True
-        event = self._bodies.recall(body) if head.plain else None
+        asked = self._pays(exchange, caller, address)
+        event = self._bodies.recall(body) if head.plain and caller.role is not Role.PUBLIC else None
         if event is not None:
-            self.gather(exchange, event)
+            self._gather(asked, event)
             return False
-        submission = finish(self._bodies.read(body, head.events, UNRESTRICTED))
+        try:
+            submission = finish(self._bodies.read(body, head.events, caller))
+        except Problem:
+            if caller is UNRESTRICTED:
+                raise
+            self._pass_on(exchange, address)
+            return True
         if head.plain and (event := submission.single) is not None:
-            self.gather(exchange, event)
+            self._gather(asked, event)
             return False
-        self._submit(exchange, submission)
+        self._submit(asked, submission)
         # Acts of one connection may have to be looked up, and are in their order all the same.
         return bool(submission.acts)
+
+    def _pays(self, exchange: Exchange, caller: Caller, address: str) -> _Asked:
+        """The request of a caller that is known: its answer has the caller's headers."""
+        if caller is UNRESTRICTED:
+            return _Asked(exchange)
+        if caller.headers:
+            exchange.headers = {**exchange.headers, **caller.headers}
+        return _Asked(exchange, address, self._gate.payer(caller, address, exchange.head.credentials) or "")
+
+    def _gather(self, asked: _Asked, event: tuple[str, str]) -> None:
+        if asked.payer:
+            self._gathered.events_priced.append((*event, asked.payer))
+            self._gathered.priced.append(asked)
+        else:
+            self.gather(asked.exchange, event)
 
     async def _send_gathered(self) -> None:
         while True:
@@ -188,40 +238,58 @@ class FrontRequests:
             for _ in range(TURNS):
                 await trio.lowlevel.checkpoint()
             if self._gathered and self._underway is None:
-                gathered, self._gathered = self._gathered, []
-                events, self._events = self._events, {}
+                gathered, self._gathered = self._gathered, _Gathered()
                 self._last += 1
                 self._underway = self._last, gathered
-                self._link.send(Events(self._last, events, len(gathered)))
+                self._link.send(Events(self._last, gathered.events, len(gathered.free), gathered.events_priced))
 
-    async def _read_long(self, exchange: Exchange) -> None:
-        assert self._bodies is not None
+    async def _read_long(self, exchange: Exchange, caller: Caller, address: str) -> None:
         assert exchange.body is not None
         try:
-            steps = self._bodies.read(exchange.body, exchange.head.events, UNRESTRICTED)
-            self._submit(exchange, await finish_in_turns(steps))
+            submission = await finish_in_turns(self._bodies.read(exchange.body, exchange.head.events, caller))
+            self._submit(self._pays(exchange, caller, address), submission)
         except Problem as problem:
-            self._fill(exchange, answer_problem(problem))
+            if caller is UNRESTRICTED:
+                self._fill(exchange, answer_problem(problem))
+            else:
+                self._pass_on(exchange, address)
         except Exception as error:
             self._fail(exchange, error)
 
-    def _submit(self, exchange: Exchange, submission: Submission) -> None:
+    def _pass_on(self, exchange: Exchange, address: str) -> None:
+        """Let the engine answer the whole request, as it came."""
+        number = self._ask(_Asked(exchange))
+        self._link.send(Request(number, exchange.head.data, exchange.body or b"", exchange.keep_alive, address))
+
+    def _submit(self, asked: _Asked, submission: Submission) -> None:
         key = submission.key
         self._link.send(
             Submit(
-                self._ask(exchange),
+                self._ask(asked),
                 submission.events,
                 submission.size,
                 None if key is None else (key.key, key.digest),
                 [(act.kind, act.url, act.key) for act in submission.acts],
                 submission.act_urls,
+                submission.ignored,
+                asked.payer,
             )
         )
 
-    def _ask(self, exchange: Exchange) -> int:
+    def _ask(self, asked: _Asked) -> int:
         self._last += 1
-        self._asked[self._last] = exchange
+        self._asked[self._last] = asked
         return self._last
+
+    def _fill_paid(self, asked: _Asked, answer: Answer, left: tuple[int, int] | None) -> None:
+        """The engine has answered to events that have a price, and says what their payer has left."""
+        exchange = asked.exchange
+        if left is None:
+            self._pass_on(exchange, asked.address)
+            return
+        allowance = Allowance(*left, allowed=True)
+        exchange.headers = {**exchange.headers, **self._gate.price_headers(asked.payer, allowance)}
+        self._fill(exchange, answer)
 
     def _fill(self, exchange: Exchange, answer: Answer) -> None:
         response = self._responses.make(

@@ -6,7 +6,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import structlog
 import trio
@@ -24,14 +24,13 @@ from hypercorn.typing import (
 )
 from quart_trio import QuartTrio
 
-from likd.web.access.addresses import peer_of
 from likd.web.access.body_budget import BodyBudget
 from likd.web.full.base_path import BelowBase
 from likd.web.full.bodies import BoundedBodies
-from likd.web.full.stream import STREAM, Stream, Wire, stream_of
+from likd.web.full.stream import PING_SECONDS, STREAM, Stream, Wire, stream_of
 from likd.web.full.websocket_frames import MESSAGE_BYTES_MAX
 
-PING_SECONDS = 20.0
+_Connection: TypeAlias = tuple[socket.socket, bytes, Callable[[], None], str]
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +48,7 @@ class FullLane:
         app: QuartTrio,
         *,
         tls: ssl.SSLContext | None,
+        https: bool,
         room: BodyBudget,
         connections_max: int,
         head_seconds: float,
@@ -57,6 +57,7 @@ class FullLane:
     ) -> None:
         self._app = app
         self._tls = tls
+        self._https = https
         self._bounded = BelowBase(cast(ASGIFramework, BoundedBodies(cast(ASGIFramework, app), room)), base)
         self._asgi = ASGIWrapper(cast(ASGIFramework, self._answer))
         self._head_seconds = head_seconds
@@ -72,14 +73,12 @@ class FullLane:
         self._config.websocket_max_message_size = MESSAGE_BYTES_MAX
         self._config.read_timeout = None
         self._config.keep_alive_timeout = math.inf
-        self._given, self._taken = trio.open_memory_channel[tuple[socket.socket, bytes, Callable[[], None]]](
-            connections_max
-        )
+        self._given, self._taken = trio.open_memory_channel[_Connection](connections_max)
         self._connections = trio.CancelScope()
 
-    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
-        """Serve the connection `sock`, from which `data` was read before; call `leave` at its end."""
-        self._given.send_nowait((sock, data, leave))
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
+        """Serve the connection `sock` from `address`, from which `data` was read before; call `leave` at its end."""
+        self._given.send_nowait((sock, data, leave, address))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until stopped and the last connection has ended."""
@@ -89,8 +88,8 @@ class FullLane:
             self._app.nursery = nursery
             await self._app.startup()
             task_status.started()
-            async for sock, data, leave in self._taken:
-                nursery.start_soon(self._serve, sock, data, leave)
+            async for connection in self._taken:
+                nursery.start_soon(self._serve, *connection)
         await self._app.shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -104,7 +103,7 @@ class FullLane:
                 stream.drop()
         await self._context.terminated.set()
 
-    async def _serve(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> None:
+    async def _serve(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> None:
         wire = Wire(sock, send_seconds=self._idle_seconds)
         try:
             secure = None if self._tls is None else await self._encrypt(wire, self._tls)
@@ -113,6 +112,7 @@ class FullLane:
                 wire,
                 secure,
                 data,
+                address=address,
                 end=scope.cancel,
                 head_seconds=self._head_seconds,
                 idle_seconds=self._idle_seconds,
@@ -142,10 +142,10 @@ class FullLane:
 
     async def _answer(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         stream = stream_of(scope)
-        if self._tls is not None:
+        if self._https:
             cast(dict[str, Any], scope)["scheme"] = "https" if scope["type"] == "http" else "wss"
         if scope["type"] != "lifespan" and scope["client"] is None:
-            scope["client"] = (peer_of(""), 0)
+            scope["client"] = (stream.address, 0)
         begun = ended = False
 
         async def tell(message: ASGISendEvent) -> None:

@@ -31,6 +31,9 @@ HEAD_RECEIVE_BYTES = 1 << 14
 """This much can hold 900 heads."""
 BODY_RECEIVE_BYTES = 1 << 16
 
+PING_SECONDS = 20.0
+"""So often a websocket is asked if it is still there."""
+
 STREAM = "likd.stream"
 _responses = Responses()
 
@@ -107,6 +110,19 @@ class Wire(trio.abc.Stream):
         return waiting
 
 
+async def linger(wire: Wire, secure: trio.SSLStream[Wire] | None) -> None:
+    """Say that nothing more is sent, and give the client time to read it. What it sends is dropped."""
+    with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        if secure is not None:
+            # It may receive something other than the end of encryption, and break.
+            with suppress(trio.BrokenResourceError):
+                await secure.unwrap()
+        await wire.send_eof()
+        dropped = 0
+        while dropped < LINGER_BYTES_MAX and (data := await wire.receive_some(BODY_RECEIVE_BYTES)):
+            dropped += len(data)
+
+
 class Stream(trio.abc.HalfCloseableStream):
     """The requests and frames of one client, whose first bytes `data` were read before.
 
@@ -119,12 +135,15 @@ class Stream(trio.abc.HalfCloseableStream):
         secure: trio.SSLStream[Wire] | None,
         data: bytes,
         *,
+        address: str,
         end: Callable[[], object],
         head_seconds: float,
         idle_seconds: float,
     ) -> None:
         self.wire = wire
         self.socket = wire.socket
+        self.address = address
+        """Where the client is, also if its socket does not say so."""
         self.end = end
         self.session = trio.CancelScope()
         """The scope in which the current request is answered; cancelled if a websocket's client breaks the protocol."""
@@ -211,17 +230,8 @@ class Stream(trio.abc.HalfCloseableStream):
 
     async def finish(self) -> None:
         """Let the client finish: closing at once could destroy answers on their way. What it sends is dropped."""
-        if not self._lingers or self.wire.cut_off:
-            return
-        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            if self._secure is not None:
-                # It may receive something other than the end of encryption, and break.
-                with suppress(trio.BrokenResourceError):
-                    await self._secure.unwrap()
-            await self.wire.send_eof()
-            dropped = 0
-            while dropped < LINGER_BYTES_MAX and (data := await self.wire.receive_some(BODY_RECEIVE_BYTES)):
-                dropped += len(data)
+        if self._lingers and not self.wire.cut_off:
+            await linger(self.wire, self._secure)
 
     async def _next_frames(self, frames: Frames) -> bytes:
         while True:

@@ -21,6 +21,7 @@ class Client:
     __slots__ = (
         "connection",
         "dropped",
+        "entering",
         "heard_until",
         "interest",
         "leave",
@@ -39,12 +40,14 @@ class Client:
         self.leave = leave
         """Gives its seat back."""
         self.connection = Connection()
+        self.entering = True
+        """Whether it is not known yet if it is let in: nothing is read of it, or said to it."""
         self.session = session
         """None if it was not let in, or has stopped watching."""
         self.obeying: trio.CancelScope | None = None
         """The task that carries out its latest request."""
         self.output = b""
-        self.interest: int = select.EPOLLIN
+        self.interest = 0
         self.heard_until = 0.0
         """When it will have been silent for too long."""
         self.ping_at = 0.0
@@ -59,6 +62,8 @@ class Client:
 
     def wanted(self) -> int:
         """The events its socket is to be watched for (bits of epoll)."""
+        if self.entering:
+            return 0
         if self.output:
             return select.EPOLLOUT
         reads = self.leaving or (self.connection.wants_input and self.obeying is None)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from likd.queries.live_hub import LiveHub
-from likd.web.access.addresses import peer_of
-from likd.web.access.gate import Gate
-from likd.web.access.tokens import Role
-from likd.web.answers import Responses, answer_problem
+from likd.queries.hub import Hub
+from likd.web.access.caller import Caller
+from likd.web.answers import Answer, Responses
 from likd.web.api.live_ops import Close, going_away
 from likd.web.api.live_socket import LiveSessions
 from likd.web.clients import CLIENTS_AT_ONCE, Clients
-from likd.web.full.server import PING_SECONDS
-from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, SILENCE_SECONDS_MIN
+from likd.web.full.stream import LINGER_BYTES_MAX, LINGER_SECONDS, PING_SECONDS, SILENCE_SECONDS_MIN
+from likd.web.live.admission import Admit
 from likd.web.live.client import Client
 from likd.web.live.connection import PING
 from likd.web.live.handshake import Handshake, read_handshake
 from likd.web.live.teller import Teller
-from likd.web.problems import Problem
 
 RECEIVE_BYTES = 1 << 14
 SWEEP_SECONDS = 1.0
@@ -38,13 +36,11 @@ class LiveLane:
     and gets the newest state once it does. A client's requests are carried out by short-lived tasks.
     """
 
-    def __init__(
-        self, *, sessions: LiveSessions, hub: LiveHub, gate: Gate, idle_seconds: float, base: str = ""
-    ) -> None:
+    def __init__(self, *, sessions: LiveSessions, hub: Hub, admit: Admit, idle_seconds: float, base: str = "") -> None:
         self._path = f"{base}/v1/live".encode()
         self._sessions = sessions
         self._hub = hub
-        self._gate = gate
+        self._admit = admit
         self._idle_seconds = idle_seconds
         self._silence_seconds = max(idle_seconds, SILENCE_SECONDS_MIN)
         self._responses = Responses()
@@ -61,18 +57,22 @@ class LiveLane:
         """Connections that ended because of a fault in likd."""
         return self._clients.faults
 
-    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None]) -> bool:
+    def take(self, sock: socket.socket, data: bytes, leave: Callable[[], None], address: str) -> bool:
         """Serve the connection `sock` if `data`, read from it before, asks for `/v1/live`; else return False.
 
-        `leave` is called to give its seat back.
+        It comes from `address`; `leave` is called to give its seat back.
         """
         handshake = None if self._clients.stopping else read_handshake(data, self._path)
         if handshake is None:
             return False
         client = Client(sock, leave, None)
         self._clients.add(client)
-        self._guard(self._begin, client, handshake)
+        self._guard(self._begin, client, handshake, address)
         return True
+
+    def expel(self, leave: Callable[[], None]) -> None:
+        """Close the connection that has this seat, if there is one."""
+        self._clients.expel(leave)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. When run again after a fault, it finds the clients as they were."""
@@ -105,25 +105,26 @@ class LiveLane:
         """Close everything at once."""
         self._clients.close_all()
 
-    def _begin(self, client: Client, handshake: Handshake) -> None:
-        now = trio.current_time()
-        client.heard_until = now + self._silence_seconds
-        client.ping_at = now + PING_SECONDS
-        try:
-            address = peer_of(client.socket.getpeername())
-            caller = self._gate.admit(address, handshake.credentials, Role.PUBLIC)
-        except OSError:
-            self._close(client)
-        except Problem as problem:
+    def _begin(self, client: Client, handshake: Handshake, address: str) -> None:
+        client.heard_until = trio.current_time() + self._silence_seconds
+        client.ping_at = float("inf")
+        self._admit(address, handshake.credentials, partial(self._guard, self._enter, client, handshake))
+        self._clients.watch(client, client.wanted())
+
+    def _enter(self, client: Client, handshake: Handshake, admitted: Caller | Answer) -> None:
+        """The client is let in, or told why not."""
+        if client.socket.fileno() < 0 or client.connection.ending:
+            return
+        client.entering = False
+        if isinstance(admitted, Answer):
             client.connection.ending = True
-            self._send(client, self._responses.make(answer_problem(problem), keep_alive=False))
-            self._proceed(client)
+            self._send(client, self._responses.make(admitted, keep_alive=False))
         else:
-            client.session = self._sessions.begin(caller)
+            client.ping_at = trio.current_time() + PING_SECONDS
+            client.session = self._sessions.begin(admitted)
             self._send(client, handshake.accept + PING)
-            if handshake.rest:
-                client.connection.receive(handshake.rest)
-                self._proceed(client)
+            client.connection.receive(handshake.rest)
+        self._proceed(client)
 
     def _serve_ready(self) -> None:
         busy, self._busy = self._busy, []
@@ -238,6 +239,9 @@ class LiveLane:
             self._guard(self._proceed, client)
 
     def _say_close(self, client: Client, close: Close) -> None:
+        if client.entering:
+            self._close(client)
+            return
         client.connection.close(close.code, close.reason)
         self._proceed(client)
 

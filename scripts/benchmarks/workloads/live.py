@@ -15,9 +15,10 @@ SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def watched(version: Version, sockets: int, seconds: float) -> Iterator[Measure]:
-    """likd's live counts."""
-    with likd(version, "--connections-max", str(sockets + 100)) as daemon:
+def watched(version: Version, sockets: int, seconds: float, processes: int = 1) -> Iterator[Measure]:
+    """likd's live counts. With several processes the main thread is the engine's, and all else mostly the fronts'."""
+    flags = ["--processes", str(processes)] if processes > 1 else []
+    with likd(version, "--connections-max", str(sockets + 100), *flags) as daemon:
         watching = Watching(daemon.process.pid, daemon.address, like_event)
 
         def measure() -> Figures:

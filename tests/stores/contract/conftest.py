@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from likd.stores.protocol import Part, Store
-from tests.stores.contract.kinds import KINDS, NAMES, Reopen
+from tests.stores.contract.kinds import KINDS, NAMES, Reopen, keep_time
 
 
 @pytest.fixture(params=KINDS)
@@ -23,6 +23,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
 async def store(reopen: Reopen, request: pytest.FixtureRequest, autojump_clock: MockClock) -> AsyncIterator[Store]:
     """A store that is open and empty; a test that is marked `needs` a part is not for those who lack it."""
     store = cast(Store, reopen())
+    keep_time(store, autojump_clock)
     for marker in request.node.iter_markers("needs"):
         lacking = cast(set[Part], set(marker.args)) - store.parts
         if lacking:

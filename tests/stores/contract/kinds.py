@@ -6,6 +6,7 @@ PostgreSQL is there once for each version that LIKD_TEST_POSTGRES names, and wit
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import random
 import sqlite3
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import trio
+from trio.testing import MockClock
 
 from likd.counting.actors import ActorKeys
 from likd.stores.protocol import CountStore, Store
 from likd.stores.sqlite.store import SqliteStore
 from likd.stores.threaded import ThreadedStore
-from tests import pgbouncer, postgres
+from tests import pgbouncer, postgres, redis_cluster
 from tests.fakestore import FakeStore
 from tests.sim.store import SimStore
 
@@ -31,6 +33,13 @@ NAMES = ("likes", "unlikes", "impressions")
 TABLES = ("likd_nodes", "likd_counts", "likd_minutes", "likd_hours", "likd_days", "likd_actors")
 NOW = 29_000_000 * 60.0
 """The time by which old history is removed, in seconds since 1970."""
+
+
+def keep_time(store: CountStore, clock: MockClock) -> None:
+    """Let `clock` be as others, for a store that waits for servers and not for threads."""
+    if store.kind == "redis cluster":
+        clock.autojump_threshold, clock.rate = math.inf, 1.0
+
 
 Reopen: TypeAlias = Callable[[], CountStore]
 """A store on what the last one held, yet to be opened."""
@@ -179,6 +188,46 @@ def _versions() -> Mapping[str, str]:
     return {f"postgresql {version}": version for version in postgres.installed()}
 
 
+class ChainedRedis:
+    """A cluster whose keys are made what they were."""
+
+    is_noticed_as_such = True
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.cluster = redis_cluster.cluster(kind)
+        self._url = self.cluster.url()
+        self._prefix = self._url.rpartition("/")[2]
+        self._kept: dict[tuple[int, bytes], object] = {}
+
+    def client(self) -> Store:
+        from likd.stores.redis.address import parse
+        from likd.stores.redis.store import RedisStore
+
+        address = parse(self._url.partition("://")[2], environ={})
+        return RedisStore(address, "here", url_key=KEYS.of_url, wall_clock=lambda: NOW)
+
+    def keep(self) -> None:
+        self._kept = {(port, key): self.cluster.ask(port, "DUMP", key) for port, key in self._keys()}
+
+    async def go_back(self) -> None:
+        for port, key in self._keys():
+            self.cluster.ask(port, "DEL", key)
+        for (port, key), value in self._kept.items():
+            self.cluster.ask(port, "RESTORE", key, 0, value)
+
+    def set_mark(self, mark: int) -> None:
+        for port, key in self._keys():
+            if key.endswith(b":m"):
+                self.cluster.ask(port, "HSET", key, "here", mark)
+
+    def _keys(self) -> list[tuple[int, bytes]]:
+        return list(self.cluster.keys(f"{self._prefix}:*"))
+
+
+def _redis(kind: str, path: Path) -> Reopen:
+    return ChainedRedis(kind, path).client
+
+
 def _fake(path: Path) -> Reopen:
     store = FakeStore()
     return lambda: store
@@ -189,11 +238,13 @@ KINDS: Mapping[str, Callable[[Path], Reopen]] = {
     "simulated": _simulated,
     "fake": _fake,
     **{kind: partial(_postgres, version) for kind, version in _versions().items()},
+    **{kind: partial(_redis, kind) for kind in redis_cluster.kinds()},
 }
 
 CHAINED: Mapping[str, Callable[[Path], Chained]] = {
     "sqlite": ChainedSqlite,
     "simulated": ChainedSimulated,
     **{kind: partial(ChainedPostgres, version) for kind, version in _versions().items()},
+    **{kind: partial(ChainedRedis, kind) for kind in redis_cluster.kinds()},
 }
 """Those that know lives and epochs: the fake one is for what lies between."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,6 @@ from likd.counting.actors import ActorKeys
 from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.web.access.body_budget import BodyBudget
-from likd.web.access.gate import Gate
 from likd.web.access.tokens import Tokens
 from likd.web.access.visitors import Visitors
 from likd.web.api.event_bodies import EventBodies
@@ -22,12 +22,21 @@ from likd.web.api.files import Files
 from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import Heads
 from likd.web.fronts.front import BODY_BYTES_MAX
+from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import Answered, Events, Message, Request, Response, Submit
 from likd.web.fronts.requests import BACKLOG_BYTES_MAX, FrontRequests
 
 LIKE = b'{"kind":"like","url":"https://a.example/"}'
 HEADS = Heads()
+NO_TOKENS = Tokens()
+SECRET = "a-token-of-the-tests"
+BEARER = f"Authorization: Bearer {SECRET}"
+GUARDED: dict[str, Any] = {"tokens": Tokens(write=(SECRET.encode(),), admin=(b"an-admin-token",))}
+PUBLIC: dict[str, Any] = {**GUARDED, "public_sites": ("a.example",)}
+
+
+Left = Sequence[tuple[int, int] | None]
 
 
 class FakeLink:
@@ -42,11 +51,11 @@ class FakeLink:
 class Front:
     """A front's requests, with what it sends to either side."""
 
-    def __init__(self, *, is_open: bool = True, room: int = 1 << 20) -> None:
+    def __init__(self, *, room: int = 1 << 20, tokens: Tokens = NO_TOKENS, **settings: Any) -> None:
         self.link = FakeLink()
         self.answers: list[tuple[Exchange, bytes]] = []
         self.dropped: list[Exchange] = []
-        gate = Gate(Config(bind=(Bind("127.0.0.1", 1),)), Tokens())
+        gate = FrontGate(Config(bind=(Bind("127.0.0.1", 1),), **settings), tokens, None)
         bodies = EventBodies(
             ingest=Ingest(["like", "unlike", "impression"], UrlRules(), ActorKeys(b"secret")),
             gate=gate,
@@ -58,7 +67,7 @@ class Front:
         self.requests = FrontRequests(
             link=cast(Link, self.link),
             gate=gate,
-            bodies=bodies if is_open else None,
+            bodies=bodies,
             files=Files(),
             room=BodyBudget(room),
             body_bytes_max=BODY_BYTES_MAX,
@@ -79,9 +88,9 @@ class Front:
     def head(self, line: str, *fields: str) -> Any:
         return HEADS.read("\r\n".join([f"{line} HTTP/1.1", "Host: localhost", *fields, "", ""]).encode())
 
-    def accept(self, number: int, events: int = 1) -> None:
+    def accept(self, number: int, events: int = 1, left: Left = ()) -> None:
         body = b'{"accepted":%d}' % events
-        self.requests.answered(Answered(number, 202, body, "application/json", {}))
+        self.requests.answered(Answered(number, 202, body, "application/json", {}, list(left)))
 
 
 async def test_what_comes_while_others_are_on_their_way_goes_together_when_these_are_answered() -> None:
@@ -146,17 +155,73 @@ def test_a_request_that_the_engine_will_not_answer_ends_its_connection() -> None
     assert (front.dropped, front.answers) == ([exchange], [])
 
 
-@pytest.mark.parametrize("fields", [("Origin: https://elsewhere.example",), ("Content-Encoding: gzip",)])
-def test_events_of_those_who_may_not_do_everything_go_as_they_came(fields: tuple[str, ...]) -> None:
-    front = Front()
-    front.post(LIKE, *fields)
-    assert isinstance(front.link.sent[0], Request)
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        ({}, ("Origin: https://elsewhere.example",)),
+        ({}, ("Content-Encoding: gzip",)),
+        (GUARDED, ()),
+        (GUARDED, ("Authorization: Bearer none-that-is-known",)),
+        (PUBLIC, (BEARER, "Content-Encoding: gzip")),
+        (PUBLIC, (BEARER, "Origin: https://elsewhere.example")),
+        (PUBLIC, ("Cookie: likd_admin=1",)),
+        (PUBLIC, ("Authorization: Bearer s_a-link",)),
+    ],
+)
+def test_events_of_those_whom_only_the_engine_knows_or_refuses_go_as_they_came(
+    settings: dict[str, Any], fields: tuple[str, ...]
+) -> None:
+    front = Front(**settings)
+    exchange = front.post(LIKE, *fields)
+    assert front.link.sent == [Request(1, exchange.head.data, LIKE, True, "127.0.0.1")]
+    assert front.held
 
 
-def test_where_the_daemon_is_not_open_all_events_go_as_they_came() -> None:
-    front = Front(is_open=False)
-    front.post()
-    assert isinstance(front.link.sent[0], Request)
+@pytest.mark.parametrize(
+    "body", [b"{", LIKE.replace(b"a.example", b"b.example"), LIKE.replace(b"}", b',"count":2}'), (LIKE + b"\n") * 101]
+)
+def test_what_is_wrong_with_events_of_the_public_is_the_engines_to_say(body: bytes) -> None:
+    front = Front(**PUBLIC)
+    front.post(body)
+    assert [type(message) for message in front.link.sent] == [Request]
+    assert front.answers == []
+
+
+async def test_events_that_have_a_price_go_together_each_with_who_pays_it() -> None:
+    front = Front(**PUBLIC, token_rate=1.0, address_rate=1.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(front.requests.run)
+        by_token, by_page, poor = front.post(LIKE, BEARER), front.post(LIKE, "Origin: https://a.example"), front.post()
+        front.requests.submit()
+        await trio.testing.wait_all_tasks_blocked()
+        (sent,) = front.link.sent
+        assert isinstance(sent, Events)
+        assert (sent.events, sent.requests) == ({}, 0)
+        event = ("like", "https://a.example/")
+        assert [each[:2] for each in sent.priced] == [event] * 3
+        assert [each[2] for each in sent.priced][1:] == ["127.0.0.1"] * 2
+        assert sent.priced[0][2].startswith("token ")
+
+        front.accept(sent.number, left=[(9, 0), (7, 1), None])
+
+        assert [exchange for exchange, _ in front.answers] == [by_token, by_page]
+        assert b'RateLimit: "events";r=9;t=0\r\n' in front.answers[0][1]
+        assert b'RateLimit: "events";r=7;t=1\r\n' in front.answers[1][1]
+        assert b"Access-Control-Allow-Origin: https://a.example\r\n" in front.answers[1][1]
+        assert front.link.sent[1:] == [Request(2, poor.head.data, LIKE, True, "127.0.0.1")]
+        nursery.cancel_scope.cancel()
+
+
+def test_several_events_of_a_payer_who_has_nothing_left_come_to_the_engine_as_they_came() -> None:
+    front = Front(**GUARDED, token_rate=1.0)
+    twice = LIKE + b"\n" + LIKE
+    exchange = front.post(twice, BEARER)
+    (sent,) = front.link.sent
+    assert isinstance(sent, Submit)
+    assert (sent.size, sent.payer.startswith("token ")) == (2, True)
+    front.accept(sent.number, left=[None])
+    assert front.link.sent[1:] == [Request(2, exchange.head.data, twice, True, "127.0.0.1")]
+    assert front.answers == []
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/likd.js"])

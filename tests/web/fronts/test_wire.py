@@ -12,27 +12,41 @@ from hypothesis import strategies as st
 from likd.web.fronts.messages import (
     VERSION,
     Answered,
+    Charge,
+    Charged,
     Closed,
+    Enter,
+    Entered,
     Events,
     Full,
     Hand,
     Hello,
     Message,
+    News,
     Opened,
     Ping,
     Pong,
+    Refused,
     Request,
     Response,
     Stop,
+    Stopped,
     Submit,
+    TurnedAway,
+    Unwatch,
+    Watch,
+    Watching,
     Welcome,
 )
 from likd.web.fronts.wire import LENGTH_BYTES, MESSAGE_BYTES_MAX, Receiver, WireError, frame
 
 NUMBER = st.integers(0, 1 << 62)
 EVENTS = st.dictionaries(st.sampled_from(["like", "clap"]), st.dictionaries(st.text(max_size=9), NUMBER, max_size=3))
+COUNTS = st.dictionaries(st.sampled_from(["likes", "claps"]), NUMBER)
+RATE = st.floats(0, 1e9)
+TOPICS = st.lists(st.tuples(*[st.text(max_size=5)] * 3), max_size=3)
 SAID: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Events, NUMBER, EVENTS, NUMBER),
+    st.builds(Events, NUMBER, EVENTS, NUMBER, st.lists(st.tuples(*[st.text(max_size=5)] * 3), max_size=3)),
     st.builds(
         Submit,
         NUMBER,
@@ -41,9 +55,17 @@ SAID: st.SearchStrategy[Message] = st.one_of(
         st.none() | st.tuples(st.text(max_size=9), st.binary(max_size=16)),
         st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5), st.binary(max_size=20)), max_size=3),
         st.none() | NUMBER,
+        NUMBER,
+        st.text(max_size=9),
     ),
     st.builds(
-        Answered, NUMBER, st.integers(200, 599), st.binary(max_size=99), st.text(max_size=9), st.just({"a": "b"})
+        Answered,
+        NUMBER,
+        st.integers(200, 599),
+        st.binary(max_size=99),
+        st.text(max_size=9),
+        st.just({"a": "b"}),
+        st.lists(st.none() | st.tuples(NUMBER, NUMBER), max_size=3),
     ),
     st.builds(Request, NUMBER, st.binary(max_size=99), st.binary(max_size=99), st.booleans(), st.text(max_size=9)),
     st.builds(Response, NUMBER, st.none() | st.binary(max_size=300)),
@@ -54,6 +76,25 @@ SAID: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ping, NUMBER),
     st.builds(Pong, NUMBER, NUMBER),
     st.just(Stop()),
+    st.just(Stopped()),
+    st.builds(Enter, NUMBER, st.text(max_size=9), st.lists(st.text(max_size=5), max_size=7).map(tuple)),
+    st.builds(Entered, NUMBER, NUMBER, st.text(max_size=9), st.none() | st.just(("id", "", "a", None))),
+    st.builds(TurnedAway, NUMBER, st.integers(200, 599), st.binary(max_size=9), st.text(max_size=9), st.just({})),
+    st.builds(Charge, NUMBER, NUMBER, st.text(max_size=9)),
+    st.builds(Charged, NUMBER, st.booleans()),
+    st.builds(Watch, NUMBER, TOPICS),
+    st.builds(Watching, NUMBER, st.text(max_size=9), st.text(max_size=9)),
+    st.builds(Unwatch, TOPICS),
+    st.builds(
+        News,
+        st.booleans(),
+        st.dictionaries(st.text(max_size=9), st.tuples(COUNTS, RATE), max_size=3),
+        st.lists(st.just(("likes", 10, [("http://a/", {"likes": 1})], {"http://a/": 0.5})), max_size=2),
+        st.lists(st.just(("events", "", [("http://a/", 1.5, 0.5)])), max_size=2),
+        st.lists(st.tuples(st.text(max_size=9), COUNTS, COUNTS, RATE), max_size=2),
+        st.dictionaries(st.sampled_from(["status", "tree"]), st.binary(max_size=99)),
+    ),
+    st.builds(Refused, *[st.text(max_size=9)] * 4),
 )
 
 

@@ -64,6 +64,7 @@ async def connect(nursery: trio.Nursery, autojump_clock: MockClock) -> Connect:
     lane = FullLane(
         application(),
         tls=None,
+        https=False,
         room=BodyBudget(1 << 20),
         connections_max=10,
         head_seconds=10.0,
@@ -78,7 +79,7 @@ async def connect(nursery: trio.Nursery, autojump_clock: MockClock) -> Connect:
             async with await trio.open_tcp_stream(*listener.getsockname()) as stream:
                 accepted, _ = listener.accept()
                 accepted.setblocking(False)
-                lane.take(accepted, data, lambda: None)
+                lane.take(accepted, data, lambda: None, "127.0.0.1")
                 yield stream
 
     return client

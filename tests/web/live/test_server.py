@@ -26,8 +26,8 @@ from likd.web.access.tokens import Tokens
 from likd.web.api.live_news import STATUS_SECONDS, Session
 from likd.web.api.live_ops import Close
 from likd.web.api.live_socket import LiveSessions
-from likd.web.full.server import PING_SECONDS
-from likd.web.full.stream import SILENCE_SECONDS_MIN
+from likd.web.full.stream import PING_SECONDS, SILENCE_SECONDS_MIN
+from likd.web.live.admission import by
 from likd.web.live.connection import Connection, text_frame
 from likd.web.live.handshake import read_handshake
 from likd.web.live.server import LiveLane
@@ -183,7 +183,7 @@ class Lane:
         self.sessions = News()
         self.left = 0
         gate = Gate(Config(data_dir=Path("unused")), Tokens())
-        self.lane = LiveLane(sessions=self.sessions, hub=self.hub, gate=gate, idle_seconds=IDLE_SECONDS)
+        self.lane = LiveLane(sessions=self.sessions, hub=self.hub, admit=by(gate), idle_seconds=IDLE_SECONDS)
 
     def tell(self, news: str) -> None:
         self.sessions.news = news
@@ -200,7 +200,7 @@ class Lane:
             async with await trio.open_tcp_stream(*listener.getsockname()) as stream:
                 accepted, _ = listener.accept()
                 accepted.setblocking(False)
-                assert self.lane.take(accepted, HANDSHAKE + data, leave)
+                assert self.lane.take(accepted, HANDSHAKE + data, leave, "127.0.0.1")
                 yield stream
 
 
