@@ -162,8 +162,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     tokens = load_tokens(config, os.environ)
     refuse_unsafe(config, tokens)
     disk: Disk = RealDisk(config.data_dir)
-    actor_keys = _actor_keys(config)
-    database = _database(config, actor_keys, _identity(data_dir.source, config))
+    actor_keys = actor_keys_of(config)
+    database = database_of(config, actor_keys, _identity(data_dir.source, config))
     clock = Clock(newest=await newest_time(disk, database))
     store = as_store(database, clock.settled)
     handlers = Handlers(load_handlers(config.kinds))
@@ -199,7 +199,8 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         yield Daemon(engine, web)
 
 
-def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database | NativeStore:
+def database_of(config: Config, actor_keys: ActorKeys, source: str) -> Database | NativeStore:
+    """The database of `config` for the data directory `source`, yet to be opened. Raises StartError."""
     place = Place(
         data_dir=config.data_dir,
         source=source,
@@ -212,7 +213,7 @@ def _database(config: Config, actor_keys: ActorKeys, source: str) -> Database | 
     return open_url(config.store, place)
 
 
-def _actor_keys(config: Config) -> ActorKeys:
+def actor_keys_of(config: Config) -> ActorKeys:
     """The secret that actors are hashed with: that of a shared store, or the directory's own. Raises StartError."""
     given = os.environ.get("LIKD_ACTOR_SECRET", "")
     if given:
@@ -253,12 +254,12 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         disk = DryRunDisk(disk)
         # Nothing is created, not even an identity.
         known = (config.data_dir / SOURCE).exists()
-        database = _database(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
+        database = database_of(config, ActorKeys(b""), _identity(data_dir.source, config) if known else "")
         clock = Clock(newest=await newest_time(disk, database))
         applied = await threaded.peek(database)
     else:
-        actor_keys = _actor_keys(config)
-        database = _database(config, actor_keys, _identity(data_dir.source, config))
+        actor_keys = actor_keys_of(config)
+        database = database_of(config, actor_keys, _identity(data_dir.source, config))
         clock = Clock(newest=await newest_time(disk, database))
         store = as_store(database, clock.settled)
         applied = await store.open(handlers.counts)

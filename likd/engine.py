@@ -8,6 +8,7 @@
     ├── monitor
     ├── live hub
     ├── other nodes  with a shared store
+    ├── key claims   with a shared store
     ├── folder       while there are URLs that were counted under other rules
     └── site sums    while counts of earlier versions are missing from the sums by site
 
@@ -18,6 +19,7 @@ arrow is a channel, and closing it ends the next part. That is also the order of
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -29,6 +31,7 @@ import trio
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
+from likd.counting.claims import KeyClaims
 from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
@@ -44,7 +47,7 @@ from likd.draining.folding import Folder
 from likd.draining.names import Names, known_aliases
 from likd.draining.summing import Summer
 from likd.draining.taking_over import take_over
-from likd.draining.write_rate import WriteTolerance
+from likd.draining.write_rate import FoundTolerance, WriteTolerance
 from likd.durability.applied_log import AppliedLog
 from likd.durability.batch_file import Batch
 from likd.durability.disk import Disk
@@ -67,6 +70,7 @@ from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish_in_turns
 from likd.runtime.notice import Notice
 from likd.runtime.supervisor import Supervisor
+from likd.stores.keys import KeyStore
 from likd.stores.protocol import Folding, Store
 from likd.stores.sites import site_store
 
@@ -105,6 +109,8 @@ class Engine:
     actor_keys: ActorKeys
     merger: Merger
     folder: Folder
+    others: OtherNodes
+    claims: KeyClaims | None
     unapplied: Unapplied
 
     async def drain(self) -> None:
@@ -112,8 +118,12 @@ class Engine:
         self.root.drain()
         await self.intake.close()
         await self.root.wait_finished("event manager", "batcher")
+        if self.claims is not None:
+            self.claims.close()
         await self.pool.dismiss()
         await self.root.wait_finished("drainer")
+        if self.claims is not None:
+            await self.root.wait_finished("key claims")
 
 
 async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, str | None]:
@@ -123,6 +133,13 @@ async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, s
     except StoreAway as error:
         log.error("the store is unavailable: events are accepted and wait for it", fault=str(error))
         return None, str(error)
+
+
+def _key_claims(config: Config, store: Store, window: KeyWindow, jitter: Callable[[], float]) -> KeyClaims | None:
+    """Who claims keys in the store, if it is to know them."""
+    if config.keys == "node" or not isinstance(store, KeyStore) or "keys" not in store.parts:
+        return None
+    return KeyClaims(store, window, window_seconds=config.keys_window, jitter=jitter)
 
 
 async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding | None:
@@ -196,7 +213,7 @@ async def open_engine(
 
         behind = Notice()
         actors = Actors(store, applied=applied or 0, cached_max=config.cache_actors_max, aliases=aliases, behind=behind)
-        tolerance = WriteTolerance(config.write_tolerance)
+        tolerance = FoundTolerance() if config.write_tolerance is None else WriteTolerance(config.write_tolerance)
         ledger = Ledger(
             applied=applied,
             actors=actors,
@@ -215,8 +232,14 @@ async def open_engine(
             observers=observers,
         )
         bounds = Bounds()
+        claims = _key_claims(config, store, window, jitter)
         intake = Intake(
-            submissions=submissions_in, bounds=bounds, keys=window, actors=actors, free_counters=lambda: pool.free
+            submissions=submissions_in,
+            bounds=bounds,
+            keys=window,
+            actors=actors,
+            free_counters=lambda: pool.free,
+            claims=claims,
         )
         folder = Folder(
             store=store,
@@ -320,9 +343,20 @@ async def open_engine(
         root.add("batcher", batcher.run)
         root.add("event manager", manager.run)
         root.add("monitor", monitor.run)
+        if claims is not None:
+            root.add("key claims", claims.run)
         root.add("live hub", hub.run)
+        others = OtherNodes(
+            store=store,
+            totals=totals,
+            actors=actors,
+            learn=learn,
+            name=config.node_name or socket.gethostname(),
+            lag_seconds=lambda: ledger.lag(clock.now()),
+            behind=behind,
+        )
         if "feed" in store.parts:
-            root.add("other nodes", OtherNodes(store=store, totals=totals, actors=actors, learn=learn).run)
+            root.add("other nodes", others.run)
         if not folder.done:
             root.add("folder", folder.run, permanent=False)
         if summer is not None and not summer.done:
@@ -353,6 +387,8 @@ async def open_engine(
             actor_keys=actor_keys,
             merger=Merger(intake, totals, actors, actor_keys, store),
             folder=folder,
+            others=others,
+            claims=claims,
             unapplied=Unapplied(totals, wall_clock),
         )
     finally:

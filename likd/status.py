@@ -30,6 +30,7 @@ from likd.runtime.histogram import HistogramStatistics
 from likd.runtime.processes import ProcessStatistics, statistics
 from likd.runtime.recent import FAULTS
 from likd.runtime.supervisor import ChildStatistics
+from likd.stores.nodes import ALIVE_SECONDS, Node
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +53,8 @@ class EngineStatistics:
     hub: LiveHubStatistics
     monitor: MonitorStatistics
     clock: ClockStatistics
+    nodes: tuple[Node, ...]
+    """All that share the store, as far as is known."""
     children: tuple[ChildStatistics, ...]
     """The supervised tasks."""
 
@@ -75,6 +78,7 @@ class EngineStatistics:
             hub=engine.hub.statistics(),
             monitor=engine.monitor.statistics(),
             clock=engine.clock.statistics(),
+            nodes=engine.others.statistics(),
             children=engine.root.statistics(),
         )
 
@@ -145,6 +149,7 @@ class StatusReport:
             "batcher": {"written": now.batcher.batches_written, "fault": now.batcher.fault},
             "pool": attrs.asdict(now.pool),
             "store": self._store(now),
+            "nodes": self.nodes(now),
             "folding": attrs.asdict(now.folder),
             "merging": list(now.ledger.merging),
             "handlers": [{**attrs.asdict(each), "last_fault": each.last_fault or None} for each in now.handlers],
@@ -175,6 +180,24 @@ class StatusReport:
                 "counts": now.applied_tables.missing_counts,
             },
         }
+
+    def nodes(self, now: EngineStatistics) -> list[dict[str, Any]]:
+        """The nodes that share the store: what each said of itself, and how long ago."""
+        mine = self.engine.store.node
+        return [
+            {
+                "node": node.node,
+                "name": node.name,
+                "this": node.node == mine,
+                "epoch": node.epoch,
+                "applied": node.mark,
+                "lag_seconds": self.lag_seconds(now.ledger) if node.node == mine else round(node.lag_seconds, 3),
+                "seen_seconds": round(node.seen_seconds, 1),
+                "alive": node.seen_seconds < ALIVE_SECONDS and not node.retired,
+                "retired": node.retired,
+            }
+            for node in now.nodes
+        ]
 
     def _bounds(self, now: EngineStatistics) -> dict[str, dict[str, int]]:
         """The length of each queue, and its limit, beyond which requests are refused."""

@@ -28,6 +28,9 @@ COMMANDS = {
     "doctor": "Check disk, clock, limits, store and port, before likd starts or while it runs.",
     "inspect": "Show the contents of a data directory.",
     "recover": "Put a data directory's journal and batch files in order.",
+    "drain": "Empty a data directory into its store, once.",
+    "adopt": "Turn a fenced data directory into a node of its own.",
+    "retire": "Remove a node of a shared store for good; its counts stay.",
     "completion": "Print the completion script for a shell.",
 }
 

@@ -94,9 +94,18 @@ def _health(status: dict[str, Any]) -> list[RenderableType]:
         # Earlier daemons do not tell.
         *map(_process, status.get("processes", [])),
     ]
+    if len(nodes := [node for node in status.get("nodes", ()) if not node["retired"]]) > 1:
+        lines += [_node(node) for node in nodes]
     faults = {"journal": status["journal"]["fault"], "batcher": status["batcher"]["fault"], "store": store["fault"]}
     lines += [Text(f"{part}: {fault}", style="red") for part, fault in faults.items() if fault]
     return lines
+
+
+def _node(node: dict[str, Any]) -> RenderableType:
+    this = ", this one" if node["this"] else ""
+    seen = "" if node["alive"] else f", last seen {_span(node['seen_seconds'])} ago"
+    line = f"node {node['node']} {node['name']}: epoch {node['epoch']}, {node['lag_seconds']:.1f} s behind{seen}{this}"
+    return Text(line, style="" if node["alive"] else "red")
 
 
 def _process(process: dict[str, Any]) -> str:

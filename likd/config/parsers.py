@@ -195,6 +195,7 @@ KIND = re.compile(r"[a-z][a-z0-9_]{0,28}")
 """With the affixes that are added to it, a name still has at most 32 characters."""
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"\*|https?://[^/\s]+", re.IGNORECASE)
+NODE_NAME_MAX = 64
 PARAMETER = re.compile(r"[^&=#\s*]+\*?")
 
 
@@ -255,6 +256,13 @@ def base_path(value: object) -> str:
         if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value, re.ASCII):
             return value
     raise ValueError("a path, for example /likes")
+
+
+def node_name(value: object) -> str:
+    """What a node is called, or nothing."""
+    if isinstance(value, str) and len(value) <= NODE_NAME_MAX and value.isprintable() and value == value.strip():
+        return value
+    raise ValueError(f"a name of {NODE_NAME_MAX} characters at most")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

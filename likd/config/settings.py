@@ -76,6 +76,7 @@ def _setting(
 
 _DURABILITIES = ("fsync", "os", "none")
 _PUBLIC_ACTORS = ("required", "address", "free")
+_KEYS = ("auto", "node")
 _LOG_FORMATS = ("auto", "console", "json")
 
 
@@ -157,11 +158,12 @@ class Config:
         "LEASES",
         "How many tables a counter serves before it is replaced.",
     )
-    write_tolerance: float = _setting(
-        parsers.number(float, 1, 1e9),
+    write_tolerance: float | None = _setting(
+        parsers.auto(parsers.number(float, 1, 1e9)),
         10_000,
-        "ROWS_PER_SECOND",
-        "The most rows per second that are written to the store.",
+        "ROWS_PER_SECOND|auto",
+        "The most rows per second that are written to the store; 'auto' finds what the store can take beside its other"
+        " load.",
     )
     keep_batches: int = _setting(
         parsers.number(int, 0, 1_000_000), 0, "FILES", "How many applied batch files to keep; the newest are kept."
@@ -215,6 +217,14 @@ class Config:
         256 << 20,
         "BYTES",
         "Memory for all request bodies in flight together; beyond that, 503.",
+    )
+    keys: str = _setting(
+        parsers.choice(*_KEYS),
+        "auto",
+        "",
+        "Who knows Idempotency-Keys: 'auto' all nodes that share a store; 'node' each its own, for those who send a"
+        " retry to the node that had the first try.",
+        _KEYS,
     )
     keys_window: float = _setting(
         parsers.seconds(1, 31_536_000), 86_400, "SECONDS", "How long an Idempotency-Key is remembered."
@@ -318,6 +328,12 @@ class Config:
         "",
         "FILE",
         "File with tokens for posting events, one per line; LIKD_WRITE_TOKENS adds more, separated by commas.",
+    )
+    node_name: str = _setting(
+        parsers.node_name,
+        "",
+        "NAME",
+        "What this daemon is called among those that share a store, for people; else the machine's name.",
     )
     actor_secret_file: str = _setting(
         parsers.optional_path,
@@ -429,7 +445,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             ),
             *("address_rate", "address_burst", "token_rate", "token_burst"),
         ),
-        "What is counted": ("kinds", "ignore_bots", "same_schemes", "drop_parameters", "keys_window", "keys_max"),
+        "What is counted": (
+            "kinds",
+            "ignore_bots",
+            "same_schemes",
+            "drop_parameters",
+            "keys",
+            "keys_window",
+            "keys_max",
+        ),
         "Counting": (
             *(
                 "durability",
@@ -445,6 +469,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "The store": (
             *(
                 "store",
+                "node_name",
                 "actor_secret_file",
                 "write_tolerance",
                 "store_cache",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 import trio
 
 from likd.counting.actors import Actors
 from likd.counting.backpressure import Bounds
-from likd.durability.idempotency import KeyReused, KeyWindow
+from likd.counting.claims import KeyClaims
+from likd.durability.idempotency import KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
@@ -40,12 +42,14 @@ class Intake:
         keys: KeyWindow,
         actors: Actors,
         free_counters: Callable[[], int],
+        claims: KeyClaims | None = None,
     ) -> None:
         self._submissions = submissions
         self._bounds = bounds
         self._keys = keys
         self._actors = actors
         self._free_counters = free_counters
+        self._claims = claims
         self._closed = False
         self._urls_taken = 0
         self._acts_taken = 0
@@ -56,18 +60,34 @@ class Intake:
         Raises StoreError, and KeyReused as `offer` does.
         """
         await self._actors.load(submission)
-        return self._offer_held(submission)
+        if submission.key is None or self._claims is None:
+            return self._offer_held(submission)
+        with self._held(submission):
+            answering = await self._claimed(submission, self._claims)
+            if answering is submission and submission.outcome is None:
+                self._accept(submission)
+        return self._release_when_settled(submission, answering)
 
     def submit_nowait(self, submission: Submission) -> Submission | None:
-        """The same if all of that is in memory; else nothing is offered, and None returned. Raises KeyReused."""
+        """The same if nobody has to be asked for it; else nothing is offered, and None returned. Raises KeyReused."""
+        if submission.key is not None and self._claims is not None:
+            return None
         return self._offer_held(submission) if self._actors.hold(submission) else None
 
     def _offer_held(self, submission: Submission) -> Submission:
-        try:
+        with self._held(submission):
             answering = self.offer(submission)
-        except KeyReused:
+        return self._release_when_settled(submission, answering)
+
+    @contextmanager
+    def _held(self, submission: Submission) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
             self._actors.release(submission)
             raise
+
+    def _release_when_settled(self, submission: Submission, answering: Submission) -> Submission:
         if submission.acts:
             self._actors.release_when_settled(submission, answering)
         return answering
@@ -82,6 +102,11 @@ class Intake:
             answering = self._keys.claim(submission)
             if answering is not submission or submission.outcome is not None:
                 return answering
+        self._accept(submission)
+        return submission
+
+    def _accept(self, submission: Submission) -> None:
+        """Take a submission that answers for itself, or refuse it."""
         urls = submission.urls
         refused = self._refuse(urls, len(submission.acts))
         if refused is not None:
@@ -95,7 +120,6 @@ class Intake:
                 submission.settle(Refused("too many requests are waiting to be counted"))
             else:
                 self._take(submission, urls)
-        return submission
 
     def _refuse(self, urls: int, acts: int) -> Refused | None:
         if self._closed:
@@ -129,9 +153,23 @@ class Intake:
         """The intake in numbers."""
         return IntakeStatistics(self.waiting)
 
-    def claim(self, submission: Submission) -> Submission:
-        """Which submission answers for the key of an ordered one: an earlier one, or itself. Raises KeyReused."""
-        return self._keys.claim(submission)
+    async def claim(self, submission: Submission) -> Submission:
+        """Which submission answers for the key of one that is ordered: an earlier one, or itself. Raises KeyReused."""
+        if self._claims is None:
+            return self._keys.claim(submission)
+        return await self._claimed(submission, self._claims)
+
+    async def _claimed(self, submission: Submission, claims: KeyClaims) -> Submission:
+        """The same over all nodes. What is refused here anyhow, no other node is asked about."""
+        answering = self._keys.claim(submission)
+        if answering is not submission or submission.outcome is not None:
+            return answering
+        refused = self._refuse(submission.urls, len(submission.acts))
+        if refused is not None:
+            submission.settle(refused)
+        else:
+            await claims.claim(submission)
+        return submission
 
     async def order(self, submission: Submission) -> None:
         """Take a submission to which no bound applies, once there is room. Raises trio.ClosedResourceError."""

@@ -143,6 +143,10 @@ class Ledger:
         bytes_waiting = self.rows_waiting * ROW_BYTES + self._url_bytes_waiting
         return self.rows_waiting >= rows_max or bytes_waiting >= rows_max * ROW_BYTES_MAX
 
+    def lag(self, now: float) -> float:
+        """How old the oldest table is that the store does not have, in seconds."""
+        return max(0.0, now - self.waiting[0].since) if self.waiting else 0.0
+
     def opened(self, table: Table) -> None:
         """A table is open: totals include what it counts from now on."""
         self._tables[table.id] = table
@@ -198,6 +202,17 @@ class Ledger:
                 for stored in self._stored_as.pop(name, ()):
                     self.is_stored_as(new, stored)
             moved += [*olds, new] if olds else []
+        if moved:
+            self.forgotten(moved)
+        return moved
+
+    def parted_elsewhere(self, olds: Iterable[str]) -> list[str]:
+        """Others let these aliases count for themselves again. Returns the URLs whose totals are others."""
+        moved: list[str] = []
+        for old in [each for each in olds if each in self.aliases]:
+            moved += [old, self.aliases(old)]
+            self.aliases.remove(old)
+            self._late_names.pop(old, None)
         if moved:
             self.forgotten(moved)
         return moved

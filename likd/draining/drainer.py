@@ -167,13 +167,16 @@ class Drainer:
             await self._prepare()
         # `prepare` may still add to what is waiting.
         await finish_in_turns(self._ledger.leave())
+        began = trio.current_time()
         try:
-            return await self._store.apply(increments)
+            applied = await self._store.apply(increments)
         except CountTooLarge as error:
             # What comes after it must not wait for ever.
             log.error("a count was reduced to what the store can hold", fault=str(error), last=increments.last)
             increments.cut_down()
-            return await self._store.apply(increments)
+            applied = await self._store.apply(increments)
+        self._tolerance.wrote(increments.size, trio.current_time() - began)
+        return applied
 
     async def _resume(self) -> None:
         """Ask the store how far it is, and continue from there."""
@@ -216,6 +219,7 @@ class Drainer:
                 raise
             except StoreError as error:
                 self.fault = str(error)
+                self._tolerance.failed()
                 about = {"first": waiting.increments.first, "last": waiting.increments.last} if waiting else {}
                 log.error("store failed", fault=self.fault, **about)
             else:

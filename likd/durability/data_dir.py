@@ -29,6 +29,11 @@ def source(data_dir: Path) -> str:
     return _read_or_make(data_dir / SOURCE, _SOURCE, uuid.uuid4().hex)
 
 
+def renew_source(data_dir: Path) -> None:
+    """Give the data directory another identity, of which no store knows anything. Raises OSError."""
+    private_file.write(data_dir / SOURCE, f"{uuid.uuid4().hex}\n".encode())
+
+
 def secret(data_dir: Path) -> bytes:
     """The secret that actors are hashed with. Created if missing; without the old one, no likes can be taken back.
 

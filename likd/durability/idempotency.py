@@ -94,6 +94,11 @@ class KeyWindow:
         submission.on_settled(lambda outcome: self._settled(key, outcome))
         return submission
 
+    def events_of(self, key: str) -> int | None:
+        """How many events the accepted request with `key` had, None if none is remembered."""
+        taken = self._taken(key)
+        return None if taken is None else taken.events
+
     def remember(self, key: str, digest: bytes, size: int, at: float) -> None:
         """A request with `key` was accepted at `at` (seconds since 1970)."""
         owner, _, name = key.rpartition(" ")

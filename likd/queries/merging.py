@@ -152,7 +152,11 @@ class Merger:
     async def _place(self, fold: Fold, key: IdempotencyKey | None = None) -> Outcome:
         submission = Submission({}, 0, key, merge=fold)
         if key is not None:
-            answering = self.intake.claim(submission)
+            self._offered = True
+            try:
+                answering = await self.intake.claim(submission)
+            finally:
+                self._offered = False
             if answering is not submission or submission.outcome is not None:
                 return await answering.settled()
         submission.on_settled(self._settled)

@@ -115,6 +115,12 @@ class Totals:
         if moved:
             self.forget(moved)
 
+    def parted_elsewhere(self, olds: Iterable[str]) -> None:
+        """The store does not have these merges any more: others removed the aliases."""
+        moved = self.ledger.parted_elsewhere(olds)
+        if moved:
+            self.forget(moved)
+
     async def _read(self, urls: Sequence[str]) -> tuple[AsOf, Rows] | None:
         """What the store has of `urls`; None if it has to be asked again."""
         if "feed" not in self._store.parts:

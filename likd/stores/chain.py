@@ -19,12 +19,16 @@ SCHEMA_VERSION = 1
 
 @attrs.frozen
 class Entry:
-    """What a store has of a data directory: the `epoch` and name of its newest `life` (or start), and its `mark`."""
+    """What a store has of a data directory: the `epoch` and name of its newest `life` (or start), and its `mark`.
+
+    One that is `retired` must not write any more.
+    """
 
     node: int
     epoch: int
     life: str
     mark: int
+    retired: bool = False
 
 
 @attrs.define
@@ -40,7 +44,8 @@ class Chain:
     """Distinguishes it from another life with the same epoch, from a store that forgot one in between."""
 
     def begin(self, entry: Entry | None) -> int:
-        """Become the newest life, with a new epoch. Returns the mark of what the store has."""
+        """Become the newest life, with a new epoch. Returns the mark of what the store has. Raises Fenced."""
+        _refuse_retired(entry)
         self.epoch = max(self.epoch, entry.epoch if entry else 0) + 1
         self.node = entry.node if entry else 0
         self.known = entry.mark if entry else 0
@@ -48,6 +53,7 @@ class Chain:
 
     def check(self, entry: Entry | None) -> None:
         """Make sure that this life may write. Raises Fenced, Behind."""
+        _refuse_retired(entry)
         if entry is None or entry.epoch < self.epoch:
             raise Behind(entry.mark if entry else 0)
         if entry.life != self.life:
@@ -68,3 +74,10 @@ class Chain:
         if entry.mark > self.known:
             raise Fenced(f"the store has table {entry.mark} of this data directory, which this likd did not write")
         return True
+
+
+def _refuse_retired(entry: Entry | None) -> None:
+    if entry is not None and entry.retired:
+        raise Fenced(
+            f"this data directory was node {entry.node} of the store, which is retired: `likd adopt` makes it a new one"
+        )

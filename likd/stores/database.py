@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from likd.errors import StoreError, Unsupported
-from likd.model import Counts, Fold, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.chain import Chain
+from likd.stores.keys import Claim, Settled
+from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
@@ -21,6 +23,8 @@ PART_METHODS: Mapping[Part, str] = {
     "merging": "fold",
     "starting counts": "load",
     "feed": "news",
+    "nodes": "beat",
+    "keys": "claim_keys",
     "sites": "sites",
 }
 """A database has a part if it overrides this method."""
@@ -121,6 +125,25 @@ class Database(ABC):
     def read_shared(self, urls: Sequence[str]) -> SharedRead:
         """Like FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
+
+    def beat(self, name: str, lag_seconds: float) -> list[Node]:
+        """As NodeStore.beat."""
+        raise self._lacks("has no other nodes")
+
+    def retire(self, which: str, *, force: bool) -> Node:
+        """Let the node of that number or name be one that is gone for good: what it counted is nobody's from now on.
+
+        It may be asked before `open`. One that is alive is refused but with `force`. Raises RetireError, StoreError.
+        """
+        raise self._lacks("has no other nodes")
+
+    def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
+        """As KeyStore.claim_keys."""
+        raise self._lacks("knows no idempotency keys")
+
+    def claims_left(self) -> list[IdempotencyKey]:
+        """As KeyStore.claims_left."""
+        raise self._lacks("knows no idempotency keys")
 
     def sum_up(self) -> bool:
         """Like SiteStore.sum_up."""

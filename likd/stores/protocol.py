@@ -106,6 +106,8 @@ class News:
     changed: str
     urls: Set[str] | None = None
     actors: Set[bytes] = frozenset()
+    parted: Set[str] = frozenset()
+    """URLs that were aliases, and count for themselves again."""
 
 
 @attrs.frozen
@@ -143,7 +145,9 @@ class SharedRead:
     marks: Mapping[int, int]
 
 
-Part: TypeAlias = Literal["actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed"]
+Part: TypeAlias = Literal[
+    "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes", "keys"
+]
 """Parts that a store may lack. Each method of a part that it lacks raises Unsupported."""
 
 

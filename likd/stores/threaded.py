@@ -8,8 +8,10 @@ from typing import TypeVar
 
 import trio
 
-from likd.model import Counts, Fold, Rows
+from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.database import Database
+from likd.stores.keys import Claim, Settled
+from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, NativeStore, News, Part, SharedRead, Store, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
@@ -30,6 +32,7 @@ class ThreadedStore:
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
         self._listing = trio.CapacityLimiter(1)
+        self._claiming = trio.CapacityLimiter(1)
         self._abandoned = False
 
     @property
@@ -59,7 +62,7 @@ class ThreadedStore:
     async def open(self, names: Sequence[str]) -> int:
         try:
             # When opened again, it may be a different database: nobody may read meanwhile.
-            async with self._reading, self._listing:
+            async with self._reading, self._listing, self._claiming:
                 return await self._call(self._writing, self._open, tuple(names), abandon=True)
         except trio.Cancelled:
             self._abandoned = True
@@ -104,6 +107,17 @@ class ThreadedStore:
     async def read_shared(self, urls: Sequence[str]) -> SharedRead:
         return await self._call(self._reading, self._database.read_shared, urls)
 
+    async def beat(self, name: str, lag_seconds: float) -> Sequence[Node]:
+        return await self._call(self._writing, self._database.beat, name, lag_seconds)
+
+    async def claim_keys(
+        self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float
+    ) -> Sequence[Claim]:
+        return await self._call(self._claiming, self._database.claim_keys, asked, settled, window_seconds)
+
+    async def claims_left(self) -> Sequence[IdempotencyKey]:
+        return await self._call(self._claiming, self._database.claims_left)
+
     async def sum_up(self) -> bool:
         return await self._call(self._writing, self._database.sum_up)
 
@@ -126,7 +140,7 @@ class ThreadedStore:
         if self._abandoned and self._writing.borrowed_tokens:
             # A thread may still be updating a large database; what it has not committed ends with the process.
             return
-        async with self._reading, self._listing:
+        async with self._reading, self._listing, self._claiming:
             await self._call(self._writing, self._database.close)
 
     def _open(self, names: tuple[str, ...]) -> int:
@@ -139,7 +153,7 @@ class ThreadedStore:
     async def _call(
         self, limiter: trio.CapacityLimiter, work: Callable[..., T], *args: object, abandon: bool = False
     ) -> T:
-        abandon |= limiter is not self._writing
+        abandon |= limiter is self._reading or limiter is self._listing
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter, abandon_on_cancel=abandon)
         except self._database.faults as fault:

@@ -43,6 +43,27 @@ def read(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
     return {key for (key,) in connection.execute("SELECT key FROM likd_actors WHERE key = ANY(%s)", (list(keys),))}
 
 
+def remove(connection: Connection, begins: Sequence[bytes]) -> None:
+    """Remove the keys that begin so: the actors of URLs, who like them no more."""
+    ends = [after(each) for each in begins]
+    for table in ("likd_actors", "likd_unliked"):
+        connection.execute(
+            f"DELETE FROM {table} AS a USING unnest(%s::bytea[], %s::bytea[]) AS b (low, high)"
+            " WHERE a.key >= b.low AND a.key < b.high",
+            (list(begins), ends),
+        )
+
+
+def liked_both(connection: Connection, old: bytes, new: bytes) -> int:
+    """How many actors like both of the URLs whose actors' keys begin so."""
+    row = connection.execute(
+        "SELECT count(*) FROM likd_actors AS a JOIN likd_actors AS b ON b.key = %s || substr(a.key, %s)"
+        " WHERE a.key >= %s AND a.key < %s AND length(a.key) = %s",
+        (new, len(old) + 1, old, after(old), LIKE_KEY_BYTES),
+    ).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
 def merge(connection: Connection, old: bytes, new: bytes, *, heed_unliked: bool) -> Counter[str]:
     """Let the keys that begin with `old` begin with `new`. Returns how many likes are lost as duplicates.
 

@@ -25,12 +25,11 @@ def numbers(values: Iterable[int]) -> str:
     return "{" + str(list(values))[1:-1] + "}"
 
 
-def columns(names: Sequence[str], rows: Rows) -> tuple[tuple[str, ...], list[str]]:
-    """Those of `names` that any of `rows` has, and literals of the URLs, in order, and of these counts."""
+def columns(names: Sequence[str], rows: Rows) -> dict[str, list[int]]:
+    """Those of `names` that any of `rows` has, each with the counts of all rows, in their order."""
     counts = rows.values()
     given = {name: [each.get(name, 0) for each in counts] for name in names}
-    grown = {name: column for name, column in given.items() if any(column)}
-    return tuple(grown), [texts(rows), *map(numbers, grown.values())]
+    return {name: column for name, column in given.items() if any(column)}
 
 
 def _escaped(value: str) -> str:

@@ -79,26 +79,33 @@ def conninfo(url: str) -> str:
     return make_conninfo("", **{**defaults, **parts})
 
 
-def connect(info: str, *, read_only: bool) -> Connection:
+def connect(info: str, *, read_only: bool, answer_seconds: float) -> Connection:
     """A connection whose transactions state their isolation: one moment for all reads, what is committed for writes.
 
     No statement is prepared by name, so that a pooler may be in between.
     """
     connection: Connection = Connection.connect(info, prepare_threshold=None)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.READ_COMMITTED
-    connection.read_only = read_only
-    connection.answer_seconds = READ_SECONDS_MAX if read_only else WRITE_SECONDS_MAX
+    # A server that lets nobody write for now (its disk is nearly full, say) is not overruled.
+    connection.read_only = True if read_only else None
+    connection.answer_seconds = answer_seconds
     return connection
 
 
 class Line:
     """A connection that is made when needed, and again after a fault."""
 
-    def __init__(self, info: str, *, read_only: bool) -> None:
+    def __init__(self, info: str, *, read_only: bool, answer_seconds: float | None = None) -> None:
         self._info = info
         self._read_only = read_only
+        self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
         self.closed = True
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long the server may take for an answer."""
+        return self._answer_seconds or (READ_SECONDS_MAX if self._read_only else WRITE_SECONDS_MAX)
 
     def close(self) -> None:
         """Close it."""
@@ -111,12 +118,12 @@ class Line:
         if self.closed:
             raise StoreError("postgresql: the store is not open")
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._info, read_only=self._read_only)
+            self._connection = connect(self._info, read_only=self._read_only, answer_seconds=self.answer_seconds)
         try:
             with self._connection.transaction():
                 yield self._connection
         except psycopg.Error as error:
-            if isinstance(error, psycopg.OperationalError) and not isinstance(error, _AGAIN):
+            if isinstance(error, _LOST) and not isinstance(error, _AGAIN):
                 # It may be half-dead: the next is a new one.
                 self._drop()
             raise
@@ -144,6 +151,8 @@ class Line:
             connection.close()
 
 
+_LOST = (psycopg.OperationalError, errors.ReadOnlySqlTransaction)
+"""What a new connection may mend: it may lead to another server, which is not a standby."""
 _AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
 
 

@@ -28,14 +28,21 @@ def summed(name: str) -> sql.Composable:
 
 
 def upsert(
-    table: str, keys: Sequence[str], values: Iterable[sql.Composable], names: Sequence[str], source: sql.Composable
+    table: str,
+    keys: Sequence[str],
+    values: Iterable[sql.Composable],
+    names: Sequence[str],
+    source: sql.Composable,
+    *,
+    seen: bool = False,
 ) -> sql.Composable:
     """A statement that adds the counts `names` of `source` to the rows of `table` with these `keys`.
 
-    `values` are the keys' values in `source`.
+    `values` are the keys' values in `source`. With `seen`, rows that were there are not `fresh` any more.
     """
     identifiers = [sql.Identifier(name) for name in names]
-    update = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(map(growth, names))) if names else sql.SQL("NOTHING")
+    changes = [*map(growth, names), *([sql.SQL("fresh = false")] if seen else [])]
+    update = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(changes)) if changes else sql.SQL("NOTHING")
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} {} ON CONFLICT ({}) DO {}").format(
         sql.Identifier(table),
         sql.SQL(", ").join([*map(sql.Identifier, keys), *identifiers]),
@@ -47,7 +54,7 @@ def upsert(
 
 
 def given(names: Sequence[str]) -> sql.Composable:
-    """The rows in the literals of `arrays.columns`, as a table `s` of URLs and these counts.
+    """The rows in the literals of `sites.literals`, as a table `s` of URLs and these counts.
 
     URLs are sorted as the indexes sort them, not by the rules of the database's language.
     """
@@ -56,19 +63,6 @@ def given(names: Sequence[str]) -> sql.Composable:
     return sql.SQL("s AS MATERIALIZED (SELECT {} FROM unnest({}) AS s({}))").format(
         columns, sql.SQL(", ".join(types)), sql.SQL(", ").join(map(sql.Identifier, ["url", *names]))
     )
-
-
-def add(connection: Connection, names: Sequence[str], node: int, rows: Rows) -> None:
-    """Add `rows` to the counts of `node`."""
-    if rows:
-        grown, literals = arrays.columns(names, rows)
-        connection.execute(sql.SQL("WITH {} {}").format(given(grown), to_counts(node, grown)), literals)
-
-
-def to_counts(node: int, names: Sequence[str]) -> sql.Composable:
-    """A statement that adds the table `s` to the counts of `node`."""
-    values = [sql.SQL("url"), sql.Literal(node)]
-    return upsert("likd_counts", ("url", "node"), values, names, sql.SQL("FROM s ORDER BY url"))
 
 
 def select(names: Sequence[str]) -> sql.Composable:
@@ -105,7 +99,7 @@ def top(connection: Connection, names: Sequence[str], by: str, limit: int) -> Ro
     """
     query = sql.SQL(
         """
-        WITH nodes AS MATERIALIZED (SELECT count(*) + 1 AS n FROM likd_nodes),
+        WITH nodes AS MATERIALIZED (SELECT count(*) + 1 AS n FROM likd_nodes WHERE NOT retired),
         seed AS MATERIALIZED (
             SELECT DISTINCT url FROM (
                 SELECT url FROM likd_counts WHERE ({value}) > 0 ORDER BY ({value}) DESC, url

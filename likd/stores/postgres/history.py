@@ -6,19 +6,21 @@ Each node has its own open hour, and rolls up what it wrote: no node waits for a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import attrs
 from psycopg import sql
 
-from likd.model import Counts
+from likd.model import Counts, add
+from likd.stores.postgres.arrays import texts
 from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.counts import summed, upsert
+from likd.stores.postgres.schema import IMPORTED
 from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 
 HORIZON_HOURS_MAX = 24
 """How far the limit of what is kept moves with each hour that is over."""
-_UNITS = (("likd_minutes", "minute"), ("likd_hours", "hour"), ("likd_days", "day"))
+UNITS = (("likd_minutes", "minute"), ("likd_hours", "hour"), ("likd_days", "day"))
 
 _SPANS = """
 WITH RECURSIVE spans (at) AS (
@@ -27,6 +29,15 @@ WITH RECURSIVE spans (at) AS (
 )
 """
 """Each existing span, at the cost of one index lookup: DISTINCT would read every row."""
+
+
+Piece: TypeAlias = tuple[str, sql.Composable]
+"""A table of the history, and which of its rows."""
+
+
+def spans(table: str, unit: str) -> sql.Composable:
+    """The beginning of a statement: the spans of time there are in `table`."""
+    return sql.SQL(_SPANS).format(table=sql.Identifier(table), unit=sql.Identifier(unit))
 
 
 @attrs.define
@@ -68,29 +79,43 @@ class History:
 
     def read(self, connection: Connection, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
         """What `url` got from `begin` up to `end` (seconds since 1970), by unit."""
+        return self.read_all(connection, [url], unit, begin, end).get(url, [])
+
+    def read_all(
+        self, connection: Connection, urls: Sequence[str], unit: Unit, begin: int, end: int
+    ) -> dict[str, list[tuple[int, Counts]]]:
+        """The same for several URLs."""
         seconds = UNIT_SECONDS[unit]
-        first, last = begin // seconds, -(-end // seconds) - 1
-        found: dict[int, Counts] = {}
-        if unit == "minute":
-            self._collect(connection, found, "likd_minutes", "minute", 1, (first, last), url, "true")
-        elif unit == "hour":
-            self._collect(connection, found, "likd_hours", "hour", 1, (first, last), url, "true")
-            minutes = first * 60, last * 60 + 59
-            self._collect(connection, found, "likd_minutes", "minute", 60, minutes, url, "minute / 60 >= nodes.hour")
-        else:
-            self._collect(connection, found, "likd_days", "day", 1, (first, last), url, "true")
-            hours = first * 24, last * 24 + 23
-            self._collect(connection, found, "likd_hours", "hour", 24, hours, url, "t.hour / 24 >= nodes.hour / 24")
-            minutes = first * 1440, last * 1440 + 1439
-            self._collect(connection, found, "likd_minutes", "minute", 1440, minutes, url, "minute / 60 >= nodes.hour")
-        times = ((at * seconds, counts) for at, counts in sorted(found.items()))
-        return [(time, counts) for time, counts in times if begin <= time < end]
+        first, last = begin // seconds, -(-end // seconds)
+        found: dict[str, dict[int, Counts]] = {}
+        for table, of, where in _kept(unit, first, last):
+            self._collect(connection, found, (table, of, seconds // UNIT_SECONDS[of]), urls, where)
+        times = {url: ((at * seconds, counts) for at, counts in sorted(mine.items())) for url, mine in found.items()}
+        return {url: [(at, counts) for at, counts in each if begin <= at < end] for url, each in times.items()}
+
+    def pieces(self, begin: int, end: int) -> list[Piece]:
+        """The tables that together have what came from `begin` until before `end` (seconds), and which rows of each.
+
+        Begin and end count as far as they are kept: by minutes, hours or days. The rows are `t`, joined with `nodes`.
+        """
+        begin, end = begin // 60, max(begin // 60, -(-end // 60))
+        first_hour, last_hour = -(-begin // 60), end // 60
+        first_day, last_day = -(-first_hour // 24), last_hour // 24
+        wanted: list[tuple[Unit, int, int]] = [("day", first_day, last_day)]
+        for low, high in {
+            (first_hour, min(last_hour, first_day * 24)),
+            (max(first_hour, last_day * 24), last_hour),
+        }:
+            wanted.append(("hour", low, high))
+        for low, high in {(begin, min(end, first_hour * 60)), (max(begin, last_hour * 60), end)}:
+            wanted.append(("minute", low, high))
+        kept = [each for unit, low, high in wanted if low < high for each in _kept(unit, low, high)]
+        return [(table, where) for table, _, where in kept]
 
     def merge(self, connection: Connection, old: str, new: str) -> None:
         """Fold the history of `old`, of all nodes, into that of `new`."""
-        for table, unit in _UNITS:
+        for table, unit in UNITS:
             names = {"table": sql.Identifier(table), "unit": sql.Identifier(unit)}
-            spans = sql.SQL(_SPANS).format(**names)
             source = sql.SQL("FROM gone")
             values = [sql.Identifier(unit), sql.Placeholder("new"), sql.SQL("node")]
             moved = upsert(table, (unit, "url", "node"), values, self.names, source)
@@ -98,9 +123,18 @@ class History:
                 sql.SQL(
                     "{spans}, gone AS (DELETE FROM {table} AS t USING spans WHERE t.{unit} = spans.at"
                     " AND t.url = %(old)s RETURNING t.*) {moved}"
-                ).format(spans=spans, moved=moved, **names),
+                ).format(spans=spans(table, unit), moved=moved, **names),
                 {"old": old, "new": new},
             )
+
+    def end(self, connection: Connection) -> None:
+        """Roll up all there is: the node writes no more."""
+        row = connection.execute("SELECT max(minute) FROM likd_minutes WHERE node = %s", (self.node,)).fetchone()
+        since = self._state(connection)[0]
+        if row is not None and row[0] is not None and since is not None:
+            until = (max(row[0] // 1440, since // 24) + 1) * 24
+            self._roll_up(connection, ("likd_minutes", "minute", 60), ("likd_hours", "hour"), since * 60, until * 60)
+            self._roll_up(connection, ("likd_hours", "hour", 24), ("likd_days", "day"), since // 24 * 24, until)
 
     def _open_hour(self, connection: Connection, default: int) -> int:
         hour = self._state(connection)[0]
@@ -121,10 +155,12 @@ class History:
         self._roll_up(connection, ("likd_hours", "hour", 24), ("likd_days", "day"), since // 24 * 24, hour // 24 * 24)
         before = self._state(connection)[1] or since
         horizon = max(before, min(since, before + HORIZON_HOURS_MAX))
-        self._delete(connection, "likd_minutes", "minute < %s", (horizon - self.retention.minute_hours) * 60)
-        self._delete(connection, "likd_hours", "hour < %s", (horizon // 24 - self.retention.hour_days) * 24)
+        # What belongs to nobody any more goes by the first whose hour is over.
+        nodes = (self.node, IMPORTED)
+        self._delete(connection, "likd_minutes", "minute < %s", (horizon - self.retention.minute_hours) * 60, nodes)
+        self._delete(connection, "likd_hours", "hour < %s", (horizon // 24 - self.retention.hour_days) * 24, nodes)
         if horizon // 24 > before // 24:
-            self._delete(connection, "likd_days", "day < %s", horizon // 24 - self.retention.day_days)
+            self._delete(connection, "likd_days", "day < %s", horizon // 24 - self.retention.day_days, nodes)
         self._set(connection, hour, horizon)
 
     def _roll_up(
@@ -157,14 +193,14 @@ class History:
         horizon = hour if horizon is None else horizon
         if hour < horizon - self.retention.minute_hours:
             return open_hour
-        self._delete(connection, "likd_hours", "hour >= %s", hour)
-        self._delete(connection, "likd_days", "day >= %s", hour // 24)
+        self._delete(connection, "likd_hours", "hour >= %s", hour, (self.node,))
+        self._delete(connection, "likd_days", "day >= %s", hour // 24, (self.node,))
         self._set(connection, hour, min(horizon, hour))
         return hour
 
-    def _delete(self, connection: Connection, table: str, where: str, value: int) -> None:
-        query = sql.SQL("DELETE FROM {} WHERE node = %s AND " + where).format(sql.Identifier(table))
-        connection.execute(query, (self.node, value))
+    def _delete(self, connection: Connection, table: str, where: str, value: int, nodes: Sequence[int]) -> None:
+        query = sql.SQL("DELETE FROM {} WHERE node = ANY(%s) AND " + where).format(sql.Identifier(table))
+        connection.execute(query, (list(nodes), value))
 
     def _set(self, connection: Connection, hour: int, horizon: int) -> None:
         query = "UPDATE likd_nodes SET hour = %s, horizon = %s WHERE node = %s"
@@ -173,26 +209,51 @@ class History:
     def _collect(
         self,
         connection: Connection,
-        found: dict[int, Counts],
-        table: str,
-        unit: str,
-        divisor: int,
-        span: tuple[int, int],
-        url: str,
-        where: str,
+        found: dict[str, dict[int, Counts]],
+        of: tuple[str, str, int],
+        urls: Sequence[str],
+        where: sql.Composable,
     ) -> None:
-        """Add what `table` has of `url` in the `span`, both ends included, to `found`, by its unit."""
-        query: Any = sql.SQL(
-            "SELECT t.{unit} / {divisor}, {sums} FROM {table} AS t JOIN likd_nodes AS nodes USING (node)"
-            " WHERE t.{unit} >= %s AND t.{unit} <= %s AND t.url = %s AND " + where + " GROUP BY 1"
+        """Add what a table has of `urls` to `found`, by so many of its units each."""
+        table, unit, divisor = of
+        query = sql.SQL(
+            "SELECT t.url, t.{unit} / {divisor}, {sums} FROM {table} AS t JOIN likd_nodes AS nodes USING (node)"
+            " WHERE t.url = ANY(%s::text[]) AND {where} GROUP BY 1, 2"
         ).format(
             unit=sql.Identifier(unit),
             divisor=sql.Literal(divisor),
             sums=sql.SQL(", ").join(map(summed, self.names)),
             table=sql.Identifier(table),
+            where=where,
         )
-        for at, *counts in connection.execute(query, (*span, url)):
-            mine = found.setdefault(at, {})
-            for name, n in zip(self.names, counts, strict=True):
-                if n:
-                    mine[name] = mine.get(name, 0) + n
+        for url, at, *counts in connection.execute(query, [texts(urls)]):
+            grown = {name: n for name, n in zip(self.names, counts, strict=True) if n}
+            if grown:
+                add(found.setdefault(url, {}).setdefault(at, {}), grown)
+
+
+def _kept(unit: Unit, begin: int, end: int) -> list[tuple[str, Unit, sql.Composable]]:
+    """Where what came in some units of time is kept: tables, their units, and which of their rows.
+
+    What is not over yet for its node is in finer units still.
+    """
+    finer: dict[Unit, list[tuple[str, Unit, str]]] = {
+        "minute": [("likd_minutes", "minute", "true")],
+        "hour": [("likd_hours", "hour", "true"), ("likd_minutes", "minute", "t.minute / 60 >= nodes.hour")],
+        "day": [
+            ("likd_days", "day", "true"),
+            ("likd_hours", "hour", "t.hour / 24 >= nodes.hour / 24"),
+            ("likd_minutes", "minute", "t.minute / 60 >= nodes.hour"),
+        ],
+    }
+    found: list[tuple[str, Unit, sql.Composable]] = []
+    for table, of, where in finer[unit]:
+        each = UNIT_SECONDS[unit] // UNIT_SECONDS[of]
+        within = sql.SQL("t.{unit} >= {low} AND t.{unit} < {high} AND {where}").format(
+            unit=sql.Identifier(of),
+            low=sql.Literal(begin * each),
+            high=sql.Literal(end * each),
+            where=sql.SQL(where),
+        )
+        found.append((table, of, within))
+    return found

@@ -12,12 +12,13 @@ import attrs
 from psycopg import sql
 
 from likd.model import LIKE, Fold, count_of, undo_of
-from likd.stores.postgres import actors, arrays, counts
+from likd.stores.postgres import actors, arrays, counts, sites
 from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.history import History
 from likd.stores.protocol import Folding
 
 RULES, FOLDING, AFTER = "rules", "folding", "folding_after"
+RENAMED, ERASED = "times renamed", "times erased"
 """Names of settings."""
 
 
@@ -39,6 +40,7 @@ class Merges:
             return 0
         merge = Fold(old, new, old_key, new_key)
         both = self._fold(connection, [merge], heed_unliked=False)
+        note_change(connection, RENAMED)
         connection.execute("UPDATE likd_aliases SET new = %s, new_key = %s WHERE new = %s", (new, new_key, old))
         connection.execute(
             "INSERT INTO likd_aliases VALUES (%s, %s, %s, %s) ON CONFLICT (old) DO UPDATE"
@@ -72,10 +74,17 @@ class Merges:
         liked_both = 0
         for old, new, old_key, new_key in folds:
             both = actors.merge(connection, old_key, new_key, heed_unliked=heed_unliked)
+            names, node = self.history.names, self.history.node
+            there = set(counts.read(connection, names, [old, new]))
+            sites.move(connection, names, old, new)
             self._move_counts(connection, old, new)
+            if old in there:
+                sites.count_urls(connection, node, [old], -1)
+                if new not in there:
+                    sites.count_urls(connection, node, [new], 1)
             if both:
                 undone = {count_of(undo_of(done)): n for done, n in both.items()}
-                counts.add(connection, self.history.names, self.history.node, {new: undone})
+                sites.add_totals(connection, names, node, {new: undone})
             self.history.merge(connection, old, new)
             liked_both += both[LIKE]
         return liked_both
@@ -104,12 +113,12 @@ def folding(connection: Connection) -> Folding:
 
 def aliases(connection: Connection) -> dict[str, str]:
     """The URLs that were merged into others."""
-    return dict(connection.execute("SELECT old, new FROM likd_aliases"))
+    return dict(connection.execute("SELECT old, new FROM likd_aliases WHERE new <> old"))
 
 
 def aliases_of(connection: Connection, urls: Iterable[str]) -> dict[str, tuple[str, bytes]]:
     """What the merged ones among `urls` count for, and the beginnings of its actors' keys."""
-    query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[])"
+    query = "SELECT old, new, new_key FROM likd_aliases WHERE old = ANY(%s::text[]) AND new <> old"
     return {old: (new, key) for old, new, key in connection.execute(query, [arrays.texts(list(urls))])}
 
 
@@ -120,6 +129,21 @@ def alias_keys_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, 
         return {}
     prefixes = sorted({key[: row[0]] for key in keys})
     return dict(connection.execute("SELECT old_key, new_key FROM likd_aliases WHERE old_key = ANY(%s)", (prefixes,)))
+
+
+def remove_alias(connection: Connection, old: str) -> None:
+    """What comes for `old` counts for itself from now on, and its row says so."""
+    note_change(connection, RENAMED)
+    connection.execute("UPDATE likd_aliases SET new = old, new_key = old_key WHERE old = %s", (old,))
+
+
+def note_change(connection: Connection, what: str) -> None:
+    """It happened once more: other nodes see it by that."""
+    connection.execute(
+        "INSERT INTO likd_settings AS t VALUES (%s, '1') ON CONFLICT (name) DO UPDATE"
+        " SET value = (t.value::bigint + 1)::text",
+        (what,),
+    )
 
 
 def _set(connection: Connection, name: str, value: str) -> None:

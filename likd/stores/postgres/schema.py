@@ -12,18 +12,24 @@ from likd.errors import TooNew
 from likd.stores.chain import SCHEMA_VERSION
 from likd.stores.postgres.connection import Connection
 
-COUNTED = ("likd_counts", "likd_minutes", "likd_hours", "likd_days")
+IMPORTED = 0
+"""The node of starting counts, which belong to no data directory, and of what retired ones had counted."""
+COUNTED = ("likd_counts", "likd_sites", "likd_minutes", "likd_hours", "likd_days")
 """The tables that have a column for each count."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS likd_nodes (
     node smallint PRIMARY KEY, source text NOT NULL UNIQUE, name text NOT NULL DEFAULT '', epoch bigint NOT NULL,
     life text NOT NULL, mark bigint NOT NULL, hour bigint, horizon bigint,
-    seen timestamptz NOT NULL DEFAULT now(), retired boolean NOT NULL DEFAULT false
+    seen timestamptz NOT NULL DEFAULT now(), lag double precision NOT NULL DEFAULT 0,
+    retired boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS likd_counts (
-    url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (url, node)
+    url text COLLATE "C" NOT NULL, node smallint NOT NULL, fresh boolean NOT NULL DEFAULT true, PRIMARY KEY (url, node)
 ) WITH (fillfactor = 80);
+CREATE TABLE IF NOT EXISTS likd_sites (
+    host text COLLATE "C" NOT NULL, node smallint NOT NULL, urls bigint NOT NULL DEFAULT 0, PRIMARY KEY (host, node)
+) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS likd_minutes (
     minute bigint NOT NULL, url text COLLATE "C" NOT NULL, node smallint NOT NULL, PRIMARY KEY (minute, url, node)
 ) WITH (fillfactor = 80);
@@ -39,6 +45,12 @@ CREATE TABLE IF NOT EXISTS likd_aliases (
     old text COLLATE "C" PRIMARY KEY, new text COLLATE "C" NOT NULL, old_key bytea NOT NULL, new_key bytea NOT NULL
 );
 CREATE INDEX IF NOT EXISTS likd_alias_keys ON likd_aliases (old_key);
+CREATE INDEX IF NOT EXISTS likd_parted ON likd_aliases (old) WHERE new = old;
+CREATE TABLE IF NOT EXISTS likd_keys (
+    key text COLLATE "C" PRIMARY KEY, node smallint NOT NULL, epoch bigint NOT NULL, digest bytea NOT NULL,
+    events bigint NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS likd_keys_at ON likd_keys (at);
 CREATE TABLE IF NOT EXISTS likd_loads (name text COLLATE "C" PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS likd_settings (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
 CREATE TABLE IF NOT EXISTS likd_feed (
@@ -76,12 +88,17 @@ def lock(connection: Connection) -> None:
     connection.execute("SELECT 1 FROM likd_schema FOR UPDATE")
 
 
-def add_names(connection: Connection, names: tuple[str, ...]) -> None:
-    """Create a column for each of the counts `names`, and the view for people."""
+def names_there(connection: Connection) -> set[str]:
+    """The counts there are columns for."""
     query = (
         "SELECT attname FROM pg_attribute WHERE attrelid = 'likd_counts'::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    there = {row[0] for row in connection.execute(query)}
+    return {name for (name,) in connection.execute(query)} - {"url", "node", "fresh"}
+
+
+def add_names(connection: Connection, names: tuple[str, ...]) -> None:
+    """Create a column for each of the counts `names`, and the view for people."""
+    there = names_there(connection)
     new = [name for name in names if name not in there]
     if not new:
         return
@@ -89,7 +106,7 @@ def add_names(connection: Connection, names: tuple[str, ...]) -> None:
         for table in COUNTED:
             statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint NOT NULL DEFAULT 0"
             connection.execute(sql.SQL(statement).format(sql.Identifier(table), sql.Identifier(name)))
-    every = sorted((there | set(new)) - {"url", "node"})
+    every = sorted(there | set(new))
     sums = sql.SQL(", ").join(sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in every)
     connection.execute("DROP VIEW IF EXISTS likd_totals")
     connection.execute(sql.SQL("CREATE VIEW likd_totals AS SELECT url, {} FROM likd_counts GROUP BY url").format(sums))

@@ -7,25 +7,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import attrs
 import psycopg
 from psycopg import errors, sql
 
 from likd.errors import Behind, StoreError, TotalTooLarge
-from likd.model import Counts, Fold, Rows, rename_likings
+from likd.model import Counts, Fold, IdempotencyKey, Rows, rename_likings
 from likd.stores import rows as rows_of
 from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
-from likd.stores.postgres import actors, arrays, counts, feed, merges, schema
+from likd.stores.keys import Claim, Settled
+from likd.stores.nodes import Node, RetireError
+from likd.stores.postgres import actors, counts, erasing, feed, keys, merges, nodes, schema, sites
 from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
+from likd.stores.postgres.site_reads import SiteReads
 from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, SharedRead, Unit
+from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
-IMPORTED = 0
-"""The node number of starting counts, which belong to no data directory."""
 FEED_SECONDS = 600.0
 """How long other nodes can look up what a node applied."""
 TRIM_SECONDS = 60.0
+CLAIM_SECONDS_MAX = 10.0
+"""Whoever sends a request with a key waits so long for a server that does not answer."""
 
 T = TypeVar("T")
 
@@ -60,6 +65,10 @@ class PostgresDatabase(Database):
         self._merges = Merges(self._history)
         self._writer = Line(conninfo, read_only=False)
         self._reader = Line(conninfo, read_only=True)
+        self._lister = Line(conninfo, read_only=True)
+        self._claimer = Line(conninfo, read_only=False, answer_seconds=CLAIM_SECONDS_MAX)
+        self._keys_trimmed_at = -TRIM_SECONDS
+        self._site_reads = SiteReads(self._history)
         self._names: tuple[str, ...] = ()
         self._trimmed_at = -TRIM_SECONDS
 
@@ -70,7 +79,8 @@ class PostgresDatabase(Database):
         return explain(fault)
 
     def open(self, names: tuple[str, ...]) -> int:
-        self._writer.closed = self._reader.closed = False
+        for line in self._lines:
+            line.closed = False
         try:
             return self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
@@ -86,16 +96,8 @@ class PostgresDatabase(Database):
         schema.add_names(connection, names)
         schema.index_top(connection, names, wanted=self._top_indexes)
         self._check_secret(connection)
-        mark = self.chain.begin(self._entry(connection, lock=True))
-        row = connection.execute(
-            "INSERT INTO likd_nodes (node, source, epoch, life, mark)"
-            " SELECT coalesce(max(node), 0) + 1, %(source)s, %(epoch)s, %(life)s, 0 FROM likd_nodes"
-            " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch, life = excluded.life, seen = now()"
-            " RETURNING node",
-            {"source": self.chain.source, "epoch": self.chain.epoch, "life": self.chain.life},
-        ).fetchone()
-        assert row is not None
-        self.chain.node = self._history.node = row[0]
+        mark = nodes.begin(connection, self.chain)
+        self._history.node = self.chain.node
         self._names = self._history.names = names
         return mark
 
@@ -110,8 +112,12 @@ class PostgresDatabase(Database):
         return entry.mark if entry else 0
 
     def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
+        for line in self._lines:
+            line.close()
+
+    @property
+    def _lines(self) -> tuple[Line, ...]:
+        return self._lister, self._reader, self._claimer, self._writer
 
     def apply(self, increments: Increments, now: int) -> Applied | None:
         applied = self._writer.tried(partial(self._apply, increments, now))
@@ -125,7 +131,7 @@ class PostgresDatabase(Database):
         if not self.chain.is_next(self._entry(connection, lock=True), increments):
             return None
         rows, changes, folding = increments.rows, increments.actors, False
-        (merged, folding, nodes) = self._situation(connection)
+        (merged, folding, nodes_there) = self._situation(connection)
         if merged:
             rows = rows_of.renamed(rows, self._new_names(connection, rows))
             changes = rename_likings(changes, merges.alias_keys_of(connection, changes))
@@ -133,12 +139,22 @@ class PostgresDatabase(Database):
         corrections = rows_of.corrections(off, rows, self._url_key) if self._url_key else {}
         rows = rows_of.summed(rows, corrections)
         self._add(connection, rows, self.chain.node, increments.minute, now)
-        both = self._merges.merge(connection, increments.merge) if increments.merge is not None else 0
+        both = 0
+        erased: Sequence[str] = ()
+        if increments.merge is not None and increments.merge.erases:
+            erased = tuple(self._erase(connection, increments.merge))
+        elif increments.merge is not None:
+            both = self._merges.merge(connection, increments.merge)
         query = "UPDATE likd_nodes SET mark = %s, seen = now() WHERE node = %s"
         connection.execute(query, (increments.last, self.chain.node))
-        if nodes > 1:
+        if nodes_there > 1:
             self._feed(connection, increments, rows)
-        return Applied(corrections, both)
+        return Applied(corrections, both, erased)
+
+    def _erase(self, connection: Connection, fold: Fold) -> list[str]:
+        merges.note_change(connection, merges.ERASED)
+        url_key = self._url_key or (lambda _: fold.old_key)
+        return erasing.erase(connection, self._names, self.chain.node, fold, url_key)
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         return self._look(lambda connection: counts.read(connection, self._names, urls))
@@ -179,7 +195,7 @@ class PostgresDatabase(Database):
             return False
         names = self._new_names(connection, rows)
         rows = rows_of.renamed(rows, names)
-        counts.add(connection, self._names, IMPORTED, rows)
+        sites.add_totals(connection, self._names, schema.IMPORTED, rows)
         self._check_totals(connection, rows)
         if past:
             self._history.begin(connection, now)
@@ -202,19 +218,78 @@ class PostgresDatabase(Database):
         mark, (rows, merged, marks) = self._look(work)
         return SharedRead(mark, rows, merged, marks)
 
-    def _look(self, what: Callable[[Connection], T]) -> tuple[int, T]:
-        """The mark, and what is found, as of one moment."""
+    def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
+        is_time = time.monotonic() - self._keys_trimmed_at > TRIM_SECONDS
+
+        def work(connection: Connection) -> list[Claim]:
+            if is_time:
+                keys.trim(connection, window_seconds)
+            return keys.claim(connection, self.chain, asked, settled, window_seconds)
+
+        claims = self._claimer.tried(work)
+        if is_time:
+            self._keys_trimmed_at = time.monotonic()
+        return claims
+
+    def claims_left(self) -> list[IdempotencyKey]:
+        return self._claimer.tried(lambda connection: keys.left(connection, self.chain))
+
+    def sum_up(self) -> bool:
+        # There is nothing from before there were sums.
+        return True
+
+    def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
+        mark, found = self._list(lambda connection: self._site_reads.sites(connection, spans, hosts))
+        return attrs.evolve(found, applied=mark)
+
+    def past(self, spans: Sequence[Span], url: str, site: str) -> PastRead:
+        mark, found = self._list(lambda connection: self._site_reads.past(connection, spans, url, site))
+        return attrs.evolve(found, applied=mark)
+
+    def pages(self, query: PagesQuery) -> PagesRead:
+        mark, found = self._list(lambda connection: self._site_reads.pages(connection, query))
+        return attrs.evolve(found, applied=mark)
+
+    def liked_both(self, old_key: bytes, new_key: bytes) -> int:
+        return self._list(lambda connection: actors.liked_both(connection, old_key, new_key))[1]
+
+    def remove_alias(self, old: str) -> None:
+        def work(connection: Connection) -> None:
+            merges.lock(connection)
+            self.chain.check(self._entry(connection))
+            merges.remove_alias(connection, old)
+
+        self._writer.tried(work)
+
+    def beat(self, name: str, lag_seconds: float) -> list[Node]:
+        return self._writer.tried(lambda connection: nodes.beat(connection, self.chain, name, lag_seconds))
+
+    def retire(self, which: str, *, force: bool) -> Node:
+        def work(connection: Connection) -> Node:
+            return nodes.retire(connection, which, sorted(schema.names_there(connection)), force=force)
+
+        self._writer.closed = False
+        try:
+            return self._writer.tried(work)
+        except errors.UndefinedTable:
+            raise RetireError("there are no nodes: the database has no tables of likd") from None
+        finally:
+            self._writer.close()
+
+    def _list(self, what: Callable[[Connection], T]) -> tuple[int, T]:
+        return self._look(what, self._lister)
+
+    def _look(self, what: Callable[[Connection], T], line: Line | None = None) -> tuple[int, T]:
+        """The mark, and what is found, of one moment."""
 
         def work(connection: Connection) -> tuple[int, T]:
             entry = self._entry(connection)
             return entry.mark if entry else 0, what(connection)
 
-        return self._reader.tried(work)
+        return (line or self._reader).tried(work)
 
     def _entry(self, connection: Connection, *, lock: bool = False) -> Entry | None:
-        query = "SELECT node, epoch, life, mark FROM likd_nodes WHERE source = %s" + (" FOR UPDATE" if lock else "")
-        row = connection.execute(query, (self.chain.source,)).fetchone()
-        return Entry(*row) if row is not None else None
+        return nodes.entry(connection, self.chain.source, lock=lock)
 
     def _situation(self, connection: Connection) -> tuple[bool, bool, int]:
         """Whether any URL was merged, whether URLs are being folded, and how many nodes there are.
@@ -244,19 +319,19 @@ class PostgresDatabase(Database):
             )
 
     def _add(self, connection: Connection, rows: Rows, node: int | None, minute: int, now: int) -> None:
-        """Add `rows` to the history and to the counts of a `node`, in one statement, so that they are sent once."""
+        """Add `rows` to the history and to the totals of a `node`, in one statement, so that they are sent once."""
         targets = self._history.targets(connection, minute, now)
         if not rows:
             return
-        grown, literals = arrays.columns(self._names, rows)
+        grown, literals = sites.literals(self._names, rows)
         statements = [self._history.statement(table, unit, at, grown) for table, unit, at in targets]
+        last = statements.pop() if node is None else None
+        parts: list[sql.Composable] = [counts.given(grown)]
+        for n, statement in enumerate(statements):
+            parts.append(sql.SQL("{} AS ({})").format(sql.Identifier(f"x{n}"), statement))
         if node is not None:
-            statements.append(counts.to_counts(node, grown))
-        *first, last = statements
-        parts = [
-            counts.given(grown),
-            *(sql.SQL("{} AS ({})").format(sql.Identifier(f"x{n}"), each) for n, each in enumerate(first)),
-        ]
+            *more, last = sites.totals(node, grown)
+            parts += more
         connection.execute(sql.SQL("WITH {} {}").format(sql.SQL(", ").join(parts), last), literals)
 
     def _check_totals(self, connection: Connection, rows: Rows) -> None:

@@ -100,7 +100,7 @@ class SqliteDatabase(Database):
         return mark
 
     def peek(self) -> int:
-        return read_applied(self._path)
+        return read_applied(self._path, self.chain.source)
 
     def newest(self) -> float:
         return read_newest(self._path)
@@ -304,12 +304,12 @@ def _open_or_raise(connection: sqlite3.Connection | None) -> sqlite3.Connection:
     return connection
 
 
-def read_applied(path: Path) -> int:
-    """The newest table that is applied in the database at `path`, 0 if there is none.
+def read_applied(path: Path, source: str) -> int:
+    """The newest table of `source` that is applied in the database at `path`, 0 if there is none.
 
     Changes nothing: what a crash left in the database's log is only read. Raises StoreError.
     """
-    return int(_look_into(path, lambda db: db.execute("SELECT max(table_id) FROM applied").fetchone()[0]) or 0)
+    return _look_into(path, lambda db: marks.applied(db, source)) or 0
 
 
 def read_newest(path: Path) -> float:

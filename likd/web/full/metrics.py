@@ -107,6 +107,16 @@ class Metrics:
             "The most rows per second written to the store.",
             drainer.write_tolerance,
         )
+        for name, text, field in (
+            ("likd_node_lag_seconds", "Age of the oldest table that a node has not drained.", "lag_seconds"),
+            ("likd_node_seen_seconds", "How long ago a node was seen.", "seen_seconds"),
+            ("likd_node_epoch", "How often a node was started.", "epoch"),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["node", "name"])
+            for node in self.board.nodes(now):
+                if not node["retired"]:
+                    family.add_metric([str(node["node"]), node["name"]], node[field])
+            yield family
 
     def _connections(self, now: EngineStatistics) -> Iterator[Metric]:
         connections = self.connections.statistics()

@@ -30,7 +30,7 @@ from tests.sim.store import SimStore
 
 KEYS = ActorKeys(b"secret")
 NAMES = ("likes", "unlikes", "impressions")
-TABLES = ("likd_nodes", "likd_counts", "likd_minutes", "likd_hours", "likd_days", "likd_actors")
+TABLES = ("likd_nodes", "likd_counts", "likd_sites", "likd_minutes", "likd_hours", "likd_days", "likd_actors")
 NOW = 29_000_000 * 60.0
 """The time by which old history is removed, in seconds since 1970."""
 

@@ -8,10 +8,12 @@ from typing import cast
 import pytest
 
 from likd.errors import StoreError, Unsupported
-from likd.model import Fold, Liking, Rows
+from likd.model import Fold, IdempotencyKey, Liking, Rows
 from likd.stores.database import PART_METHODS
+from likd.stores.keys import Claim, KeyStore, Settled
+from likd.stores.nodes import NodeStore
 from likd.stores.protocol import Applied, Folding, Increments, Part, Store
-from likd.stores.sites import SiteStore
+from likd.stores.sites import PagesQuery, Site, SiteStore, Span
 from tests.stores.contract.kinds import KEYS, NAMES, NOW, Reopen
 
 A, B, C = "https://a.example/", "https://b.example/", "https://c.example/"
@@ -127,6 +129,8 @@ def _calls(store: Store) -> Mapping[Part, Callable[[], Awaitable[object]]]:
         "starting counts": lambda: store.loaded("name"),
         "sites": lambda: cast(SiteStore, store).sites([]),
         "feed": lambda: store.news(None),
+        "keys": lambda: cast(KeyStore, store).claims_left(),
+        "nodes": lambda: cast(NodeStore, store).beat("name", 0.0),
     }
 
 
@@ -313,3 +317,120 @@ async def test_a_store_that_is_closed_answers_nothing(store: Store) -> None:
     await store.aclose()
     with pytest.raises(StoreError):
         await store.read([A])
+
+
+# --- Sites, and what begins anew
+
+
+@pytest.mark.needs("sites", "history")
+async def test_a_site_has_the_sums_of_its_urls(store: Store) -> None:
+    one, two = "https://s.example/1", "http://s.example:81/2"
+    await store.apply(increments(1, {one: {"likes": 2}, two: {"likes": 3, "impressions": 9}, A: {"likes": 1}}))
+    await store.apply(increments(2, {one: {"likes": 4}}))
+    begin = MINUTE * 60
+    span = Span("minute", begin, begin + 60)
+    read = await cast(SiteStore, store).sites([span])
+    assert (read.applied, read.total, read.summed) == (2, 2, 1.0)
+    assert read.sites == [
+        Site("s.example", 2, {"likes": 9, "impressions": 9}, [[(begin, {"likes": 9, "impressions": 9})]]),
+        Site("a.example", 1, {"likes": 1}, [[(begin, {"likes": 1})]]),
+    ]
+    (every,) = (await cast(SiteStore, store).sites([span], [""])).sites
+    assert (every.host, every.urls, every.counts) == ("", 3, {"likes": 10, "impressions": 9})
+    past = await cast(SiteStore, store).past([span], site="s.example")
+    assert past.past == [[(begin, {"likes": 9, "impressions": 9})]]
+
+
+@pytest.mark.needs("sites")
+async def test_pages_are_listed_by_what_they_have(store: Store) -> None:
+    await store.apply(increments(1, {A: {"likes": 1}, B: {"likes": 5}, C: {"likes": 3}}))
+    query = PagesQuery(by="all", limit=2)
+    read = await cast(SiteStore, store).pages(query)
+    assert ([page.url for page in read.pages], read.total) == ([B, C], 3)
+    query = PagesQuery(by="all", limit=2, after=(3, 3, C), without=[B])
+    read = await cast(SiteStore, store).pages(query)
+    assert ([page.url for page in read.pages], [page.url for page in read.named]) == ([A], [B])
+
+
+@pytest.mark.needs("sites", "actors")
+@pytest.mark.parametrize(
+    ("fold", "erased", "left"),
+    [
+        (Fold(A, "", KEYS.of_url(A), b""), {A}, {"https://a.example/2": {"likes": 2}, B: {"likes": 4}}),
+        (Fold(A, A, KEYS.of_url(A), b""), {A}, {A: {}, "https://a.example/2": {"likes": 2}, B: {"likes": 4}}),
+        (Fold("//a.example", "", b"", b""), {A, "https://a.example/2"}, {B: {"likes": 4}}),
+    ],
+)
+async def test_what_is_erased_begins_anew(store: Store, fold: Fold, erased: set[str], left: Rows) -> None:
+    liking = {KEYS("ann", A): Liking(True, 1), KEYS("ann", B): Liking(True, 1)}
+    rows: Rows = {A: {"likes": 1}, "https://a.example/2": {"likes": 2}, B: {"likes": 4}}
+    await store.apply(Increments(1, 1, MINUTE, rows, liking))
+    applied = await store.apply(Increments(2, 2, MINUTE, {A: {"likes": 8}}, merge=fold))
+    assert applied is not None
+    assert set(applied.erased) == erased
+    found = (await store.read([A, "https://a.example/2", B]))[1]
+    assert {url: {name: n for name, n in counts.items() if n} for url, counts in found.items()} == left
+    assert (await store.read_actors([KEYS("ann", A), KEYS("ann", B)]))[1] == {KEYS("ann", B)}
+    (every,) = (await cast(SiteStore, store).sites([], [""])).sites
+    assert every.counts == {"likes": sum(counts.get("likes", 0) for counts in left.values())}
+    assert every.urls == len(left)
+    assert await store.apply(Increments(2, 2, MINUTE, {A: {"likes": 8}}, merge=fold)) is None
+    await store.apply(increments(3, {A: {"likes": 5}}))
+    assert (await store.read([A]))[1][A]["likes"] == 5
+
+
+@pytest.mark.needs("sites", "merging")
+async def test_an_alias_that_is_removed_counts_for_itself(store: Store) -> None:
+    await store.apply(Increments(1, 1, MINUTE, {A: {"likes": 1}}, merge=MERGE))
+    await cast(SiteStore, store).remove_alias(A)
+    assert await store.aliases() == {}
+    await store.apply(increments(2, {A: {"likes": 5}}))
+    assert await store.read([A, B]) == (2, {A: {"likes": 5}, B: {"likes": 1}})
+
+
+# --- Idempotency keys
+
+
+def key(name: str, body: bytes = b"body") -> IdempotencyKey:
+    return IdempotencyKey(name, body.ljust(16, b"\0"))
+
+
+async def claim(store: Store, *keys: IdempotencyKey, settled: Settled | None = None, window: float = 60) -> list[str]:
+    claims = await cast(KeyStore, store).claim_keys(keys, settled or Settled(), window)
+    return [claim.state for claim in claims]
+
+
+@pytest.mark.needs("keys")
+async def test_a_key_is_this_nodes_until_it_is_settled_and_answers_afterwards(store: Store) -> None:
+    assert await claim(store, key("a"), key("b")) == ["mine", "mine"]
+    assert await claim(store, key("a")) == ["mine"], "who claimed it knows what it counted"
+    done = Settled(done=[(key("a"), 7)], released=[key("b")])
+    assert await claim(store, key("b"), settled=done) == ["mine"]
+    assert await cast(KeyStore, store).claim_keys([key("a")], Settled(), 60) == [Claim("taken", 7)]
+    assert await claim(store, key("a", b"another body")) == ["reused"]
+
+
+@pytest.mark.needs("keys")
+async def test_a_key_is_free_when_its_window_is_over(store: Store) -> None:
+    await claim(store, key("a"), settled=Settled(done=[(key("z"), 1)]))
+    assert await claim(store, key("z"), window=0) == ["mine"]
+
+
+@pytest.mark.needs("keys")
+async def test_the_next_life_finds_what_the_last_one_did_not_settle(store: Store, reopen: Reopen) -> None:
+    await claim(store, key("a"), key("b"), key("c"))
+    await claim(store, settled=Settled(done=[(key("c"), 1)]))
+    again = reopen()
+    await again.open(NAMES)
+    left = await cast(KeyStore, again).claims_left()
+    assert sorted(left, key=lambda each: each.key) == [key("a"), key("b")]
+    await claim(cast(Store, again), settled=Settled(done=[(key("a"), 3)], released=[key("b")]))
+    assert await cast(KeyStore, again).claims_left() == []
+    assert await cast(KeyStore, again).claim_keys([key("a")], Settled(), 60) == [Claim("taken", 3)]
+    await again.aclose()
+
+
+@pytest.mark.needs("keys")
+async def test_a_claim_that_the_store_lost_is_there_when_it_is_done(store: Store) -> None:
+    assert await claim(store, settled=Settled(done=[(key("lost"), 5)])) == []
+    assert await claim(store, key("lost")) == ["taken"]

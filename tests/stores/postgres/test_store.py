@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -17,9 +18,10 @@ import trio
 from psycopg import errors
 
 from likd.counting.actors import ActorKeys
-from likd.errors import StartError, StoreAway, StoreError, TooNew
-from likd.model import Fold, Liking, Likings, Rows
+from likd.errors import Fenced, StartError, StoreAway, StoreError, TooNew
+from likd.model import Fold, IdempotencyKey, Liking, Likings, Rows
 from likd.queries.top_lists import value
+from likd.stores.keys import Claim, Settled
 from likd.stores.postgres import connection as connection_module
 from likd.stores.postgres.arrays import texts
 from likd.stores.postgres.connection import Connection, Line, conninfo
@@ -232,6 +234,65 @@ def test_the_history_is_that_of_the_embedded_store(url: str, tmp_path: Path, see
         database.close()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_history_of_a_retired_node_is_what_it_was(url: str, seed: int) -> None:
+    rng = random.Random(seed)
+    nodes = [node(url, f"node {n}") for n in range(3)]
+    now = MINUTE
+    for table in range(1, 12):
+        now += rng.choice((1, 30, 70, 1500))
+        for each in nodes[: 2 + table % 2]:
+            minute = now - rng.choice((0, 0, 1, 59, 300))
+            each.apply(Increments(table, table, minute, {A: {"likes": rng.randrange(1, 9)}}), now)
+    asker = nodes[0]
+    units = [(_unit(unit), (MINUTE - 3000) * 60, (now + 3000) * 60) for unit in UNIT_SECONDS]
+    before = [asker.read([A]), *(asker.history(A, *each) for each in units)]
+    for number in (2, 3):
+        retired = asker.retire(str(number), force=True)
+        assert (retired.node, retired.mark) == (number, nodes[number - 1].chain.known)
+        asker.open(NAMES)
+        assert [asker.read([A]), *(asker.history(A, *each) for each in units)] == before
+    assert {n for (n,) in execute(url, "SELECT DISTINCT node FROM likd_days UNION SELECT node FROM likd_minutes")} <= {
+        0,
+        1,
+    }
+    with pytest.raises(Fenced, match="was node 2 of the store, which is retired"):
+        nodes[1].apply(increments(99, {A: {"likes": 1}}), now)
+    for each in nodes:
+        each.close()
+
+
+def test_what_a_retired_node_left_is_kept_as_long_as_the_rest(url: str) -> None:
+    retention = Retention(minute_hours=1, hour_days=1, day_days=1)
+    one, two = node(url, "one", retention), node(url, "two", retention)
+    for each in (one, two):
+        each.apply(increments(1, {A: {"likes": 1}}), MINUTE)
+    one.retire("2", force=True)
+    one.open(NAMES)
+    for table in range(2, 9):
+        now = MINUTE + 1440 * (table - 1)
+        one.apply(Increments(table, table, now, {A: {"likes": 1}}), now)
+    assert execute(url, "SELECT count(*) FROM likd_minutes WHERE node = 0") == [(0,)]
+    assert execute(url, "SELECT count(*) FROM likd_days WHERE node = 0") == [(0,)]
+    assert one.read([A])[1] == {A: {"likes": 9}}
+    one.close()
+    two.close()
+
+
+def test_a_beat_tells_who_is_there_and_fences_who_has_nothing_to_write(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    other.beat("web2", 3.5)
+    mine, theirs = database.beat("web1", 0.0)
+    assert (mine.node, mine.name, mine.epoch, mine.lag_seconds, mine.retired) == (1, "web1", 1, 0.0, False)
+    assert (theirs.node, theirs.name, theirs.lag_seconds) == (2, "web2", 3.5)
+    assert 0 <= mine.seen_seconds <= theirs.seen_seconds < 10
+    newer = node(url, "there")
+    with pytest.raises(Fenced):
+        other.beat("web2", 0.0)
+    newer.close()
+    other.close()
+
+
 def _unit(unit: str) -> Unit:
     assert unit in UNIT_SECONDS
     return unit  # type: ignore[return-value]
@@ -401,3 +462,47 @@ async def test_another_secret_for_actors_is_refused(url: str) -> None:
         await store.open(NAMES)
     assert not isinstance(refused.value, StoreAway)
     await store.aclose()
+
+
+# --- Idempotency keys
+
+
+def test_of_two_nodes_one_has_a_key_and_the_other_waits_for_it(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    one, two = IdempotencyKey("one", b"1"), IdempotencyKey("two", b"2")
+    assert database.claim_keys([one], Settled(), 60) == [Claim("mine")]
+    assert other.claim_keys([two, one], Settled(), 60) == [Claim("mine"), Claim("pending")]
+    assert other.claim_keys([IdempotencyKey("one", b"x")], Settled(), 60) == [Claim("reused")]
+    # What another node says of it is nothing to a key.
+    other.claim_keys([], Settled(done=[(one, 1)], released=[one]), 60)
+    assert other.claim_keys([one], Settled(), 60) == [Claim("pending")]
+    database.claim_keys([], Settled(done=[(one, 9)]), 60)
+    assert other.claim_keys([one], Settled(), 60) == [Claim("taken", 9)]
+    assert database.claim_keys([two], Settled(), 60) == [Claim("pending")]
+    database.retire("2", force=True)
+    database.open(NAMES)
+    assert database.claim_keys([two], Settled(), 60) == [Claim("mine")]
+    other.close()
+
+
+def test_many_keys_are_claimed_by_two_nodes_at_once(url: str, database: PostgresDatabase) -> None:
+    other = node(url, "there")
+    keys = [IdempotencyKey(f"key {n}", b"d") for n in range(300)]
+    found: dict[str, list[Claim]] = {}
+
+    def claim(name: str, database: PostgresDatabase, keys: list[IdempotencyKey]) -> None:
+        found[name] = [
+            claim for n in range(0, 300, 100) for claim in database.claim_keys(keys[n : n + 100], Settled(), 60)
+        ]
+
+    threads = [
+        threading.Thread(target=claim, args=("one", database, keys)),
+        threading.Thread(target=claim, args=("two", other, keys[::-1])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pairs = zip(found["one"], found["two"][::-1], strict=True)
+    assert all(sorted(each.state for each in pair) == ["mine", "pending"] for pair in pairs)
+    other.close()

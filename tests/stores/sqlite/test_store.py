@@ -274,18 +274,18 @@ async def test_readers_see_each_table_whole(store: SqliteStore) -> None:
 
 async def test_the_mark_can_be_read_from_outside(path: Path, store: SqliteStore) -> None:
     await store.apply(increments(3, {A: {"likes": 1}}))
-    assert read_applied(path) == 3
+    assert read_applied(path, "here") == 3
 
 
 def test_no_database_is_nothing_applied_and_stays_so(path: Path) -> None:
-    assert read_applied(path) == 0
+    assert read_applied(path, "here") == 0
     assert not path.exists()
 
 
 def test_a_file_that_is_no_database_is_a_store_error(path: Path) -> None:
     path.write_bytes(b"this is not a database" * 100)
     with pytest.raises(StoreError, match=r"likd\.sqlite: "):
-        read_applied(path)
+        read_applied(path, "here")
 
 
 async def test_a_reader_does_not_wait_longer_than_it_wants_and_the_next_finds_all_as_it_was(
