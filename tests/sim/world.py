@@ -28,7 +28,7 @@ from tests.sim import clients, erasures
 from tests.sim.actors import Wish
 from tests.sim.acts import Acts
 from tests.sim.clients import Load
-from tests.sim.counted import ACTED, COUNTED, ERASED, KEYS, Broken, Counted, Ledger, flat, summed
+from tests.sim.counted import ACTED, COUNTED, ERASED, KEYS, Broken, Counted, Ledger, Request, flat, summed
 from tests.sim.erasures import Erasures
 from tests.sim.faults import YEARS
 from tests.sim.node import Node
@@ -53,6 +53,8 @@ class World:
         """Whether the store sometimes goes back in time or is away at a start, and the daemon keeps what it needs."""
         self.database.timeline.keeps_copies = self.goes_back
         self.ledger = Ledger()
+        self.pending: list[Request] = []
+        """Requests with keys that are sent again and again, by all nodes."""
         self.loads: list[Load] = []
         self.erasures = Erasures()
         self.acts = Acts(self.erasures)
@@ -98,10 +100,11 @@ class World:
             self.acts.seen(node.engine.totals.ledger.aliases, trio.current_time())
         self.erasures.life_begins()
 
-    def acknowledge(self, node: Node, counted: Counted) -> None:
-        """A client of `node` was told that these events are counted."""
+    def acknowledge(self, node: Node | None, counted: Counted) -> None:
+        """A client was told that these events are counted, by `node` if that is known."""
         self.ledger.acknowledged += counted
-        node.acknowledged += counted
+        if node is not None:
+            node.acknowledged += counted
 
     @property
     def merging(self) -> bool:
