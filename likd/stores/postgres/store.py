@@ -79,15 +79,18 @@ class PostgresDatabase(Database):
         return explain(fault)
 
     def open(self, names: tuple[str, ...]) -> int:
-        for line in self._lines:
-            line.closed = False
+        self._writer.closed = False
         try:
-            return self._writer.tried(partial(self._open, names))
+            mark = self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
             # Another node created the same at the same time.
-            return self._writer.tried(partial(self._open, names))
+            mark = self._writer.tried(partial(self._open, names))
         except errors.InsufficientPrivilege as fault:
             raise explain(fault) from fault
+        # Nobody reads before it is known which counts there are: they would be taken for zero.
+        for line in self._lines:
+            line.closed = False
+        return mark
 
     def _open(self, names: tuple[str, ...], connection: Connection) -> int:
         if not schema.check_version(connection):
