@@ -29,6 +29,8 @@ class Load:
         self.nodes = nodes
         self._rng = rng
         self.sent: Counted = Counter()
+        self._acknowledged: Counted = Counter()
+        """By any node."""
         self.figures: Counter[str] = Counter()
         self.merges: list[tuple[str, str]] = []
         """Those that were acknowledged."""
@@ -37,7 +39,7 @@ class Load:
     @property
     def acknowledged(self) -> Counted:
         """What all nodes acknowledged."""
-        return sum((node.acknowledged for node in self.nodes), Counter())
+        return sum((node.acknowledged for node in self.nodes), self._acknowledged)
 
     async def client(self, number: int, done: trio.Event) -> None:
         """Send events by any node until the load is to stop."""
@@ -54,7 +56,8 @@ class Load:
             counted = Counter({(url, KINDS[kind]): n for (kind, url), n in events.items()})
             self.sent += counted
             node = await self._send("\n".join(lines).encode(), f"{os.getpid()}-{number}-{n}")
-            node.acknowledged += counted
+            acknowledged = self._acknowledged if node is None else node.acknowledged
+            acknowledged.update(counted)
             self.figures["requests acknowledged"] += 1
             self.figures["events acknowledged"] += counted.total()
         done.set()
@@ -75,20 +78,22 @@ class Load:
             await trio.sleep(rng.random() * 0.05)
         done.set()
 
-    async def _send(self, body: bytes, key: str) -> Node:
-        """Send until it is acknowledged. Returns by which node."""
-        node = self._rng.choice(self.nodes)
+    async def _send(self, body: bytes, key: str) -> Node | None:
+        """Send until it is acknowledged. Returns by which node; None if it may have been counted by another."""
+        node, moved = self._rng.choice(self.nodes), False
         while True:
             try:
                 status, answer = await ask(node.daemon.port, "POST", "/v1/events", body, key)
             except OSError:
                 status, answer = 0, None
             if status == 202:
-                return node
+                return None if moved else node
             if status not in (0, 500, 503):
                 raise Wrong(f"{status}: {answer}")
             self.figures["tries that failed"] += 1
             await trio.sleep(0.02 + self._rng.random() * 0.2)
+            if self._rng.random() < 0.3:
+                node, moved = self._rng.choice(self.nodes), True
 
     async def merge(self) -> None:
         """Merge URLs by any node, now and then."""
