@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ import trio
 from likd import __version__
 from likd.config.settings import Config
 from likd.counting.actors import ActorKeys
-from likd.counting.counter import Observer
 from likd.durability import data_dir, dates
 from likd.durability.disk import Disk, DryRunDisk, RealDisk
 from likd.durability.filenames import SOURCE
@@ -29,6 +27,7 @@ from likd.durability.lock import locked_data_dir
 from likd.engine import Engine, open_engine
 from likd.errors import StartError
 from likd.plugins.handlers import Handlers, load_handlers
+from likd.plugins.observers import load_observers
 from likd.recovery import Recovered, Recovery
 from likd.runtime.clock import Clock
 from likd.runtime.systemd import Notifier
@@ -282,17 +281,6 @@ async def recover(config: Config, *, dry_run: bool) -> Recovered:
         wall_clock=clock.now,
     )
     return await recovery.run()
-
-
-def load_observers() -> list[Observer]:
-    """The observers that installed packages offer. Raises StartError for one that can't be loaded."""
-    observers: list[Observer] = []
-    for entry_point in sorted(entry_points(group="likd.observers"), key=lambda e: e.name):
-        try:
-            observers.append(entry_point.load())
-        except Exception as error:
-            raise StartError(f"observer {entry_point.name}: {type(error).__name__}: {error}") from error
-    return observers
 
 
 def _descriptors() -> int:

@@ -28,11 +28,10 @@ import attrs
 import structlog
 import trio
 
-from likd.config.settings import Config
+from likd.config.engine_settings import EngineSettings
 from likd.counting.actors import ActorKeys, Actors
 from likd.counting.backpressure import Bounds
 from likd.counting.claims import KeyClaims
-from likd.counting.counter import Observer
 from likd.counting.event_manager import EventManager
 from likd.counting.intake import Intake
 from likd.counting.ledger import Ledger
@@ -58,6 +57,7 @@ from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
 from likd.model import Submission
 from likd.plugins.handlers import Handlers
+from likd.plugins.observers import Observer
 from likd.queries.live_hub import LiveHub
 from likd.queries.merging import Merger
 from likd.queries.other_nodes import OtherNodes
@@ -84,7 +84,7 @@ NO_SECRET = ActorKeys(b"")
 class Engine:
     """The composed parts. `root` runs them; `ingest` turns bodies into submissions, which enter through `intake`."""
 
-    config: Config
+    config: EngineSettings
     root: Supervisor
     ingest: Ingest
     intake: Intake
@@ -135,7 +135,9 @@ async def _open_store(store: Store, names: Sequence[str]) -> tuple[int | None, s
         return None, str(error)
 
 
-def _key_claims(config: Config, store: Store, window: KeyWindow, jitter: Callable[[], float]) -> KeyClaims | None:
+def _key_claims(
+    config: EngineSettings, store: Store, window: KeyWindow, jitter: Callable[[], float]
+) -> KeyClaims | None:
     """Who claims keys in the store, if it is to know them."""
     if config.keys == "node" or not isinstance(store, KeyStore) or "keys" not in store.parts:
         return None
@@ -149,9 +151,29 @@ async def _folding(store: Store, rules: UrlRules, away: str | None) -> Folding |
     return await store.folding() if away is None else None
 
 
+def _add_bounds(
+    bounds: Bounds, config: EngineSettings, batcher: Batcher, ledger: Ledger, pool: PoolManager, monitor: Monitor
+) -> None:
+    """Let `bounds` refuse requests while any part has as much as the settings allow."""
+    bounds.add(
+        "tables",
+        lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
+        "the batcher is behind",
+    )
+    bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
+    bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
+    bounds.add(
+        "aside",
+        lambda: batcher.dead_letter_bytes >= config.aside_bytes_max,
+        "events that a failing handler could not count fill all the space for them",
+        10,
+    )
+    bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
+
+
 @asynccontextmanager
 async def open_engine(
-    config: Config,
+    config: EngineSettings,
     *,
     disk: Disk,
     store: Store,
@@ -290,7 +312,7 @@ async def open_engine(
             handlers=handlers,
             pool=pool,
             ledger=ledger,
-            aside_bytes=recovered.aside_bytes,
+            dead_letter_bytes=recovered.dead_letter_bytes,
             jitter=jitter,
         )
         applied_tables = AppliedTables(disk, applied_log, keep, found=recovered.kept, missing=recovered.missing)
@@ -322,21 +344,7 @@ async def open_engine(
         hub = LiveHub(
             totals=totals, top=top, interval_seconds=config.live_interval, sites=SiteWatch(store, totals, wall_clock)
         )
-        bounds.add(
-            "tables",
-            lambda: batcher.tables_in_hand >= config.tables_waiting_max // 2,
-            "the batcher is behind",
-        )
-        bounds.add("rows", lambda: ledger.too_many_wait(config.rows_waiting_max), "the store is behind", 10)
-        bounds.add("counters", lambda: pool.exhausted, "all counters are leased")
-        bounds.add(
-            "aside",
-            lambda: batcher.aside_bytes >= config.aside_bytes_max,
-            "events that a failing handler could not count fill all the space for them",
-            10,
-        )
-        bounds.add("disk", lambda: monitor.disk_full, "the disk is full", 10)
-
+        _add_bounds(bounds, config, batcher, ledger, pool, monitor)
         root = Supervisor("likd", jitter=jitter, fatal=(Fenced, TooNew))
         root.add("pool manager", pool.run)
         root.add("drainer", drainer.run)

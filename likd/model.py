@@ -88,7 +88,7 @@ def done_by(key: bytes) -> str:
     return key[LIKE_KEY_BYTES:].decode() or LIKE
 
 
-class Act(msgspec.Struct, frozen=True, gc=False):
+class ActorEvent(msgspec.Struct, frozen=True, gc=False):
     """A like by an actor, or another event of which an actor has at most one, or the event that takes it back.
 
     What it changes depends on what the actor did before. `key` stands for actor and URL together, without revealing
@@ -153,7 +153,7 @@ class Fold(NamedTuple):
         return url == self.old or (bool(self.host) and host_of(url) == self.host)
 
 
-class Aside(NamedTuple):
+class DeadLetter(NamedTuple):
     """An event that a handler could not count, kept for a replay."""
 
     handler: str
@@ -221,13 +221,13 @@ class Submission:
     """
 
     events: Events
-    size: int
+    event_count: int
     key: IdempotencyKey | None = None
     requests: int = 1
-    acts: Sequence[Act] = ()
+    acts: Sequence[ActorEvent] = ()
     merge: Fold | None = None
     ignored: int = 0
-    """How many of the `size` events are in neither `events` nor `acts`, because they do not count."""
+    """How many of the `event_count` events are in neither `events` nor `acts`, because they do not count."""
     act_urls: int | None = None
     """How many URLs its acts have, if that was counted before."""
     outcome: Outcome | None = None
@@ -242,7 +242,7 @@ class Submission:
     @property
     def single(self) -> tuple[str, str] | None:
         """The kind and URL, if it is a single event without an actor that counts once."""
-        if self.size != 1 or self.acts or self.ignored:
+        if self.event_count != 1 or self.acts or self.ignored:
             return None
         ((kind, urls),) = self.events.items()
         ((url, times),) = urls.items()

@@ -158,7 +158,7 @@ class StatusReport:
             "disk_free_bytes": monitor.disk_free_bytes,
             "damaged_files": monitor.damaged_files,
             "clock_doubtful": now.clock.doubtful,
-            "aside_bytes": now.batcher.aside_bytes,
+            "aside_bytes": now.batcher.dead_letter_bytes,
         }
 
     def _store(self, now: EngineStatistics) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class StatusReport:
             "tables": {"is": now.batcher.tables_in_hand, "max": config.tables_waiting_max // 2},
             "rows": {"is": now.ledger.rows_waiting, "max": config.rows_waiting_max},
             "counters": {"is": now.pool.leased, "max": config.counters_max},
-            "aside_bytes": {"is": now.batcher.aside_bytes, "max": config.aside_bytes_max},
+            "aside_bytes": {"is": now.batcher.dead_letter_bytes, "max": config.aside_bytes_max},
         }
 
     def tree(self) -> dict[str, Any]:

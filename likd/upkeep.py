@@ -115,7 +115,7 @@ async def adopt(config: Config, waiting: Waiting | None) -> Adopted:
     if waiting == "drop":
         dropped = total([batch.sums for batch in recovered.batches])
         for batch in recovered.batches:
-            await disk.set_aside(BATCH.name(batch.table))
+            await disk.quarantine(BATCH.name(batch.table_id))
         recovered.batches.clear()
     for name in APPLIED.among(await disk.names()):
         await disk.remove(name)

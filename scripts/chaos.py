@@ -7,9 +7,11 @@ goes backwards. At the end: acknowledged == counted, for each URL and kind, over
     scripts/chaos --seconds 1800 --seed 7 --json chaos.json
     scripts/chaos --processes 2
     scripts/chaos --nodes 3 --store postgresql
+    scripts/chaos --nodes 3 --store redis+cluster
 
 With a store in PostgreSQL, the server, too, is killed, replaced by a standby that missed commits, and cut off from some
-of the nodes; and likes minus unlikes by actors, who use any node, must equal the actors who like.
+of the nodes; and likes minus unlikes by actors, who use any node, must equal the actors who like. With one in a
+cluster of Redis, its servers are killed, stopped, replaced by replicas that missed writes, and move slots.
 """
 
 from __future__ import annotations
@@ -74,11 +76,13 @@ def torment_one(arguments: argparse.Namespace, directory: Path) -> dict[str, Any
 
 
 def torment_nodes(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
-    """Chaos around several nodes on one PostgreSQL: the same."""
+    """Chaos around several nodes on one store: the same."""
+    from torment.cluster import ClusterChaos
     from torment.nodes import NodesChaos
 
     ports = [free_port() for _ in range(arguments.nodes)]
-    chaos = NodesChaos(directory, ports, random.Random(arguments.seed))
+    made = ClusterChaos if arguments.store == "redis+cluster" else NodesChaos
+    chaos = made(directory, ports, random.Random(arguments.seed))
     wrong: list[str] = []
     try:
         trio.run(chaos.run, arguments.seconds, arguments.clients)
@@ -100,14 +104,17 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8, help="clients that send events (8)")
     parser.add_argument("--processes", type=int, default=1, help="front processes, which are attacked, too (1: none)")
     parser.add_argument(
-        "--store", choices=["sqlite", "postgresql"], default="sqlite", help="what is counted in (sqlite)"
+        "--store",
+        choices=["sqlite", "postgresql", "redis+cluster"],
+        default="sqlite",
+        help="what is counted in (sqlite)",
     )
-    parser.add_argument("--nodes", type=int, default=1, help="nodes on one store, which is postgresql then (1)")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes on one store, which is not sqlite then (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and log there if something goes wrong")
     arguments = parser.parse_args()
     if arguments.nodes > 1 and arguments.store == "sqlite":
-        parser.error("--nodes: several nodes need --store postgresql")
+        parser.error("--nodes: several nodes need --store postgresql or redis+cluster")
     print(f"seed {arguments.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="likd-chaos-") as directory:

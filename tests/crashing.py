@@ -47,8 +47,8 @@ class CrashingDisk(RealDisk):
     async def remove(self, name: str) -> None:
         await self._cut_off(super().remove, name)
 
-    async def set_aside(self, name: str) -> None:
-        await self._cut_off(super().set_aside, name)
+    async def quarantine(self, name: str) -> None:
+        await self._cut_off(super().quarantine, name)
 
     async def _cut_off(self, change, *names: str) -> None:  # type: ignore[no-untyped-def]
         crashes = self.now()

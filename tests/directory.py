@@ -59,7 +59,7 @@ async def recover(disk: Disk, *, applied: int = 0, keep: int = 0, window: KeyWin
 
 
 def by_table(found: Recovered) -> dict[int, dict[str, int]]:
-    return {batch.table: {url: n["likes"] for url, n in batch.rows.items()} for batch in found.batches}
+    return {batch.table_id: {url: n["likes"] for url, n in batch.rows.items()} for batch in found.batches}
 
 
 def summed(found: Recovered) -> Rows:

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -84,6 +85,10 @@ class Cluster:
         self._wait(lambda: all(len(self.nodes(port)) == len(self.ports) for port in self.ports))
         for port, primary in zip(replicas, primaries, strict=False):
             self.ask(port, "CLUSTER", "REPLICATE", self.ask(primary, "CLUSTER", "MYID"))
+        self.wait_well()
+
+    def wait_well(self) -> None:
+        """Wait until it is."""
         self._wait(self.is_well)
 
     def is_well(self) -> bool:
@@ -151,6 +156,22 @@ class Cluster:
         (found, *_) = (line for line in self.nodes(primary) if line[3] == mine[0])
         return int(found[1].partition(b"@")[0].rpartition(b":")[2])
 
+    def has_slot(self, port: int, slot: int) -> bool:
+        """Whether it is this primary's, as it thinks."""
+        return any(first <= slot <= last for first, last, owner, *_ in self._slots(port) if owner[1] == port)
+
+    def move(self, slot: int, source: int, target: int) -> None:
+        """Let a primary give a slot to another, key by key."""
+        ids = {port: self.ask(port, "CLUSTER", "MYID") for port in (source, target)}
+        self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        while found := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            assert isinstance(found, list)
+            for key in found:
+                self.ask(source, "MIGRATE", "127.0.0.1", target, key, 0, 5000)
+        for port in (target, source):
+            self.ask(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
     def keys(self, pattern: str) -> Iterator[tuple[int, bytes]]:
         """All keys that match, and the ports of the primaries where they are."""
         for port in self.primaries:
@@ -162,7 +183,7 @@ class Cluster:
         """A URL of a store that is empty."""
         return f"redis+cluster://127.0.0.1:{self.ports[0]},127.0.0.1:{self.ports[1]}/test{next(_numbers)}"
 
-    def _slots(self, port: int) -> list[list[object]]:
+    def _slots(self, port: int) -> list[Any]:
         found = self.ask(port, "CLUSTER", "SLOTS")
         assert isinstance(found, list)
         return found

@@ -22,7 +22,7 @@ from likd.durability.disk import AppendFile
 from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.journal import Entry, SegmentDamage
 from likd.engine import Engine, open_engine
-from likd.model import Accepted, Act, Events, IdempotencyKey, Outcome, Refused, Submission
+from likd.model import Accepted, ActorEvent, Events, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.runtime.clock import Clock
 from likd.runtime.cooperative import finish
@@ -415,7 +415,7 @@ async def test_what_is_set_aside_grows_with_unique_urls_only(autojump_clock: Moc
     async with world.engine() as engine:
         for _ in range(50):
             await submit(engine, likes("bad"))
-        assert list(engine.manager.open_table.aside.values()) == [50]
+        assert list(engine.manager.open_table.dead_letters.values()) == [50]
 
 
 async def test_a_table_that_holds_only_keys_is_brought_to_its_end_and_its_id_is_not_used_again(
@@ -425,7 +425,7 @@ async def test_a_table_that_holds_only_keys_is_brought_to_its_end_and_its_id_is_
     for life in range(5):
         async with world.engine() as engine:
             assert engine.manager.open_table.id == life + 1
-            unlike = Act("unlike", "https://example.com/", b"somebody who does not like it")
+            unlike = ActorEvent("unlike", "https://example.com/", b"somebody who does not like it")
             submission = Submission({}, 1, IdempotencyKey(f"key-{life}", b"%d" % life), acts=[unlike])
             await engine.actors.load(submission)
             assert await engine.intake.offer(submission).settled() == Accepted(1)
@@ -539,7 +539,7 @@ async def test_requests_that_wait_need_their_counters_too(autojump_clock: MockCl
 
 
 async def test_events_of_actors_that_wait_are_bounded(autojump_clock: MockClock) -> None:
-    acts = [Act("like", "https://example.com/", b"%020d" % n) for n in range(ACTS_TAKEN_MAX // 2 + 1)]
+    acts = [ActorEvent("like", "https://example.com/", b"%020d" % n) for n in range(ACTS_TAKEN_MAX // 2 + 1)]
     async with Handmade().engine() as engine:
         await engine.actors.load(Submission({}, 1, acts=acts))
         outcomes = [engine.intake.offer(Submission({}, len(acts), acts=acts)) for _ in range(2)]

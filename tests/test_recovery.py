@@ -13,7 +13,7 @@ from likd.durability.disk import DryRunDisk, RealDisk
 from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.idempotency import KeyLog, KeyWindow
 from likd.durability.journal import Entry, Journal
-from likd.model import Aside, Fold, IdempotencyKey, Liking, Submission
+from likd.model import DeadLetter, Fold, IdempotencyKey, Liking, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.recovery import SLICE_BYTES, Recovery
 from tests.directory import by_table, damaged, likes, new_window, recover, write_batch, write_segment
@@ -74,7 +74,7 @@ async def test_ids_go_on_growing(disk: RealDisk) -> None:
     assert (await recover(disk, applied=9)).next_table == 12
     await write_segment(disk, 13, likes(1, {A: 1}))
     assert (await recover(disk, applied=9)).next_table == 14
-    await disk.write("aside_000000000020", dead_letters.encode([Aside("gone", "like", A, 1)]))
+    await disk.write("aside_000000000020", dead_letters.encode([DeadLetter("gone", "like", A, 1)]))
     assert (await recover(disk, applied=9)).next_table == 21
     (disk.path / BATCH.name(22)).write_bytes(b"damaged")
     assert (await recover(disk, applied=9)).next_table == 23
@@ -144,7 +144,7 @@ async def test_a_merge_and_what_actors_like_are_found_again(disk: RealDisk) -> N
     await write_segment(disk, 6, Entry(3, 0, 1, [], {}, {}, merge))
     for _ in range(2):
         found = (await recover(disk, applied=4)).batches
-        assert [(batch.table, batch.actors, batch.merge) for batch in found] == [
+        assert [(batch.table_id, batch.actors, batch.merge) for batch in found] == [
             (5, {b"key": Liking(False, 0)}, merge),
             (6, {}, merge),
         ]
@@ -292,13 +292,13 @@ async def test_keys_of_the_journal_are_known_again_now_and_after_the_next_start(
 
 
 async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: RealDisk) -> None:
-    kept = [Aside("likes", "like", A, 2), Aside("gone", "x", B, 1)]
+    kept = [DeadLetter("likes", "like", A, 2), DeadLetter("gone", "x", B, 1)]
     await disk.write("aside_000000000003", dead_letters.encode(kept))
     found = await recover(disk, applied=7)
     assert by_table(found) == {8: {A: 2}}
     assert found.next_table == 9
     assert await disk.names() == ["aside_000000000008", BATCH.name(8)]
-    assert dead_letters.decode(await disk.read("aside_000000000008")).events == [Aside("gone", "x", B, 1)]
+    assert dead_letters.decode(await disk.read("aside_000000000008")).events == [DeadLetter("gone", "x", B, 1)]
     assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
     assert (await recover(disk, applied=8)).batches == []
 
@@ -306,7 +306,7 @@ async def test_events_set_aside_are_counted_once_their_handler_is_back(disk: Rea
 async def test_events_that_an_earlier_try_set_aside_do_not_count_beside_their_replayed_segment(disk: RealDisk) -> None:
     """A crash came between the file of what the table could not count and its batch file."""
     await write_segment(disk, 5, likes(1, {A: 3}))
-    await dead_letters.write(disk, 5, [Aside("likes", "like", A, 3)])
+    await dead_letters.write(disk, 5, [DeadLetter("likes", "like", A, 3)])
     for _ in range(3):
         assert by_table(await recover(disk, applied=4)) == {5: {A: 3}}
     assert await disk.names() == [BATCH.name(5)]
@@ -314,8 +314,8 @@ async def test_events_that_an_earlier_try_set_aside_do_not_count_beside_their_re
 
 async def test_events_still_aside_do_not_count_beside_the_file_that_they_came_from(disk: RealDisk) -> None:
     """A crash came between what was still set aside and the batch file of the target; since then the handler works."""
-    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([Aside("likes", "like", A, 2)]))
-    await dead_letters.write(disk, 8, [Aside("likes", "like", A, 2)])
+    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([DeadLetter("likes", "like", A, 2)]))
+    await dead_letters.write(disk, 8, [DeadLetter("likes", "like", A, 2)])
     for _ in range(3):
         assert by_table(await recover(disk, applied=7)) == {8: {A: 2}}
 
@@ -327,12 +327,12 @@ async def test_a_table_of_which_all_is_set_aside_is_batched_and_its_segment_may_
     assert await disk.names() == ["aside_000000000005", BATCH.name(5)]
     await write_segment(disk, 5, entry)
     found = await recover(disk, applied=5)
-    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
-    assert found.aside_bytes == dead_letters.BLOCK_BYTES
+    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [DeadLetter("", "heart", A, 4)]
+    assert found.dead_letter_bytes == dead_letters.BLOCK_BYTES
 
 
 async def test_events_set_aside_belong_to_the_time_when_they_were_taken(disk: RealDisk) -> None:
-    await dead_letters.write(disk, 3, [Aside("likes", "like", A, 2)], 1_000_000.5)
+    await dead_letters.write(disk, 3, [DeadLetter("likes", "like", A, 2)], 1_000_000.5)
     [batch] = (await recover(disk, applied=7)).batches
     assert batch.closed == 1_000_000.5
 
@@ -355,7 +355,7 @@ async def test_files_of_others_are_left_alone(disk: RealDisk) -> None:
 async def test_events_of_a_handler_that_is_gone_wait_for_it(disk: RealDisk) -> None:
     await write_segment(disk, 5, Entry(1, 0, 1, [], {"like": {A: 1}, "heart": {A: 4}}))
     assert by_table(await recover(disk)) == {5: {A: 1}}
-    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [Aside("", "heart", A, 4)]
+    assert dead_letters.decode(await disk.read("aside_000000000005")).events == [DeadLetter("", "heart", A, 4)]
 
     class Hearts:
         kinds: tuple[str, ...] = ("heart",)
@@ -399,14 +399,14 @@ async def test_a_start_that_is_given_up_in_the_middle_of_a_segment_is_taken_up_a
 async def test_a_second_damaged_file_of_a_name_does_not_take_the_place_of_the_first(disk: RealDisk) -> None:
     for data in (b"one", b"two"):
         (disk.path / "tab_000000000001").write_bytes(data)
-        await disk.set_aside("tab_000000000001")
+        await disk.quarantine("tab_000000000001")
     assert damaged(disk) == ["tab_000000000001", "tab_000000000001+"]
 
 
 @pytest.mark.parametrize("applied", [7, 8])
 async def test_events_that_were_replayed_into_a_table_are_not_replayed_again(disk: RealDisk, applied: int) -> None:
     """A crash came before their file was removed: the table has its batch file, or is applied."""
-    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([Aside("likes", "like", A, 2)]))
+    await disk.write("aside_000000000003.tab_000000000008", dead_letters.encode([DeadLetter("likes", "like", A, 2)]))
     await write_batch(disk, 8, {A: 2})
     found = await recover(disk, applied=applied)
     assert by_table(found) == ({8: {A: 2}} if applied == 7 else {})

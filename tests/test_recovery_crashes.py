@@ -16,7 +16,7 @@ from likd.durability.disk import RealDisk
 from likd.durability.filenames import BATCH, JOURNAL
 from likd.durability.idempotency import KeyWindow
 from likd.durability.journal import Entry
-from likd.model import Aside, IdempotencyKey, Submission
+from likd.model import DeadLetter, IdempotencyKey, Submission
 from likd.recovery import Recovered
 from tests.crashing import Crash, CrashingDisk
 from tests.damage import strokes
@@ -44,13 +44,13 @@ async def write_ruins(disk: RealDisk) -> None:
     path = disk.path / JOURNAL.name(7)
     path.write_bytes(path.read_bytes()[:-5])
     (disk.path / "tab_000000000008.tmp").write_bytes(b"half")
-    kept = [Aside("likes", "like", B, 64), Aside("gone", "x", B, 1)]
+    kept = [DeadLetter("likes", "like", B, 64), DeadLetter("gone", "x", B, 1)]
     await disk.write("aside_000000000001", dead_letters.encode(kept))
 
 
 def check_mended(disk: RealDisk, found: Recovered, window: KeyWindow) -> None:
     assert summed(found) == {A: {"likes": 1 + 2 + 8 + 32}, B: {"likes": 4 + 16 + 64}}
-    tables = [batch.table for batch in found.batches]
+    tables = [batch.table_id for batch in found.batches]
     assert tables == sorted(set(tables))
     assert 3 < tables[0] <= tables[-1] < found.next_table
     assert damaged(disk) == [JOURNAL.name(5), BATCH.name(7)]
@@ -59,8 +59,8 @@ def check_mended(disk: RealDisk, found: Recovered, window: KeyWindow) -> None:
     names = {path.name for path in disk.path.iterdir() if path.is_file()}
     assert {name for name in names if name.startswith("tab_")} == set(map(BATCH.name, tables))
     assert not any(name.startswith("journal_") or name.endswith(".tmp") for name in names)
-    [still_aside] = [name for name in names if name.startswith("aside_")]
-    assert dead_letters.decode((disk.path / still_aside).read_bytes()).events == [Aside("gone", "x", B, 1)]
+    [still_dead] = [name for name in names if name.startswith("aside_")]
+    assert dead_letters.decode((disk.path / still_dead).read_bytes()).events == [DeadLetter("gone", "x", B, 1)]
 
 
 async def mended_after(path: Path, crashes: list[tuple[int, bool]]) -> bool:

@@ -103,10 +103,10 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 
 def _damage(config: Config) -> Iterator[Finding]:
-    from likd.durability.disk import damaged_names
+    from likd.durability.disk import quarantined_names
     from likd.durability.filenames import DAMAGED
 
-    names = damaged_names(config.data_dir)
+    names = quarantined_names(config.data_dir)
     if names:
         where = (config.data_dir / DAMAGED).absolute()
         yield (

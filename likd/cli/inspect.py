@@ -85,7 +85,7 @@ def _inspect(path: Path, rows: int) -> int:
 def _show_batch(path: Path, batch: Batch, rows: int) -> None:
     closed = datetime.fromtimestamp(batch.closed, UTC).isoformat(" ", "seconds")
     click.echo(
-        f"{path}: table {batch.table}, sound: {len(batch.rows):,} URLs, {_sums(batch.sums)},"
+        f"{path}: table {batch.table_id}, sound: {len(batch.rows):,} URLs, {_sums(batch.sums)},"
         f" open for {batch.closed - batch.opened:.1f} s until {closed}"
     )
     hottest = sorted(batch.rows.items(), key=lambda item: (-sum(item[1].values()), item[0]))

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from likd.config.settings import GROUPS, Setting, settings
+from likd.config.setting import Setting
+from likd.config.settings import GROUPS, settings
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

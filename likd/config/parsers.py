@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from likd.time_zones import is_zone
+
 Parser: TypeAlias = Callable[[object], float]
 
 
@@ -263,6 +265,13 @@ def node_name(value: object) -> str:
     if isinstance(value, str) and len(value) <= NODE_NAME_MAX and value.isprintable() and value == value.strip():
         return value
     raise ValueError(f"a name of {NODE_NAME_MAX} characters at most")
+
+
+def time_zone(value: object) -> str:
+    """The name of a time zone."""
+    if isinstance(value, str) and is_zone(value):
+        return value
+    raise ValueError("the name of a time zone, for example Europe/Paris")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

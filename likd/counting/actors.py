@@ -15,7 +15,7 @@ import trio
 
 from likd.counting.aliases import Aliases
 from likd.errors import StoreError
-from likd.model import Act, Events, Fold, Liking, Likings, Outcome, Submission, add_likings, done_by
+from likd.model import ActorEvent, Events, Fold, Liking, Likings, Outcome, Submission, add_likings, done_by
 from likd.runtime.cooperative import Steps, finish, finish_in_turns
 from likd.runtime.notice import Notice
 from likd.stores.protocol import ActorStore, Increments, in_time
@@ -109,7 +109,7 @@ class Actors:
         self._released: deque[list[bytes]] = deque()
         self._changed: dict[bytes, tuple[bool, int]] = {}
         self._unsettled: Iterator[tuple[bytes, Liking]] = iter(())
-        self._done_with: deque[list[Act]] = deque()
+        self._done_with: deque[list[ActorEvent]] = deque()
         self._epoch = 0
         self.unchanged = 0
         """Events that changed nothing."""
@@ -173,7 +173,7 @@ class Actors:
 
         answering.on_settled(settled)
 
-    def decide(self, acts: Iterable[Act], events: Events, changes: Likings) -> None:
+    def decide(self, acts: Iterable[ActorEvent], events: Events, changes: Likings) -> None:
         """Add those of `acts` that change something to `events`, and their changes to `changes`."""
         for act in acts:
             likes = act.kind == done_by(act.key)
@@ -196,9 +196,9 @@ class Actors:
         """
         self._merge, self._merged_in = fold, None
 
-    def place_merge(self, table: int) -> None:
-        """The tables up to `table` come before the merge; everything decided from now on comes after it."""
-        self._merged_in = table
+    def place_merge(self, table_id: int) -> None:
+        """The tables up to `table_id` come before the merge; everything decided from now on comes after it."""
+        self._merged_in = table_id
 
     def give_up_merge(self) -> None:
         """The merge is given up."""
@@ -239,19 +239,19 @@ class Actors:
             self._folds = None
         self.forget()
 
-    def change(self, table: int, changes: Likings) -> dict[bytes, tuple[bool, int] | None]:
-        """These changes are part of `table`. Returns what `undo` needs if they are refused."""
+    def change(self, table_id: int, changes: Likings) -> dict[bytes, tuple[bool, int] | None]:
+        """These changes are part of `table_id`. Returns what `undo` needs if they are refused."""
         before = {key: self._changed.get(key) for key in changes}
         for key, liking in changes.items():
-            self._changed[key] = liking.likes, table
+            self._changed[key] = liking.likes, table_id
         return before
 
-    def batched(self, table: int, likings: Likings) -> None:
-        """The batch file of `table` has these changes; they are only new if it was found at the start."""
+    def batched(self, table_id: int, likings: Likings) -> None:
+        """The batch file of `table_id` has these changes; they are only new if it was found at the start."""
         for key, liking in likings.items():
             changed = self._changed.get(key)
-            if changed is None or changed[1] < table:
-                self._changed[key] = liking.likes, table
+            if changed is None or changed[1] < table_id:
+                self._changed[key] = liking.likes, table_id
 
     def undo(self, before: Mapping[bytes, tuple[bool, int] | None]) -> None:
         """Undo the newest changes."""
@@ -304,7 +304,7 @@ class Actors:
             if key not in self._held:
                 self._cached.pop(key, None)
 
-    def _likes(self, act: Act, changes: Likings) -> bool | None:
+    def _likes(self, act: ActorEvent, changes: Likings) -> bool | None:
         key = act.key
         liking = changes.get(key)
         if liking is not None:
@@ -389,7 +389,7 @@ class Actors:
         changed = self._changed.get(key)
         return changed[0] if changed is not None else self._cached.get(key)
 
-    def _needed(self, acts: Sequence[Act]) -> list[bytes]:
+    def _needed(self, acts: Sequence[ActorEvent]) -> list[bytes]:
         """The keys that must be known to decide `acts`."""
         keys = [act.key for act in self._aliases.acts(acts)]
         if self._merge is not None and not self._merge.erases:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from likd.model import Act, Events, add_events
+from likd.model import ActorEvent, Events, add_events
 
 
 class Aliases:
@@ -79,17 +79,17 @@ class Aliases:
                 add_events(mapped, {kind: {self(url): n}})
         return mapped
 
-    def acts(self, acts: Sequence[Act]) -> Sequence[Act]:
+    def acts(self, acts: Sequence[ActorEvent]) -> Sequence[ActorEvent]:
         """The same for acts."""
         if not self._new or self._new.keys().isdisjoint([act.url for act in acts]):
             return acts
         return list(self._map(acts))
 
-    def _map(self, acts: Iterable[Act]) -> Iterator[Act]:
+    def _map(self, acts: Iterable[ActorEvent]) -> Iterator[ActorEvent]:
         for act in acts:
             new = self._new.get(act.url)
             if new is None:
                 yield act
             else:
                 key = self._url_key(new)
-                yield Act(act.kind, new, key + act.key[len(key) :])
+                yield ActorEvent(act.kind, new, key + act.key[len(key) :])

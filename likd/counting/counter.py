@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 import attrs
 import structlog
 import trio
 
 from likd.model import Counts, add
+from likd.plugins.observers import Observer
 
 log = structlog.get_logger(__name__)
-
-Observer: TypeAlias = Callable[[str, Mapping[str, int]], Awaitable[None]]
-"""Is called with a URL and how much each of its counts has grown since the last call."""
 
 
 @attrs.define(eq=False)
@@ -39,8 +36,7 @@ class UrlCounter:
     scope: trio.CancelScope | None = None
     delta: Counts | None = None
     """What was posted but not counted yet. Only the pool adds to it."""
-    on_quiet: Callable[[UrlCounter], object] | None = None
-    """Called once, when the counter is quiet after its observers have been told the last news."""
+    _on_quiet: Callable[[UrlCounter], object] | None = None
     _news: Counts | None = None
     _news_url: str = ""
     _wake: trio.MemorySendChannel[Counts] | None = None
@@ -99,6 +95,11 @@ class UrlCounter:
         """Whether the counter owes nobody anything: no observer is being told, or yet to be told, anything."""
         return self._news is None and self.busy_since is None
 
+    def when_quiet(self, tell: Callable[[UrlCounter], object]) -> None:
+        """Call `tell` once the observers have been told the last news. One call may be due at a time."""
+        assert self._on_quiet is None, "who asked first would never be told"
+        self._on_quiet = tell
+
     def close(self) -> None:
         """Let the task, if there is one, end after its current work."""
         if self._wake is not None:
@@ -129,8 +130,8 @@ class UrlCounter:
             self.busy_since = None
 
     def _say_if_quiet(self) -> None:
-        if self.on_quiet is not None and self.quiet:
-            tell, self.on_quiet = self.on_quiet, None
+        if self._on_quiet is not None and self.quiet:
+            tell, self._on_quiet = self._on_quiet, None
             tell(self)
 
     def _note(self, delta: Counts) -> None:

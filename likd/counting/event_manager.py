@@ -159,7 +159,7 @@ class EventManager:
 
     async def _write(self, group: Group) -> None:
         """Make the group durable, or mark it as refused and leave no trace of it in the journal."""
-        keys = [(s.key.key, s.key.digest, s.size) for s in group.submissions if s.key is not None]
+        keys = [(s.key.key, s.key.digest, s.event_count) for s in group.submissions if s.key is not None]
         parts = group.journal_parts
         self._written += 1
         written: list[tuple[int, int]] = []
@@ -224,7 +224,7 @@ class EventManager:
                 table.actors = part.actors
             part.counted = True
             if len(group.parts) == 1 and group.phase is Phase.JOURNALED:
-                table.keys += [(s.key, s.size) for s in group.submissions if s.key is not None]
+                table.keys += [(s.key, s.event_count) for s in group.submissions if s.key is not None]
                 table.merge = group.merge
         if part.closes:
             table.closed_at = table.closed_at or self._wall_clock()
@@ -234,7 +234,7 @@ class EventManager:
         for kind, urls in events.items():
             self.accepted[kind] = self.accepted.get(kind, 0) + sum(urls.values())
         columns, kept = self._handlers.increments(events)
-        dead_letters.add(table.aside, kept)
+        dead_letters.add(table.dead_letters, kept)
         table.posts += 1
         for name, increments in columns.items():
             self._pool.post(table.counters, name, increments)
@@ -246,7 +246,7 @@ class EventManager:
             if group.refused is not None:
                 outcome: Outcome = group.refused
             else:
-                self.events_accepted += submission.size
+                self.events_accepted += submission.event_count
                 self.requests_accepted += submission.requests
-                outcome = Accepted(submission.size)
+                outcome = Accepted(submission.event_count)
             self.listener_faults += submission.settle(outcome)

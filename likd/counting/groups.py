@@ -17,7 +17,7 @@ from likd.counting.actors import Actors
 from likd.counting.aliases import Aliases
 from likd.counting.table import Table
 from likd.counting.table_limit import TableLimit
-from likd.model import Act, Events, Fold, Likings, Refused, Submission, add_events
+from likd.model import ActorEvent, Events, Fold, Likings, Refused, Submission, add_events
 from likd.runtime.cooperative import Steps, finish_in_turns
 
 GROUP_SUBMISSIONS_MAX = 1024
@@ -41,8 +41,8 @@ class TableLedger(Protocol):
     def opened(self, table: Table) -> None:
         """`table` is the new open table."""
 
-    def placed(self, table: int, merge: Fold) -> None:
-        """`merge` is durable, and done once `table` is in the store."""
+    def placed(self, table_id: int, merge: Fold) -> None:
+        """`merge` is durable, and done once `table_id` is in the store."""
 
 
 class Phase(enum.Enum):
@@ -178,7 +178,7 @@ class Groups:
             return Group(submissions=submissions, parts=parts, taken_at=time.monotonic())
         events: Events = {}
         actors: Likings = {}
-        acts: list[Act] = []
+        acts: list[ActorEvent] = []
         for submission in submissions:
             add_events(events, aliases.events(submission.events))
             for begin in range(0, len(submission.acts), SLICE_ACTS):
@@ -196,7 +196,7 @@ class Groups:
         return Group(submissions=submissions, parts=parts, actors_before=before, taken_at=time.monotonic())
 
     def _allot_actors(
-        self, actors: Likings, acts: Sequence[Act], parts: Sequence[Part]
+        self, actors: Likings, acts: Sequence[ActorEvent], parts: Sequence[Part]
     ) -> Steps[dict[bytes, tuple[bool, int] | None]]:
         """Put each actor's liking into the part with the last events of its URL. Returns what can undo it."""
         if len(parts) == 1:

@@ -111,7 +111,7 @@ class Intake:
         refused = self._refuse(urls, len(submission.acts))
         if refused is not None:
             submission.settle(refused)
-        elif not submission.size:
+        elif not submission.event_count:
             submission.settle(Accepted(0))
         else:
             try:

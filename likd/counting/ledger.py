@@ -35,8 +35,8 @@ NO_OLD_NAMES: OldNames = MappingProxyType({})
 class Follower(Protocol):
     """Is told what makes totals grow, in the step in which it happens. Must not raise."""
 
-    def committed(self, table: int, rows: Rows) -> None:
-        """The final counts of `table` are `rows`."""
+    def committed(self, table_id: int, rows: Rows) -> None:
+        """The final counts of `table_id` are `rows`."""
         ...
 
     def forgotten(self, urls: Collection[str]) -> None:
@@ -118,7 +118,7 @@ class Ledger:
         self.store_ahead = trio.Event()
         """Set when a reader saw that the store has more than it had confirmed: asking again will confirm it."""
         self.followers: list[Follower] = []
-        self.reader: Reader | None = None
+        self.readers: list[Reader] = []
         self._stored_as: dict[str, list[str]] = {}
         self._late_names: dict[str, int] = {}
         """URLs that were merged elsewhere, and the last table that may count them under these names."""
@@ -179,10 +179,10 @@ class Ledger:
         self._take_back(table.id)
         self._tell()
 
-    def placed(self, table: int, merge: Fold) -> None:
-        """A merge is durable, after everything in the tables up to `table`: reads follow it from now on."""
-        self.merging[table] = merge
-        self._actors.place_merge(table)
+    def placed(self, table_id: int, merge: Fold) -> None:
+        """A merge is durable, after everything in the tables up to `table_id`: reads follow it from now on."""
+        self.merging[table_id] = merge
+        self._actors.place_merge(table_id)
         if merge.erases:
             # Reads follow when the store does.
             return
@@ -244,14 +244,14 @@ class Ledger:
 
         The counts of `batch` must not be changed from now on.
         """
-        self._tables.pop(batch.table, None)
+        self._tables.pop(batch.table_id, None)
         self._moves += 1
-        if self._committed.get(batch.table) is not batch.rows:
+        if self._committed.get(batch.table_id) is not batch.rows:
             # It was found at the start, or its counters turned out to be wrong.
-            self._take_back(batch.table)
-            self._commit(batch.table, batch.rows)
-            self._actors.batched(batch.table, batch.actors)
-        del self._committed[batch.table]
+            self._take_back(batch.table_id)
+            self._commit(batch.table_id, batch.rows)
+            self._actors.batched(batch.table_id, batch.actors)
+        del self._committed[batch.table_id]
         self._queue(batch)
 
     def _queue(self, batch: Batch) -> None:
@@ -259,14 +259,14 @@ class Ledger:
         minute = int(batch.closed // 60)
         last = self.waiting[-1] if self.waiting else None
         alone = self._apart or last is None or last.frozen or last.increments.minute != minute
-        alone = alone or (last is not None and any(last.increments.last <= end < batch.table for end in self.ends))
+        alone = alone or (last is not None and any(last.increments.last <= end < batch.table_id for end in self.ends))
         if alone or last is None or not self._take_along(last, batch):
-            increments = Increments(batch.table, batch.table, minute, batch.rows.copy(), batch.actors)
+            increments = Increments(batch.table_id, batch.table_id, minute, batch.rows.copy(), batch.actors)
             last = Waiting(
-                increments, {batch.table: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
+                increments, {batch.table_id: batch.sums}, since=batch.closed, url_bytes=sum(map(len, batch.rows))
             )
             self.waiting.append(last)
-            self.rows_waiting += increments.size
+            self.rows_waiting += increments.row_count
             self._url_bytes_waiting += last.url_bytes
         if batch.merge is not None:
             # Whatever is in later tables comes after it.
@@ -291,8 +291,8 @@ class Ledger:
 
     def settle(self) -> Steps[None]:
         """Do the rest of `applied_first`'s work, for which nobody waits."""
-        if self.reader is not None:
-            yield from self.reader.settle()
+        for reader in self.readers:
+            yield from reader.settle()
         yield from self._actors.settle()
 
     def applied_first(self, applied: Applied | None = None) -> Waiting:
@@ -303,13 +303,13 @@ class Ledger:
         finish(self.leave())
         first = self.waiting.popleft()
         increments = first.increments
-        self.rows_waiting -= increments.size
+        self.rows_waiting -= increments.row_count
         self._url_bytes_waiting -= first.url_bytes
         self.tables_waiting -= len(first.tables)
         self._actors.applied(increments)
         self._pending.gone()
-        if self.reader is not None:
-            self.reader.applied(increments, applied)
+        for reader in self.readers:
+            reader.applied(increments, applied)
         for table_id in first.tables:
             merge = self.merging.pop(table_id, None)
             if merge is not None and not merge.erases and applied is not None:
@@ -334,15 +334,15 @@ class Ledger:
         if applied != self.applied:
             self._actors.resume(applied)
         if applied < self.applied:
-            if self.reader is not None:
-                self.reader.store_went_back()
+            for reader in self.readers:
+                reader.store_went_back()
             later, self.waiting = self.waiting, deque()
             for batch in again:
                 self._pending.add(batch.rows)
                 self._queue(batch)
-                self._actors.batched(batch.table, batch.actors)
+                self._actors.batched(batch.table_id, batch.actors)
                 if batch.merge is not None:
-                    self.merging[batch.table] = batch.merge
+                    self.merging[batch.table_id] = batch.merge
             for waiting in self.waiting:
                 waiting.frozen = True
             self.waiting += later
@@ -373,7 +373,7 @@ class Ledger:
         for waiting in self.waiting:
             it = waiting.increments
             parts.append((it.first, it.last, it.minute, it.rows if waiting.frozen else it.rows.copy()))
-        return parts + [(table, table, None, rows) for table, rows in self._committed.items()]
+        return parts + [(table_id, table_id, None, rows) for table_id, rows in self._committed.items()]
 
     def unapplied_urls(self) -> set[str]:
         """All URLs with counts that the store does not have yet."""
@@ -432,26 +432,26 @@ class Ledger:
         self._moved.set()
         self._moved = trio.Event()
 
-    def _commit(self, table: int, rows: Rows) -> None:
+    def _commit(self, table_id: int, rows: Rows) -> None:
         self._pending.add(rows)
-        self._keep(table, rows)
+        self._keep(table_id, rows)
 
-    def _keep(self, table: int, rows: Rows) -> None:
-        self._committed[table] = rows
+    def _keep(self, table_id: int, rows: Rows) -> None:
+        self._committed[table_id] = rows
         self._moves += 1
         for follower in tuple(self.followers):
-            follower.committed(table, rows)
+            follower.committed(table_id, rows)
 
     def _take_along(self, waiting: Waiting, batch: Batch) -> bool:
-        rows, url_bytes = waiting.increments.size, waiting.url_bytes
+        rows, url_bytes = waiting.increments.row_count, waiting.url_bytes
         if not waiting.take_along(batch, self._transaction_rows_max):
             return False
-        self.rows_waiting += waiting.increments.size - rows
+        self.rows_waiting += waiting.increments.row_count - rows
         self._url_bytes_waiting += waiting.url_bytes - url_bytes
         return True
 
-    def _take_back(self, table: int) -> None:
-        rows = self._committed.pop(table, None)
+    def _take_back(self, table_id: int) -> None:
+        rows = self._committed.pop(table_id, None)
         if rows:
             self._pending.subtract(rows)
             self.forgotten(rows)

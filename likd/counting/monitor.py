@@ -95,7 +95,7 @@ class Monitor:
         was_full = self.disk_full
         try:
             self.disk_free = await self._disk.free_bytes()
-            self.damaged_files = len(await self._disk.damaged_names())
+            self.damaged_files = len(await self._disk.quarantined_names())
         except OSError as error:
             log.error("can't check the disk", fault=error.strerror)
             return

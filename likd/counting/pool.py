@@ -10,7 +10,8 @@ import attrs
 import structlog
 import trio
 
-from likd.counting.counter import Observer, UrlCounter
+from likd.counting.counter import UrlCounter
+from likd.plugins.observers import Observer
 from likd.runtime.notice import Notice
 
 log = structlog.get_logger(__name__)
@@ -142,7 +143,7 @@ class PoolManager:
             if counter.quiet:
                 self._take_in(counter)
             else:
-                counter.on_quiet = self._take_in
+                counter.when_quiet(self._take_in)
                 if not counter.due:
                     self._enlist(counter)
 

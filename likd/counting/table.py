@@ -8,7 +8,7 @@ from itertools import islice
 import attrs
 
 from likd.counting.counter import UrlCounter
-from likd.durability.dead_letters import AsideEvents
+from likd.durability.dead_letters import DeadLetters
 from likd.model import Counts, Fold, IdempotencyKey, Likings, Rows, add, total
 from likd.runtime.cooperative import Steps
 
@@ -33,7 +33,7 @@ class Table:
     posts: int = 0
     """How often something was counted in it."""
     keys: list[tuple[IdempotencyKey, int]] = attrs.field(factory=list, repr=False)
-    aside: AsideEvents = attrs.field(factory=dict, repr=False)
+    dead_letters: DeadLetters = attrs.field(factory=dict, repr=False)
     actors: Likings = attrs.field(factory=dict, repr=False)
     actors_allotted: int = 0
     merge: Fold | None = None

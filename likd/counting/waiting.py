@@ -48,8 +48,8 @@ class Waiting:
             return False
         _merge(increments.rows, batch.rows)
         add_likings(increments.actors, batch.actors)
-        increments.last = batch.table
-        self.sums[batch.table] = batch.sums
+        increments.last = batch.table_id
+        self.sums[batch.table_id] = batch.sums
         self.url_bytes = url_bytes
         return True
 

@@ -30,7 +30,7 @@ class Keep:
 
 @attrs.frozen
 class _Kept:
-    table: int
+    table_id: int
     applied_at: float
     size: int
 
@@ -93,14 +93,14 @@ class AppliedTables:
         """Record what was applied, and remove the files that are not kept. If interrupted, the next call finishes."""
         if self._untended:
             await self._log.note(self._untended)
-        for table in [*self._found, *self._untended]:
-            size = await self._size(table) if self._keep.seconds else 0
-            self._kept.append(_Kept(table, self._clock(), size))
+        for table_id in [*self._found, *self._untended]:
+            size = await self._size(table_id) if self._keep.seconds else 0
+            self._kept.append(_Kept(table_id, self._clock(), size))
             self._bytes += size
-            if table in self._untended:
-                del self._untended[table]
+            if table_id in self._untended:
+                del self._untended[table_id]
             else:
-                self._found.remove(table)
+                self._found.remove(table_id)
         await self._remove_old()
 
     async def close(self) -> None:
@@ -112,10 +112,12 @@ class AppliedTables:
 
         Tables that are `waiting` are not included.
         """
-        tables = [*self._found, *(kept.table for kept in self._kept)]
-        batches = [batch for table in tables if table > mark and (batch := await self._read(table)) is not None]
-        had = {*waiting, *(batch.table for batch in batches)}
-        lost = {table: sums for table, sums in self._log.after(mark).items() if table not in had}
+        tables = [*self._found, *(kept.table_id for kept in self._kept)]
+        batches = [
+            batch for table_id in tables if table_id > mark and (batch := await self._read(table_id)) is not None
+        ]
+        had = {*waiting, *(batch.table_id for batch in batches)}
+        lost = {table_id: sums for table_id, sums in self._log.after(mark).items() if table_id not in had}
         if lost:
             self.missing |= lost
             log.error("the store lost tables that are not kept any more", **told(lost))
@@ -123,20 +125,20 @@ class AppliedTables:
 
     def forget_after(self, mark: int) -> None:
         """The tables after `mark` are waiting for the store again."""
-        self._found = [table for table in self._found if table <= mark]
-        self._bytes -= sum(kept.size for kept in self._kept if kept.table > mark)
-        self._kept = deque(kept for kept in self._kept if kept.table <= mark)
+        self._found = [table_id for table_id in self._found if table_id <= mark]
+        self._bytes -= sum(kept.size for kept in self._kept if kept.table_id > mark)
+        self._kept = deque(kept for kept in self._kept if kept.table_id <= mark)
 
-    async def _read(self, table: int) -> Batch | None:
+    async def _read(self, table_id: int) -> Batch | None:
         try:
-            return batch_file.decode(await self._disk.read(BATCH.name(table)))
+            return batch_file.decode(await self._disk.read(BATCH.name(table_id)))
         except (OSError, DamagedBatch) as error:
-            log.error("can't read a kept batch file", table=table, fault=str(error))
+            log.error("can't read a kept batch file", table=table_id, fault=str(error))
             return None
 
-    async def _size(self, table: int) -> int:
+    async def _size(self, table_id: int) -> int:
         try:
-            return await self._disk.size(BATCH.name(table))
+            return await self._disk.size(BATCH.name(table_id))
         except OSError:
             return 0
 
@@ -147,9 +149,9 @@ class AppliedTables:
         ):
             oldest = self._kept[0]
             try:
-                await self._disk.remove(BATCH.name(oldest.table))
+                await self._disk.remove(BATCH.name(oldest.table_id))
             except OSError as error:
-                log.error("can't remove applied batch file", table=oldest.table, fault=error.strerror)
+                log.error("can't remove applied batch file", table=oldest.table_id, fault=error.strerror)
             self._kept.popleft()
             self._bytes -= oldest.size
 

@@ -42,7 +42,7 @@ class BatcherStatistics:
     """How many batch files were written."""
     mismatches: int
     """Tables whose counters differed from their journal."""
-    aside_bytes: int
+    dead_letter_bytes: int
     """Disk space of the files of events that a handler could not count."""
     fault: str | None
     """Why a batch file can't be written now; None if nothing is wrong."""
@@ -67,7 +67,7 @@ class Batcher:
         handlers: Handlers,
         pool: PoolManager,
         ledger: Ledger,
-        aside_bytes: int = 0,
+        dead_letter_bytes: int = 0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._tables = tables
@@ -82,7 +82,7 @@ class Batcher:
         self._in_hand: deque[Table] = deque()
         self._written: Batch | None = None
         self._spent: deque[int] = deque()
-        self.aside_bytes = aside_bytes
+        self.dead_letter_bytes = dead_letter_bytes
         """Disk space of the files of events that were set aside."""
         self.mismatches = 0
         self.batches_written = 0
@@ -99,7 +99,7 @@ class Batcher:
             tables_in_hand=self.tables_in_hand,
             batches_written=self.batches_written,
             mismatches=self.mismatches,
-            aside_bytes=self.aside_bytes,
+            dead_letter_bytes=self.dead_letter_bytes,
             fault=self.fault,
         )
 
@@ -135,7 +135,7 @@ class Batcher:
             # Even if everything in the table was refused: its segment may be back after a crash, and what said that it
             # is void may be gone.
             journaled = self._journal.holds(table.id)
-            if journaled or table.rows or table.aside or table.keys or table.actors or table.merge:
+            if journaled or table.rows or table.dead_letters or table.keys or table.actors or table.merge:
                 self._written = await self._write(table)
             else:
                 self._ledger.dropped(table)
@@ -160,7 +160,7 @@ class Batcher:
         )
         replayed = await replay_segment(self._disk, table.id, self._journal.length(table.id), self._handlers)
         if replayed is not None:
-            table.rows, table.aside, table.actors = replayed.rows, replayed.aside, replayed.actors
+            table.rows, table.dead_letters, table.actors = replayed.rows, replayed.dead_letters, replayed.actors
 
     async def _write(self, table: Table) -> Batch:
         assert table.rows is not None
@@ -170,7 +170,9 @@ class Batcher:
         while True:
             try:
                 await self._keys.append(table.id, table.keys)
-                kept = await dead_letters.write(self._disk, table.id, dead_letters.listed(table.aside), table.closed_at)
+                kept = await dead_letters.write(
+                    self._disk, table.id, dead_letters.listed(table.dead_letters), table.closed_at
+                )
                 await self._disk.write(BATCH.name(table.id), await _encode(batch))
             except OSError as error:
                 self.fault = f"can't write batch file: {error.strerror}"
@@ -180,7 +182,7 @@ class Batcher:
             else:
                 self.fault = None
                 self.batches_written += 1
-                self.aside_bytes += kept
+                self.dead_letter_bytes += kept
                 return batch
 
     async def _drop_segments(self) -> None:

@@ -151,14 +151,14 @@ class Drainer:
         increments = waiting.increments
         waiting.frozen = True
         if self._paid_for is not waiting:
-            await self._tolerance.take(increments.size)
+            await self._tolerance.take(increments.row_count)
             self._paid_for = waiting
         try:
             applied = await self._until_it_works(lambda: self._give(increments), waiting)
         except Behind:
             self._doubtful = True
             return
-        self.rows_written += increments.size
+        self.rows_written += increments.row_count
         self._applied_tables.applied(self._ledger.applied_first(applied).sums)
         await finish_in_turns(self._ledger.settle())
 
@@ -175,7 +175,7 @@ class Drainer:
             log.error("a count was reduced to what the store can hold", fault=str(error), last=increments.last)
             increments.cut_down()
             applied = await self._store.apply(increments)
-        self._tolerance.wrote(increments.size, trio.current_time() - began)
+        self._tolerance.wrote(increments.row_count, trio.current_time() - began)
         return applied
 
     async def _resume(self) -> None:

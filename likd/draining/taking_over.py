@@ -32,7 +32,7 @@ def take_over(batches: Iterable[Batch], names: Names, ledger: Ledger, actors: Ac
         batch = names.batch(batch, by_rules)
         if batch.merge is not None:
             actors.begin_merge(batch.merge)
-            ledger.placed(batch.table, batch.merge)
+            ledger.placed(batch.table_id, batch.merge)
         ledger.batched(batch)
         yield
     return TakenOver(names, ledger, renamed)

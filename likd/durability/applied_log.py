@@ -43,7 +43,7 @@ class AppliedLog:
 
     def after(self, mark: int) -> dict[int, Counts]:
         """The tables after `mark` and their sums, oldest first."""
-        return {table: self._sums[table] for table in sorted(self._sums) if table > mark}
+        return {table_id: self._sums[table_id] for table_id in sorted(self._sums) if table_id > mark}
 
     async def load(self, names: Iterable[str]) -> None:
         """Load the files of the log among `names`. Raises OSError."""
@@ -76,14 +76,14 @@ class AppliedLog:
             with suppress(OSError):
                 await file.close()
 
-    async def _begin(self, table: int) -> None:
+    async def _begin(self, table_id: int) -> None:
         """Continue in a new file, which begins with everything that is remembered."""
         await self.close()
         self._forget_old()
-        name = APPLIED.name(table)
+        name = APPLIED.name(table_id)
         file = await self._disk.create(name)
         # What is behind the last is appended by who noted it.
-        await file.append(_encode({t: sums for t, sums in self._sums.items() if t < table}), sync=True)
+        await file.append(_encode({t: sums for t, sums in self._sums.items() if t < table_id}), sync=True)
         for old in self._names:
             if old != name:
                 await self._disk.remove(old)
@@ -96,8 +96,8 @@ class AppliedLog:
 
 def _encode(tables: Mapping[int, Counts]) -> bytes:
     lines = [
-        " ".join([str(table), *(f"{name}={n}" for name, n in sums.items() if n)]) + "\n"
-        for table, sums in sorted(tables.items())
+        " ".join([str(table_id), *(f"{name}={n}" for name, n in sums.items() if n)]) + "\n"
+        for table_id, sums in sorted(tables.items())
     ]
     return "".join(lines).encode()
 
@@ -105,9 +105,9 @@ def _encode(tables: Mapping[int, Counts]) -> bytes:
 def ranges(tables: Iterable[int]) -> str:
     """Table numbers as people write them: 3-5,9."""
     spans: list[tuple[int, int]] = []
-    for table in sorted(tables):
-        if spans and spans[-1][1] == table - 1:
-            spans[-1] = spans[-1][0], table
+    for table_id in sorted(tables):
+        if spans and spans[-1][1] == table_id - 1:
+            spans[-1] = spans[-1][0], table_id
         else:
-            spans.append((table, table))
+            spans.append((table_id, table_id))
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

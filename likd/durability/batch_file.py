@@ -44,7 +44,7 @@ class DamagedBatch(LikdError, ValueError):
 class Batch:
     """One table's counts as in its batch file. Times are seconds since 1970."""
 
-    table: int
+    table_id: int
     opened: float
     closed: float
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ def encode(batch: Batch) -> bytes:
     """`batch` as the bytes of its file."""
     names = batch.names
     header = (
-        f"likd-batch 1 table={batch.table} opened={batch.opened:.3f} closed={batch.closed:.3f}"
+        f"likd-batch 1 table={batch.table_id} opened={batch.opened:.3f} closed={batch.closed:.3f}"
         f" urls={len(batch.rows)} counts={','.join(names)}{f' actors={len(batch.actors)}' if batch.actors else ''}"
         f"{' merges=1' if batch.merge else ''}\n"
     )

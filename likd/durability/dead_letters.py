@@ -1,4 +1,4 @@
-"""Events set aside because their handler failed: `aside_<id>`, readable, checksummed, one JSON line per event.
+"""Dead letters: events whose handler failed. `aside_<id>`, readable, checksummed, one JSON line per event.
 
 {"aside":1,"at":1790000005.25,"events":2,"sha256":"<of the time and every byte after this line>"}
 ["mine","like","https://a.example/",1]
@@ -18,12 +18,12 @@ import msgspec
 
 from likd.durability.disk import Disk
 from likd.durability.filenames import DEAD_LETTERS
-from likd.model import Aside
+from likd.model import DeadLetter
 
 BLOCK_BYTES = 4096
 """The space that a file takes at least."""
 
-AsideEvents: TypeAlias = dict[tuple[str, str, str], int]
+DeadLetters: TypeAlias = dict[tuple[str, str, str], int]
 """Handler, kind and URL → how many events were set aside. It grows only with unique URLs."""
 
 
@@ -35,33 +35,35 @@ class _Head(msgspec.Struct):
 
 
 @attrs.frozen
-class AsideFile:
+class DeadLetterFile:
     """The contents of a file, and when its events were accepted (seconds since 1970; 0 if unknown)."""
 
-    events: list[Aside]
+    events: list[DeadLetter]
     at: float = 0.0
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines
-_decode_lines = msgspec.json.Decoder(Aside).decode_lines
+_decode_lines = msgspec.json.Decoder(DeadLetter).decode_lines
 _encode = msgspec.json.Encoder().encode
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
-def add(kept: AsideEvents, events: Iterable[Aside]) -> None:
+def add(kept: DeadLetters, events: Iterable[DeadLetter]) -> None:
     """Add `events` to `kept` in place."""
     for handler, kind, url, times in events:
         place = handler, kind, url
         kept[place] = kept.get(place, 0) + times
 
 
-def listed(kept: AsideEvents) -> list[Aside]:
+def listed(kept: DeadLetters) -> list[DeadLetter]:
     """`kept` as events."""
-    return [Aside(*place, times) for place, times in kept.items()]
+    return [DeadLetter(*place, times) for place, times in kept.items()]
 
 
-async def write(disk: Disk, table: int, events: Sequence[Aside], at: float = 0.0, *, replaces: bool = False) -> int:
-    """Keep the events, accepted `at` (seconds since 1970), that `table` could not count. Returns the space they take.
+async def write(
+    disk: Disk, table_id: int, events: Sequence[DeadLetter], at: float = 0.0, *, replaces: bool = False
+) -> int:
+    """Keep the events, accepted `at` (seconds since 1970), that `table_id` could not count. Returns their space.
 
     If the file `replaces` one that an earlier attempt to count the table left, it is written even without events: the
     earlier one must not be counted, and a file that is only removed may be back after a crash. Raises OSError.
@@ -69,7 +71,7 @@ async def write(disk: Disk, table: int, events: Sequence[Aside], at: float = 0.0
     if not events and not replaces:
         return 0
     data = encode(events, at)
-    await disk.write(DEAD_LETTERS.name(table), data)
+    await disk.write(DEAD_LETTERS.name(table_id), data)
     return space(len(data))
 
 
@@ -78,17 +80,17 @@ def space(size: int) -> int:
     return -(-size // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def encode(events: Sequence[Aside], at: float = 0.0) -> bytes:
+def encode(events: Sequence[DeadLetter], at: float = 0.0) -> bytes:
     """`events` as the bytes of a file."""
     lines = _encode_lines(events)
     return _encode(_Head(1, at, len(events), _checksum(at, lines))) + b"\n" + lines
 
 
-def decode(data: bytes) -> AsideFile:
+def decode(data: bytes) -> DeadLetterFile:
     """The contents of a file. Raises msgspec.DecodeError if it is damaged."""
     try:
         if not data.startswith(b"{"):
-            return AsideFile(_decode_lines(data))
+            return DeadLetterFile(_decode_lines(data))
         first, _, lines = data.partition(b"\n")
         head = _decode_head(first)
         if _checksum(head.at, lines) != head.sha256:
@@ -98,7 +100,7 @@ def decode(data: bytes) -> AsideFile:
         raise msgspec.DecodeError(str(error)) from None
     if encode(events, head.at) != data:
         raise msgspec.DecodeError("the first line does not fit the rest")
-    return AsideFile(events, head.at)
+    return DeadLetterFile(events, head.at)
 
 
 def _checksum(at: float, lines: bytes) -> str:

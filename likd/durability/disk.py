@@ -65,11 +65,11 @@ class Disk(Protocol):
         """Remove a file, if it exists. After a crash it may be back."""
         ...
 
-    async def set_aside(self, name: str) -> None:
+    async def quarantine(self, name: str) -> None:
         """Move a damaged file out of the way, for a person to inspect."""
         ...
 
-    async def damaged_names(self) -> list[str]:
+    async def quarantined_names(self) -> list[str]:
         """The names of the files that were set aside and are still there, sorted."""
         ...
 
@@ -136,11 +136,11 @@ class RealDisk:
     async def remove(self, name: str) -> None:
         await trio.to_thread.run_sync(self._remove, name)
 
-    async def set_aside(self, name: str) -> None:
-        await trio.to_thread.run_sync(self._set_aside, name)
+    async def quarantine(self, name: str) -> None:
+        await trio.to_thread.run_sync(self._quarantine, name)
 
-    async def damaged_names(self) -> list[str]:
-        return await trio.to_thread.run_sync(damaged_names, self.path)
+    async def quarantined_names(self) -> list[str]:
+        return await trio.to_thread.run_sync(quarantined_names, self.path)
 
     async def free_bytes(self) -> int:
         stat = await trio.to_thread.run_sync(os.statvfs, self.path)
@@ -189,7 +189,7 @@ class RealDisk:
     def _remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
 
-    def _set_aside(self, name: str) -> None:
+    def _quarantine(self, name: str) -> None:
         folder = self.path / DAMAGED
         folder.mkdir(mode=0o750, exist_ok=True)
         target = folder / name
@@ -230,10 +230,10 @@ class DryRunDisk:
 
     async def remove(self, name: str) -> None: ...
 
-    async def set_aside(self, name: str) -> None: ...
+    async def quarantine(self, name: str) -> None: ...
 
-    async def damaged_names(self) -> list[str]:
-        return await self._disk.damaged_names()
+    async def quarantined_names(self) -> list[str]:
+        return await self._disk.quarantined_names()
 
 
 class _NoFile:
@@ -244,7 +244,7 @@ class _NoFile:
     async def close(self) -> None: ...
 
 
-def damaged_names(data_dir: Path) -> list[str]:
+def quarantined_names(data_dir: Path) -> list[str]:
     """The names of the files that were set aside as damaged in `data_dir`, sorted. Raises OSError."""
     try:
         return sorted(entry.name for entry in os.scandir(data_dir / DAMAGED) if entry.is_file())

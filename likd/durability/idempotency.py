@@ -144,7 +144,7 @@ class _LogFile:
 
 
 class KeyLog:
-    """The accepted keys on disk, in files `keys_<id of the first table>` that are dropped as their keys expire.
+    """The accepted keys on disk, in files `keys_<id of the first table_id>` that are dropped as their keys expire.
 
     The files have at least what the window has, and not much more: keys that are no longer remembered are left out when
     a file is rewritten. A table's keys are written here before its journal segment, which has them, too, is dropped.
@@ -183,12 +183,12 @@ class KeyLog:
             lines += found
         await finish_in_turns(_remember(lines, window))
 
-    async def append(self, table: int, keys: Sequence[tuple[IdempotencyKey, int]]) -> None:
-        """Make the keys that came with `table` durable. Raises OSError; the call may be repeated."""
+    async def append(self, table_id: int, keys: Sequence[tuple[IdempotencyKey, int]]) -> None:
+        """Make the keys that came with `table_id` durable. Raises OSError; the call may be repeated."""
         if not keys:
             return
         now = self._wall_clock()
-        await self._rotate(table, now)
+        await self._rotate(table_id, now)
         assert self._open is not None
         lines = await finish_in_turns(_encode(keys, now))
         try:
@@ -201,7 +201,7 @@ class KeyLog:
         self._files[-1].newest = now
         self._files[-1].keys += len(keys)
 
-    async def _rotate(self, table: int, now: float) -> None:
+    async def _rotate(self, table_id: int, now: float) -> None:
         if self._open is not None and self._files[-1].keys < self._file_keys_max:
             return
         if self._open is not None:
@@ -213,7 +213,7 @@ class KeyLog:
             self._files.pop()
         # Never the name of an existing file: it has keys of other tables, too.
         newest = filenames.newest_id(file.name for file in self._files[-1:])
-        name = KEYS.name(max(table, newest + 1))
+        name = KEYS.name(max(table_id, newest + 1))
         self._open = await self._disk.create(name)
         self._files.append(_LogFile(name, now, 0, made=True))
         # Once around at most: then everything that is left is remembered.

@@ -33,7 +33,7 @@ class Header(msgspec.Struct, array_like=True, tag="segment", frozen=True):
     """
 
     version: int
-    table: int
+    table_id: int
     sealed: dict[int, int]
     opened: float = 0.0
 
@@ -153,12 +153,12 @@ class Journal:
         """How long appends took, seconds."""
         self.failures = 0
 
-    async def append(self, table: int, entry: Entry) -> None:
-        """Append to the segment of `table`. Raises JournalError; then the segment is closed for good."""
+    async def append(self, table_id: int, entry: Entry) -> None:
+        """Append to the segment of `table_id`. Raises JournalError; then the segment is closed for good."""
         if self._durability == "none":
             return
         try:
-            segment = self._segments.get(table) or await self._open(table)
+            segment = self._segments.get(table_id) or await self._open(table_id)
         except OSError as error:
             self.failures += 1
             raise JournalError(f"can't open the journal segment: {error.strerror}") from error
@@ -170,7 +170,7 @@ class Journal:
             await segment.file.append(data, sync=self._durability == "fsync")
         except OSError as error:
             self.failures += 1
-            sealed = await self._seal(table, segment)
+            sealed = await self._seal(table_id, segment)
             raise JournalError(f"can't write the journal: {error.strerror}", certain=sealed) from error
         self.appends.observe(time.monotonic() - began)
         segment.length += len(data)
@@ -180,58 +180,58 @@ class Journal:
         """The journal in numbers."""
         return JournalStatistics(self._durability, self.bytes_written, self.appends.statistics(), self.failures)
 
-    def length(self, table: int) -> int:
-        """The bytes in the segment of `table` so far."""
-        segment = self._segments.get(table)
+    def length(self, table_id: int) -> int:
+        """The bytes in the segment of `table_id` so far."""
+        segment = self._segments.get(table_id)
         return segment.length if segment is not None else 0
 
-    def holds(self, table: int) -> bool:
-        """Whether `table` has a segment, whatever it contains."""
-        return table in self._segments
+    def holds(self, table_id: int) -> bool:
+        """Whether `table_id` has a segment, whatever it contains."""
+        return table_id in self._segments
 
-    def withdraw(self, table: int, length: int) -> None:
-        """Declare everything after `length` in the segment of `table` void, because a later part of its group failed.
+    def withdraw(self, table_id: int, length: int) -> None:
+        """Declare all after `length` in the segment of `table_id` void, because a later part of its group failed.
 
         The next segment says so. Until then, the bytes stay: if the last part is on the disk after all, a crash must
         bring back the whole group.
         """
-        segment = self._segments.get(table)
+        segment = self._segments.get(table_id)
         if segment is not None:
             segment.length = length
             segment.closed = True
-            self._unsealed[table] = length
+            self._unsealed[table_id] = length
 
-    async def finish(self, table: int) -> None:
+    async def finish(self, table_id: int) -> None:
         """Close a segment that gets no more entries; its file stays until `drop`."""
-        segment = self._segments.pop(table, None)
+        segment = self._segments.pop(table_id, None)
         if segment is not None:
             await segment.file.close()
 
-    async def drop(self, table: int) -> None:
-        """Remove the segment of `table`, whose counts are durable elsewhere."""
-        await self.finish(table)
-        await self._disk.remove(JOURNAL.name(table))
-        self._sealed.pop(table, None)
+    async def drop(self, table_id: int) -> None:
+        """Remove the segment of `table_id`, whose counts are durable elsewhere."""
+        await self.finish(table_id)
+        await self._disk.remove(JOURNAL.name(table_id))
+        self._sealed.pop(table_id, None)
 
-    async def _open(self, table: int) -> _Segment:
+    async def _open(self, table_id: int) -> _Segment:
         # As long as a segment exists, every later one says how much of it is good, because any may be damaged.
         unsealed = dict(self._unsealed)
-        header = frames.frame(_encode(Header(1, table, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
-        file = await self._disk.create(JOURNAL.name(table))
+        header = frames.frame(_encode(Header(1, table_id, {**self._sealed, **unsealed}, round(self._wall_clock(), 3))))
+        file = await self._disk.create(JOURNAL.name(table_id))
         try:
             await file.append(header, sync=self._durability == "fsync" and bool(unsealed))
         except OSError:
             with contextlib.suppress(OSError):
                 await file.close()
-                await self._disk.remove(JOURNAL.name(table))
+                await self._disk.remove(JOURNAL.name(table_id))
             raise
         for earlier, length in unsealed.items():
             self._unsealed.pop(earlier, None)
             self._sealed[earlier] = length
-        segment = self._segments[table] = _Segment(file, len(header))
+        segment = self._segments[table_id] = _Segment(file, len(header))
         return segment
 
-    async def _seal(self, table: int, segment: _Segment) -> bool:
+    async def _seal(self, table_id: int, segment: _Segment) -> bool:
         """Make sure that nothing after the segment's good length is ever counted. Returns whether that is certain now.
 
         If it can't be cut off now, the next segment says so before anything else is acknowledged.
@@ -240,8 +240,8 @@ class Journal:
         try:
             await segment.file.truncate(segment.length)
         except OSError as error:
-            self._unsealed[table] = segment.length
-            log.error("can't cut off a failed journal write", table=table, fault=error.strerror)
+            self._unsealed[table_id] = segment.length
+            log.error("can't cut off a failed journal write", table=table_id, fault=error.strerror)
             return False
         return True
 

@@ -21,7 +21,7 @@ from likd.ingest.schema import (
     explain,
     too_long,
 )
-from likd.model import LIKE, UNLIKE, Act, Events
+from likd.model import LIKE, UNLIKE, ActorEvent, Events
 from likd.runtime.cooperative import SLICE_BYTES, Steps
 
 EVENT_WORK_BYTES = SLICE_BYTES // 200
@@ -52,13 +52,13 @@ OPEN_TERMS = Terms()
 class _Read:
     terms: Terms
     events: Events = attrs.field(factory=dict)
-    acts: list[Act] = attrs.field(factory=list)
+    acts: list[ActorEvent] = attrs.field(factory=list)
     size: int = 0
 
 
 def read_in_order(
     body: bytes, checker: Checker, actor_key: ActorKey, terms: Terms = OPEN_TERMS
-) -> Steps[tuple[Events, int, list[Act]]]:
+) -> Steps[tuple[Events, int, list[ActorEvent]]]:
     """The events of one JSON object, an array or NDJSON: those without an actor, the number of all events, the acts.
 
     Raises IngestError.
@@ -126,7 +126,7 @@ def _add(read: _Read, event: Event, checker: Checker, actor_key: ActorKey) -> No
         actor = read.terms.actor or actor
         if actor is not None:
             about = b"" if done == LIKE else done.encode()
-            read.acts.append(Act(kind, url, actor_key(actor, url) + about))
+            read.acts.append(ActorEvent(kind, url, actor_key(actor, url) + about))
             return
         if read.terms.actor_required:
             raise ActorMissing

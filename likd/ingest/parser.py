@@ -23,17 +23,11 @@ from likd.ingest.bodies import (
     strip,
     without_bom,
 )
+from likd.ingest.remembered import CACHED_BYTES_MAX, Remembered
 from likd.ingest.schema import Checker, Event, IngestError, TooManyUrls, decode_event, decode_events, explain, too_long
 from likd.ingest.urls import UrlRules
-from likd.model import Act, Events
+from likd.model import ActorEvent, Events
 from likd.runtime.cooperative import SLICE_BYTES, Steps
-
-CACHED_MAX = 131_072
-"""How many pieces are remembered: enough for the recurring events of a hundred thousand pages."""
-EVICTED_AT_ONCE = 4096
-"""How many of the oldest make room for others in one step, a millisecond's worth."""
-CACHED_BYTES_MAX = 512
-"""Longer pieces are not remembered, so each of the two memories stays under about 80 MB."""
 
 SMALL_BYTES_MAX = 1 << 16
 SLICE_EVENTS = 500
@@ -56,42 +50,6 @@ class _BadPiece(Exception):
 
 class _InOrder(Exception):
     """Some event of a body has an actor or a count."""
-
-
-class _Memory:
-    """What pieces of bodies contained: kind → piece → canonical URL, bounded. A piece in `braces` is a JSON object."""
-
-    def __init__(self, kinds: Iterable[str], braces: tuple[bytes, bytes]) -> None:
-        self.kinds: dict[str, dict[bytes, str]] = {kind: {} for kind in kinds}
-        self.braces = braces
-
-    def get(self, piece: bytes) -> tuple[str, str] | None:
-        """The kind and URL of `piece`, if they are remembered."""
-        for kind, urls in self.kinds.items():
-            url = urls.get(piece)
-            if url is not None:
-                return kind, url
-        return None
-
-    def likeliest_first(self, piece: bytes) -> list[tuple[str, dict[bytes, str]]]:
-        """The kinds with their pieces, the kind of `piece` first, because most bodies are of one kind."""
-        return sorted(self.kinds.items(), key=lambda item: piece not in item[1])
-
-    def remember(self, kind: str, pieces: list[bytes], urls: list[str]) -> None:
-        """Remember what `pieces` contained."""
-        excess = sum(map(len, self.kinds.values())) + len(pieces) - CACHED_MAX
-        if excess > 0:
-            # Only some of the oldest: dropping all at once would take 40 ms, and dropping each separately a search for
-            # it.
-            largest = max(self.kinds.values(), key=len)
-            for piece in list(islice(largest, max(excess, EVICTED_AT_ONCE))):
-                del largest[piece]
-        if max(map(len, pieces)) <= CACHED_BYTES_MAX:
-            self.kinds[kind].update(zip(pieces, urls, strict=True))
-        else:
-            self.kinds[kind].update(
-                (piece, url) for piece, url in zip(pieces, urls, strict=True) if len(piece) <= CACHED_BYTES_MAX
-            )
 
 
 def _add(events: Events, kind: str, found: Sequence[str | None], times: Sequence[int], unknown: int) -> None:
@@ -129,14 +87,14 @@ class Ingest:
         self._urls_max = urls_max
         self._checker = Checker(self._kinds, canonical or UrlRules(), done)
         self._actor_key = actor_key or _no_key
-        self._lines = _Memory(self._kinds, (b"", b""))
-        self._elements = _Memory(self._kinds, (b"{", b"}"))
+        self._lines = Remembered(self._kinds, (b"", b""))
+        self._elements = Remembered(self._kinds, (b"{", b"}"))
 
     def recall(self, body: bytes) -> tuple[str, str] | None:
         """The kind and URL of a single event, if the same bytes came before and are remembered."""
         return self._lines.get(body) if len(body) <= CACHED_BYTES_MAX else None
 
-    def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[Act]]]:
+    def read(self, body: bytes, terms: Terms = OPEN_TERMS) -> Steps[tuple[Events, int, list[ActorEvent]]]:
         """The events of one JSON object, an array of objects or NDJSON. Raises IngestError, and TooManyUrls early.
 
         Returns those without an actor, the number of all events, and the acts. Reads in steps of about a millisecond.
@@ -207,7 +165,9 @@ class Ingest:
                     break
         return (yield from self._read_whole_array(body))
 
-    def _add_up(self, body: bytes, separator: bytes, begin: int, end: int, known: _Memory) -> Steps[tuple[Events, int]]:
+    def _add_up(
+        self, body: bytes, separator: bytes, begin: int, end: int, known: Remembered
+    ) -> Steps[tuple[Events, int]]:
         """The events in the pieces of `body` from `begin` to `end`. Raises _BadPiece, LongPiece."""
         events: Events = {}
         size = 0
@@ -218,7 +178,7 @@ class Ingest:
                 raise TooManyUrls
         return events, size
 
-    def _add_counted(self, events: Events, counted: Mapping[bytes, int], known: _Memory) -> Steps[int]:
+    def _add_counted(self, events: Events, counted: Mapping[bytes, int], known: Remembered) -> Steps[int]:
         """Add the events of pieces to `events`, as often as each occurs. Returns their number. Raises _BadPiece."""
         size = 0
         left = iter(counted.items())
@@ -243,7 +203,7 @@ class Ingest:
             yield
         return size
 
-    def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
+    def _add_unknown(self, events: Events, pieces: list[bytes], times: list[int], known: Remembered) -> int:
         """Add the events of pieces that are read for the first time. Returns how many pieces were blank."""
         learned = self._learn(pieces, known.braces)
         if learned is None:
@@ -256,7 +216,7 @@ class Ingest:
             _add(events, kind, mine, list(compress(times, wanted)), 0)
         return 0
 
-    def _add_long(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> Steps[int]:
+    def _add_long(self, events: Events, pieces: list[bytes], times: list[int], known: Remembered) -> Steps[int]:
         """The same, each in a step of its own."""
         blank = 0
         for piece, n in zip(pieces, times, strict=True):
@@ -285,7 +245,7 @@ class Ingest:
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             return None
 
-    def _add_one_by_one(self, events: Events, pieces: list[bytes], times: list[int], known: _Memory) -> int:
+    def _add_one_by_one(self, events: Events, pieces: list[bytes], times: list[int], known: Remembered) -> int:
         blank = 0
         for piece, n in zip(pieces, times, strict=True):
             event = self._read_piece(piece, known.braces)

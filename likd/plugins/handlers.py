@@ -19,9 +19,9 @@ from likd.model import (
     LIKES,
     UNLIKE,
     UNLIKES,
-    Aside,
     Columns,
     Counts,
+    DeadLetter,
     Events,
     Rows,
     add_columns,
@@ -188,39 +188,44 @@ class Handlers:
         """The names of all counts, the built-in ones first."""
         return tuple(count for r in self.registered for count in r.handler.counts)
 
-    def increments(self, events: Events) -> tuple[Columns, list[Aside]]:
+    def increments(self, events: Events) -> tuple[Columns, list[DeadLetter]]:
         """What `events` add to the counts, all handlers together, and what had to be set aside.
 
         The columns may be those of `events` itself: they are for reading only.
         """
         columns: Columns = {}
-        aside: list[Aside] = []
+        dead_letters: list[DeadLetter] = []
         for kind, urls in events.items():
             for registration in self._by_kind.get(kind, ()):
-                self._count(registration, kind, urls, columns, aside)
-        return columns, aside
+                self._count(registration, kind, urls, columns, dead_letters)
+        return columns, dead_letters
 
-    def replay(self, events: Iterable[Aside]) -> tuple[Rows, list[Aside]]:
+    def replay(self, events: Iterable[DeadLetter]) -> tuple[Rows, list[DeadLetter]]:
         """What events that were set aside add now, by their own handlers; and what is still set aside."""
         rows: Rows = {}
-        aside: list[Aside] = []
+        dead_letters: list[DeadLetter] = []
         for event in events:
             wanting = self._by_kind.get(event.kind, [])
             if event.handler != ANY:
                 wanting = [registration for registration in wanting if registration.name == event.handler]
             if not wanting:
-                aside.append(event)
+                dead_letters.append(event)
             columns: Columns = {}
             for registration in wanting:
-                self._count(registration, event.kind, {event.url: event.times}, columns, aside)
+                self._count(registration, event.kind, {event.url: event.times}, columns, dead_letters)
             add_columns(rows, columns)
-        return rows, aside
+        return rows, dead_letters
 
     def _count(
-        self, registration: Registration, kind: str, urls: dict[str, int], columns: Columns, aside: list[Aside]
+        self,
+        registration: Registration,
+        kind: str,
+        urls: dict[str, int],
+        columns: Columns,
+        dead_letters: list[DeadLetter],
     ) -> None:
         count = registration.adds.get(kind)
-        grown = self._ask(registration, kind, urls, aside) if count is None else {count: urls}
+        grown = self._ask(registration, kind, urls, dead_letters) if count is None else {count: urls}
         for name, column in grown.items():
             mine = columns.get(name)
             if mine is None:
@@ -229,12 +234,14 @@ class Handlers:
                 # A handler with two kinds: the dict in `columns` may belong to the events.
                 columns[name] = {url: mine.get(url, 0) + column.get(url, 0) for url in {**mine, **column}}
 
-    def _ask(self, registration: Registration, kind: str, urls: dict[str, int], aside: list[Aside]) -> Columns:
+    def _ask(
+        self, registration: Registration, kind: str, urls: dict[str, int], dead_letters: list[DeadLetter]
+    ) -> Columns:
         allowed = registration.handler.counts
         grown: Columns = {}
         for url, times in urls.items():
             if registration.off:
-                aside.append(Aside(registration.name, kind, url, times))
+                dead_letters.append(DeadLetter(registration.name, kind, url, times))
                 continue
             try:
                 delta = dict(registration.handler.increments(kind, url, times))
@@ -243,7 +250,7 @@ class Handlers:
                         raise ValueError(f"increment {name}={n} is not allowed, counts are {', '.join(allowed)}")
             except Exception as error:
                 self._fault(registration, error)
-                aside.append(Aside(registration.name, kind, url, times))
+                dead_letters.append(DeadLetter(registration.name, kind, url, times))
                 continue
             for name, n in delta.items():
                 if n:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from likd.model import Counts, Rows, add, host_of
+from likd.model import Counts, Rows, add
 from likd.runtime.cooperative import Steps, finish
 
 SETTLED_AT_ONCE = 2000
@@ -50,10 +50,6 @@ class Bases:
         """Forget `urls`: the store's counts of them are no longer known."""
         for url in urls:
             self._kept.pop(url, None)
-
-    def of_host(self, host: str) -> list[str]:
-        """The kept URLs of a site; none if it has no name."""
-        return [url for url in self._kept if host_of(url) == host] if host else []
 
     def add(self, rows: Mapping[str, Counts]) -> None:
         """The store has these `rows` in addition; they are few."""

@@ -44,9 +44,9 @@ class Growth:
         """Stop following."""
         self._totals.ledger.followers.remove(self)
 
-    def committed(self, table: int, rows: Rows) -> None:
-        """`table` has these rows, and gets no more."""
-        self._committed.append(_Committed(rows, self._seen.pop(table, {}), list(rows)))
+    def committed(self, table_id: int, rows: Rows) -> None:
+        """`table_id` has these rows, and gets no more."""
+        self._committed.append(_Committed(rows, self._seen.pop(table_id, {}), list(rows)))
         self.rows_unseen += len(rows)
 
     def forgotten(self, urls: Collection[str]) -> None:

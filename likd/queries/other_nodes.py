@@ -15,7 +15,7 @@ from likd.runtime.notice import Notice
 from likd.stores.nodes import Node, NodeStore
 from likd.stores.protocol import FeedStore, News
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 BEAT_SECONDS = 5.0
 """So often each node says that it is alive, and asks who else is."""
 

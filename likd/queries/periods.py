@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
-from likd.stores.protocol import UNIT_SECONDS
+from likd.stores.protocol import UNIT_SECONDS, Unit
+from likd.stores.sites import Span
 
 PeriodUnit: TypeAlias = Literal["minute", "hour", "day", "month"]
 PERIOD_UNITS: tuple[PeriodUnit, ...] = ("minute", "hour", "day", "month")
@@ -19,7 +18,6 @@ TIME_MAX = 200_000_000_000
 """In the year 8307: nothing can have been counted later."""
 DAY_SECONDS = UNIT_SECONDS["day"]
 HOUR_SECONDS = UNIT_SECONDS["hour"]
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,62}", re.ASCII)
 
 
 @attrs.frozen
@@ -62,18 +60,6 @@ class Cut:
     before_until: int
 
 
-def zone_of(name: str) -> tzinfo:
-    """The time zone with that name, UTC for "". Raises ValueError."""
-    if name in ("", "UTC"):
-        return UTC
-    try:
-        if _ZONE.fullmatch(name):
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, OSError):
-        pass
-    raise ValueError(f"there is no time zone {name!a}")
-
-
 def last_units(unit: PeriodUnit, zone: tzinfo, units: int, until: int) -> Period:
     """The `units` units up to and including the one that `until` is in."""
     begin = floor(unit, zone, until)
@@ -91,6 +77,12 @@ def between(unit: PeriodUnit, zone: tzinfo, begin: int, end: int, units_max: int
             return None
         edges.append(_next(unit, zone, edges[-1]))
     return Period(unit, zone, tuple(edges))
+
+
+def span_of(period: Period) -> Span:
+    """What to ask the store for, which keeps days in UTC: those of another time zone are made of hours."""
+    unit: Unit = "day" if period.unit == "day" and period.zone is UTC else "hour"
+    return Span(unit, max(0, period.begin), period.end)
 
 
 def cut(period: Period, before: Period, now: float, minutes_since: float) -> Cut | None:

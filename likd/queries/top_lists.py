@@ -73,7 +73,7 @@ class TopLists:
                 await asked.ended.wait()
         return mine.top[:limit]
 
-    def committed(self, table: int, rows: Rows) -> None:
+    def committed(self, table_id: int, rows: Rows) -> None:
         """Drop rankings that nobody asks for and that have too much to catch up with."""
         unseen_max = max(ROWS_UNSEEN_MAX, self._totals.ledger.rows_waiting)
         for by, asked in list(self._asked.items()):

@@ -34,7 +34,7 @@ class Totals:
         self._cache_urls_max = cache_urls_max
         self._bases = Bases(cache_urls_max)
         self.other_marks = OtherMarks()
-        ledger.reader = self
+        ledger.readers.append(self)
 
     def applied(self, increments: Increments, applied: Applied | None) -> None:
         """The store has `increments`; `applied` is what they became there, None if unknown."""
@@ -49,8 +49,11 @@ class Totals:
         if late:
             self.forget({*late, *map(self.ledger.aliases, late)})
         merge = increments.merge
-        if merge is not None and merge.erases:
-            self.forget({merge.old, *self._bases.of_host(merge.host), *(applied.erased if applied else ())})
+        if merge is not None and merge.host:
+            # Its URLs may be very many: to look for those that are known would take long.
+            self.forget_all()
+        elif merge is not None and merge.erases:
+            self.forget([merge.old])
         elif merge is not None:
             self.forget([merge.old, merge.new])
 

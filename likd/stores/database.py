@@ -63,6 +63,13 @@ class Database(ABC):
     def apply(self, increments: Increments, now: int) -> Applied | None:
         """Like CountStore.apply."""
 
+    def erase_part(self, increments: Increments) -> bool:
+        """Erase a part of what `increments` erase, if that is much; whether that is to be asked once more.
+
+        It is asked before they are applied, which erases what is left.
+        """
+        return False
+
     @abstractmethod
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         """Like CountStore.read."""

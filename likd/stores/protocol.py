@@ -44,7 +44,7 @@ class Increments:
     merge: Fold | None = None
 
     @property
-    def size(self) -> int:
+    def row_count(self) -> int:
         """How many rows the store is given."""
         return len(self.rows) + len(self.actors)
 
@@ -71,13 +71,12 @@ class Retention:
 class Applied:
     """What increments became in a store.
 
-    What it added to their rows by itself, how many actors had liked both of the merged URLs (each likes once from now
-    on), and which URLs were erased.
+    What it added to their rows by itself, and how many actors had liked both of the URLs that were merged, each of whom
+    likes once from now on.
     """
 
     corrections: Rows = attrs.field(factory=dict)
     liked_both: int = 0
-    erased: Sequence[str] = ()
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from likd.stores.protocol import Part, Unit
 SITES_MAX = 1000
 """How many sites are returned with their history at once: those with the most likes."""
 PAGES_SCANNED_MAX = 20_000
-"""How many pages of a longer list are examined: those with the most likes, and those that got something today."""
+"""A longer list begins with the pages that may lead: those with the most of all time, and those active today."""
 
 Past: TypeAlias = list[tuple[int, Counts]]
 """The counts in each unit of time that had any, oldest first; a unit's time is its beginning, in seconds since 1970."""
@@ -69,6 +69,8 @@ class PagesQuery:
     by, `before` what it is compared with, `trend` what is included for each. They are sorted by value, then by likes
     minus unlikes of all time, then by URL; `after` is where the list continues. The pages in `without` are returned
     separately, whatever their rank, and with their trend only if no others are (a `limit` of 0).
+
+    A store may return a long list in parts, each in this order: `since` is where it said that the next part begins.
     """
 
     site: str = ""
@@ -80,6 +82,7 @@ class PagesQuery:
     ascending: bool = False
     limit: int = 50
     after: tuple[float, int, str] | None = None
+    since: str | None = None
     without: Sequence[str] = ()
 
 
@@ -96,13 +99,17 @@ class Page:
 
 @attrs.frozen
 class PagesRead:
-    """Pages as of table `applied`: those listed, those requested by name, and their total number."""
+    """Pages as of table `applied`: those listed, those requested by name, and their total number, if it is known.
+
+    `goes_on` is where the next part of the list begins, None if there is none.
+    """
 
     applied: int
     pages: list[Page]
     named: list[Page]
-    total: int
+    total: int | None
     summed: float
+    goes_on: str | None = None
 
 
 @runtime_checkable

@@ -69,6 +69,10 @@ class ThreadedStore:
             raise
 
     async def apply(self, increments: Increments) -> Applied | None:
+        if increments.merge is not None and increments.merge.erases:
+            # Others may write between two parts; what is cut off in between goes on when it is given again.
+            while await self._call(self._writing, self._database.erase_part, increments):
+                pass
         return await self._call(self._writing, self._database.apply, increments, self._now())
 
     async def read(self, urls: Sequence[str]) -> tuple[int, Rows]:

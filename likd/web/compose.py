@@ -27,6 +27,7 @@ from likd.web.api.files import Files
 from likd.web.api.histories import Histories, KeptFor
 from likd.web.api.live_news import OwnStatus
 from likd.web.api.live_socket import LiveSessions
+from likd.web.api.page_lists import PageLists
 from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
 from likd.web.api.shares import ShareLinks
@@ -103,14 +104,17 @@ async def compose_web(
         watches_max=config.watches_max,
     )
     files = Files(config.base_path)
-    pages = Pages(files=files, gate=gate, base=config.base_path)
+    pages = Pages(files=files, gate=gate, base=config.base_path, time_zone=config.time_zone)
     app = create_app(gate=gate, body_limit=bodies.limit, pages=pages, tls=tls is not None)
     kept_for = KeptFor(config.keep_minutes, config.keep_hours)
     histories = Histories(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
     sites = SiteLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
+    lists = PageLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
-    admin = Admin(urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts)
+    admin = Admin(
+        urls, counts, engine.merger, engine.totals, engine.store, engine.rules, engine.handlers.counts, engine.clock.now
+    )
     shares_api = ShareLinks(shares_made, urls, config.base_path)
     add_api(
         app,
@@ -119,13 +123,14 @@ async def compose_web(
         reads=reads,
         pictures=pictures,
         sites=sites,
+        lists=lists,
         shares=shares_api,
         admin=admin,
         status=board,
         bounds=engine.bounds,
         sessions=sessions,
     )
-    api = Api(urls, counts, reads, sites, admin, shares_api)
+    api = Api(urls, counts, reads, sites, lists, admin, shares_api, config.time_zone)
     add_pages(app, pages, gate=gate, api=api, status=board, files=files)
     add_files(app, files)
     if faults is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 
-from likd.config.settings import Config, ConfigError
+from likd.config.settings import ConfigError
+from likd.config.web_settings import PlaceSettings
 
 
-def server_context(config: Config) -> ssl.SSLContext | None:
+def server_context(config: PlaceSettings) -> ssl.SSLContext | None:
     """The TLS context for `config`, None without TLS. Raises ConfigError."""
     if not config.tls_cert and not config.tls_key:
         return None

@@ -24,8 +24,7 @@ class Node:
         self._secret = directory / "secret"
         self.daemon = WarmDaemon(self._data, port, self._log)
 
-    def reach_store(self) -> None:
-        """Set the port by which it reaches the store; once, before it is started."""
-        url = f"postgresql://likd@127.0.0.1:{self.proxy.port}/likd"
+    def reach_store(self, url: str) -> None:
+        """Set the URL by which it reaches the store; once, before it is started."""
         flags = ["--store", url, "--actor-secret-file", str(self._secret), "--replay-window", str(KEEP_SECONDS)]
         self.daemon = WarmDaemon(self._data, self._port, self._log, *flags)

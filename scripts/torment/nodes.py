@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import trio
 
 from likd.counting.actors import ActorKeys
 from likd.durability.data_dir import given_secret
+from likd.model import Counts
 from tests import postgres
-from torment.daemon import PATIENCE_SECONDS, Wrong
+from torment.daemon import KINDS, PATIENCE_SECONDS, Wrong
 from torment.load import ACTORS, Load
 from torment.node import Node
 from torment.sums import Sums
@@ -32,9 +34,8 @@ class NodesChaos:
         path = directory / "secret"
         path.write_text(secret)
         path.chmod(0o600)
-        self.primary = postgres.make()
-        self._standby: postgres.Server | None = None
-        self.nodes = [Node(number, directory, port, lambda: self.primary.port) for number, port in enumerate(ports)]
+        self._make_store()
+        self.nodes = [Node(number, directory, port, self._store_port) for number, port in enumerate(ports)]
         self.faults: Counter[str] = Counter()
         self._clients = Load(self.nodes, rng)
         self._sums = Sums(self._clients, ActorKeys(given_secret(secret, "chaos")))
@@ -55,6 +56,20 @@ class NodesChaos:
             node.daemon.signal(signal.SIGKILL)
             if node.daemon.process is not None:
                 node.daemon.process.wait()
+        self._end_store()
+
+    def url_for(self, node: Node) -> str:
+        """The store, as `node` reaches it."""
+        return f"postgresql://likd@127.0.0.1:{node.proxy.port}/likd"
+
+    def _store_port(self) -> int:
+        return self.primary.port
+
+    def _make_store(self) -> None:
+        self.primary = postgres.make()
+        self._standby: postgres.Server | None = None
+
+    def _end_store(self) -> None:
         for server in filter(None, [self.primary, self._standby]):
             server.remove()
 
@@ -63,7 +78,7 @@ class NodesChaos:
         async with trio.open_nursery() as nursery:
             for node in self.nodes:
                 await nursery.start(node.proxy.run)
-                node.reach_store()
+                node.reach_store(self.url_for(node))
             await trio.to_thread.run_sync(self._begin)
             await self._all(lambda node: node.daemon.start())
             await self._load(seconds, clients)
@@ -72,7 +87,7 @@ class NodesChaos:
             for node in self.nodes:
                 await self._sums.over_http(node)
             await self._all(self._end_cleanly)
-            self._sums.in_database(f"postgresql://likd@127.0.0.1:{self.primary.port}/likd")
+            self._sums.in_store(*self._stored())
             nursery.cancel_scope.cancel()
 
     def _begin(self) -> None:
@@ -115,13 +130,20 @@ class NodesChaos:
         for node in self.nodes:
             node.proxy.heal()
             node.daemon.signal(signal.SIGCONT)
-        if self.primary.process is None:
-            await trio.to_thread.run_sync(self.primary.start)
+        await self._bring_back()
         for node in self.nodes:
             if not node.daemon.lives_now:
                 await node.daemon.start()
 
+    async def _bring_back(self) -> None:
+        if self.primary.process is None:
+            await trio.to_thread.run_sync(self.primary.start)
+
     # Faults
+
+    def _of_store(self) -> list[Callable[[], Awaitable[None]]]:
+        """What happens to the store."""
+        return [*[self._cut_off] * 3, *[self._crash_server] * 2, self._stop_server, *[self._fail_over] * 3]
 
     async def _torment(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -129,7 +151,7 @@ class NodesChaos:
             nursery.start_soon(self._torment_server)
 
     async def _torment_nodes(self) -> None:
-        actions = [*[self._kill_node] * 3, self._terminate_node, self._pause_node, *[self._cut_off] * 3]
+        actions = [*[self._kill_node] * 3, self._terminate_node, self._pause_node]
         while True:
             await trio.sleep(self._rng.uniform(0.1, 1.0))
             for node in self.nodes:
@@ -140,9 +162,9 @@ class NodesChaos:
                 await self._rng.choice(actions)()
 
     async def _torment_server(self) -> None:
-        actions = [*[self._crash_server] * 2, self._stop_server, *[self._fail_over] * 3]
+        actions = self._of_store()
         while True:
-            await trio.sleep(self._rng.uniform(0.5, 4.0))
+            await trio.sleep(self._rng.uniform(0.1, 2.0))
             await self._rng.choice(actions)()
 
     async def _kill_node(self) -> None:
@@ -217,3 +239,13 @@ class NodesChaos:
         node.daemon.signal(signal.SIGTERM)
         if await node.daemon.wait() != 0:
             raise Wrong(f"the last shutdown of node {node.number} was not clean")
+
+    def _stored(self) -> tuple[dict[str, Counts], dict[str, str], list[bytes]]:
+        """The store's counts by URL, its aliases, and the keys of who likes."""
+        url = f"postgresql://likd@127.0.0.1:{self.primary.port}/likd"
+        with psycopg.connect(url) as connection:
+            names = ", ".join(KINDS.values())
+            found = connection.execute(f"SELECT url, {names} FROM likd_totals".encode())
+            rows = {url: dict(zip(KINDS.values(), map(int, row), strict=True)) for url, *row in found}
+            aliases: dict[str, str] = dict(connection.execute("SELECT old, new FROM likd_aliases"))
+            return rows, aliases, [bytes(key) for (key,) in connection.execute("SELECT key FROM likd_actors")]

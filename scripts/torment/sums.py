@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import attrs
-import psycopg
 import trio
 
 from likd.counting.actors import ActorKeys
-from torment.daemon import KINDS, Counted, Wrong, ask
+from likd.model import Counts
+from torment.daemon import Counted, Wrong, ask
 from torment.load import LIKED, URLS, Load
 from torment.node import Node
 
@@ -41,24 +42,17 @@ class Sums:
             counted += await self.load.totals(node, URLS[begin : begin + 100])
         return counted
 
-    def in_database(self, url: str) -> None:
-        """The store at `url` has what was acknowledged, and likes minus unlikes of actors are those who like."""
-        with psycopg.connect(url) as connection:
-            names = ", ".join(KINDS.values())
-            rows = {row[0]: row[1:] for row in connection.execute(f"SELECT url, {names} FROM likd_totals".encode())}
-            aliases: dict[str, str] = dict(connection.execute("SELECT old, new FROM likd_aliases"))
-            liking = [bytes(key) for (key,) in connection.execute("SELECT key FROM likd_actors")]
+    def in_store(self, rows: Mapping[str, Counts], aliases: Mapping[str, str], liking: Sequence[bytes]) -> None:
+        """It has what was acknowledged, and likes minus unlikes of actors are those who are `liking`, by their keys."""
         for old, new in self.load.merges:
             if aliases.get(old, old) != aliases.get(new, new):
                 raise Wrong(f"{old} was to be merged into {new}: {aliases}")
         wanted: Counted = Counter()
         for (asked, name), n in self.load.acknowledged.items():
             wanted[aliases.get(asked, asked), name] += n
-        found = Counter(
-            {(at, name): int(n) for at, row in rows.items() for name, n in zip(KINDS.values(), row, strict=True)}
-        )
+        found = Counter({(at, name): n for at, counts in rows.items() for name, n in counts.items()})
         self._compare(
-            "in the database", Counter({place: n for place, n in found.items() if place[0] not in LIKED}), wanted
+            "in the store", Counter({place: n for place, n in found.items() if place[0] not in LIKED}), wanted
         )
         for at in LIKED:
             net, who = (

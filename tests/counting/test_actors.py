@@ -24,7 +24,7 @@ from likd.engine import Engine, open_engine
 from likd.errors import StoreError
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError
-from likd.model import LIKE, UNLIKE, Accepted, Act, Events, Fold, Liking, Likings, Outcome, Submission
+from likd.model import LIKE, UNLIKE, Accepted, ActorEvent, Events, Fold, Liking, Likings, Outcome, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.runtime.cooperative import finish
 from likd.stores.protocol import Increments
@@ -35,15 +35,15 @@ URL = "https://example.com/"
 KEYS = ActorKeys(b"secret")
 
 
-def act(actor: str, kind: str = LIKE, url: str = URL) -> Act:
-    return Act(kind, url, KEYS(actor, url))
+def act(actor: str, kind: str = LIKE, url: str = URL) -> ActorEvent:
+    return ActorEvent(kind, url, KEYS(actor, url))
 
 
-def submission(*acts: Act) -> Submission:
+def submission(*acts: ActorEvent) -> Submission:
     return Submission({}, len(acts), acts=acts)
 
 
-def read(*lines: str) -> tuple[Events, int, list[Act]]:
+def read(*lines: str) -> tuple[Events, int, list[ActorEvent]]:
     body = "\n".join(lines).encode()
     return finish(Ingest(["like", "unlike", "impression"], actor_key=KEYS).read(body))
 
@@ -197,7 +197,7 @@ async def engine(path: Path) -> AsyncIterator[Engine]:
         nursery.cancel_scope.cancel()
 
 
-async def send(engine: Engine, *acts: Act) -> Outcome:
+async def send(engine: Engine, *acts: ActorEvent) -> Outcome:
     sent = submission(*acts)
     answering = await engine.intake.submit(sent)
     return await answering.settled()

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from likd.counting.counter import Observer, UrlCounter
+from likd.counting.counter import UrlCounter
 from likd.counting.pool import SLICE_COUNTERS, WAKES_PER_TURN_MAX, PoolManager
+from likd.plugins.observers import Observer
 
 URL = "https://example.com/"
 

@@ -23,7 +23,7 @@ from likd.durability.disk import RealDisk
 from likd.engine import Engine
 from likd.errors import StoreError
 from likd.ingest.urls import UrlRules
-from likd.model import LIKE, UNLIKE, Aside, Fold, Liking, Submission
+from likd.model import LIKE, UNLIKE, DeadLetter, Fold, Liking, Submission
 from likd.queries.merging import MergeBusy
 from likd.stores.protocol import Applied, Folding, Increments
 from likd.stores.sqlite.store import SqliteStore
@@ -92,7 +92,7 @@ async def test_an_actor_who_likes_what_is_one_url_now_has_one_like(world: World,
 
 
 async def test_events_set_aside_are_replayed_by_the_new_rules(world: World) -> None:
-    await RealDisk(world.path).write("aside_000000000001", dead_letters.encode([Aside("likes", LIKE, HTTP, 2)]))
+    await RealDisk(world.path).write("aside_000000000001", dead_letters.encode([DeadLetter("likes", LIKE, HTTP, 2)]))
     async with world.life(same_schemes=True) as engine:
         assert await net(engine, HTTPS) == 2
         await engine.drain()
@@ -278,7 +278,7 @@ async def test_acts_that_wait_when_an_old_like_is_folded_are_not_read_beside_it(
 urls = st.sampled_from([f"{scheme}://example.com/{n}" for scheme in ("http", "https") for n in range(2)])
 batches = st.builds(
     Batch,
-    table=st.just(1),
+    table_id=st.just(1),
     opened=st.just(0.0),
     closed=st.just(0.0),
     names=st.just(NAMES),

@@ -26,7 +26,7 @@ from likd.durability.disk import RealDisk
 from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced, StoreAway, StoreError
-from likd.model import LIKE, Accepted, Act, Submission
+from likd.model import LIKE, Accepted, ActorEvent, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.status import StatusReport
 from likd.stores.protocol import Store
@@ -141,7 +141,7 @@ async def test_an_act_finds_that_the_store_went_back(world: World) -> None:
         world.keep()
         await like(engine, A)
         world.bring_back_in_place()
-        act = Submission({}, 1, acts=[Act(LIKE, A, KEYS("ann", A))])
+        act = Submission({}, 1, acts=[ActorEvent(LIKE, A, KEYS("ann", A))])
         with trio.fail_after(5):
             while not engine.drainer.went_back:
                 try:
@@ -309,12 +309,12 @@ async def test_what_comes_after_a_mark_is_had_again_and_the_rest_is_missing(tmp_
         await disk.write(BATCH.name(table), batch_file.encode(batch(table)))
         tables.applied({table: {"likes": table}})
     await tables.tend()
-    assert [found.table for found in await tables.after(4)] == [5]
+    assert [found.table_id for found in await tables.after(4)] == [5]
     assert tables.missing == {}
-    assert [found.table for found in await tables.after(2)] == [4, 5]
+    assert [found.table_id for found in await tables.after(2)] == [4, 5]
     assert (tables.missing, tables.missing_counts) == ({3: {"likes": 3}}, {"likes": 3})
     tables.forget_after(4)
-    assert [found.table for found in await tables.after(0)] == [4]
+    assert [found.table_id for found in await tables.after(0)] == [4]
 
 
 # --- The log of what is applied

@@ -19,7 +19,7 @@ urls = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_s
 counts = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 1 << 50), min_size=1)
 batches = st.builds(
     Batch,
-    table=st.integers(1, 999_999_999_999),
+    table_id=st.integers(1, 999_999_999_999),
     opened=st.integers(0, 1 << 40).map(lambda ms: ms / 1000),
     closed=st.integers(0, 1 << 40).map(lambda ms: ms / 1000),
     names=st.just(NAMES),

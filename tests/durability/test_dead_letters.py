@@ -8,22 +8,26 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from likd.durability import dead_letters
-from likd.durability.dead_letters import AsideEvents, AsideFile
+from likd.durability.dead_letters import DeadLetterFile, DeadLetters
 from likd.durability.disk import RealDisk
 from likd.durability.filenames import DEAD_LETTERS
-from likd.model import Aside
+from likd.model import DeadLetter
 from tests.damage import Stroke, strokes
 
-EVENTS = st.lists(st.builds(Aside, st.just("likes"), st.just("like"), st.text(max_size=20), st.integers(1, 1 << 40)))
+EVENTS = st.lists(
+    st.builds(DeadLetter, st.just("likes"), st.just("like"), st.text(max_size=20), st.integers(1, 1 << 40))
+)
 
 
 @given(EVENTS)
-def test_events_are_read_back(events: list[Aside]) -> None:
-    assert dead_letters.decode(dead_letters.encode(events, 7.25)) == AsideFile(events, 7.25)
+def test_events_are_read_back(events: list[DeadLetter]) -> None:
+    assert dead_letters.decode(dead_letters.encode(events, 7.25)) == DeadLetterFile(events, 7.25)
 
 
 async def test_they_are_lines_that_a_person_can_read(disk: RealDisk) -> None:
-    await dead_letters.write(disk, 7, [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)])
+    await dead_letters.write(
+        disk, 7, [DeadLetter("likes", "like", "http://a/", 2), DeadLetter("mine", "mine", "http://b/", 1)]
+    )
     head, *lines = (disk.path / "aside_000000000007").read_text().splitlines()
     assert head.startswith('{"aside":1,"at":0.0,"events":2,"sha256":"')
     assert lines == ['["likes","like","http://a/",2]', '["mine","mine","http://b/",1]']
@@ -31,7 +35,7 @@ async def test_they_are_lines_that_a_person_can_read(disk: RealDisk) -> None:
 
 def test_a_file_of_an_earlier_version_is_read() -> None:
     written = b'["likes","like","http://a/",2]\n'
-    assert dead_letters.decode(written) == AsideFile([Aside("likes", "like", "http://a/", 2)])
+    assert dead_letters.decode(written) == DeadLetterFile([DeadLetter("likes", "like", "http://a/", 2)])
 
 
 async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
@@ -40,13 +44,13 @@ async def test_nothing_aside_is_no_file(disk: RealDisk) -> None:
 
 
 async def test_nothing_aside_takes_the_place_of_what_an_earlier_try_left(disk: RealDisk) -> None:
-    await dead_letters.write(disk, 7, [Aside("likes", "like", "http://a/", 2)])
+    await dead_letters.write(disk, 7, [DeadLetter("likes", "like", "http://a/", 2)])
     await dead_letters.write(disk, 7, [], replaces=True)
     assert dead_letters.decode(await disk.read(DEAD_LETTERS.name(7))).events == []
 
 
 DATA = dead_letters.encode(
-    [Aside("likes", "like", "http://a/", 2), Aside("mine", "mine", "http://b/", 1)], 1_790_000_000.25
+    [DeadLetter("likes", "like", "http://a/", 2), DeadLetter("mine", "mine", "http://b/", 1)], 1_790_000_000.25
 )
 
 
@@ -65,11 +69,13 @@ def test_every_cut_is_found() -> None:
 
 
 def test_what_is_kept_grows_with_unique_urls_only() -> None:
-    kept: AsideEvents = {}
+    kept: DeadLetters = {}
     for n in range(10):
-        dead_letters.add(kept, [Aside("likes", "like", "http://a/", 1), Aside("likes", "like", "http://b/", n)])
+        dead_letters.add(
+            kept, [DeadLetter("likes", "like", "http://a/", 1), DeadLetter("likes", "like", "http://b/", n)]
+        )
     listed = dead_letters.listed(kept)
-    assert listed == [Aside("likes", "like", "http://a/", 10), Aside("likes", "like", "http://b/", 45)]
+    assert listed == [DeadLetter("likes", "like", "http://a/", 10), DeadLetter("likes", "like", "http://b/", 45)]
 
 
 @given(st.binary(min_size=1, max_size=60))
@@ -78,7 +84,7 @@ def test_a_damaged_file_is_an_error_of_one_kind(data: bytes) -> None:
         found = dead_letters.decode(data)
     except msgspec.DecodeError:
         return
-    assert all(isinstance(event, Aside) for event in found.events)
+    assert all(isinstance(event, DeadLetter) for event in found.events)
 
 
 @pytest.mark.parametrize("data", [b'["likes","like","http://a/\xff",2]\n', b'["likes","like","http://a/"]\n', b"\0\0"])

@@ -69,7 +69,7 @@ async def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
     await disk.rename("one", "two")
     assert steps == ["replace", "sync directory"]
     steps.clear()
-    await disk.set_aside("two")
+    await disk.quarantine("two")
     assert steps == ["replace", "sync directory", "sync directory"]
     steps.clear()
     await (await disk.create("three")).close()
@@ -169,7 +169,7 @@ async def test_every_change_whose_directory_sync_failed_can_be_repeated(disk: Re
         (create, ("new",)),
         (disk.write, ("one", b"data")),
         (disk.rename, ("one", "two")),
-        (disk.set_aside, ("two",)),
+        (disk.quarantine, ("two",)),
     ]
     for change, arguments in changes:
         no_sync[0] = 2
@@ -178,7 +178,7 @@ async def test_every_change_whose_directory_sync_failed_can_be_repeated(disk: Re
                 await change(*arguments)
         await change(*arguments)
     assert await disk.names() == ["new"]
-    assert await disk.damaged_names() == ["two"]
+    assert await disk.quarantined_names() == ["two"]
 
 
 async def test_a_file_is_created_only_once(disk: RealDisk) -> None:
@@ -206,14 +206,14 @@ async def test_removing_what_is_not_there_is_fine(disk: RealDisk) -> None:
 
 async def test_a_file_set_aside_is_kept_out_of_the_way(disk: RealDisk) -> None:
     await disk.write("one", b"damaged")
-    await disk.set_aside("one")
+    await disk.quarantine("one")
     assert await disk.names() == []
     assert (disk.path / "damaged" / "one").read_bytes() == b"damaged"
-    assert await disk.damaged_names() == ["one"]
+    assert await disk.quarantined_names() == ["one"]
 
 
 async def test_a_file_that_is_not_there_is_an_error(disk: RealDisk) -> None:
-    for attempt in (disk.read("one"), disk.rename("one", "two"), disk.set_aside("one")):
+    for attempt in (disk.read("one"), disk.rename("one", "two"), disk.quarantine("one")):
         with pytest.raises(FileNotFoundError):
             await attempt
 
@@ -228,7 +228,7 @@ async def test_a_dry_run_reads_and_changes_nothing(disk: RealDisk) -> None:
     await dry.write("one", b"other")
     await dry.rename("one", "two")
     await dry.remove("one")
-    await dry.set_aside("one")
+    await dry.quarantine("one")
     file = await dry.create("three")
     await file.append(b"data", sync=True)
     await file.truncate(0)

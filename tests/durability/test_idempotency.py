@@ -10,7 +10,6 @@ from unittest.mock import patch
 import attrs
 import msgspec
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -21,6 +20,7 @@ from likd.durability.idempotency import KEY, KeyLog, KeyReused, KeyWindow
 from likd.durability.key_lines import LINE_KEYS
 from likd.durability.taken_keys import Taken
 from likd.model import Accepted, IdempotencyKey, Refused, Submission
+from tests.turns import others_turns
 
 
 @attrs.define
@@ -312,20 +312,10 @@ async def test_on_disk_too_nobodys_keys_push_out_those_of_another(disk: RealDisk
 async def test_a_start_reads_many_keys_in_steps(disk: RealDisk, clock: Clock, autojump_clock: MockClock) -> None:
     log, _ = await loaded(disk, clock, keys_max=20_000)
     await log.append(1, [key(f"token a {number}") for number in range(10_000)])
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
+    async with others_turns() as turns:
         _, window = await loaded(disk, clock, keys_max=20_000)
-        nursery.cancel_scope.cancel()
     assert len(window) == 10_000
-    assert turns >= 2 * 10_000 // LINE_KEYS
+    assert turns.count >= 2 * 10_000 // LINE_KEYS
 
 
 class FlakyFile:

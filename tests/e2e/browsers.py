@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import importlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import attrs
 import pytest
 
+from likd.web.access.gate import PUBLIC_EVENTS_MAX
 from tests.daemon import Client, Daemon
 from tests.e2e import webkit
 from tests.e2e.network import Network
@@ -251,7 +253,8 @@ def counts(daemon: Daemon, url: str) -> dict[str, int]:
 
 def like(daemon: Daemon, url: str, times: int = 1) -> None:
     """Others like `url`."""
+    lines = [json.dumps({"kind": "like", "url": url, "actor": os.urandom(8).hex()}) for _ in range(times)]
     with Client(daemon.address) as client:
-        for _ in range(times):
-            body = b'{"kind":"like","url":"%s","actor":"%s"}' % (url.encode(), os.urandom(8).hex().encode())
+        for begin in range(0, times, PUBLIC_EVENTS_MAX):
+            body = "\n".join(lines[begin : begin + PUBLIC_EVENTS_MAX]).encode()
             assert client.request("POST", "/v1/events", body).status == 202

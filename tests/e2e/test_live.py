@@ -74,7 +74,8 @@ def like(daemon: Daemon, times: int = 1, url: str = "") -> None:
 
 @contextlib.contextmanager
 def started(path: Path) -> Iterator[Daemon]:
-    with Daemon(path, "--table-limit", "5", "--flush-interval", "0.1", "--live-interval", "0.1") as daemon:
+    flags = ["--table-limit", "5", "--flush-interval", "0.1", "--live-interval", "0.1", "--watches-max", "2"]
+    with Daemon(path, *flags) as daemon:
         yield daemon
 
 
@@ -171,21 +172,19 @@ async def test_a_binary_message_closes_with_1003(daemon: Daemon) -> None:
         assert await close_code(websocket) == 1003
 
 
-async def test_watching_too_much_closes_with_1008(tmp_path: Path) -> None:
-    with Daemon(tmp_path / "data", "--watches-max", "2") as daemon:
-        async with connect(daemon) as websocket:
-            await say(websocket, op="watch", urls=[f"https://example.com/{n}" for n in range(3)])
-            assert await close_code(websocket) == 1008
+async def test_watching_too_much_closes_with_1008(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        await say(websocket, op="watch", urls=[f"https://example.com/{n}" for n in range(3)])
+        assert await close_code(websocket) == 1008
 
 
-async def test_what_is_watched_is_counted_over_all_messages_each_url_once(tmp_path: Path) -> None:
-    with Daemon(tmp_path / "data", "--watches-max", "2") as daemon:
-        async with connect(daemon) as websocket:
-            for n in (0, 1, 0, 1):
-                await say(websocket, op="watch", urls=[f"https://example.com/{n}"])
-                assert len((await hear(websocket))["counts"]) == 1
-            await say(websocket, op="watch", urls=["https://example.com/2"])
-            assert await close_code(websocket) == 1008
+async def test_what_is_watched_is_counted_over_all_messages_each_url_once(daemon: Daemon) -> None:
+    async with connect(daemon) as websocket:
+        for n in (0, 1, 0, 1):
+            await say(websocket, op="watch", urls=[f"https://example.com/{n}"])
+            assert len((await hear(websocket))["counts"]) == 1
+        await say(websocket, op="watch", urls=["https://example.com/2"])
+        assert await close_code(websocket) == 1008
 
 
 async def test_a_partial_watch_refuses_the_bad_urls_alone(tmp_path: Path) -> None:

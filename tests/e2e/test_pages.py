@@ -182,7 +182,7 @@ def test_a_theme_stays_and_is_there_before_any_script(page: Any, plain: Any, dae
     assert page.locator("html").get_attribute("data-theme") == "dark"
     plain.goto(f"{daemon.url}/url?url={URL}")
     plain.get_by_label("Theme").select_option("Light")
-    plain.get_by_role("button", name="Set").click()
+    plain.locator("#theme").get_by_role("button", name="Set").click()
     expect(plain.locator("html")).to_have_attribute("data-theme", "light")
     expect(plain.locator("h1")).to_have_text(LONG)
 
@@ -226,6 +226,14 @@ def rows(browser: Any) -> Any:
     return browser.locator("table.pages tbody tr")
 
 
+def test_an_axis_has_no_number_twice(page: Any, daemon: Daemon) -> None:
+    page.goto(f"{daemon.url}/url?url={URL}&range=dates&from=2026-01-01&to=2026-01-05")
+    for name in ("updown", "views"):
+        marks = page.locator(f"[data-chart={name}] svg text[text-anchor=end]")
+        expect(marks.first).to_be_visible()
+        assert marks.all_text_contents() == ["0", "1"], name
+
+
 def test_the_overview_tells_of_all_sites_and_leads_to_each(plain: Any, sites: Daemon) -> None:
     plain.goto(sites.url + "/")
     expect(plain.locator("table.sites tbody th")).to_have_text(["news.example.net", SITE])
@@ -250,6 +258,12 @@ def test_pages_are_found_sorted_and_paged_with_and_without_a_script(plain: Any, 
         expect(rows(browser).first.locator(".lead")).to_have_text("36")
         browser.get_by_role("link", name="Next").click()
         expect(rows(browser)).to_have_count(10)
+        browser.get_by_role("link", name="Previous").click()
+        expect(browser.locator(".pager")).to_contain_text("26–50 of 60")
+        browser.get_by_role("link", name="Previous").click()
+        expect(browser.locator(".pager")).to_contain_text("1–25 of 60")
+        expect(browser.get_by_role("link", name="Previous")).to_have_count(0)
+        browser.get_by_role("link", name="Next").click()
         browser.get_by_role("link", name="First").click()
         browser.get_by_role("columnheader", name="Likes").get_by_role("link").click()
         expect(browser.locator("table.pages th[aria-sort=ascending]")).to_have_text("Likes")
@@ -317,6 +331,11 @@ def axe() -> str:
     return (Path(package.__file__).parent / "axe.min.js").read_text()
 
 
+def every_fourth_of(looked_at: list[str], width: int) -> list[str]:
+    """What is looked at at this width: all at either width takes half a minute more."""
+    return looked_at if width == 390 or os.environ.get("LIKD_TEST_BROWSERS") == "all" else looked_at[::4]
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_has_barriers_in_either_theme_or_scrolls_sideways(
     browser: Any, daemon: Daemon, axe: str, width: int
@@ -324,8 +343,7 @@ def test_no_page_has_barriers_in_either_theme_or_scrolls_sideways(
     only_chromium(browser)
     context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", bypass_csp=True)
     page = context.new_page()
-    # All at either width takes half a minute more.
-    for path in PAGES if width == 390 or os.environ.get("LIKD_TEST_BROWSERS") == "all" else PAGES[::4]:
+    for path in every_fourth_of(PAGES, width):
         page.goto(daemon.url + path)
         if page.locator("#link:not([hidden])").count():
             expect(page.locator("#link")).to_have_text("Live")

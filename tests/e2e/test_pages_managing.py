@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Client, Daemon
 from tests.e2e.browsers import counts, expect
-from tests.e2e.test_pages import BARRIERS, axe, only_chromium, post
+from tests.e2e.test_pages import BARRIERS, axe, every_fourth_of, only_chromium, post
 
 __all__ = ["axe"]
 SITE = "https://managed.example.com"
@@ -99,19 +101,28 @@ def test_a_page_and_a_site_are_deleted_once_the_word_is_typed(page: Any, daemon:
     assert counts(daemon, f"https://{site}/b")["net"] == 0
 
 
-def test_no_dialog_has_barriers(browser: Any, daemon: Daemon, axe: str) -> None:
-    url = f"{SITE}/dialogs"
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_dialog_has_barriers_in_either_theme(browser: Any, daemon: Daemon, axe: str, width: int) -> None:
+    url = f"{SITE}/dialogs-{width}"
     post(daemon, url, likes=3)
+    with Client(daemon.address) as client:
+        for path, body in (("merge", {"old": f"{url}/old", "new": url}), ("shares", {"url": url})):
+            assert client.request("POST", f"/v1/{path}", json.dumps(body).encode()).status in (200, 201)
     only_chromium(browser)
-    context = browser.new_context(viewport={"width": 390, "height": 900}, reduced_motion="reduce", bypass_csp=True)
+    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", bypass_csp=True)
     page = context.new_page()
     page.goto(f"{daemon.url}/url?url={url}")
     page.evaluate(axe)
-    for name in ("Merge…", "Reset…", "Delete…"):
+    for name in every_fourth_of(["Share…", "Change…", "Merge…", "Reset…", "Delete…"], width):
         dialog = opened(page, name)
-        dialog.locator(".ends .btn").last.click()
+        if name in ("Merge…", "Reset…", "Delete…"):
+            dialog.locator(".ends .btn").last.click()
         assert page.evaluate(BARRIERS, {}) == [], name
-        dialog.get_by_role("button", name="Cancel").click()
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(BARRIERS, {"runOnly": ["color-contrast"]}) == [], f"{name} in the dark"
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        dialog.get_by_role("button", name=re.compile("Cancel|Close")).click()
     context.close()
 
 

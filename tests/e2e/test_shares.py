@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
-from tests.daemon import Client, Daemon
+from likd.web.api.live_ops import POLICY_VIOLATION
+from tests.daemon import PATIENCE_SECONDS, Client, Daemon
 
 ADMIN = "an-admin-token-of-tests"
 A, B, OTHER = "https://a.example/1", "https://a.example/2", "https://other.example/"
@@ -136,3 +139,47 @@ def test_links_outlive_the_daemon(tmp_path: Path) -> None:
     with start(tmp_path / "data") as daemon, Client(daemon.address) as client:
         assert client.request("GET", f"/v1/counts?url={A}&share={token}").status == 200
     assert token.encode() not in (tmp_path / "data" / "shares").read_bytes()
+
+
+async def told(daemon: Daemon, token: str, op: dict[str, object]) -> object:
+    """What the websocket answers first to who has a link: a message, or the code that it is closed with."""
+    async with await trio.open_tcp_stream(*daemon.address) as stream, trio.open_nursery() as nursery:
+        websocket = await wrap_client_stream(nursery, stream, "test", f"/v1/live?share={token}")
+        with trio.fail_after(PATIENCE_SECONDS):
+            await websocket.send_message(json.dumps(op))
+            try:
+                answer: object = json.loads(await websocket.get_message())
+            except ConnectionClosed as closed:
+                assert closed.reason is not None
+                answer = closed.reason.code
+        nursery.cancel_scope.cancel()
+    return answer
+
+
+@pytest.mark.parametrize("about", [{"site": "a.example"}, {"url": A}])
+async def test_a_link_watches_over_the_websocket_what_it_is_for_and_nothing_else(
+    daemon: Daemon, client: Client, about: dict[str, str]
+) -> None:
+    token = share(client, **about)["token"]
+    watched = await told(daemon, token, {"op": "watch", "urls": [A]})
+    assert isinstance(watched, dict)
+    assert watched["counts"][0]["url"] == A
+    site = await told(daemon, token, {"op": "watch_site", "host": "a.example"})
+    assert isinstance(site, dict) == ("site" in about)
+    ops: list[dict[str, object]] = [
+        {"op": "watch", "urls": [OTHER]},
+        {"op": "watch_site", "host": "other.example"},
+        {"op": "watch_site"},
+        {"op": "watch_hot"},
+        {"op": "watch_top"},
+        {"op": "watch_status"},
+    ]
+    for op in ops:
+        assert await told(daemon, token, op) == POLICY_VIOLATION, op
+
+
+async def test_a_link_that_was_revoked_opens_no_websocket(daemon: Daemon, client: Client) -> None:
+    made = share(client, site="a.example")
+    assert admin(client, "DELETE", f"/v1/shares?id={made['id']}").status == 200
+    with pytest.raises((ConnectionRejected, ExceptionGroup)):
+        await told(daemon, made["token"], {"op": "ping"})

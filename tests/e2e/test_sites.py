@@ -107,6 +107,19 @@ def test_days_of_a_time_zone_are_made_of_hours(client: Client, zone: str, days: 
     assert (datetime.fromtimestamp(TODAY, UTC).date() - came).days == days
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York", "Asia/Kolkata", "UTC"])
+def test_sites_and_pages_have_the_days_of_a_time_zone_that_the_history_has(client: Client, zone: str) -> None:
+    days = ask(client, "/v1/history", site="a.example", unit="day", last=30, tz=zone)["history"]
+    likes = [day["likes"] for day in days]
+    site = next(row for row in ask(client, "/v1/sites", tz=zone)["sites"] if row["host"] == "a.example")
+    assert site["trend"] == likes
+    assert (site["today"], site["last7"], site["last30"]) == (likes[-1], sum(likes[-7:]), sum(likes))
+    pages = ask(client, "/v1/pages", site="a.example", tz=zone)
+    assert (pages["begin"], pages["end"]) == (days[0]["time"], days[-1]["time"] + DAY)
+    assert [sum(day) for day in zip(*(page["trend"] for page in pages["pages"]), strict=True)] == likes
+    assert sum(page["likes"] for page in pages["pages"]) == sum(likes)
+
+
 def test_pages_are_found_ranked_and_told_with_what_is_not_in_the_store_yet(client: Client) -> None:
     told = ask(client, "/v1/pages", site="a.example")
     assert [(page["url"], page["likes"], page["all"]) for page in told["pages"]] == [
@@ -157,6 +170,8 @@ def test_an_answer_that_is_known_is_not_sent_again(client: Client) -> None:
         ("/v1/pages?site=%20", "site"),
         ("/v1/history?unit=week", "unit"),
         ("/v1/history?tz=Mars", "tz"),
+        ("/v1/sites?tz=Mars", "tz"),
+        ("/v1/pages?tz=Mars", "tz"),
         ("/v1/history?tz=../etc/passwd", "tz"),
         ("/v1/history?compare=x", "compare"),
         ("/v1/history?end=5", "end"),

@@ -10,7 +10,6 @@ from collections import deque
 from itertools import islice
 
 import pytest
-import trio
 
 from likd.ingest.bodies import BadEncoding, BadGzip, TooLarge, inflate
 from likd.ingest.parser import Ingest
@@ -18,6 +17,7 @@ from likd.ingest.schema import IngestError
 from likd.ingest.urls import canonical
 from likd.model import Events
 from likd.runtime.cooperative import finish, finish_in_turns
+from tests.turns import others_turns
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -240,21 +240,11 @@ def test_gzip_that_is_cut_short_or_changed_is_malformed() -> None:
 
 
 async def test_long_bodies_let_others_have_their_turn() -> None:
-    turns = 0
     body = b"\n".join(event(f"http://h/{n}") for n in range(5000))
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
+    async with others_turns() as turns:
         events, size, _ = await finish_in_turns(Ingest(KINDS).read(body))
-        nursery.cancel_scope.cancel()
     assert (len(events["like"]), size) == (5000, 5000)
-    assert turns >= 5
+    assert turns.count >= 5
 
 
 @pytest.mark.parametrize("level", [1, 3, 19])

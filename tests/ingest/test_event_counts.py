@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import EVENT_COUNT_MAX, IngestError
-from likd.model import Act, Events
+from likd.model import ActorEvent, Events
 from likd.runtime.cooperative import finish
 from tests.daemon import Client, Daemon, Response
 
@@ -24,7 +24,7 @@ BEARER = f"Bearer {ADMIN}"
 URL = "https://www.example.com/a"
 
 
-def read(body: bytes) -> tuple[Events, int, list[Act]]:
+def read(body: bytes) -> tuple[Events, int, list[ActorEvent]]:
     return finish(Ingest(("like", "impression"), actor_key=lambda actor, url: actor.encode()).read(body))
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from likd.ingest import bodies
 from likd.ingest.bodies import LongPiece, count_pieces, inflate, line_of, lines_until, strip
-from likd.ingest.parser import CACHED_MAX, Ingest
+from likd.ingest.parser import Ingest
+from likd.ingest.remembered import CACHED_MAX
 from likd.ingest.schema import TooManyUrls
 from likd.runtime.cooperative import SLICE_BYTES, Steps, finish
 

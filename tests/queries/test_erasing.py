@@ -31,6 +31,7 @@ async def test_what_came_before_is_gone_and_what_comes_after_counts(world: World
         await like(engine, ELSEWHERE, 3)
         await drain(engine)
     async with world.life() as engine:
+        assert await net(engine, OLD) == 6
         await send(engine, act("b", OLD))
         assert not await engine.merger.erase(target, keep=keep)
         assert await counts(engine, OLD) == {}

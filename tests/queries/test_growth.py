@@ -16,6 +16,7 @@ from likd.queries.totals import Totals
 from likd.queries.trending import URLS_MAX, Hot
 from likd.runtime.cooperative import finish
 from tests.fakestore import FakeStore, batch_of, post, totals_over
+from tests.turns import others_turns
 
 URLS = [f"http://{n}/" for n in range(6)]
 
@@ -126,19 +127,9 @@ def test_a_look_remembers_nothing_of_tables_that_are_gone() -> None:
 
 
 async def turns_during(hot: Hot) -> int:
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(others)
+    async with others_turns() as turns:
         await hot.sample(1.0)
-        nursery.cancel_scope.cancel()
-    return turns
+    return turns.count
 
 
 async def test_the_hottest_are_those_that_grew_most_since_somebody_looks() -> None:

@@ -12,6 +12,7 @@ from likd.queries.top_lists import TopLists
 from likd.queries.totals import Totals
 from likd.runtime.notice import Notice
 from tests.fakestore import FakeStore, totals_over
+from tests.turns import others_turns
 
 A, B = "http://a/", "http://b/"
 
@@ -32,19 +33,9 @@ async def test_others_get_their_turns_while_many_urls_are_looked_at(autojump_clo
     for url in urls:
         await hub.watch(url)
     totals.ledger.batched(batch(1, {url: {"likes": 1} for url in urls}))
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(others)
+    async with others_turns() as turns:
         await hub._look(1.0)
-        nursery.cancel_scope.cancel()
-    assert turns >= 6000 / URLS_AT_ONCE - 2
+    assert turns.count >= 6000 / URLS_AT_ONCE - 2
     assert {hub.watched(url).counts["likes"] for url in urls} == {1}
 
 

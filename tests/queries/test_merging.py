@@ -16,7 +16,7 @@ from likd.counting.aliases import Aliases
 from likd.durability.disk import RealDisk
 from likd.durability.filenames import BATCH
 from likd.engine import Engine, open_engine
-from likd.model import LIKE, UNLIKE, Accepted, Act, Counts, Events, Liking, Submission
+from likd.model import LIKE, UNLIKE, Accepted, ActorEvent, Counts, Events, Liking, Submission
 from likd.plugins.handlers import Handlers, Impressions, Likes
 from likd.queries.merging import MergeBusy, MergeError
 from likd.stores.protocol import Increments
@@ -72,7 +72,7 @@ def world(tmp_path: Path) -> World:
 
 
 def act(actor: str, url: str, kind: str = LIKE) -> Submission:
-    return Submission({}, 1, acts=[Act(kind, url, KEYS(actor, url))])
+    return Submission({}, 1, acts=[ActorEvent(kind, url, KEYS(actor, url))])
 
 
 async def send(engine: Engine, submission: Submission) -> None:

@@ -23,6 +23,7 @@ from likd.queries.top_lists import TopList, TopLists
 from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
 from tests.fakestore import FakeStore, batch_of, best, post, totals_over
+from tests.turns import others_turns
 
 URLS = [f"https://example.com/{n}" for n in range(12)]
 NAMES = ["likes", "unlikes"]
@@ -271,19 +272,9 @@ async def test_asking_again_costs_nothing_for_what_did_not_change(monkeypatch: p
 
 async def test_others_get_their_turns_while_much_is_looked_at() -> None:
     store, totals = many(50_000)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(others)
+    async with others_turns() as turns:
         await TopLists(store, totals)("likes", 10)
-        nursery.cancel_scope.cancel()
-    assert turns >= 50_000 / growth.URLS_AT_ONCE
+    assert turns.count >= 50_000 / growth.URLS_AT_ONCE
 
 
 async def test_many_who_ask_at_once_share_one_look() -> None:

@@ -17,6 +17,7 @@ from likd.errors import StoreError
 from likd.model import Counts, Fold, Liking, Rows, add_columns
 from likd.plugins.handlers import Handlers
 from likd.queries import bases as bases_module
+from likd.queries.totals import Totals
 from likd.runtime.cooperative import finish
 from likd.stores.protocol import READ_SECONDS_MAX, Applied
 from tests.fakestore import FakeStore, batch_of, post, totals_over
@@ -64,6 +65,18 @@ async def test_the_total_stays_the_same_at_every_step_of_a_table() -> None:
     assert totals.counts_nowait(A) == {"likes": 3}
     assert totals.ledger.unapplied_urls() == set()
     assert store.reads == [[A]], "what was read once follows what is applied"
+
+
+async def test_two_readers_of_one_ledger_both_follow_what_is_applied() -> None:
+    store = FakeStore({A: {"likes": 1}})
+    first = totals_over(store, applied=0, cache_urls_max=10)
+    second = Totals(store, first.ledger, cache_urls_max=10)
+    assert await first.counts([A]) == await second.counts([A]) == {A: {"likes": 1}}
+    first.ledger.batched(batch(1, {A: 2}))
+    store.commit(first.ledger.waiting[0].increments)
+    first.ledger.applied_first()
+    finish(first.ledger.settle())
+    assert first.counts_nowait(A) == second.counts_nowait(A) == {"likes": 3}
 
 
 async def test_a_table_without_counts_leaves_nothing_behind() -> None:

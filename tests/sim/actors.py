@@ -10,7 +10,7 @@ import trio
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine
 from likd.errors import StoreError
-from likd.model import LIKE, UNLIKE, Accepted, Act, Submission
+from likd.model import LIKE, UNLIKE, Accepted, ActorEvent, Submission
 from tests.sim import clients
 from tests.sim.counted import ACTED, KEYS, ROAMING, Broken, Request
 
@@ -50,7 +50,7 @@ async def _try(node: Node, engine: Engine, actor: str, asked: str) -> None:
     world = node.world
     wish = world.wishes[actor, asked]
     url = engine.rules(asked)
-    acts = [Act(LIKE if wish.likes else UNLIKE, url, KEYS(actor, url))] * wish.times
+    acts = [ActorEvent(LIKE if wish.likes else UNLIKE, url, KEYS(actor, url))] * wish.times
     if wish.along is None:
         submission = Submission({}, len(acts), acts=acts)
     else:

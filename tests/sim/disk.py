@@ -140,14 +140,14 @@ class SimDisk:
         if name in self._seen:
             self._unlink(name)
 
-    async def set_aside(self, name: str) -> None:
+    async def quarantine(self, name: str) -> None:
         await self.begin()
         self._inode(name)
         self.damaged.append(name)
         self._unlink(name)
         await self._sync_directory()
 
-    async def damaged_names(self) -> list[str]:
+    async def quarantined_names(self) -> list[str]:
         return sorted(self.damaged)
 
     async def free_bytes(self) -> int:

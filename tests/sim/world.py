@@ -24,6 +24,7 @@ from likd.errors import LikdError
 from likd.ingest.urls import UrlRules
 from likd.model import LIKES, IdempotencyKey
 from likd.queries import merging
+from likd.stores.sqlite import erasures as erasing
 from tests.sim import clients, erasures
 from tests.sim.actors import Wish
 from tests.sim.acts import Acts
@@ -203,6 +204,7 @@ def run(seed: int, *, nodes: int = 1, verbose: bool = False) -> World:
     with (
         mock.patch.multiple(folding, PAGE_URLS=3, FOLDS_AT_ONCE=1, PAGES_NOTED=1, RETRY_SECONDS=0.02),
         mock.patch.object(merging, "STORE_SECONDS_MAX", 0.2),
+        mock.patch.multiple(erasing, URLS_AT_ONCE=2, ACTORS_AT_ONCE=3),
     ):
         trio.run(live, clock=trio.testing.MockClock(autojump_threshold=0))
     return world[0]

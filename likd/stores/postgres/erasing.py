@@ -12,10 +12,8 @@ from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.history import UNITS, spans
 
 
-def erase(
-    connection: Connection, names: Sequence[str], node: int, fold: Fold, url_key: Callable[[str], bytes]
-) -> list[str]:
-    """Remove counts, history and actors of a URL or a site; of which URLs."""
+def erase(connection: Connection, names: Sequence[str], node: int, fold: Fold, url_key: Callable[[str], bytes]) -> None:
+    """Remove counts, history and actors of a URL or a site."""
     which, values = sites.of_site(fold.host) if fold.host else sites.of_url(fold.old)
     query = sql.SQL("SELECT DISTINCT t.url FROM likd_counts AS t WHERE {}").format(which)
     urls = [url for (url,) in connection.execute(query, values)]
@@ -38,7 +36,6 @@ def erase(
     else:
         connection.execute(sql.SQL("DELETE FROM likd_counts AS t WHERE {}").format(which), values)
     actors.remove(connection, [*map(url_key, urls), *([fold.old_key] if fold.old_key else [])])
-    return urls
 
 
 def _forget(connection: Connection, which: sql.Composable, values: Sequence[str]) -> None:

@@ -143,21 +143,20 @@ class PostgresDatabase(Database):
         rows = rows_of.summed(rows, corrections)
         self._add(connection, rows, self.chain.node, increments.minute, now)
         both = 0
-        erased: Sequence[str] = ()
         if increments.merge is not None and increments.merge.erases:
-            erased = tuple(self._erase(connection, increments.merge))
+            self._erase(connection, increments.merge)
         elif increments.merge is not None:
             both = self._merges.merge(connection, increments.merge)
         query = "UPDATE likd_nodes SET mark = %s, seen = now() WHERE node = %s"
         connection.execute(query, (increments.last, self.chain.node))
         if nodes_there > 1:
             self._feed(connection, increments, rows)
-        return Applied(corrections, both, erased)
+        return Applied(corrections, both)
 
-    def _erase(self, connection: Connection, fold: Fold) -> list[str]:
+    def _erase(self, connection: Connection, fold: Fold) -> None:
         merges.note_change(connection, merges.ERASED)
         url_key = self._url_key or (lambda _: fold.old_key)
-        return erasing.erase(connection, self._names, self.chain.node, fold, url_key)
+        erasing.erase(connection, self._names, self.chain.node, fold, url_key)
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         return self._look(lambda connection: counts.read(connection, self._names, urls))

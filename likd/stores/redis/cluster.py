@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
+import structlog
 import trio
 from coredis.exceptions import (
     AskError,
@@ -32,6 +33,8 @@ WAIT_AGAIN_SECONDS = 10.0
 
 _MOVING = (MovedError, AskError, TryAgainError)
 _AWAY = (ClusterDownError, BusyLoadingError, ReadOnlyError)
+
+log = structlog.get_logger(__name__)
 
 
 @attrs.frozen
@@ -175,6 +178,9 @@ class Cluster:
         answers = await self._ask(node, commands)
         if waits and not answers.pop():
             self.unreplicated += 1
+            log.warning(
+                "no replica had in time what a primary was given", primary=str(node), waited_ms=WAIT_MILLISECONDS
+            )
             self._unreplicated_until[node] = trio.current_time() + WAIT_AGAIN_SECONDS
         if any(isinstance(answer, NoScriptError) for answer in answers):
             await self._ask(node, [packed(b"SCRIPT", b"LOAD", text.encode()) for text in self._scripts.values()])

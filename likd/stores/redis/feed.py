@@ -17,9 +17,9 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[list[str], list[bytes]]).decode
 
 
-def key(keys: Keys, node: int) -> bytes:
-    """The stream of `node`."""
-    return keys.of(META, b"feed:%d" % node)
+def key(keys: Keys, source: bytes) -> bytes:
+    """The stream of a data directory."""
+    return keys.of(META, b"feed:" + source)
 
 
 def body(increments: Increments) -> bytes:
@@ -38,7 +38,8 @@ async def news(cluster: Cluster, keys: Keys, source: str, last: News | None) -> 
     nodes, marked, loads = await cluster.ask(calls)
     mark_of = dict(zip(marked[::2], marked[1::2], strict=True))
     others = zip(nodes[::2], nodes[1::2], strict=True)
-    marks = {int(node): int(mark_of.get(who, 0)) for who, node in others if who != source.encode()}
+    source_of = {int(node): who for who, node in others if who != source.encode()}
+    marks = {node: int(mark_of.get(who, 0)) for node, who in source_of.items()}
     changed = f"{loads}"
     if last is None or changed != last.changed:
         return News(marks, 0, changed)
@@ -48,7 +49,7 @@ async def news(cluster: Cluster, keys: Keys, source: str, last: News | None) -> 
         known = last.marks.get(node, 0)
         if mark == known:
             continue
-        told = await _told(cluster, Call(slot, b""), key(keys, node), known) if mark > known else None
+        told = await _told(cluster, Call(slot, b""), key(keys, source_of[node]), known) if mark > known else None
         if told is None:
             # It went back in time, told nothing when it was alone, or so long ago that it is not there any more.
             return News(marks, 0, changed)

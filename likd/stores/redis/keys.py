@@ -11,7 +11,7 @@
     {prefix}:{meta}:nodes           hash   data directory to node
     {prefix}:{meta}:settings        hash   schema, fingerprint of the actors' secret
     {prefix}:{meta}:loads           set    names of the starting counts that are in all buckets
-    {prefix}:{meta}:feed:<node>     stream what a node brought in the last ten minutes
+    {prefix}:{meta}:feed:<source>   stream what a data directory brought in the last ten minutes
 
 A bucket is the first byte of the URL's key: so that the actors, of whom the store knows nothing but their keys, are
 where their URL's counts are, and are told apart in the same step.

@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from likd.model import Counts, Likings, Rows, count_of, done_by, undo_of
+from likd.runtime.cooperative import Steps
 from likd.stores.protocol import UNIT_SECONDS, Retention, Unit
 from likd.stores.redis import scripts
 from likd.stores.redis.cluster import Call
@@ -16,6 +17,8 @@ from likd.stores.redis.keys import BUCKETS, SLOTS, UNITS, Keys, began
 from likd.stores.redis.line import packed
 
 URL_KEY_BYTES = 8
+SLICE_ROWS = 200
+"""Rows that are packed in one step: about a millisecond."""
 EXACT_MAX = 2**53
 """Numbers up to here are given as such: Lua's are floats."""
 
@@ -34,13 +37,17 @@ class Bucket:
     """Rows by the minutes in which they came, if that is not one for all."""
 
 
-def by_bucket(rows: Rows, actors: Likings, url_key: Callable[[str], bytes]) -> list[Bucket]:
+def by_bucket(rows: Rows, actors: Likings, url_key: Callable[[str], bytes]) -> Steps[list[Bucket]]:
     """What each bucket is given of these."""
     buckets = [Bucket() for _ in range(BUCKETS)]
-    for url, counts in rows.items():
+    for number, (url, counts) in enumerate(rows.items(), start=1):
         buckets[url_key(url)[0]].rows[url] = counts
-    for key, liking in actors.items():
+        if number % SLICE_ROWS == 0:
+            yield
+    for number, (key, liking) in enumerate(actors.items(), start=1):
         buckets[key[0]].actors[key] = liking
+        if number % SLICE_ROWS == 0:
+            yield
     return buckets
 
 

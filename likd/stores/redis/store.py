@@ -12,6 +12,7 @@ import trio
 
 from likd.errors import Behind, Fenced, StoreError, TooNew, TotalTooLarge, Unsupported
 from likd.model import Counts, Fold, Rows
+from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.stores.chain import SCHEMA_VERSION, Chain, Entry
 from likd.stores.protocol import (
     TOTAL_MAX,
@@ -33,7 +34,7 @@ from likd.stores.redis.cluster import KIND, Call, Cluster
 from likd.stores.redis.keys import BUCKETS, META, SLOTS, Keys, began
 from likd.stores.redis.line import Reply, packed
 from likd.stores.redis.lists import Lists
-from likd.stores.redis.rows import URL_KEY_BYTES, Bucket, Packer, by_bucket, counts_of, told
+from likd.stores.redis.rows import SLICE_ROWS, URL_KEY_BYTES, Bucket, Packer, by_bucket, counts_of, told
 
 WRITE_SECONDS_MAX = 30.0
 READ_SECONDS_MAX = 5.0
@@ -137,14 +138,7 @@ class RedisStore:
 
     async def apply(self, increments: Increments) -> Applied | None:
         async with self._asking(self._writer, self._writing) as cluster:
-            buckets = by_bucket(increments.rows, increments.actors, self._url_key)
-            now = self._now()
-            calls: list[Call] = []
-            for number, bucket in enumerate(buckets):
-                about = {**self._life, "before": self._known[number], "last": increments.last}
-                calls.append(self._packer.add(number, bucket, increments.minute, now, about))
-                if number % 16 == 15:
-                    await trio.lowlevel.checkpoint()
+            calls = await finish_in_turns(self._adding(increments))
             answers = await cluster.ask(calls, wait=True)
             self._check(answers)
             corrections: Rows = {}
@@ -223,7 +217,7 @@ class RedisStore:
                 self._check(await cluster.ask([self._checked(number) for number in range(BUCKETS)]))
                 return False
             await self._check_totals(cluster, rows)
-            buckets = by_bucket(rows, {}, self._url_key)
+            buckets = await finish_in_turns(by_bucket(rows, {}, self._url_key))
             for minute, some in (past or {}).items():
                 for url, counts in some.items():
                     buckets[self._url_key(url)[0]].past.setdefault(minute, {})[url] = counts
@@ -347,6 +341,20 @@ class RedisStore:
         self.chain.check(Entry(self.chain.node, number, "", 0))
         raise AssertionError("another life is fenced")
 
+    def _adding(self, increments: Increments) -> Steps[list[Call]]:
+        """What each bucket is told."""
+        buckets = yield from by_bucket(increments.rows, increments.actors, self._url_key)
+        now, packed_rows = self._now(), 0
+        calls: list[Call] = []
+        for number, bucket in enumerate(buckets):
+            about = {**self._life, "before": self._known[number], "last": increments.last}
+            calls.append(self._packer.add(number, bucket, increments.minute, now, about))
+            packed_rows += len(bucket.rows) + len(bucket.actors)
+            if packed_rows >= SLICE_ROWS:
+                packed_rows = 0
+                yield
+        return calls
+
     def _move(self, increments: Increments) -> Call:
         said = {
             **self._life,
@@ -355,7 +363,7 @@ class RedisStore:
             "last": increments.last,
             "trim": f"{int((self.wall_clock() - FEED_SECONDS) * 1000)}",
         }
-        keys = [self._keys.marks(META), self._keys.of(META, b"nodes"), feed.key(self._keys, self.chain.node)]
+        keys = [self._keys.marks(META), self._keys.of(META, b"nodes"), feed.key(self._keys, self.chain.source.encode())]
         return Call(SLOTS[META], packed(b"EVALSHA", _MOVE, b"3", *keys, _pack(said), feed.body(increments)))
 
     def _checked(self, number: int) -> Call:

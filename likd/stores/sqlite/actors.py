@@ -69,11 +69,15 @@ def merge(connection: sqlite3.Connection, old: bytes, new: bytes, *, heed_unlike
     return lost + _move(connection, "actors", old, new)
 
 
-def remove(connection: sqlite3.Connection, begins: bytes) -> None:
-    """Remove the keys with this beginning: the actors of a URL no longer like it."""
-    if begins:
-        for table in ("actors", "unliked"):
-            connection.execute(f"DELETE FROM {table} WHERE key >= ? AND key < ?", (begins, after(begins)))
+def remove(connection: sqlite3.Connection, begins: bytes, limit: int) -> int:
+    """Remove up to `limit` keys with this beginning: actors of a URL no longer like it. Returns how many it removed."""
+    removed = 0
+    for table in ("actors", "unliked") if begins else ():
+        some = f"SELECT key FROM {table} WHERE key >= ? AND key < ? LIMIT ?"
+        removed += connection.execute(
+            f"DELETE FROM {table} WHERE key IN ({some})", (begins, after(begins), limit - removed)
+        ).rowcount
+    return removed
 
 
 def liked_both(connection: sqlite3.Connection, old: bytes, new: bytes) -> int:

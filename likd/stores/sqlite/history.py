@@ -130,7 +130,7 @@ class History:
         open_hours = list(self._open_hours(connection, open_hour))
         first_hour, last_hour = -(-begin // 60), end // 60
         first_day, last_day = -(-first_hour // 24), last_hour // 24
-        found = [("days", f"day >= {first_day} AND day < {last_day}")]
+        found = [("days", f"day >= {first_day} AND day < {min(last_day, open_hour // 24)}")]
         hours = {(first_hour, min(last_hour, first_day * 24)), (max(first_hour, last_day * 24), last_hour)}
         if first_day <= open_hour // 24 < last_day:
             hours.add((open_hour // 24 * 24, open_hour // 24 * 24 + 24))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from likd.model import LIKE, Fold, count_of, undo_of
 from likd.stores.protocol import Folding
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History
-from likd.stores.sqlite.sites import Sites, prefixes_of
+from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import json_array, slices
 
 SCHEMA = """
@@ -26,13 +24,10 @@ CREATE TABLE IF NOT EXISTS folding (rules TEXT NOT NULL, url TEXT NOT NULL);
 class Merges:
     """Merges and folds in the caller's database; the caller owns the transactions."""
 
-    def __init__(
-        self, counts: CountsTable, history: History, sites: Sites, url_key: Callable[[str], bytes] | None = None
-    ) -> None:
+    def __init__(self, counts: CountsTable, history: History, sites: Sites) -> None:
         self._counts = counts
         self._history = history
         self._sites = sites
-        self._url_key = url_key
 
     def merge(self, connection: sqlite3.Connection, merge: Fold) -> int:
         """Fold, and record the alias. Returns how many actors had liked both.
@@ -49,30 +44,6 @@ class Merges:
         connection.execute("UPDATE aliases SET new = ?, new_key = ? WHERE new = ?", (new, new_key, old))
         connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (old, new, old_key, new_key))
         return both
-
-    def erase(self, connection: sqlite3.Connection, fold: Fold) -> list[str]:
-        """Remove counts, history and actors of a URL or a site. Returns the URLs affected."""
-        ranges = list(prefixes_of(fold.host)) if fold.host else [(fold.old, fold.old + "\0")]
-        connection.execute("DELETE FROM erasing")
-        for bounds in ranges:
-            connection.execute("INSERT INTO erasing SELECT id, url FROM counts WHERE url >= ? AND url < ?", bounds)
-        (found,) = connection.execute("SELECT json_group_array(json_array(id, url)) FROM erasing").fetchone()
-        urls = msgspec.json.decode(found, type=list[tuple[int, str]])
-        if fold.host:
-            self._sites.erase(connection, fold.host)
-        else:
-            self._sites.leave(connection, [(row_id, None) for row_id, _ in urls])
-        self._history.forget(connection, "SELECT id FROM erasing")
-        if fold.new:
-            zeros = ", ".join(f'"{name}" = 0' for name in self._counts.names)
-            connection.execute(f"UPDATE counts SET {zeros} WHERE id IN (SELECT id FROM erasing)")
-            self._sites.count(connection, "SELECT id FROM erasing")
-        else:
-            connection.execute("DELETE FROM counts WHERE id IN (SELECT id FROM erasing)")
-        key_of = self._url_key or (lambda _: fold.old_key)
-        for key in [*(key_of(url) for _, url in urls), fold.old_key]:
-            actors.remove(connection, key)
-        return [url for _, url in urls]
 
     def fold_by_rules(
         self, connection: sqlite3.Connection, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]

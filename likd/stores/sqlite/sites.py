@@ -34,7 +34,6 @@ CREATE TABLE IF NOT EXISTS summed (upto INTEGER);
 _TEMPORARY = """
 PRAGMA temp_store = MEMORY;
 CREATE TEMPORARY TABLE IF NOT EXISTS summing (id INTEGER PRIMARY KEY, site INTEGER NOT NULL);
-CREATE TEMPORARY TABLE IF NOT EXISTS erasing (id INTEGER PRIMARY KEY, url TEXT NOT NULL);
 """
 
 
@@ -92,7 +91,7 @@ class Sites:
                         self._book(connection, table, at, old, target, sign=1)
 
     def erase(self, connection: sqlite3.Connection, host: str) -> None:
-        """Forget the sums of a site whose URLs are all erased."""
+        """Forget the sums of a site, all of whose URLs are erased; those that are there still are counted."""
         site = self._ids(connection, [host]).get(host)
         if site is None:
             return
@@ -105,15 +104,22 @@ class Sites:
         self._history.forget(connection, str(-site))
         zeros = "".join(f', "{name}" = 0' for name in self._names)
         connection.execute(f"UPDATE sites SET urls = 0{zeros} WHERE id = ?", (site,))
+        self._count(connection, host, prefixes_of(host))
 
-    def count(self, connection: sqlite3.Connection, row_ids: str) -> None:
-        """The URLs whose ids the query `row_ids` finds have no counts any more, but still exist."""
+    def count(self, connection: sqlite3.Connection, url: str) -> None:
+        """A URL has no counts, and is still there."""
+        self._count(connection, host_of(url), [(url, url + "\0")])
+
+    def _count(self, connection: sqlite3.Connection, host: str, ranges: Iterable[tuple[str, str]]) -> None:
+        """The URLs in these `ranges`, which have no counts, are of `host` again."""
         upto = self._upto(connection)
         where = "" if upto is None else f" AND id <= {upto}"
-        query = f"SELECT json_group_array(url) FROM counts WHERE id IN ({row_ids}){where}"
-        urls = Counter(host_of(url) for url in _texts(connection, query))
+        urls = 0
+        for bounds in ranges:
+            query = f"SELECT count(*) FROM counts WHERE url >= ? AND url < ?{where}"
+            urls += connection.execute(query, bounds).fetchone()[0]
         if urls:
-            self._grow(connection, (), {host: [n] for host, n in urls.items()})
+            self._grow(connection, (), {host: [urls]})
 
     def sum_up(self, connection: sqlite3.Connection) -> bool:
         """Sum up the next URLs. Returns whether all are summed up."""

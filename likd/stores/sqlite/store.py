@@ -18,8 +18,10 @@ from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 from likd.stores.sqlite import actors, counts, marks, merges
 from likd.stores.sqlite.counts import CountsTable
+from likd.stores.sqlite.erasures import Erasures
 from likd.stores.sqlite.history import History, newest
 from likd.stores.sqlite.merges import Merges, alias_keys_of, aliases_of
+from likd.stores.sqlite.page_lists import PageLists
 from likd.stores.sqlite.site_reads import SiteReads
 from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import stage
@@ -64,8 +66,10 @@ class SqliteDatabase(Database):
         self._history = History(retention or Retention())
         self._sites = Sites(self._history)
         self._counts = CountsTable(self._sites)
-        self._site_reads = SiteReads(self._history, self._sites, self._counts.leaders)
-        self._merges = Merges(self._counts, self._history, self._sites, url_key)
+        self._site_reads = SiteReads(self._history, self._sites)
+        self._page_lists = PageLists(self._history, self._sites, self._counts.leaders)
+        self._merges = Merges(self._counts, self._history, self._sites)
+        self._erasures = Erasures(self._counts, self._history, self._sites, url_key)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lister: sqlite3.Connection | None = None
@@ -87,7 +91,9 @@ class SqliteDatabase(Database):
         self._make(self._counts.open(self._writer, names))
         self._history.open(self._writer, names)
         self._sites.open(self._writer, names)
+        self._erasures.open(self._writer)
         self._site_reads.open(names)
+        self._page_lists.open(names)
         if self._reader is None:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -126,14 +132,21 @@ class SqliteDatabase(Database):
             grown = self._counts.add(connection, rows_of.summed(rows, corrections))
             self._history.add(connection, grown, increments.minute, now)
             both = 0
-            erased: tuple[str, ...] = ()
             if increments.merge is not None and increments.merge.erases:
-                erased = tuple(self._merges.erase(connection, increments.merge))
+                self._erasures.end(connection, increments.merge, increments.last)
             elif increments.merge is not None:
                 both = self._merges.merge(connection, increments.merge)
             marks.move(connection, self.chain.source, increments.last)
         self.chain.known = increments.last
-        return Applied(corrections, both, tuple(erased))
+        return Applied(corrections, both)
+
+    def erase_part(self, increments: Increments) -> bool:
+        if increments.merge is None or self._is_replaced():
+            return False
+        with self._transaction() as connection:
+            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
+                return False
+            return self._erasures.part(connection, increments.merge, increments.last)
 
     def read(self, urls: Sequence[str]) -> tuple[int, Rows]:
         with self._snapshot() as connection:
@@ -201,7 +214,7 @@ class SqliteDatabase(Database):
 
     def pages(self, query: PagesQuery) -> PagesRead:
         with self._snapshot(self._lister) as connection:
-            return self._site_reads.pages(connection, self._applied(connection), query)
+            return self._page_lists.pages(connection, self._applied(connection), query)
 
     def liked_both(self, old_key: bytes, new_key: bytes) -> int:
         with self._snapshot(self._lister) as connection:

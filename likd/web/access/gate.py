@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 import attrs
 import structlog
 
-from likd.config.settings import Config
+from likd.config.web_settings import GateSettings
 from likd.ingest.schema import ActorMissing, CountRefused, IngestError
-from likd.model import Act, Events
+from likd.model import ActorEvent, Events
 from likd.web.access.addresses import Hosts, Proxies, caller_of, is_local
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.credentials import NO_CREDENTIALS, Credentials, sessions_of
@@ -30,7 +30,7 @@ PUBLIC_BODY_BYTES_MAX = 1 << 18
 """The size of their body if each URL is as long as allowed."""
 LOGIN_RATE = 0.2
 LOGIN_BURST = 10
-_TOKENS = "--write-tokens-file, --admin-token-file"
+_TOKENS = "--tokens-file, --write-tokens-file, --admin-token-file"
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Gate:
 
     def __init__(
         self,
-        config: Config,
+        config: GateSettings,
         tokens: Tokens,
         *,
         logins: Logins | None = None,
@@ -177,7 +177,7 @@ class Gate:
         """Whether this caller needs no check."""
         return self.open and not credentials.origin and (not self._local or self._knows_host(credentials.host))
 
-    def check_events(self, caller: Caller, events: Events, acts: Iterable[Act], size: int) -> None:
+    def check_events(self, caller: Caller, events: Events, acts: Iterable[ActorEvent], size: int) -> None:
         """Raise Problem unless the caller may post these events, and count them against its limit."""
         self.check_writes(caller)
         if caller.role is Role.PUBLIC:

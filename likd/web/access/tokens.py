@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 
 from likd.config.parsers import in_words
-from likd.config.settings import Config, ConfigError
+from likd.config.settings import ConfigError
+from likd.config.web_settings import AccessSettings, GateSettings
 from likd.web.access.addresses import is_local
 
 TOKEN_CHARACTERS_MIN = 16
@@ -51,7 +52,7 @@ class Tokens:
         return found
 
 
-def load_tokens(config: Config, environment: Mapping[str, str]) -> Tokens:
+def load_tokens(config: AccessSettings, environment: Mapping[str, str]) -> Tokens:
     """The tokens in the files of `config` and in LIKD_ADMIN_TOKEN and LIKD_WRITE_TOKENS. Raises ConfigError."""
     named = _read_named(config.tokens_file) if config.tokens_file else []
 
@@ -116,7 +117,7 @@ def _check(source: str, token: str) -> None:
         )
 
 
-def refuse_unsafe(config: Config, tokens: Tokens) -> None:
+def refuse_unsafe(config: GateSettings, tokens: Tokens) -> None:
     """Raise ConfigError if other machines could reach a daemon that has no admin token."""
     if not tokens.admin and not config.insecure and not is_local(config.bind):
         raise ConfigError(
@@ -125,7 +126,7 @@ def refuse_unsafe(config: Config, tokens: Tokens) -> None:
         )
 
 
-def access_in_words(config: Config, tokens: Tokens) -> str:
+def access_in_words(config: GateSettings, tokens: Tokens) -> str:
     """A description of who has which permissions, for the log."""
     if config.public_sites:
         return f"the public, for pages of {', '.join(config.public_sites)}"

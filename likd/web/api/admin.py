@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
@@ -67,6 +67,8 @@ class Admin:
     canonical: UrlRules
     names: tuple[str, ...]
     """The counts that can be loaded."""
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970, by which times of loaded counts are in the past."""
 
     async def merge(self, body: bytes, *, dry_run: bool = False) -> Answer:
         """Merge one URL into another; with `dry_run`, only say what the result would be."""
@@ -166,7 +168,7 @@ class Admin:
     def _rows(self, body: bytes, past: dict[int, Rows]) -> Steps[Rows]:
         """The rows; those with a time are also put into `past`, by minute. Raises Problem."""
         rows: Rows = {}
-        latest = time.time() + CLOCKS_APART_SECONDS
+        latest = self.clock() + CLOCKS_APART_SECONDS
         lines = 0
         for number, line in enumerate(_lines(body), start=1):
             if number % SLICE_LINES == 0:

@@ -9,7 +9,7 @@ from likd.durability.idempotency import KEY, PUBLIC
 from likd.ingest.bodies import ENCODINGS, BadEncoding, TooLarge, inflate
 from likd.ingest.parser import Ingest
 from likd.ingest.schema import IngestError, TooManyUrls, short
-from likd.model import IMPRESSION, Act, Events, IdempotencyKey, Submission
+from likd.model import IMPRESSION, ActorEvent, Events, IdempotencyKey, Submission
 from likd.runtime.cooperative import SLICE_BYTES, Steps, finish
 from likd.web.access.caller import TOKEN, UNRESTRICTED, Caller
 from likd.web.access.gate import PUBLIC_BODY_BYTES_MAX, Gate
@@ -91,7 +91,7 @@ class EventBodies:
         return (yield from self._submission(events, size, acts, key, caller))
 
     def _submission(
-        self, events: Events, size: int, acts: Sequence[Act], key: IdempotencyKey | None, caller: Caller
+        self, events: Events, size: int, acts: Sequence[ActorEvent], key: IdempotencyKey | None, caller: Caller
     ) -> Steps[Submission]:
         """The events that the caller may post and that are to be counted."""
         if caller is not UNRESTRICTED:
@@ -160,7 +160,7 @@ def _too_many(what: str, limit: int) -> Problem:
     return Problem(413, f"the body has more than {limit} {what}", members={"expected": f"at most {limit} {what}"})
 
 
-def _count_urls(acts: Sequence[Act]) -> Steps[int]:
+def _count_urls(acts: Sequence[ActorEvent]) -> Steps[int]:
     urls: set[str] = set()
     for begin in range(0, len(acts), SLICE_ACTS):
         if begin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, cast
 
@@ -24,12 +24,12 @@ from likd.queries.periods import (
     between,
     cut,
     last_units,
-    zone_of,
 )
 from likd.queries.totals import Totals
 from likd.queries.unapplied import Growth, Unapplied, beyond
 from likd.stores.protocol import Store, Unit, in_time
 from likd.stores.sites import Past, SiteStore, Span, site_store
+from likd.time_zones import zone_of
 from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
 from likd.web.api.counts import CountReads
@@ -154,10 +154,7 @@ class Histories:
         if request.unit not in PERIOD_UNITS:
             raise wrong("unit", request.unit, "minute, hour, day or month")
         unit = request.unit
-        try:
-            zone = zone_of(request.tz)
-        except ValueError:
-            raise wrong("tz", request.tz, "the name of a time zone, such as Europe/Paris") from None
+        zone = zone_asked(request.tz)
         now = int(self._clock())
         if not request.begin:
             if request.end:
@@ -268,6 +265,14 @@ def number(field: str, text: str, low: int, high: int) -> int:
     if not (text.isdecimal() and text.isascii() and len(text) <= 18 and low <= int(text) <= high):
         raise wrong(field, text, f"a whole number from {low} to {high}")
     return int(text)
+
+
+def zone_asked(name: str) -> tzinfo:
+    """The time zone of that name. Raises Problem."""
+    try:
+        return zone_of(name)
+    except ValueError:
+        raise wrong("tz", name, "the name of a time zone, such as Europe/Paris") from None
 
 
 def no_sites(store: Store) -> Problem:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from html import escape
+from typing import cast, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,19 +18,19 @@ from likd.web.access.credentials import Credentials
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
 from likd.web.answers import EMBEDDED_VARY, Answer, conditional, tagged
+from likd.web.api.badges import Style, draw
 from likd.web.api.counts import CountReads
 from likd.web.api.events import Posting
 from likd.web.api.urls import Urls
-from likd.web.figures import compact, whole
 from likd.web.problems import Problem, store_away, wrong
 from likd.web.query_string import query_value
 
 PIXEL = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
 """A transparent GIF of one pixel."""
 LABEL_CHARACTERS_MAX = 40
-BADGES_MAX = 4096
-"""How many drawn badges are kept, about a kilobyte each."""
 BADGE_CACHE = "public, max-age=30"
+_SVG = "image/svg+xml"
+_HEADERS = {"Vary": EMBEDDED_VARY, "Content-Security-Policy": "default-src 'none'"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Control characters, and others that XML does not allow (XML 1.0, 2.2)."""
 
@@ -44,6 +43,7 @@ class PictureRequest:
     url: str
     by: str
     label: str
+    style: str
     impression: str
     credentials: Credentials
     referer: str
@@ -58,6 +58,7 @@ class PictureRequest:
             query_value(query, "url"),
             query_value(query, "by", "likes"),
             query_value(query, "label"),
+            query_value(query, "style", "solid"),
             query_value(query, "impression", "false"),
             credentials,
             header("Referer"),
@@ -94,7 +95,16 @@ class Pictures:
                 outcome = await submission.settled()
                 if not isinstance(outcome, Accepted):
                     return self.posting.answer(outcome)
-        return self._draw(asked, href, await self._counts(asked, href))
+        try:
+            counts = await self._counts(asked, href)
+        except Problem as problem:
+            if problem.status != 503:
+                raise
+            # Browsers show the picture of an error, too.
+            drawn = draw(asked.label or asked.by, asked.by, None, cast(Style, asked.style))
+            headers = {**_HEADERS, **problem.headers, "Cache-Control": "no-store"}
+            return Answer(503, drawn, _SVG, headers | self._policy(asked))
+        return self._draw(asked, href, counts)
 
     def see(self, asked: PictureRequest, caller: Caller) -> Submission | None:
         """Count an impression of the picture; it will be settled. None if nobody saw it."""
@@ -125,6 +135,8 @@ class Pictures:
         self.reads.check_by(asked.by)
         if len(asked.label) > LABEL_CHARACTERS_MAX:
             raise wrong("label", asked.label[:LABEL_CHARACTERS_MAX], f"at most {LABEL_CHARACTERS_MAX} characters")
+        if asked.style not in get_args(Style):
+            raise wrong("style", asked.style, f"one of {', '.join(get_args(Style))}")
         if _CONTROL.search(asked.label):
             raise wrong("label", asked.label, "no control characters")
         (href,) = self.urls.readable([asked.url], caller)
@@ -137,36 +149,18 @@ class Pictures:
             raise store_away(error) from None
 
     def _draw(self, asked: PictureRequest, href: str, counts: Counts) -> Answer:
-        drawn = _badge(asked.label or asked.by, self.reads.row(href, counts)[asked.by])
-        headers = {
-            **drawn.headers,
-            "Cross-Origin-Resource-Policy": self.gate.resource_policy(asked.referer, asked.credentials.host),
-        }
+        drawn = draw(
+            asked.label or asked.by, asked.by, self.reads.row(href, counts)[asked.by], cast(Style, asked.style)
+        )
+        headers = {"Cache-Control": BADGE_CACHE, **_HEADERS, **self._policy(asked)}
         if asked.impression == "true":
             # An impression of a cached copy would not be counted.
             headers["Cache-Control"] = "no-store"
-        return conditional(Answer(200, drawn.body, drawn.content_type, headers), asked.if_none_match)
+        return conditional(tagged(Answer(200, drawn, _SVG, headers)), asked.if_none_match)
 
-
-@lru_cache(maxsize=BADGES_MAX)
-def _badge(label: str, number: int) -> Answer:
-    """Two boxes, 20 pixels high, as is usual for badges."""
-    shown, exact = compact(number), whole(number)
-    left, right = (round(len(text) * 6.6) + 12 for text in (label, shown))
-    width = left + right
-    name = escape(label)
-    body = f"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img"
-aria-label="{name}: {exact}">
-<title>{name}: {exact}</title>
-<clipPath id="r"><rect width="{width}" height="20" rx="4"/></clipPath>
-<g clip-path="url(#r)"><rect width="{left}" height="20" fill="#3b3f46"/>
-<rect x="{left}" width="{right}" height="20" fill="#c2255c"/></g>
-<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
-<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{shown}</text></g>
-</svg>
-"""
-    headers = {"Cache-Control": BADGE_CACHE, "Vary": EMBEDDED_VARY, "Content-Security-Policy": "default-src 'none'"}
-    return tagged(Answer(200, body.encode(), "image/svg+xml", headers))
+    def _policy(self, asked: PictureRequest) -> dict[str, str]:
+        policy = self.gate.resource_policy(asked.referer, asked.credentials.host)
+        return {"Cross-Origin-Resource-Policy": policy}
 
 
 def _origin(referer: str) -> str:

@@ -10,7 +10,7 @@ import attrs
 import structlog
 import trio
 
-from likd.model import Accepted, Act, IdempotencyKey, Outcome, Submission
+from likd.model import Accepted, ActorEvent, IdempotencyKey, Outcome, Submission
 from likd.queries.live_hub import LiveHub
 from likd.web.access.caller import Caller as Admitted
 from likd.web.access.connection_limit import ConnectionLimit
@@ -205,7 +205,7 @@ class Desk:
             caller.send(_answered(message.number, _COMES_AGAIN, left))
             return
         key = None if message.key is None else IdempotencyKey(*message.key)
-        acts = [Act(*act) for act in message.acts]
+        acts = [ActorEvent(*act) for act in message.acts]
         submission = Submission(
             message.events, message.size, key, acts=acts, ignored=message.ignored, act_urls=message.act_urls
         )

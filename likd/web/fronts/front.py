@@ -15,7 +15,7 @@ from functools import partial
 import trio
 
 from likd.config import parsers
-from likd.config.settings import Config
+from likd.config.web_settings import GateSettings
 from likd.counting.actors import ActorKeys
 from likd.ingest.parser import Ingest
 from likd.ingest.urls import UrlRules
@@ -208,10 +208,10 @@ class _Served:
         )
 
 
-def _config(welcome: Welcome) -> Config:
+def _config(welcome: Welcome) -> GateSettings:
     """The settings that count for a front."""
     tls_cert, tls_key = welcome.tls or ("", "")
-    return Config(
+    return GateSettings(
         tls_cert=tls_cert,
         tls_key=tls_key,
         bind=parsers.binds(list(welcome.binds)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from likd.config.settings import Config
+from likd.config.web_settings import GateSettings
 from likd.web.access.caller import UNRESTRICTED, Caller
 from likd.web.access.credentials import Credentials, sessions_of
 from likd.web.access.gate import Gate
@@ -19,7 +19,7 @@ class FrontGate(Gate):
     none: what is refused goes to the engine then, which looks at it anew.
     """
 
-    def __init__(self, config: Config, tokens: Tokens, link: Link | None) -> None:
+    def __init__(self, config: GateSettings, tokens: Tokens, link: Link | None) -> None:
         super().__init__(config, tokens)
         self._link = link
 

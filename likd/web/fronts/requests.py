@@ -267,7 +267,7 @@ class FrontRequests:
             Submit(
                 self._ask(asked),
                 submission.events,
-                submission.size,
+                submission.event_count,
                 None if key is None else (key.key, key.digest),
                 [(act.kind, act.url, act.key) for act in submission.acts],
                 submission.act_urls,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 import trio
 
@@ -18,7 +16,7 @@ from likd.web.fronts.messages import News, Topic, Unwatch, Watch, Watching
 from likd.web.fronts.topics import HOT, SITE, STATUS, TOP, URL
 
 TOPICS_AT_ONCE = 300
-"""So many are looked at, or told of in one message, before others get their turn."""
+"""So many URLs are looked at, or told of in one message, before others get their turn."""
 BACKLOG_BYTES_MAX = 1 << 22
 """What a front has not taken yet: beyond that it is told nothing more before it did, and then what is newest."""
 BACKLOG_SECONDS = 0.1
@@ -134,7 +132,7 @@ class Watches:
                 await self._send([STATUS], whole=False)
 
     async def _send(self, topics: list[Topic], *, whole: bool) -> None:
-        parts = list(_parts(topics))
+        parts = _parts(topics)
         for number, part in enumerate(parts, start=1):
             held = [topic for topic in part if topic in self._held]
             self._link.send(self._state(held, whole=whole and number == len(parts)))
@@ -177,5 +175,8 @@ def _by(word: str) -> By:
     return BYS[word == BYS[1]]
 
 
-def _parts(topics: list[Topic]) -> Iterable[list[Topic]]:
-    return (topics[begin : begin + TOPICS_AT_ONCE] for begin in range(0, len(topics), TOPICS_AT_ONCE))
+def _parts(topics: list[Topic]) -> list[list[Topic]]:
+    """The topics by so many URLs at once, and one by one where each can have a thousand rows."""
+    urls = [topic for topic in topics if topic[0] == URL]
+    parts = [urls[begin : begin + TOPICS_AT_ONCE] for begin in range(0, len(urls), TOPICS_AT_ONCE)]
+    return parts + [[topic] for topic in topics if topic[0] != URL]

@@ -108,9 +108,13 @@ class Metrics:
             drainer.write_tolerance,
         )
         for name, text, field in (
-            ("likd_node_lag_seconds", "Age of the oldest table that a node has not drained.", "lag_seconds"),
-            ("likd_node_seen_seconds", "How long ago a node was seen.", "seen_seconds"),
-            ("likd_node_epoch", "How often a node was started.", "epoch"),
+            (
+                "likd_node_lag_seconds",
+                "Age of the oldest table that a node has not drained, as it last said.",
+                "lag_seconds",
+            ),
+            ("likd_node_seen_seconds", "How long ago a node of a shared store was seen.", "seen_seconds"),
+            ("likd_node_epoch", "How often a node of a shared store was started.", "epoch"),
         ):
             family = GaugeMetricFamily(name, text, labels=["node", "name"])
             for node in self.board.nodes(now):
@@ -196,7 +200,7 @@ def _directory(now: EngineStatistics) -> Iterator[Metric]:
     yield _gauge("likd_folding_failing", "1 while folding waits for the store.", int(folder.fault is not None))
     yield _gauge("likd_clock_doubtful", "1 while the system's clock is not trusted.", int(now.clock.doubtful))
     yield _gauge(
-        "likd_aside_bytes", "Disk space taken by events that a handler could not count.", now.batcher.aside_bytes
+        "likd_aside_bytes", "Disk space taken by events that a handler could not count.", now.batcher.dead_letter_bytes
     )
 
 

@@ -27,10 +27,11 @@ from likd.web.api.counts import CountReads
 from likd.web.api.events import Posting
 from likd.web.api.histories import HistoryRequest
 from likd.web.api.live_socket import LiveSessions
+from likd.web.api.page_lists import PageLists, PagesRequest
 from likd.web.api.pictures import PictureRequest, Pictures
 from likd.web.api.reads import Reads, TopRequest
 from likd.web.api.shares import ShareLinks
-from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
+from likd.web.api.sites import SiteLists, SitesRequest
 from likd.web.full.auth import caller, credentials, needs
 from likd.web.full.bodies import read_body
 from likd.web.full.stream import stream_of
@@ -74,6 +75,7 @@ def add_api(
     reads: Reads,
     pictures: Pictures,
     sites: SiteLists,
+    lists: PageLists,
     admin: Admin,
     shares: ShareLinks,
     status: StatusReport,
@@ -83,7 +85,7 @@ def add_api(
     """Add everything under /v1, /healthz and /readyz, and the pictures."""
     _add_events(app, posting)
     _add_reads(app, counts, reads)
-    _add_sites(app, sites)
+    _add_sites(app, sites, lists)
     _add_pictures(app, pictures)
     _add_admin(app, admin, status)
     _add_management(app, admin)
@@ -150,7 +152,7 @@ def _add_reads(app: QuartTrio, counts: CountReads, reads: Reads) -> None:
         return Response(lines(), content_type="application/x-ndjson")
 
 
-def _add_sites(app: QuartTrio, sites: SiteLists) -> None:
+def _add_sites(app: QuartTrio, sites: SiteLists, lists: PageLists) -> None:
     @app.get("/v1/sites")
     @needs(Role.PUBLIC)
     async def get_sites() -> Response:
@@ -159,7 +161,7 @@ def _add_sites(app: QuartTrio, sites: SiteLists) -> None:
     @app.get("/v1/pages")
     @needs(Role.PUBLIC)
     async def get_pages() -> Response:
-        return respond(await sites.pages(PagesRequest.of(request.query_string, header("If-None-Match")), caller()))
+        return respond(await lists.pages(PagesRequest.of(request.query_string, header("If-None-Match")), caller()))
 
 
 def _add_pictures(app: QuartTrio, pictures: Pictures) -> None:

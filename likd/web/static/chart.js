@@ -15,8 +15,10 @@ function svg(tag, attributes = {}, content) {
 function numbersOf(table) {
   const value = (cell) => (!cell || cell.dataset.value === "" ? null : Number(cell.dataset.value));
   const rows = [...table.tBodies[0].rows].map((row) => {
-    const [long, likes, gone, views, before] = row.cells;
-    const read = { likes: value(likes), gone: value(gone), views: value(views), before: value(before) };
+    const cells = [...row.cells];
+    const [long, likes, gone, views, before] = cells.filter((cell) => !cell.dataset.more);
+    const more = Object.fromEntries(cells.filter((cell) => cell.dataset.more).map((cell) => [cell.dataset.more, value(cell)]));
+    const read = { likes: value(likes), gone: value(gone), views: value(views), before: value(before), more };
     read.rate = read.views ? (read.likes / read.views) * 100 : null;
     return { ...read, long: long.textContent, short: row.dataset.short, longBefore: row.dataset.before };
   });
@@ -43,6 +45,12 @@ const KINDS = {
     down: (row) => row.gone,
     text: (row) => [row.long, `${whole(row.likes)} likes`, `${whole(row.gone)} taken back`],
   }),
+  more: ({ rows, goingOn }, { of }) => ({
+    label: of, rows, goingOn, bars: true, gutter: 48, unit: compact,
+    now: (row) => row.more[of],
+    down: (row) => row.more["un" + of] ?? 0,
+    text: (row) => [row.long, `${whole(row.more[of])} ${of}`, ...(row.more["un" + of] ? [`${whole(row.more["un" + of])} taken back`] : [])],
+  }),
   views: ({ rows, goingOn }) => ({
     label: "Views", rows, goingOn, bars: true, gutter: 48, unit: compact,
     now: (row) => row.views,
@@ -51,10 +59,10 @@ const KINDS = {
 };
 
 /* ---- Measures */
-function steps(most, many) {
+function steps(most, many, whole) {
   const raw = most / many || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= raw && (each >= 1 || most < 5));
+  const step = [1, 2, 2.5, 5, 10, 20].map((each) => each * Math.max(power, whole ? 1 : 0)).find((each) => each >= raw && (whole ? Number.isInteger(each) : each >= 1 || most < 5));
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, index) => Number((index * step).toPrecision(6)));
 }
 
@@ -69,7 +77,8 @@ function layOut(options, width, height) {
   const { rows } = options;
   const most = Math.max(1, ...rows.flatMap((row) => [options.now(row) ?? 0, options.before?.(row) ?? 0]));
   const low = options.down ? Math.max(0, ...rows.map(options.down)) : 0;
-  const ups = steps(most, height < 130 ? 2 : 4);
+  const whole = rows.every((row) => Number.isInteger(options.now(row) ?? 0));
+  const ups = steps(most, height < 130 ? 2 : 4, whole);
   const downs = low >= ups[1] * 0.5 ? Array.from({ length: Math.ceil(low / ups[1]) }, (_, index) => -(index + 1) * ups[1]) : [];
   const marks = [...downs.reverse(), ...ups];
   const [top, bottom] = [ups.at(-1), Math.min(marks[0], -low * 1.1)];
@@ -228,7 +237,7 @@ const cursors = new WeakMap();
 function draw(box) {
   const table = document.querySelector("[data-numbers]");
   const [width, height] = [box.clientWidth, box.clientHeight];
-  const options = KINDS[box.dataset.chart](numbersOf(table));
+  const options = KINDS[box.dataset.chart](numbersOf(table), box.dataset);
   if (width < 40 || !options.rows.length) return;
   const place = layOut(options, width, height);
   const picture = svg("svg", { width, height, "aria-hidden": "true" });

@@ -20,7 +20,7 @@ from likd.durability.disk import RealDisk
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced, StoreError
-from likd.model import LIKE, Accepted, Act, Fold, IdempotencyKey, Outcome, Refused, Submission
+from likd.model import LIKE, Accepted, ActorEvent, Fold, IdempotencyKey, Outcome, Refused, Submission
 from likd.plugins.handlers import Handlers, Likes
 from likd.status import StatusReport
 from likd.stores.keys import KeyStore, Settled
@@ -304,7 +304,7 @@ async def test_a_visitor_likes_once_on_whichever_node(tmp_path: Path) -> None:
     url = await trio.to_thread.run_sync(lambda: postgres.server().database())
     async with life(tmp_path / "one", url, "one") as one, life(tmp_path / "two", url, "two") as two:
         for engine in (one, two, one):
-            act = Submission({}, 1, acts=[Act(LIKE, A, KEYS("ann", A))])
+            act = Submission({}, 1, acts=[ActorEvent(LIKE, A, KEYS("ann", A))])
             await engine.actors.load(act)
             engine.actors.release_when_settled(act, engine.intake.offer(act))
             assert isinstance(await act.settled(), Accepted)

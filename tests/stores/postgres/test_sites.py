@@ -122,7 +122,6 @@ def test_what_is_told_of_sites_is_what_the_embedded_store_tells(url: str, tmp_pa
         mine, theirs = shared.apply(increments, now), embedded.apply(increments, now)
         assert mine is not None
         assert theirs is not None
-        assert sorted(mine.erased) == sorted(theirs.erased)
         assert mine.liked_both == theirs.liked_both
         if number in (11, 24):
             for found, wanted in zip(told(shared, now), told(embedded, now), strict=True):

@@ -17,7 +17,7 @@ from likd.counting.actors import ActorKeys
 from likd.durability.disk import RealDisk
 from likd.engine import Engine, open_engine
 from likd.errors import Fenced
-from likd.model import LIKE, Accepted, Act, Submission
+from likd.model import LIKE, Accepted, ActorEvent, Submission
 from likd.plugins.handlers import Handlers, Likes
 from tests import redis_cluster
 from tests.daemon import Client, Daemon
@@ -70,7 +70,7 @@ async def like(engine: Engine, times: int) -> None:
 
 async def drained(engine: Engine) -> None:
     with trio.fail_after(30):
-        while engine.ledger.tables_waiting or engine.drainer.fault or engine.manager.open_table.urls:
+        while engine.ledger.unapplied_urls() or engine.drainer.fault:
             with trio.move_on_after(0.5):
                 await engine.ledger.wait_moved()
 
@@ -131,7 +131,7 @@ async def test_two_nodes_see_each_others_likes_and_an_actor_likes_once(tmp_path:
         (tmp_path / node).mkdir()
     async with life(tmp_path / "one", url, "one") as one, life(tmp_path / "two", url, "two") as two:
         for engine in (one, two):
-            submission = Submission({}, 1, acts=[Act(LIKE, URLS[0], KEYS("ann", URLS[0]))])
+            submission = Submission({}, 1, acts=[ActorEvent(LIKE, URLS[0], KEYS("ann", URLS[0]))])
             await engine.actors.load(submission)
             await engine.intake.offer(submission).settled()
         for engine in (one, two):

@@ -54,9 +54,10 @@ class Place:
         return store
 
 
-@pytest.fixture
-async def place() -> AsyncIterator[Place]:
-    made = Place(redis_cluster.cluster(), redis_cluster.cluster().url())
+@pytest.fixture(params=redis_cluster.kinds())
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    cluster = redis_cluster.cluster(request.param)
+    made = Place(cluster, cluster.url())
     yield made
     for store in made.opened:
         await store.aclose()
@@ -185,29 +186,13 @@ async def test_a_bucket_that_lost_writes_is_given_them_again_and_no_other(store:
 async def test_slots_that_move_are_followed_in_the_middle_of_it(store: RedisStore, place: Place) -> None:
     cluster = place.cluster
     source, target = cluster.primaries[:2]
-    slot = next(each for each in SLOTS[:256] if _has(cluster, source, each))
-    ids = {port: cluster.ask(port, "CLUSTER", "MYID") for port in (source, target)}
+    slot = next(each for each in SLOTS[:256] if cluster.has_slot(source, each))
     await store.apply(increments(1, {url: {"likes": 1} for url in URLS}))
-    cluster.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    cluster.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.apply, increments(2, {url: {"likes": 1} for url in URLS}))
-        await trio.sleep(0.1)
-        keys = cluster.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 10_000)
-        assert isinstance(keys, list)
-        for key in keys:
-            cluster.ask(source, "MIGRATE", "127.0.0.1", target, key, 0, 1000)
-        for port in (target, source):
-            cluster.ask(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-    assert await store.read(URLS) == (2, {url: {"likes": 2} for url in URLS})
-
-
-def _has(cluster: redis_cluster.Cluster, port: int, slot: int) -> bool:
-    return any(
-        first <= slot <= last
-        for first, last, primary, *_ in cluster.ask(port, "CLUSTER", "SLOTS")  # type: ignore[attr-defined]
-        if primary[1] == port
-    )
+        nursery.start_soon(trio.to_thread.run_sync, cluster.move, slot, source, target)
+        for table in range(2, 12):
+            await store.apply(increments(table, {url: {"likes": 1} for url in URLS}))
+    assert await store.read(URLS) == (11, {url: {"likes": 11} for url in URLS})
 
 
 async def test_memory_that_is_full_refuses_and_nothing_is_counted_twice(store: RedisStore, place: Place) -> None:
@@ -243,6 +228,23 @@ async def test_a_password_that_is_wrong_is_said_and_not_told(place: Place) -> No
         await store.open(NAMES)
     assert not isinstance(error.value, StoreAway)
     assert "wrong" not in str(error.value).replace("wrong number", "")
+
+
+async def test_a_user_who_may_only_do_what_is_documented_can_do_everything(place: Place) -> None:
+    may = ["+@all", "-@dangerous", "+cluster|slots", "+wait", f"~{place.prefix}:*"]
+    for port in place.cluster.ports:
+        place.cluster.ask(port, "ACL", "SETUSER", "ann", "reset", "on", ">right", *may)
+    rest = f"ann@{place.url.partition('://')[2]}"
+    store = RedisStore(parse(rest, environ={"LIKD_REDIS_PASSWORD": "right"}), "here", url_key=KEYS.of_url)
+    await store.open(NAMES)
+    await store.apply(increments(1, {A: {"likes": 1}}, {KEYS("ann", A): Liking(True, 1)}))
+    assert await store.read([A]) == (1, {A: {"likes": 1}})
+    assert (await store.read_actors([KEYS("ann", A)]))[1] == {KEYS("ann", A)}
+    assert await store.top("likes", 1) == (1, [(A, {"likes": 1})])
+    assert await store.page("", 1) == [(A, {"likes": 1})]
+    assert await store.load("name", {A: {"likes": 1}})
+    assert "does not tell its settings" in (await store.warnings())[0]
+    await store.aclose()
 
 
 async def test_a_store_of_a_later_likd_or_with_another_secret_is_refused(store: RedisStore, place: Place) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -207,18 +208,59 @@ def test_each_page_of_a_list_goes_on_where_the_last_one_ended(
             assert [some[url]["likes"] for url in whole] == sorted(likes, reverse=not ascending)
             found: list[str] = []
             after: tuple[float, int, str] | None = None
-            while part := (
-                await store.pages(PagesQuery(period=ALL_TIME, by=by, limit=limit, ascending=ascending, after=after))
-            ).pages:
-                found += [page.url for page in part]
-                n = part[-1].counts.get("likes", 0)
-                after = (n, n, part[-1].url)
+            since: str | None = None
+            while True:
+                read = await store.pages(attrs.evolve(query, limit=limit, after=after, since=since))
+                found += [page.url for page in read.pages]
+                if len(read.pages) == limit:
+                    n = read.pages[-1].counts.get("likes", 0)
+                    after = (n, n, read.pages[-1].url)
+                elif read.goes_on is not None:
+                    after, since = None, read.goes_on
+                else:
+                    break
             assert found == whole
         await store.aclose()
 
     most = 2 if large else 20_000
     with (
         tempfile.TemporaryDirectory() as directory,
-        mock.patch("likd.stores.sqlite.site_reads.PAGES_SCANNED_MAX", most),
+        mock.patch("likd.stores.sqlite.page_lists.PAGES_SCANNED_MAX", most),
     ):
         trio.run(check, Path(directory) / "likd.db")
+
+
+async def test_a_search_among_many_begins_with_those_that_lead_and_goes_on_part_by_part(store: SqliteStore) -> None:
+    some = {f"https://{host}.example/{n}": {"likes": 1} for host in "ab" for n in range(8)}
+    some["https://b.example/7"] = {"likes": 50}
+    await store.apply(Increments(1, 1, MINUTE, some))
+    for site, last in (("", 7), ("b.example", 7), ("", 9)):
+        with (
+            mock.patch("likd.stores.sqlite.page_lists.PAGES_SCANNED_MAX", 2),
+            mock.patch("likd.stores.sqlite.page_lists.PART_URLS", 3),
+            mock.patch("likd.stores.sqlite.page_lists.LEADERS_MAX", 1),
+            mock.patch("likd.stores.sqlite.page_lists.ACTIVE_MAX", 0),
+        ):
+            read = await store.pages(query := PagesQuery(site=site, search=f"EXAMPLE/{last}", period=ALL_TIME))
+            parts = [[page.url for page in read.pages]]
+            assert read.total is None
+            while read.goes_on is not None:
+                read = await store.pages(attrs.evolve(query, since=read.goes_on))
+                parts.append([page.url for page in read.pages])
+        wanted = sorted(url for url in some if site in url and url.endswith(str(last)))
+        assert sorted(url for part in parts for url in part) == wanted
+        assert len(parts) == (3 if site else 6)
+        assert parts[0][:1] == [url for url in wanted if "b.example" in url]
+
+
+async def test_an_address_that_is_searched_as_it_begins_is_found_at_once(store: SqliteStore) -> None:
+    some = {f"https://{host}.example/{n}": {"likes": 1} for host in "ab" for n in range(8)}
+    await store.apply(Increments(1, 1, MINUTE, some))
+    with (
+        mock.patch("likd.stores.sqlite.page_lists.PAGES_SCANNED_MAX", 2),
+        mock.patch("likd.stores.sqlite.page_lists.PART_URLS", 3),
+        mock.patch("likd.stores.sqlite.page_lists.LEADERS_MAX", 0),
+        mock.patch("likd.stores.sqlite.page_lists.ACTIVE_MAX", 0),
+    ):
+        assert await pages(store, PagesQuery(search="b.example/7", period=ALL_TIME)) == ["https://b.example/7"]
+        assert await pages(store, PagesQuery(search="https://b.example/7", period=ALL_TIME)) == ["https://b.example/7"]

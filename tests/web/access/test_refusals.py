@@ -90,7 +90,7 @@ def test_each_refusal_names_who_it_was_and_what_would_let_it_in() -> None:
     page = Credentials(origin="https://app.test", host="likes.test")
     assert refused(gate(**sites), page) == ("https://app.test", "--origins")
     assert refused(gate(Tokens()), Credentials(host="likes.test:8080")) == ("likes.test:8080", "--origins")
-    tokens = "--write-tokens-file, --admin-token-file"
+    tokens = "--tokens-file, --write-tokens-file, --admin-token-file"
     assert refused(gate(), nobody) == (PEER, tokens)
     assert refused(gate(), Credentials("Bearer no-such-token")) == (PEER, tokens)
     slow = {**sites, "address_rate": 0.1, "address_burst": 1}

@@ -142,6 +142,31 @@ async def test_nothing_is_watched_for_a_front_that_is_gone(autojump_clock: trio.
     assert not world.hub._tops
 
 
+async def test_what_is_given_up_before_it_is_known_is_not_watched(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(nursery)
+    (front,) = world.fronts
+    known, watch, waits = trio.Event(), world.hub.watch, trio.CancelScope()
+
+    async def watch_slowly(*urls: str) -> None:
+        await known.wait()
+        await watch(*urls)
+
+    async def client() -> None:
+        with waits:
+            await front.mirror.watch(A)
+
+    monkeypatch.setattr(world.hub, "watch", watch_slowly)
+    nursery.start_soon(client)
+    await front.settle()
+    waits.cancel()
+    await front.settle()
+    known.set()
+    await front.settle()
+    assert world.hub.urls_watched == 0
+
+
 async def test_lists_and_what_is_hot_are_told_like_counts(nursery: trio.Nursery) -> None:
     world = World(nursery)
     (front,) = world.fronts

@@ -58,6 +58,20 @@ def test_today_ends_now_and_is_compared_with_the_same_part_of_yesterday() -> Non
     assert today.before().words(NOW - DAY) == "Tue 24 Nov, 00:00–14:20"
 
 
+@pytest.mark.parametrize(
+    ("tz", "words", "begin"),
+    [
+        ("Pacific/Kiritimati", "Thu 26 Nov, 00:00–04:20", NOW // 3600 * 3600 - 4 * 3600),
+        ("America/New_York", "Wed 25 Nov, 00:00–09:20", NOW // 3600 * 3600 - 9 * 3600),
+        ("Asia/Kolkata", "Wed 25 Nov, 00:00–19:50", NOW // 3600 * 3600 - 19 * 3600 - 1800),
+    ],
+)
+def test_today_is_that_of_the_time_zone(tz: str, words: str, begin: int) -> None:
+    today = range_of({"range": "today"}.get, NOW, tz)  # type: ignore[arg-type]
+    assert (today.words(NOW), today.begin, today.end) == (words, begin, begin + DAY)
+    assert today.short(begin) == "00:00"
+
+
 @pytest.mark.parametrize("parameters", [{"range": "yesterday"}, {"range": "dates", "from": "1 Nov"}])
 def test_a_range_that_is_none_is_a_problem(parameters: dict[str, str]) -> None:
     with pytest.raises(Problem) as caught:

@@ -11,9 +11,11 @@ from likd.web.access.tokens import Role
 from likd.web.api.files import Files, takes_gzip
 from likd.web.full.auth import for_any_page, needs
 from likd.web.full.pages.asking import Api
+from likd.web.full.pages.choices import add_choices
 from likd.web.full.pages.docs import add_docs
 from likd.web.full.pages.engine import add_engine
 from likd.web.full.pages.login import add_login
+from likd.web.full.pages.managing import add_managing
 from likd.web.full.pages.render import Pages
 from likd.web.full.pages.shared import add_shared
 from likd.web.full.pages.sites import add_sites
@@ -33,8 +35,10 @@ def add_pages(
 ) -> None:
     """Add all pages."""
     add_login(app, pages=pages, gate=gate)
+    add_choices(app, pages=pages)
     add_sites(app, pages=pages, api=api, gate=gate)
     add_url(app, pages=pages, api=api)
+    add_managing(app, pages=pages, api=api)
     add_shared(app, pages=pages, api=api, gate=gate)
     add_engine(app, pages=pages, status=status)
     add_docs(app, pages=pages, description=files.description)

@@ -13,14 +13,15 @@ from likd.web.answers import Answer
 from likd.web.api.admin import Admin
 from likd.web.api.counts import CountReads
 from likd.web.api.histories import HistoryRequest
+from likd.web.api.page_lists import PageLists, PagesRequest
 from likd.web.api.reads import Reads
 from likd.web.api.shares import ShareLinks
-from likd.web.api.sites import PagesRequest, SiteLists, SitesRequest
+from likd.web.api.sites import SiteLists, SitesRequest
 from likd.web.api.urls import Urls
 from likd.web.full.auth import caller
 from likd.web.full.pages.board import Board, board_of
-from likd.web.full.pages.ranges import Range
-from likd.web.full.pages.render import at
+from likd.web.full.pages.ranges import Range, range_of
+from likd.web.full.pages.render import at, zone_chosen
 from likd.web.query_string import query_value
 
 ALIASES = 50
@@ -39,9 +40,16 @@ class Api:
     urls: Urls
     counts_read: CountReads
     reads: Reads
-    lists: SiteLists
+    site_lists: SiteLists
+    page_lists: PageLists
     admin: Admin
     share_links: ShareLinks
+    time_zone: str = ""
+    """Whose days are told to those who chose none."""
+
+    def range(self) -> Range:
+        """The range of time that the page is about."""
+        return range_of(asked, time.time(), zone_chosen(self.time_zone))
 
     async def counts(self, url: str) -> dict[str, Any]:
         """The counts of a URL."""
@@ -49,8 +57,15 @@ class Api:
         return counts
 
     async def board(self, chosen: Range, **of: str) -> Board:
-        """What a `url`, a `site` or all sites got in a range of time, and in the same part of the period before."""
-        asking = {**of, "unit": chosen.unit, "begin": chosen.begin, "end": chosen.end, "compare": "before"}
+        """What came in a range of time, of a `url`, a `site` or all, beside the same part of the period before."""
+        asking = {
+            **of,
+            "unit": chosen.unit,
+            "begin": chosen.begin,
+            "end": chosen.end,
+            "compare": "before",
+            "tz": chosen.tz,
+        }
         now = int(time.time())
         return board_of(_read(await self.reads.history(HistoryRequest.of(_query(asking), ""), caller())), chosen, now)
 
@@ -65,12 +80,13 @@ class Api:
 
     async def sites(self, **asking: object) -> dict[str, Any]:
         """The list of sites."""
-        return _read(await self.lists.sites(SitesRequest.of(_query(asking), ""), caller()))
+        query = _query({**asking, "tz": zone_chosen(self.time_zone)})
+        return _read(await self.site_lists.sites(SitesRequest.of(query, ""), caller()))
 
     async def pages(self, chosen: Range, **asking: object) -> dict[str, Any]:
-        """A part of the list of pages, ranked by what they got in a range of time."""
-        query = _query({**asking, "begin": chosen.begin, "end": chosen.end})
-        return _read(await self.lists.pages(PagesRequest.of(query, ""), caller()))
+        """A part of the list of pages, by what they got in a range of time."""
+        query = _query({**asking, "begin": chosen.begin, "end": chosen.end, "tz": chosen.tz})
+        return _read(await self.page_lists.pages(PagesRequest.of(query, ""), caller()))
 
 
 def _query(parameters: dict[str, object]) -> bytes:

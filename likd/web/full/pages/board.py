@@ -13,6 +13,8 @@ from likd.web.full.pages.ranges import Range
 
 TONES = {"likes": "like", "gone": "gone", "views": "view", "rate": "rate"}
 """What a chart can show, with the colour of each."""
+KNOWN = ("time", "url", "net", LIKES, UNLIKES, IMPRESSIONS)
+"""What rows of the API have whatever kinds there are."""
 SPARK_WIDTH, SPARK_HEIGHT = 100, 24
 
 
@@ -23,14 +25,18 @@ class Sum:
     likes: int = 0
     gone: int = 0
     views: int = 0
+    more: Mapping[str, int] = attrs.field(factory=dict)
+    """The counts of other kinds, by name."""
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Sum:
-        """Make it from counts by name."""
-        return cls(counts.get(LIKES, 0), counts.get(UNLIKES, 0), counts.get(IMPRESSIONS, 0))
+        """Make it from counts by name, as the API has them."""
+        more = {name: n for name, n in counts.items() if name not in KNOWN}
+        return cls(counts.get(LIKES, 0), counts.get(UNLIKES, 0), counts.get(IMPRESSIONS, 0), more)
 
     def __add__(self, other: Sum) -> Sum:
-        return Sum(self.likes + other.likes, self.gone + other.gone, self.views + other.views)
+        more = {name: self.more.get(name, 0) + other.more.get(name, 0) for name in {**self.more, **other.more}}
+        return Sum(self.likes + other.likes, self.gone + other.gone, self.views + other.views, more)
 
     def value(self, metric: str) -> float | None:
         """The figure that a chart of `metric` shows; None if it is unknown."""

@@ -1,4 +1,4 @@
-"""Logging in and out, and a browser's choice of colours."""
+"""Logging in and out."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from likd.web.access.sessions import SESSION_SECONDS
 from likd.web.access.tokens import Role
 from likd.web.full.auth import credentials, needs
 from likd.web.full.bodies import read_body
-from likd.web.full.pages.render import THEME_COOKIE, THEMES, Pages, encrypted, own_path
+from likd.web.full.pages.render import Pages, encrypted, next_page
 from likd.web.problems import Problem
 from likd.web.query_string import query_value
-
-THEME_SECONDS = 365 * 86_400
 
 log = structlog.get_logger(__name__)
 
 
 def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
-    """Add login, logout and the choice of a theme. Each redirects to `next`, if that is one of our own pages."""
-
-    def next_page() -> str:
-        return own_path(query_value(request.query_string, "next"))
+    """Add login and logout. Each leads to `next`, if that is one of our own pages."""
 
     @app.get("/login")
     @needs(Role.NOBODY)
@@ -68,17 +63,4 @@ def add_login(app: QuartTrio, *, pages: Pages, gate: Gate) -> None:
             raise Problem(503, detail, headers={"Retry-After": "10"}) from None
         away = pages.away("/login")
         away.delete_cookie(COOKIE, path=pages.base + "/")
-        return away
-
-    @app.post("/theme")
-    @needs(Role.NOBODY)
-    async def theme() -> Response:
-        chosen = query_value(await read_body(), "theme")
-        away = pages.away(next_page())
-        if chosen in THEMES:
-            away.set_cookie(
-                THEME_COOKIE, chosen, max_age=THEME_SECONDS, path=pages.base + "/", samesite="Lax", secure=encrypted()
-            )
-        else:
-            away.delete_cookie(THEME_COOKIE, path=pages.base + "/")
         return away

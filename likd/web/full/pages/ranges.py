@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from likd.time_zones import zone_of
 from likd.web.problems import wrong
 
 Unit: TypeAlias = Literal["hour", "day", "month"]
@@ -29,12 +30,13 @@ _SAID = {"today": "today", "7d": "in 7 days", "30d": "in 30 days", "12m": "in 12
 
 @attrs.frozen
 class Range:
-    """From the beginning of the day `first` to the end of `last`, in pieces of a `unit`; days are in UTC."""
+    """From the beginning of the day `first` to the end of `last`, in pieces of a `unit`; days are those of `tz`."""
 
     key: str
     unit: Unit
     first: dt.date
     last: dt.date
+    tz: str = ""
 
     @property
     def said(self) -> str:
@@ -44,12 +46,12 @@ class Range:
     @property
     def begin(self) -> int:
         """Its first second (Unix time)."""
-        return _seconds(self.first)
+        return _seconds(self.first, self.tz)
 
     @property
     def end(self) -> int:
         """The second after it."""
-        return _seconds(self.last + dt.timedelta(days=1))
+        return _seconds(self.last + dt.timedelta(days=1), self.tz)
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -61,7 +63,7 @@ class Range:
     def words(self, until: int | None = None) -> str:
         """The range in words; up to `until` (Unix time), if given."""
         if self.unit == "hour" and self.first == self.last:
-            end = _clock(until) if until is not None and until < self.end else "24:00"
+            end = f"{_time(until, self.tz):%H:%M}" if until is not None and until < self.end else "24:00"
             return f"{_weekday(self.first)}, 00:00–{end}"
         if self.unit == "month":
             return f"{self.first:%b %Y} – {self.last:%b %Y}"
@@ -79,25 +81,25 @@ class Range:
         return attrs.evolve(self, first=self.first - days, last=self.last - days)
 
     def long(self, at: int) -> str:
-        """The name of the piece that begins `at` this time."""
-        time = _time(at)
+        """The name of the piece that begins `at`."""
+        time = _time(at, self.tz)
         if self.unit == "hour":
-            return f"{_weekday(time)}, {time:%H}:00–{(time.hour + 1):02d}:00"
+            return f"{_weekday(time)}, {time:%H:%M}–{(time.hour + 1):02d}:{time:%M}"
         return f"{time:%B %Y}" if self.unit == "month" else _weekday(time)
 
     def short(self, at: int) -> str:
         """The same for an axis."""
-        time = _time(at)
+        time = _time(at, self.tz)
         if self.unit == "hour":
-            return f"{time:%H}:00" if time.hour or self.first == self.last else _day(time)
+            return f"{time:%H:%M}" if time.hour or self.first == self.last else _day(time)
         if self.unit == "month":
             return f"{time:%b}"
         return f"{time:%a} {time.day}" if self.last - self.first < dt.timedelta(days=10) else _day(time)
 
 
-def range_of(ask: Callable[[str], str], now: float) -> Range:
-    """The range that a page's parameters ask for at `now` (Unix time). Raises Problem."""
-    today = _time(int(now)).date()
+def range_of(ask: Callable[[str], str], now: float, tz: str = "") -> Range:
+    """The range that the parameters of a page say, by days of `tz`, `now` being the time (Unix). Raises Problem."""
+    today = _time(int(now), tz).date()
     key = ask("range") or DEFAULT
     if key == "dates":
         first, last = sorted((_date("from", ask("from"), today), _date("to", ask("to"), today)))
@@ -107,13 +109,13 @@ def range_of(ask: Callable[[str], str], now: float) -> Range:
         unit: Unit = "hour" if days <= DAYS_BY_HOUR_MAX else "day" if days <= DAYS_BY_DAY_MAX else "month"
         if unit == "month":
             first = first.replace(day=1)
-        return Range(key, unit, first, last)
+        return Range(key, unit, first, last, tz)
     if key == "12m":
-        return Range(key, "month", _months(today.replace(day=1), -11), today)
+        return Range(key, "month", _months(today.replace(day=1), -11), today, tz)
     spans = {"today": 1, "7d": 7, "30d": 30}
     if key not in spans:
         raise wrong("range", key, f"{', '.join(preset for preset, _, _ in PRESETS)} or dates")
-    return Range(key, "hour" if key == "today" else "day", today - dt.timedelta(days=spans[key] - 1), today)
+    return Range(key, "hour" if key == "today" else "day", today - dt.timedelta(days=spans[key] - 1), today, tz)
 
 
 def _date(field: str, text: str, today: dt.date) -> dt.date:
@@ -128,12 +130,12 @@ def _months(day: dt.date, months: int) -> dt.date:
     return dt.date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def _time(at: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(at, dt.UTC)
+def _time(at: int, tz: str) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, zone_of(tz))
 
 
-def _seconds(day: dt.date) -> int:
-    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp())
+def _seconds(day: dt.date, tz: str) -> int:
+    return int(dt.datetime(day.year, day.month, day.day, tzinfo=zone_of(tz)).timestamp())
 
 
 def _day(day: dt.date) -> str:
@@ -142,7 +144,3 @@ def _day(day: dt.date) -> str:
 
 def _weekday(day: dt.date) -> str:
     return f"{day:%a} {day.day} {day:%b}"
-
-
-def _clock(at: int) -> str:
-    return f"{_time(at):%H:%M}"

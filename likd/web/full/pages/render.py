@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from quart import Response, request
 
 from likd import __version__
+from likd.time_zones import is_zone, zone_of
 from likd.web import figures
 from likd.web.access.gate import Gate
 from likd.web.api.files import Files
@@ -20,9 +21,11 @@ from likd.web.full.auth import credentials
 from likd.web.full.pages.board import TONES, spark
 from likd.web.full.pages.ranges import DEFAULT, PRESETS
 from likd.web.problems import Problem, phrase
+from likd.web.query_string import query_value
 
 THEME_COOKIE = "likd_theme"
 THEMES = ("light", "dark")
+ZONE_COOKIE = "likd_tz"
 SORTS = (("likes", "Likes"), ("change", "Change"), ("views", "Views"), ("rate", "Per 100 views"), ("all", "All time"))
 """What lists of pages can be sorted by, in the order of the columns."""
 END_CHARACTERS_MAX = 17
@@ -38,10 +41,14 @@ _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 class Pages:
-    """Renders pages. `base` is the path that all of them are below, "" for none."""
+    """Renders pages. `base` is the path that all of them are below, "" for none.
 
-    def __init__(self, *, files: Files, gate: Gate, base: str = "") -> None:
+    Days are those of `time_zone` for visitors who chose none.
+    """
+
+    def __init__(self, *, files: Files, gate: Gate, base: str = "", time_zone: str = "") -> None:
         self.base = base
+        self._time_zone = time_zone
         self._files = files
         self._gate = gate
         self._templates = _environment()
@@ -51,7 +58,7 @@ class Pages:
         """The page that `template` makes."""
         shown = credentials(request)
         origin = f"{'https' if encrypted() else 'http'}://{request.host}{self.base}"
-        theme = request.cookies.get(THEME_COOKIE, "")
+        theme, tz = request.cookies.get(THEME_COOKIE, ""), zone_chosen(self._time_zone)
         known: dict[str, Any] = {
             "version": __version__,
             "mark": self._files.mark,
@@ -60,7 +67,8 @@ class Pages:
             "button_code": f'<script src="{origin}/likd.js" defer></script>\n<like-button impression></like-button>',
             "theme": theme if theme in THEMES else "",
             "here": here(),
-            "today": dt.datetime.now(dt.UTC).date(),
+            "tz": tz or "UTC",
+            "today": dt.datetime.now(zone_of(tz)).date(),
             "inside": self._gate.sees_all(shown),
             "has_login": self._gate.has_login,
             "logged_in": self._gate.logged_in(shown),
@@ -110,6 +118,12 @@ def _environment() -> Environment:
     return templates
 
 
+def zone_chosen(default: str) -> str:
+    """The name of the time zone that the visitor chose, or `default`."""
+    tz = request.cookies.get(ZONE_COOKIE, "")
+    return tz if tz and is_zone(tz) else default
+
+
 def encrypted() -> bool:
     """Whether the browser's own connection, which may be to a proxy, is encrypted."""
     return request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
@@ -119,6 +133,11 @@ def here() -> str:
     """The address of this page, below the base."""
     query = request.query_string.decode("latin-1")
     return quote(request.path) + (f"?{query}" if query else "")
+
+
+def next_page() -> str:
+    """Where this request leads to afterwards."""
+    return own_path(query_value(request.query_string, "next"))
 
 
 def own_path(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from quart import Response
@@ -15,7 +14,7 @@ from likd.web.full.auth import caller, needs
 from likd.web.full.pages.asking import Api, asked
 from likd.web.full.pages.board import TONES
 from likd.web.full.pages.listing import HOSTS_OFFERED_MAX, pages_listing, sites_listing
-from likd.web.full.pages.ranges import Range, range_of
+from likd.web.full.pages.ranges import Range
 from likd.web.full.pages.render import Pages
 from likd.web.problems import Problem, wrong
 
@@ -29,7 +28,7 @@ def add_sites(app: QuartTrio, *, pages: Pages, api: Api, gate: Gate) -> None:
         sites, summed = await sites_listing(api)
         if not sites.total:
             return await pages("empty.html", host=gate.demo_host)
-        chosen, metric = range_of(asked, time.time()), metric_asked()
+        chosen, metric = api.range(), metric_asked()
         offered = await api.sites(by="likes", limit=HOSTS_OFFERED_MAX)
         return await pages(
             "overview.html",
@@ -56,7 +55,7 @@ async def site_context(api: Api, site: str, identity: dict[str, object]) -> dict
     row = next((row for row in known["sites"] if row["host"] == site), None)
     if row is None:
         raise Problem(404, f"no page of {site} was ever counted")
-    chosen, metric = range_of(asked, time.time()), metric_asked()
+    chosen, metric = api.range(), metric_asked()
     return {
         "site": site,
         "row": row,
