@@ -4,6 +4,7 @@
     scripts/bench --quick                  checks that everything works, in a minute or two
     scripts/bench --only single --runs 3   workloads whose name begins with it
     scripts/bench --against v0.2.0         alternating with that version
+    scripts/bench --store postgresql       only a store that several nodes share
     scripts/bench --markdown docs/benchmarks.md --plot docs/images/benchmarks.svg
 
 Client and server share the machine. Peers that are not installed are named and left out.
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="only workloads whose name begins with NAME"
     )
+    it.add_argument("--store", choices=["postgresql"], help="the same as --only shared")
     it.add_argument("--case", default="", metavar="TEXT", help="only cases whose name contains TEXT")
     it.add_argument("--against", metavar="REV", help="another version, alternating with this one")
     it.add_argument(
@@ -88,6 +90,8 @@ def main() -> None:
     # Then servers and worktrees end with it, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     runs, scale = (1, QUICK_SCALE) if arguments.quick else (arguments.runs, arguments.scale)
+    if arguments.store is not None:
+        arguments.only.append("shared")
     names = [workload.__name__ for workload in WORKLOADS]
     if unknown := [some for some in arguments.only if not any(name.startswith(some) for name in names)]:
         parser().error(f"--only {unknown[0]}: workloads are {', '.join(names)}")

@@ -184,9 +184,9 @@ class Drainer:
         known = self._ledger.applied
         again: list[Batch] = []
         if mark < known or self._unopened:
-            again = await self._applied_tables.after(
-                mark, (each for item in self._ledger.waiting for each in item.sums)
-            )
+            # More may come to wait while files are read.
+            waiting = [table for item in self._ledger.waiting for table in item.sums]
+            again = await self._applied_tables.after(mark, waiting)
         # No await from here on: a kept table is either applied or waiting.
         self._doubtful = self._unopened = False
         if mark < known:

@@ -96,6 +96,9 @@ class OtherNodes:
     async def _look(self) -> None:
         own = self._merging
         news = await self._store.news(self._last)
+        if not self._totals.take_marks(news.marks):
+            # The store lacks what was seen of them: it is looked at again when they gave it again.
+            return
         # What this node merges itself is not parted by what was there before.
         self._totals.parted_elsewhere(news.parted - own - self._merging)
         if self._last is not None and news.merges != self._last.merges:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import cast
 
+import trio
+
 from likd.counting.ledger import NO_OLD_NAMES, Ledger, OldNames
 from likd.model import Counts, Rows, add
 from likd.queries.bases import Bases
+from likd.queries.other_marks import OtherMarks
 from likd.runtime.cooperative import Steps
 from likd.runtime.notice import Notice
 from likd.stores.protocol import Applied, AsOf, CountStore, FeedStore, Increments, Marks, in_time
+
+AGAIN_SECONDS = 0.1
+"""After that a store is asked again that lacks what other nodes gave it."""
 
 
 class Totals:
@@ -27,6 +33,7 @@ class Totals:
         self._epoch = 0
         self._cache_urls_max = cache_urls_max
         self._bases = Bases(cache_urls_max)
+        self.other_marks = OtherMarks()
         ledger.readers.append(self)
 
     def applied(self, increments: Increments, applied: Applied | None) -> None:
@@ -118,14 +125,25 @@ class Totals:
             self.forget(moved)
 
     async def _read(self, urls: Sequence[str]) -> tuple[AsOf, Rows] | None:
-        """What the store has of `urls`, None if some of them turn out to be merged into others."""
+        """What the store has of `urls`; None if it has to be asked again."""
         if "feed" not in self._store.parts:
             return await self._store.read(urls)
-        as_of, rows, merged = await cast(FeedStore, self._store).read_shared(urls)
-        if all(self.ledger.aliases(old) == new for old, new in merged.items()):
-            return as_of, rows
-        self.merged_elsewhere(merged.items())
+        read = await cast(FeedStore, self._store).read_shared(urls)
+        if not self.take_marks(read.marks):
+            await trio.sleep(AGAIN_SECONDS)
+            return None
+        if all(self.ledger.aliases(old) == new for old, new in read.merged.items()):
+            return read.as_of, read.rows
+        self.merged_elsewhere(read.merged.items())
         return None
+
+    def take_marks(self, marks: Mapping[int, int]) -> bool:
+        """Whether what the store has as of these marks of other nodes is to be taken: it may lack what they gave it."""
+        given_up = self.other_marks.given_up
+        taken = self.other_marks.take(marks)
+        if self.other_marks.given_up != given_up:
+            self.forget_all()
+        return taken
 
     async def _look(self, asked: Sequence[Sequence[str]], *, use_cache: bool, keep: bool) -> Rows | None:
         """The store's counts under all the `asked` names, as of `applied`, in the step in which this returns.
@@ -163,6 +181,8 @@ class Totals:
                     self.ledger.store_ahead.set()
                     await self.ledger.wait_moved()
                     return None
+                # What others brought since is in this answer, and would not be in the next.
+                kept.forget(found)
             elif keep:
                 kept.keep(found)
             bases |= found

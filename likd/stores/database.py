@@ -11,7 +11,7 @@ from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.chain import Chain
 from likd.stores.keys import Claim, Settled
 from likd.stores.nodes import Node
-from likd.stores.protocol import Applied, Folding, Increments, News, Part, Unit
+from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 SITES_LACKED = "keeps no sums by site"
@@ -129,7 +129,7 @@ class Database(ABC):
         """Like FeedStore.news."""
         raise self._lacks("has no other nodes")
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
         """Like FeedStore.read_shared."""
         raise self._lacks("has no other nodes")
 

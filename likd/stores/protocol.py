@@ -129,6 +129,21 @@ class Marks:
 AsOf: TypeAlias = int | Marks
 """As of which table all of an answer is; or which of its URLs are as of which."""
 
+
+@attrs.frozen
+class SharedRead:
+    """What a shared store has at one moment.
+
+    The totals of those URLs that were asked for and have any, `as_of` its own tables; which of them were `merged`
+    into which others; and the `marks` of other nodes, as far as they are known with it.
+    """
+
+    as_of: AsOf
+    rows: Rows
+    merged: Mapping[str, str]
+    marks: Mapping[int, int]
+
+
 Part: TypeAlias = Literal[
     "actors", "top lists", "history", "pages", "merging", "starting counts", "sites", "feed", "nodes", "keys"
 ]
@@ -290,8 +305,8 @@ class FeedStore(Protocol):
         """What is new since the `last` news. Raises StoreError."""
         ...
 
-    async def read_shared(self, urls: Sequence[str]) -> tuple[AsOf, Rows, dict[str, str]]:
-        """Like `read`, plus which of the `urls` were merged into which others, as of one moment. Raises StoreError."""
+    async def read_shared(self, urls: Sequence[str]) -> SharedRead:
+        """Like `read`, plus what only a shared store can tell. Raises StoreError."""
         ...
 
 

@@ -12,7 +12,7 @@ from likd.model import Counts, Fold, IdempotencyKey, Rows
 from likd.stores.database import Database
 from likd.stores.keys import Claim, Settled
 from likd.stores.nodes import Node
-from likd.stores.protocol import Applied, Folding, Increments, NativeStore, News, Part, Store, Unit
+from likd.stores.protocol import Applied, Folding, Increments, NativeStore, News, Part, SharedRead, Store, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class ThreadedStore:
     async def news(self, last: News | None) -> News:
         return await self._call(self._reading, self._database.news, last)
 
-    async def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    async def read_shared(self, urls: Sequence[str]) -> SharedRead:
         return await self._call(self._reading, self._database.read_shared, urls)
 
     async def beat(self, name: str, lag_seconds: float) -> Sequence[Node]:

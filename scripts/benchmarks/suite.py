@@ -10,6 +10,7 @@ from benchmarks.workloads.long_tail import long_tail
 from benchmarks.workloads.mixed import mixed
 from benchmarks.workloads.reads import reads
 from benchmarks.workloads.replay import replay
+from benchmarks.workloads.shared import shared
 from benchmarks.workloads.single import single
 from benchmarks.workloads.soak import soak
 from benchmarks.workloads.start import start
@@ -29,6 +30,7 @@ WORKLOADS: list[Workload] = [
     live,
     fronts,
     store,
+    shared,
     waiting,
     soak,
 ]

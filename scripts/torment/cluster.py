@@ -10,7 +10,8 @@ import trio
 from likd.model import Counts
 from likd.stores.redis.keys import SLOTS
 from tests import redis_cluster
-from torment.nodes import Node, NodesChaos
+from torment.node import Node
+from torment.nodes import NodesChaos
 
 PREFIX = "likd"
 

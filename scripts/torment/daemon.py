@@ -13,6 +13,8 @@ from typing import Any
 
 import trio
 
+from tests.warm import Process
+
 KINDS = {"like": "likes", "unlike": "unlikes", "impression": "impressions"}
 FLAGS = [
     *("--table-limit", "50", "--flush-interval", "0.2", "--hung-timeout", "0.5", "--max-leases", "20"),
@@ -54,11 +56,11 @@ class Daemon:
         self._log = log
         self.port = port
         self.lives = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Process | None = None
 
     async def start(self, *, faults: bool = True) -> None:
         """Start it, again and again until it serves."""
-        command = [sys.executable, "-m", "likd", "serve", "--data-dir", str(self._data)]
+        command = ["serve", "--data-dir", str(self._data)]
         command += ["--bind", f"127.0.0.1:{self.port}", *FLAGS, *self._flags]
         environment = {**os.environ, "LIKD_TEST_FAULTS": "1" if faults else "0"}
         with trio.fail_after(PATIENCE_SECONDS):
@@ -75,7 +77,8 @@ class Daemon:
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> None:
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            whole = [sys.executable, "-m", "likd", *command]
+            self.process = subprocess.Popen(whole, stdout=log, stderr=log, env=environment)
 
     def signal(self, number: int) -> None:
         """Signal it, if it is running."""
@@ -102,3 +105,12 @@ class Daemon:
         assert self.process is not None
         with trio.fail_after(PATIENCE_SECONDS):
             return await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
+
+
+class WarmDaemon(Daemon):
+    """One whose lives are forked from a process that has imported likd: several start in the time of one."""
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> None:
+        if isinstance(self.process, Process):
+            self.process.stdout.close()
+        self.process = Process(command, self._log, environment)

@@ -10,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests import postgres
 from tests.daemon import Client, Daemon, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +36,22 @@ def test_acknowledged_is_counted_through_a_short_chaos(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     figures = json.loads((tmp_path / "figures").read_text())
     assert figures["events acknowledged"] > 0
+    assert figures["faults"]
+
+
+@pytest.mark.slow
+def test_acknowledged_is_counted_by_nodes_whose_server_is_killed_and_loses_commits(tmp_path: Path) -> None:
+    if postgres.why_not():
+        pytest.skip(f"no PostgreSQL: {postgres.why_not()}")
+    command = [sys.executable, "scripts/chaos.py", "--nodes", "3", "--store", "postgresql", "--seconds", "4"]
+    command += ["--seed", "4", "--json", str(tmp_path / "figures")]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+
+    assert done.returncode == 0, done.stdout
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert figures["events acknowledged"] > 0
+    assert figures["acts acknowledged"] > 0
     assert figures["faults"]
 
 

@@ -11,6 +11,7 @@ import trio
 
 from likd.durability.idempotency import KeyReused
 from likd.engine import Engine
+from likd.errors import StoreError
 from likd.model import LIKES, Accepted, IdempotencyKey, Refused, Submission
 from likd.queries.merging import MergeError, MergeRefused
 from likd.web.api.admin import Admin
@@ -67,7 +68,7 @@ async def send_again(node: Node, engine: Engine, request: Request) -> None:
     while request in node.pending:
         # Some clients try again before they have heard.
         with trio.move_on_after(world.rng.choice([0.01, 10])):
-            if await _submit(node, engine, request):
+            if await _submit(node, engine, request) and request in node.pending:
                 node.pending.remove(request)
                 world.tell_settled()
         await trio.sleep(world.rng.random() * 0.1)
@@ -84,9 +85,12 @@ async def _submit(node: Node, engine: Engine, request: Request) -> bool:
     if not keyed:
         ledger.doubtful += request.counted
     try:
-        submission = engine.intake.offer(Submission(events, request.size, request.key))
+        submission = await engine.intake.submit(Submission(events, request.size, request.key))
     except KeyReused:
         raise Broken("a key is said to have come with another body") from None
+    except StoreError:
+        assert keyed
+        return False
     outcome = await submission.settled()
     accepted = isinstance(outcome, Accepted)
     world.note("answer", accepted, outcome, request.key and request.key.key, request.counted)
@@ -95,7 +99,8 @@ async def _submit(node: Node, engine: Engine, request: Request) -> bool:
     if not keyed:
         ledger.doubtful -= request.counted
     if accepted:
-        world.acknowledge(node, request.counted)
+        if not keyed or request in node.pending:
+            world.acknowledge(node if world.alone or not keyed else None, request.counted)
     elif not keyed:
         ledger.sent -= request.counted
     return accepted
@@ -109,6 +114,9 @@ async def load(world: World, engine: Engine, *, last: bool) -> None:
             if last:
                 return
             await trio.sleep(world.rng.random() * 0.4)
+            if world.loads:
+                # By another node meanwhile.
+                continue
             world.loads.append(Load(world.new_key().key, world.rng.choice(COUNTED), world.rng.randint(1, 9)))
             world.ledger.sent += world.loads[0].counted
         wanted = world.loads[0]

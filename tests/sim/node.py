@@ -16,7 +16,7 @@ from likd.plugins.handlers import Handler, Handlers, Impressions, Likes
 from likd.runtime.clock import Clock
 from likd.runtime.supervisor import RestartIntensityExceeded
 from tests.sim import actors, clients, erasures, faults, reader
-from tests.sim.counted import ACTORS, KEYS, ROAMING, Broken, Counted, Request
+from tests.sim.counted import ACTORS, KEYS, ROAMING, Broken, Counted
 from tests.sim.disk import PowerCut, SimDisk
 from tests.sim.faults import CRASH, Moody, WallClock
 from tests.sim.parts import PartedStore
@@ -53,8 +53,7 @@ class Node:
         self.engine: Engine | None = None
         self.acknowledged: Counted = Counted()
         """What clients were told by it."""
-        self.pending: list[Request] = []
-        """Requests with keys that it has to be asked again."""
+        self.pending = world.pending
         self.store = self._new_store()
 
     @property

@@ -25,6 +25,7 @@ async def read(node: Node, engine: Engine) -> None:
     urls = list(dict.fromkeys(map(engine.rules, [*COUNTED, *ACTED, *ERASED])))
     aliases = engine.totals.ledger.aliases
     while True:
+        given_up = engine.totals.other_marks.given_up
         settled = engine.folder.done and not engine.totals.ledger.merging
         step = world.erasures.step()
         low, before = node.acknowledged.copy(), world.classes(aliases, engine.rules)
@@ -41,8 +42,9 @@ async def read(node: Node, engine: Engine) -> None:
         after, told = world.classes(aliases, engine.rules), True
         if not world.alone:
             stored = world.classes(world.database.merged, engine.rules)
-            # What is merged elsewhere is a part of what is read a moment before that is known here.
-            told = before == after == stored
+            # What is merged elsewhere is a part of what is read a moment before that is known here. And starting counts
+            # that another node is asked for go by the merges that it knows of, also those that the store has yet to do.
+            told = before == after == stored and not world.merging
         settled &= engine.folder.done and not engine.totals.ledger.merging and not world.database.timeline.corrections
         for url in map(engine.rules, ACTED) if world.alone else ():
             net = rows[url].get(LIKES, 0) - rows[url].get(UNLIKES, 0)
@@ -53,7 +55,8 @@ async def read(node: Node, engine: Engine) -> None:
                 erasures.check_read(world, url, rows[engine.rules(url)].get(LIKES, 0), step)
         now = flat({url: rows[url] for url in urls if url in COUNTED})
         world.note("read", now.total())
-        if not told:
+        if not told or given_up != engine.totals.other_marks.given_up:
+            # Or what the store lost of other nodes did not come again in time.
             last.clear()
             await trio.sleep(world.rng.random() * 0.1)
             continue
@@ -67,8 +70,7 @@ async def read(node: Node, engine: Engine) -> None:
                     f"{url} {name}: read {now[url, name]} after {last[url, name]}, {least} acknowledged,"
                     f" {highest[after[url], name]} sent"
                 )
-        if world.alone or not world.goes_back:
-            last = now
+        last = now
         await trio.sleep(world.rng.random() * 0.1)
 
 

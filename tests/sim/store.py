@@ -18,8 +18,9 @@ import attrs
 import trio
 
 from likd.errors import StoreAway, StoreError
-from likd.model import Counts, Fold, Rows
-from likd.stores.protocol import Applied, Folding, Increments, News
+from likd.model import Counts, Fold, IdempotencyKey, Rows
+from likd.stores.keys import Claim, Settled
+from likd.stores.protocol import Applied, Folding, Increments, News, SharedRead
 from likd.stores.sqlite import merges
 from likd.stores.sqlite.history import newest
 from likd.stores.sqlite.store import SqliteDatabase
@@ -155,6 +156,13 @@ class SimDatabase(SqliteDatabase):
         return sqlite3.connect(self.uri, uri=True, isolation_level=None)
 
 
+_KEYS = """
+CREATE TABLE IF NOT EXISTS keys (
+    key TEXT PRIMARY KEY, source TEXT, epoch INTEGER, digest BLOB, events INTEGER, done INTEGER
+)
+"""
+
+
 class SharedSimDatabase(SimDatabase):
     """One that several nodes share, each told what the others brought."""
 
@@ -182,10 +190,47 @@ class SharedSimDatabase(SimDatabase):
                 actors.update(each.actors)
         return News(marks, merged, changed, urls, actors)
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
         applied, rows = self.read(urls)
         merged = self.merged
-        return applied, rows, {url: merged[url] for url in urls if url in merged}
+        return SharedRead(applied, rows, {url: merged[url] for url in urls if url in merged}, self._marks())
+
+    def open(self, names: tuple[str, ...]) -> int:
+        self._sight.execute(_KEYS)
+        return super().open(names)
+
+    def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
+        source, sight = self.chain.source, self._sight
+        for key in settled.released:
+            sight.execute("DELETE FROM keys WHERE key = ? AND source = ? AND NOT done", (key.key, source))
+        for key, events in settled.done:
+            sight.execute(
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET done = 1,"
+                " events = excluded.events WHERE source = excluded.source",
+                (key.key, source, self.chain.epoch, key.digest, events),
+            )
+        return [self._claim(key) for key in asked]
+
+    def _claim(self, key: IdempotencyKey) -> Claim:
+        query = "SELECT source, digest, events, done FROM keys WHERE key = ?"
+        row = self._sight.execute(query, (key.key,)).fetchone()
+        if row is None or (row[0] == self.chain.source and not row[3]):
+            values = (key.key, self.chain.source, self.chain.epoch, key.digest)
+            self._sight.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, 0, 0)", values)
+            return Claim("mine")
+        _, digest, events, done = row
+        if digest != key.digest:
+            return Claim("reused")
+        return Claim("taken", events) if done else Claim("pending")
+
+    def claims_left(self) -> list[IdempotencyKey]:
+        query = "SELECT key, digest FROM keys WHERE source = ? AND epoch < ? AND NOT done"
+        found = self._sight.execute(query, (self.chain.source, self.chain.epoch))
+        return [IdempotencyKey(key, digest) for key, digest in found]
+
+    def _marks(self) -> dict[int, int]:
+        query = "SELECT node, coalesce(table_id, 0) FROM nodes LEFT JOIN applied USING (source) WHERE source <> ?"
+        return dict(self._sight.execute(query, (self.chain.source,)))
 
 
 class SimStore(ThreadedStore):

@@ -29,7 +29,7 @@ from tests.sim import clients, erasures
 from tests.sim.actors import Wish
 from tests.sim.acts import Acts
 from tests.sim.clients import Load
-from tests.sim.counted import ACTED, COUNTED, ERASED, KEYS, Broken, Counted, Ledger, flat, summed
+from tests.sim.counted import ACTED, COUNTED, ERASED, KEYS, Broken, Counted, Ledger, Request, flat, summed
 from tests.sim.erasures import Erasures
 from tests.sim.faults import YEARS
 from tests.sim.node import Node
@@ -54,6 +54,8 @@ class World:
         """Whether the store sometimes goes back in time or is away at a start, and the daemon keeps what it needs."""
         self.database.timeline.keeps_copies = self.goes_back
         self.ledger = Ledger()
+        self.pending: list[Request] = []
+        """Requests with keys that are sent again and again, by all nodes."""
         self.loads: list[Load] = []
         self.erasures = Erasures()
         self.acts = Acts(self.erasures)
@@ -99,10 +101,16 @@ class World:
             self.acts.seen(node.engine.totals.ledger.aliases, trio.current_time())
         self.erasures.life_begins()
 
-    def acknowledge(self, node: Node, counted: Counted) -> None:
-        """A client of `node` was told that these events are counted."""
+    def acknowledge(self, node: Node | None, counted: Counted) -> None:
+        """A client was told that these events are counted, by `node` if that is known."""
         self.ledger.acknowledged += counted
-        node.acknowledged += counted
+        if node is not None:
+            node.acknowledged += counted
+
+    @property
+    def merging(self) -> bool:
+        """Whether a node may know of a merge that the store has yet to do."""
+        return any(node.engine is None or node.engine.totals.ledger.merging for node in self.nodes)
 
     def wants(self, node: Node) -> bool:
         """Whether clients of `node` still wait for anything."""

@@ -54,10 +54,14 @@ def upsert(
 
 
 def given(names: Sequence[str]) -> sql.Composable:
-    """The rows in the literals of `sites.literals`, as a table `s` of URLs and these counts."""
+    """The rows in the literals of `sites.literals`, as a table `s` of URLs and these counts.
+
+    URLs are sorted as the indexes sort them, not by the rules of the database's language.
+    """
     types = ["%s::text[]", *("%s::bigint[]" for _ in names)]
-    return sql.SQL("s AS MATERIALIZED (SELECT * FROM unnest({}) AS s({}))").format(
-        sql.SQL(", ".join(types)), sql.SQL(", ").join(map(sql.Identifier, ["url", *names]))
+    columns = sql.SQL(", ").join([sql.SQL('url COLLATE "C" AS url'), *map(sql.Identifier, names)])
+    return sql.SQL("s AS MATERIALIZED (SELECT {} FROM unnest({}) AS s({}))").format(
+        columns, sql.SQL(", ".join(types)), sql.SQL(", ").join(map(sql.Identifier, ["url", *names]))
     )
 
 

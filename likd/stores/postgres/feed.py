@@ -20,6 +20,11 @@ def packed(rows: Rows, increments: Increments) -> bytes:
     return zlib.compress(_pack((rows, list(increments.actors))), 1)
 
 
+def marks_of_others(connection: Connection, source: str) -> dict[int, int]:
+    """The marks of all nodes but that of `source`."""
+    return dict(connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)))
+
+
 def news(source: str, last: News | None, connection: Connection) -> News:
     """What other nodes than that of `source` wrote since the `last` news."""
     row = connection.execute(
@@ -33,8 +38,7 @@ def news(source: str, last: News | None, connection: Connection) -> News:
     assert row is not None
     # A new epoch of a node may follow a store that went back: what the node gives again may turn out differently.
     merges, changed = row
-    found = connection.execute("SELECT node, mark FROM likd_nodes WHERE source <> %s", (source,)).fetchall()
-    marks: dict[int, int] = dict(found)
+    marks = marks_of_others(connection, source)
     parted = frozenset(old for (old,) in connection.execute("SELECT old FROM likd_aliases WHERE new = old"))
     if last is None or changed != last.changed:
         return News(marks, merges, changed, parted=parted)

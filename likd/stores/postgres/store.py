@@ -23,7 +23,7 @@ from likd.stores.postgres.connection import Connection, Line, explain
 from likd.stores.postgres.history import History
 from likd.stores.postgres.merges import Merges
 from likd.stores.postgres.site_reads import SiteReads
-from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, Unit
+from likd.stores.protocol import TOTAL_MAX, Applied, Folding, Increments, News, Retention, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
 
 FEED_SECONDS = 600.0
@@ -79,15 +79,18 @@ class PostgresDatabase(Database):
         return explain(fault)
 
     def open(self, names: tuple[str, ...]) -> int:
-        for line in self._lines:
-            line.closed = False
+        self._writer.closed = False
         try:
-            return self._writer.tried(partial(self._open, names))
+            mark = self._writer.tried(partial(self._open, names))
         except (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
             # Another node created the same at the same time.
-            return self._writer.tried(partial(self._open, names))
+            mark = self._writer.tried(partial(self._open, names))
         except errors.InsufficientPrivilege as fault:
             raise explain(fault) from fault
+        # Nobody reads before it is known which counts there are: they would be taken for zero.
+        for line in self._lines:
+            line.closed = False
+        return mark
 
     def _open(self, names: tuple[str, ...], connection: Connection) -> int:
         if not schema.check_version(connection):
@@ -209,12 +212,13 @@ class PostgresDatabase(Database):
     def news(self, last: News | None) -> News:
         return self._reader.tried(partial(feed.news, self.chain.source, last))
 
-    def read_shared(self, urls: Sequence[str]) -> tuple[int, Rows, dict[str, str]]:
-        def work(connection: Connection) -> tuple[Rows, dict[str, str]]:
-            return counts.read(connection, self._names, urls), self._new_names(connection, urls)
+    def read_shared(self, urls: Sequence[str]) -> SharedRead:
+        def work(connection: Connection) -> tuple[Rows, dict[str, str], dict[int, int]]:
+            found = counts.read(connection, self._names, urls), self._new_names(connection, urls)
+            return *found, feed.marks_of_others(connection, self.chain.source)
 
-        mark, (rows, merged) = self._look(work)
-        return mark, rows, merged
+        mark, (rows, merged, marks) = self._look(work)
+        return SharedRead(mark, rows, merged, marks)
 
     def claim_keys(self, asked: Sequence[IdempotencyKey], settled: Settled, window_seconds: float) -> list[Claim]:
         is_time = time.monotonic() - self._keys_trimmed_at > TRIM_SECONDS

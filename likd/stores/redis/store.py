@@ -24,6 +24,7 @@ from likd.stores.protocol import (
     News,
     Part,
     Retention,
+    SharedRead,
     Unit,
 )
 from likd.stores.redis import feed, scripts, settings
@@ -217,8 +218,8 @@ class RedisStore:
         async with self._asking(self._readers) as cluster:
             return await feed.news(cluster, self._keys, self.chain.source, last)
 
-    async def read_shared(self, urls: Sequence[str]) -> tuple[AsOf, Rows, dict[str, str]]:
-        return *await self.read(urls), {}
+    async def read_shared(self, urls: Sequence[str]) -> SharedRead:
+        return SharedRead(*await self.read(urls), merged={}, marks={})
 
     async def peek(self) -> int:
         async with self._readers.one() as cluster:

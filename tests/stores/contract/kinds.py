@@ -1,13 +1,19 @@
-"""The kinds of stores that keep the contract, each with a way to open it again on what it holds."""
+"""The kinds of stores that keep the contract, each with a way to open it again on what it holds.
+
+PostgreSQL is there once for each version that LIKD_TEST_POSTGRES names, and with LIKD_TEST_PGBOUNCER=1 behind a pooler.
+"""
 
 from __future__ import annotations
 
+import atexit
 import math
+import os
 import random
 import sqlite3
+import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from functools import partial
+from contextlib import ExitStack, closing
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -18,7 +24,7 @@ from likd.counting.actors import ActorKeys
 from likd.stores.protocol import CountStore, Store
 from likd.stores.sqlite.store import SqliteStore
 from likd.stores.threaded import ThreadedStore
-from tests import postgres, redis_cluster
+from tests import pgbouncer, postgres, redis_cluster
 from tests.fakestore import FakeStore
 from tests.sim.store import SimStore
 
@@ -127,8 +133,8 @@ class ChainedPostgres:
 
     is_noticed_as_such = True
 
-    def __init__(self, path: Path) -> None:
-        self._url = postgres.server().database()
+    def __init__(self, version: str, path: Path) -> None:
+        self._url = _database(version)
 
     def client(self) -> Store:
         from likd.stores.postgres.connection import conninfo
@@ -155,8 +161,31 @@ class ChainedPostgres:
                 connection.execute(statement.encode())
 
 
-def _postgres(path: Path) -> Reopen:
-    return ChainedPostgres(path).client
+def _postgres(version: str, path: Path) -> Reopen:
+    return ChainedPostgres(version, path).client
+
+
+def _database(version: str) -> str:
+    """A new database, and a way to it."""
+    server = postgres.server(version)
+    url = server.database()
+    return url.replace(f":{server.port}/", f":{_pooler(version)}/") if os.environ.get("LIKD_TEST_PGBOUNCER") else url
+
+
+@cache
+def _pooler(version: str) -> int:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    directory.chmod(0o755)
+    return stack.enter_context(pgbouncer.before(postgres.server(version), directory, connections=3))
+
+
+def _versions() -> Mapping[str, str]:
+    """The names of kinds in PostgreSQL, and their versions."""
+    if not os.environ.get("LIKD_TEST_POSTGRES"):
+        return {"postgresql": ""}
+    return {f"postgresql {version}": version for version in postgres.installed()}
 
 
 class ChainedRedis:
@@ -208,14 +237,14 @@ KINDS: Mapping[str, Callable[[Path], Reopen]] = {
     "sqlite": _sqlite,
     "simulated": _simulated,
     "fake": _fake,
-    "postgresql": _postgres,
+    **{kind: partial(_postgres, version) for kind, version in _versions().items()},
     **{kind: partial(_redis, kind) for kind in redis_cluster.kinds()},
 }
 
 CHAINED: Mapping[str, Callable[[Path], Chained]] = {
     "sqlite": ChainedSqlite,
     "simulated": ChainedSimulated,
-    "postgresql": ChainedPostgres,
+    **{kind: partial(ChainedPostgres, version) for kind, version in _versions().items()},
     **{kind: partial(ChainedRedis, kind) for kind in redis_cluster.kinds()},
 }
 """Those that know lives and epochs: the fake one is for what lies between."""

@@ -23,6 +23,7 @@ from likd.model import Fold, IdempotencyKey, Liking, Likings, Rows
 from likd.queries.top_lists import value
 from likd.stores.keys import Claim, Settled
 from likd.stores.postgres import connection as connection_module
+from likd.stores.postgres import schema
 from likd.stores.postgres.arrays import texts
 from likd.stores.postgres.connection import Connection, Line, conninfo
 from likd.stores.postgres.counts import SUM_MAX
@@ -506,3 +507,25 @@ def test_many_keys_are_claimed_by_two_nodes_at_once(url: str, database: Postgres
     pairs = zip(found["one"], found["two"][::-1], strict=True)
     assert all(sorted(each.state for each in pair) == ["mine", "pending"] for pair in pairs)
     other.close()
+
+
+def test_nothing_is_read_of_a_store_that_was_not_opened_because_its_server_went_away_then(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = node(url)
+    first.apply(increments(1, {A: {"likes": 5}}), MINUTE)
+    first.close()
+    database = PostgresDatabase(conninfo(url), "here", url_key=KEYS.of_url)
+
+    def go_away(connection: Connection, names: tuple[str, ...]) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "add_names", go_away)
+        with pytest.raises(psycopg.OperationalError):
+            database.open(NAMES)
+    with pytest.raises(StoreError, match="not open"):
+        database.read([A])
+    assert database.open(NAMES) == 1
+    assert database.read([A]) == (1, {A: {"likes": 5}})
+    database.close()
