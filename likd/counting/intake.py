@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -11,7 +10,7 @@ import trio
 from likd.counting.actors import Actors
 from likd.counting.backpressure import Bounds
 from likd.counting.claims import KeyClaims
-from likd.durability.idempotency import KeyWindow
+from likd.durability.idempotency import KeyReused, KeyWindow
 from likd.model import Accepted, Outcome, Refused, Submission
 
 ACTS_TAKEN_MAX = 200_000
@@ -62,10 +61,13 @@ class Intake:
         await self._actors.load(submission)
         if submission.key is None or self._claims is None:
             return self._offer_held(submission)
-        with self._held(submission):
+        try:
             answering = await self._claimed(submission, self._claims)
-            if answering is submission and submission.outcome is None:
-                self._accept(submission)
+        except BaseException:
+            self._actors.release(submission)
+            raise
+        if answering is submission and submission.outcome is None:
+            self._accept(submission)
         return self._release_when_settled(submission, answering)
 
     def submit_nowait(self, submission: Submission) -> Submission | None:
@@ -75,17 +77,12 @@ class Intake:
         return self._offer_held(submission) if self._actors.hold(submission) else None
 
     def _offer_held(self, submission: Submission) -> Submission:
-        with self._held(submission):
-            answering = self.offer(submission)
-        return self._release_when_settled(submission, answering)
-
-    @contextmanager
-    def _held(self, submission: Submission) -> Iterator[None]:
         try:
-            yield
-        except BaseException:
+            answering = self.offer(submission)
+        except KeyReused:
             self._actors.release(submission)
             raise
+        return self._release_when_settled(submission, answering)
 
     def _release_when_settled(self, submission: Submission, answering: Submission) -> Submission:
         if submission.acts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -402,8 +403,10 @@ async def test_what_a_node_took_before_it_crashed_answers_when_it_is_back(tmp_pa
 
 
 def forget_what_is_done(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute("UPDATE likd_keys SET done = false, events = 0")
+    with psycopg.connect(url, autocommit=True) as connection:
+        # It is noted a moment after the answer.
+        while not connection.execute("UPDATE likd_keys SET done = false, events = 0 WHERE done").rowcount:
+            time.sleep(0.01)
 
 
 async def answered(post: Callable[[], Awaitable[Outcome]]) -> Outcome:
