@@ -11,6 +11,7 @@ from likd.config.setting import declared
 
 _KEYS = ("auto", "node")
 _DURABILITIES = ("fsync", "os", "none")
+_KEYS = ("auto", "node")
 
 
 @attrs.frozen(kw_only=True, slots=False)

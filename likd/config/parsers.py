@@ -260,18 +260,18 @@ def base_path(value: object) -> str:
     raise ValueError("a path, for example /likes")
 
 
-def node_name(value: object) -> str:
-    """What a node is called, or nothing."""
-    if isinstance(value, str) and len(value) <= NODE_NAME_MAX and value.isprintable() and value == value.strip():
-        return value
-    raise ValueError(f"a name of {NODE_NAME_MAX} characters at most")
-
-
 def time_zone(value: object) -> str:
     """The name of a time zone."""
     if isinstance(value, str) and is_zone(value):
         return value
     raise ValueError("the name of a time zone, for example Europe/Paris")
+
+
+def node_name(value: object) -> str:
+    """What a node is called, or nothing."""
+    if isinstance(value, str) and len(value) <= NODE_NAME_MAX and value.isprintable() and value == value.strip():
+        return value
+    raise ValueError(f"a name of {NODE_NAME_MAX} characters at most")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

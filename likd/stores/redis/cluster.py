@@ -24,6 +24,8 @@ from likd.stores.redis.line import Line, LineBroken, Reply, packed
 
 KIND = "redis cluster"
 SLOTS = 16_384
+LEARN_SECONDS = 1.0
+"""Who does not tell who has what within that is not waited for: another does."""
 PAUSE_SECONDS = 0.05
 PAUSE_SECONDS_MAX = 0.5
 WAIT_MILLISECONDS = 500
@@ -54,6 +56,19 @@ class _Shard:
     calls: list[int] = attrs.field(factory=list)
 
 
+@attrs.define
+class Topology:
+    """Who has what, as far as it is known; all clients of a cluster may share it.
+
+    `replicas` tells how many replicas each primary has. Who is `suspect` did not answer when asked last.
+    """
+
+    owners: list[Node | None] = attrs.field(factory=list)
+    replicas: dict[Node, int] = attrs.field(factory=dict)
+    suspect: set[Node] = attrs.field(factory=set)
+    stale: bool = True
+
+
 class Cluster:
     """Asks the servers of a cluster, one time at a time. `scripts` are those that its calls name, by their digests.
 
@@ -62,15 +77,20 @@ class Cluster:
     """
 
     def __init__(
-        self, address: Address, scripts: Mapping[bytes, str], *, answer_seconds: float, patience_seconds: float
+        self,
+        address: Address,
+        scripts: Mapping[bytes, str],
+        topology: Topology,
+        *,
+        answer_seconds: float,
+        patience_seconds: float,
     ) -> None:
         self._address = address
         self._scripts = scripts
         self._answer_seconds = answer_seconds
         self._patience_seconds = patience_seconds
         self._lines: dict[Node, Line] = {}
-        self._owners: list[Node | None] = []
-        self._replicas: dict[Node, int] = {}
+        self._topology = topology
         self._unreplicated_until: dict[Node, float] = {}
         self.unreplicated = 0
         """How many writes no replica had in time."""
@@ -78,13 +98,13 @@ class Cluster:
     @property
     def primaries(self) -> Mapping[Node, int]:
         """The primaries that have slots, and how many replicas each has, as far as it is known."""
-        return self._replicas
+        return self._topology.replicas
 
     def close(self) -> None:
         """Let go of all connections; it can be asked again."""
         while self._lines:
             self._lines.popitem()[1].close()
-        self._owners = []
+        self._topology.stale = True
 
     async def ask(self, calls: Sequence[Call], *, wait: bool = False) -> list[Reply]:
         """The replies to `calls`, none of them an error. With `wait`, a replica has what they wrote, if it is in time.
@@ -101,17 +121,18 @@ class Cluster:
                 await trio.sleep(pause)
                 pause = min(2 * pause, PAUSE_SECONDS_MAX)
             try:
-                if not self._owners:
+                if self._topology.stale:
                     await self._learn()
                 todo, fault = await self._round(calls, todo, replies, wait=wait)
                 if fault is not None:
-                    self._owners = []
+                    self._topology.stale = True
                 elif todo:
                     # A server told who has it by now, which others may not know yet.
                     todo, fault = await self._round(calls, todo, replies, wait=wait)
-                    self._owners = []
+                    self._topology.stale = True
             except LineBroken as error:
                 fault = error
+                self._topology.stale = True
             if todo and trio.current_time() > deadline:
                 raise StoreAway(f"{KIND}: {_said(fault)}")
         return replies
@@ -138,33 +159,47 @@ class Cluster:
     ) -> tuple[list[int], Exception | None]:
         """Ask once: which calls are to be asked again, and what one of them failed by. Raises StoreError."""
         shards: dict[Node, _Shard] = {}
-        again: list[int] = []
-        faults: list[Exception] = []
+        failed: dict[int, Exception] = {}
         for number in todo:
-            node = self._owners[calls[number].slot]
+            node = self._topology.owners[calls[number].slot]
             if node is None:
-                again.append(number)
-                faults.append(ClusterDownError(f"nobody serves slot {calls[number].slot}"))
+                failed[number] = ClusterDownError(f"nobody serves slot {calls[number].slot}")
                 continue
             if node not in shards:
-                shards[node] = _Shard(node, self._replicas.get(node, 0))
+                shards[node] = _Shard(node, self._topology.replicas.get(node, 0))
             shards[node].calls.append(number)
 
         async def ask_shard(shard: _Shard) -> None:
             try:
-                failed = await self._ask_shard(shard, calls, replies, wait=wait)
-            except LineBroken as error:
-                failed = [(number, error) for number in shard.calls]
-            again.extend(number for number, _ in failed)
-            faults.extend(fault for _, fault in failed)
+                failed.update(await self._ask_shard(shard, calls, replies, wait=wait))
+            except (LineBroken, StoreError) as error:
+                failed.update(dict.fromkeys(shard.calls, error))
 
         async with trio.open_nursery() as nursery:
             for shard in shards.values():
                 nursery.start_soon(ask_shard, shard)
+        await self._follow(failed, calls, replies)
+        faults = list(failed.values())
         for fault in faults:
+            if isinstance(fault, StoreError):
+                raise fault
             if isinstance(fault, RedisError) and not isinstance(fault, (*_MOVING, *_AWAY)):
                 raise StoreError(f"{KIND}: {_said(fault)}")
-        return again, next((fault for fault in faults if not isinstance(fault, MovedError)), None)
+        return list(failed), next((fault for fault in faults if not isinstance(fault, MovedError)), None)
+
+    async def _follow(self, failed: dict[int, Exception], calls: Sequence[Call], replies: list[Reply]) -> None:
+        """Ask again what is about keys that have all moved already, while their slot is still moving.
+
+        In its turn: the new server is one that was asked just before.
+        """
+        for number, fault in list(failed.items()):
+            if isinstance(fault, AskError) and not isinstance(fault, MovedError):
+                answer = await self._ask_newcomer(Node(fault.host, fault.port), calls[number].command)
+                if isinstance(answer, Exception):
+                    failed[number] = answer
+                else:
+                    replies[number] = answer
+                    del failed[number]
 
     async def _ask_shard(
         self, shard: _Shard, calls: Sequence[Call], replies: list[Reply], *, wait: bool
@@ -189,11 +224,8 @@ class Cluster:
                 answers[at] = answer
         failed: list[tuple[int, Exception]] = []
         for number, answer in zip(shard.calls, answers, strict=True):
-            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
-                # The slot is just moving, and all that this is about has moved.
-                answer = await self._ask_newcomer(Node(answer.host, answer.port), calls[number].command)
-            if isinstance(answer, MovedError) and self._owners:
-                self._owners[calls[number].slot] = Node(answer.host or node.host, answer.port)
+            if isinstance(answer, MovedError):
+                self._topology.owners[calls[number].slot] = Node(answer.host or node.host, answer.port)
             if isinstance(answer, Exception):
                 failed.append((number, answer))
             else:
@@ -207,32 +239,43 @@ class Cluster:
             _, answer = await self._ask(node, [packed(b"ASKING"), command])
         return answer
 
-    async def _ask(self, node: Node, commands: Sequence[bytes]) -> list[Reply]:
+    async def _ask(self, node: Node, commands: Sequence[bytes], seconds: float | None = None) -> list[Reply]:
         """The replies of `node`. Raises LineBroken."""
+        seconds = seconds or self._answer_seconds
         line = self._lines.get(node)
         try:
             if line is None:
                 line = self._lines[node] = await Line.connect(node, self._address)
-            with trio.move_on_after(self._answer_seconds):
-                return await line.ask(commands)
-            raise LineBroken(f"{node} does not answer within {self._answer_seconds:g} s")
+            with trio.move_on_after(seconds):
+                replies = await line.ask(commands)
+                self._topology.suspect.discard(node)
+                return replies
+            raise LineBroken(f"{node} does not answer within {seconds:g} s")
+        except LineBroken:
+            self._topology.suspect.add(node)
+            self._let_go(node)
+            raise
         except BusyLoadingError as error:
             raise LineBroken(f"{node}: {_said(error)}") from None
         except RedisError as error:
             raise StoreError(f"{KIND}: {node}: {_said(error)}") from None
         except BaseException:
             # What is still to come of its replies is nobody's.
-            self._lines.pop(node, None)
-            if line is not None:
-                line.close()
+            self._let_go(node)
             raise
+
+    def _let_go(self, node: Node) -> None:
+        line = self._lines.pop(node, None)
+        if line is not None:
+            line.close()
 
     async def _learn(self) -> None:
         """Ask one server after another who has which slot. Raises LineBroken, StoreError."""
         fault: LineBroken | None = None
-        for node in dict.fromkeys([*self._lines, *self._address.nodes, *self._replicas]):
+        known = dict.fromkeys([*self._lines, *self._address.nodes, *self._topology.replicas])
+        for node in sorted(known, key=self._topology.suspect.__contains__):
             try:
-                (found,) = await self._ask(node, [packed(b"CLUSTER", b"SLOTS")])
+                (found,) = await self._ask(node, [packed(b"CLUSTER", b"SLOTS")], LEARN_SECONDS)
             except LineBroken as error:
                 fault = error
                 continue
@@ -255,7 +298,7 @@ class Cluster:
             replicas[owner] = len(others)
         for node in self._lines.keys() - replicas.keys():
             self._lines.pop(node).close()
-        self._owners, self._replicas = owners, replicas
+        self._topology.owners, self._topology.replicas, self._topology.stale = owners, replicas, False
 
 
 def _said(fault: Exception | None) -> str:

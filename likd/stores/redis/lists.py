@@ -19,13 +19,12 @@ Counted: TypeAlias = Callable[[Cluster, Iterable[str]], Awaitable[tuple[dict[str
 
 @attrs.frozen
 class Lists:
-    """Reads lists from `lister`; `counted` tells the counts of URLs."""
+    """Reads lists from a cluster; `counted` tells the counts of URLs."""
 
     keys: Keys
-    lister: Cluster
     counted: Counted
 
-    async def top(self, by: str, limit: int) -> list[tuple[str, Counts]]:
+    async def top(self, cluster: Cluster, by: str, limit: int) -> list[tuple[str, Counts]]:
         """The `limit` URLs with the most of `by`.
 
         Exact for a count, as far as no bucket has more than TOP_MAX of them: what a bucket forgot had no more than what
@@ -40,12 +39,12 @@ class Lists:
         def read(flat: Sequence[bytes]) -> list[tuple[float, bytes]]:
             return [(float(score), url) for url, score in zip(flat[::2], flat[1::2], strict=True)]
 
-        urls = [url.decode() for score, url in await self._first(ask, read, limit) if score < 0]
-        _, _, rows = await self.counted(self.lister, urls)
+        urls = [url.decode() for score, url in await self._first(cluster, ask, read, limit) if score < 0]
+        _, _, rows = await self.counted(cluster, urls)
         ranked = sorted((-_value(counts, by), url) for url, counts in rows.items())
         return [(url, rows[url]) for n, url in ranked if n < 0]
 
-    async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
+    async def page(self, cluster: Cluster, after: str, limit: int) -> list[tuple[str, Counts]]:
         """The next `limit` URLs in the order of their bytes, after `after`."""
 
         def ask(number: int, last: tuple[float, bytes] | None, place: int, some: int) -> Call:
@@ -56,12 +55,13 @@ class Lists:
         def read(flat: Sequence[bytes]) -> list[tuple[float, bytes]]:
             return [(0.0, url) for url in flat]
 
-        urls = [url.decode() for _, url in await self._first(ask, read, limit)]
-        _, _, rows = await self.counted(self.lister, urls)
+        urls = [url.decode() for _, url in await self._first(cluster, ask, read, limit)]
+        _, _, rows = await self.counted(cluster, urls)
         return [(url, rows[url]) for url in urls if url in rows]
 
     async def _first(
         self,
+        cluster: Cluster,
         ask: Callable[[int, tuple[float, bytes] | None, int, int], Call],
         read: Callable[[Sequence[bytes]], list[tuple[float, bytes]]],
         limit: int,
@@ -79,7 +79,7 @@ class Lists:
                 ask(number, found[number][-1] if found[number] else None, len(found[number]), some) for number in asked
             ]
             more: list[int] = []
-            for number, reply in zip(asked, await self.lister.ask(calls), strict=True):
+            for number, reply in zip(asked, await cluster.ask(calls), strict=True):
                 entries = read(reply)
                 found[number] += entries
                 if len(entries) == some:

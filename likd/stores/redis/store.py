@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
-import trio
 
 from likd.errors import Behind, Fenced, StoreError, TooNew, TotalTooLarge, Unsupported
 from likd.model import Counts, Fold, Rows
@@ -16,7 +16,6 @@ from likd.runtime.cooperative import Steps, finish_in_turns
 from likd.stores.chain import SCHEMA_VERSION, Chain, Entry
 from likd.stores.protocol import (
     TOTAL_MAX,
-    UNIT_SECONDS,
     Applied,
     AsOf,
     Folding,
@@ -30,19 +29,21 @@ from likd.stores.protocol import (
 )
 from likd.stores.redis import feed, scripts, settings
 from likd.stores.redis.address import Address
-from likd.stores.redis.cluster import KIND, Call, Cluster
-from likd.stores.redis.keys import BUCKETS, META, SLOTS, Keys, began
+from likd.stores.redis.clients import Clients
+from likd.stores.redis.cluster import KIND, Call, Cluster, Topology
+from likd.stores.redis.keys import BUCKETS, META, SLOTS, Keys
 from likd.stores.redis.line import Reply, packed
 from likd.stores.redis.lists import Lists
-from likd.stores.redis.rows import SLICE_ROWS, URL_KEY_BYTES, Bucket, Packer, by_bucket, counts_of, told
+from likd.stores.redis.reads import Reads
+from likd.stores.redis.rows import SLICE_ROWS, Bucket, Packer, by_bucket, told
 
 WRITE_SECONDS_MAX = 30.0
 READ_SECONDS_MAX = 5.0
 PATIENCE_SECONDS = 3.0
 """How long what moves, or is not there, is waited for before a call fails; who made it tries again."""
+READERS = 4
+"""So many read at a time: who waits for a server that does not answer does not keep all others from theirs."""
 OPEN_TRIES = 5
-URLS_AT_ONCE = 500
-"""URLs that one script reads: about a millisecond of its server."""
 FEED_SECONDS = 600.0
 """How long others can follow what a node applied."""
 
@@ -50,9 +51,7 @@ CLOCKS_OFF_SECONDS = 86_400
 """So far ahead of this clock another node's may be: what it counted is in the history."""
 
 _pack = msgspec.msgpack.Encoder().encode
-_BEGIN, _JOIN, _MOVE, _READ, _LIKING = map(
-    scripts.digest, (scripts.BEGIN, scripts.JOIN, scripts.MOVE, scripts.READ, scripts.LIKING)
-)
+_BEGIN, _JOIN, _MOVE = map(scripts.digest, (scripts.BEGIN, scripts.JOIN, scripts.MOVE))
 
 
 class RedisStore:
@@ -88,16 +87,12 @@ class RedisStore:
         self._url_key = url_key
         self._secret_fingerprint = secret_fingerprint
         self._packer = Packer(self._keys, (), retention or Retention(), url_key, ranked=top_indexes)
-        self._writer = Cluster(
-            address, scripts.SCRIPTS, answer_seconds=WRITE_SECONDS_MAX, patience_seconds=patience_seconds
-        )
-        self._reader, self._lister = (
-            Cluster(address, scripts.SCRIPTS, answer_seconds=READ_SECONDS_MAX, patience_seconds=patience_seconds)
-            for _ in range(2)
-        )
-        self._lists = Lists(self._keys, self._lister, self._counts)
-        # Who waits for a cluster waits here; a connection has one who asks at a time.
-        self._writing, self._reading, self._listing = (trio.CapacityLimiter(1) for _ in range(3))
+        made = partial(Cluster, address, scripts.SCRIPTS, Topology(), patience_seconds=patience_seconds)
+        self._writers = Clients(1, partial(made, answer_seconds=WRITE_SECONDS_MAX))
+        self._readers = Clients(READERS, partial(made, answer_seconds=READ_SECONDS_MAX))
+        self._listers = Clients(1, partial(made, answer_seconds=READ_SECONDS_MAX))
+        self._reads = Reads(self._keys, source.encode(), url_key)
+        self._lists = Lists(self._keys, self._reads.counts)
         self._known = [0] * (BUCKETS + 1)
         self._ends: frozenset[int] = frozenset()
         self._open = False
@@ -120,12 +115,12 @@ class RedisStore:
         return self._ends
 
     async def open(self, names: Sequence[str]) -> int:
-        async with self._writing:
+        async with self._writers.one() as cluster:
             self._open = True
             for _ in range(OPEN_TRIES):
-                self.chain.epoch = max(self.chain.epoch, *(epoch for _, epoch in await self._entries())) + 1
-                await self._join()
-                if await self._begin():
+                self.chain.epoch = max(self.chain.epoch, *(epoch for _, epoch in await self._entries(cluster))) + 1
+                await self._join(cluster)
+                if await self._begin(cluster):
                     break
             else:
                 raise StoreError(f"{KIND}: others open the store for this data directory again and again")
@@ -137,7 +132,7 @@ class RedisStore:
         return mark
 
     async def apply(self, increments: Increments) -> Applied | None:
-        async with self._asking(self._writer, self._writing) as cluster:
+        async with self._asking(self._writers) as cluster:
             calls = await finish_in_turns(self._adding(increments))
             answers = await cluster.ask(calls, wait=True)
             self._check(answers)
@@ -155,8 +150,8 @@ class RedisStore:
         return Applied(corrections)
 
     async def read(self, urls: Sequence[str]) -> tuple[AsOf, Rows]:
-        async with self._asking(self._reader, self._reading) as cluster:
-            marks, corrections, rows = await self._counts(cluster, urls)
+        async with self._asking(self._readers) as cluster:
+            marks, corrections, rows = await self._reads.counts(cluster, urls)
             known = self.chain.known
         lowest = min(marks.values(), default=known)
         ahead = {url: mark for url, mark in marks.items() if mark > lowest}
@@ -165,54 +160,28 @@ class RedisStore:
         return Marks(lowest, ahead, corrections), rows
 
     async def read_actors(self, keys: Sequence[bytes]) -> tuple[int, set[bytes]]:
-        asked: dict[int, list[bytes]] = {}
-        for key in keys:
-            asked.setdefault(key[0], []).append(key)
-        async with self._asking(self._reader, self._reading) as cluster:
-            calls = [self._liking(number, some) for number, some in asked.items()]
-            replies = await cluster.ask(calls)
-            known = self.chain.known
-        found = {
-            key
-            for some, (_, *likes) in zip(asked.values(), replies, strict=True)
-            for key, likes_it in zip(some, likes, strict=True)
-            if likes_it
-        }
-        return min((mark for mark, *_ in replies), default=known), found
+        async with self._asking(self._readers) as cluster:
+            lowest, found = await self._reads.liking(cluster, keys)
+        return self.chain.known if lowest is None else lowest, found
 
     async def top(self, by: str, limit: int) -> tuple[int, list[tuple[str, Counts]]]:
         if not self._packer.ranked:
             raise self._lacks("has no top lists without --top-indexes")
-        async with self._asking(self._lister, self._listing):
-            return self.chain.known, await self._lists.top(by, limit)
+        async with self._asking(self._listers) as cluster:
+            return self.chain.known, await self._lists.top(cluster, by, limit)
 
     async def page(self, after: str, limit: int) -> list[tuple[str, Counts]]:
-        async with self._asking(self._lister, self._listing):
-            return await self._lists.page(after, limit)
+        async with self._asking(self._listers) as cluster:
+            return await self._lists.page(cluster, after, limit)
 
     async def history(self, url: str, unit: Unit, begin: int, end: int) -> list[tuple[int, Counts]]:
-        number = self._url_key(url)[0]
-        seconds = UNIT_SECONDS[unit]
         now = self._now() * 60
-        oldest = now - self._packer.kept_seconds(unit)
-        times = range(began(unit, max(begin, oldest) // 60), min(end, now + CLOCKS_OFF_SECONDS), seconds)
-        times = times if times and times[0] >= begin else times[1:]
-        found: list[tuple[int, Counts]] = []
-        async with self._asking(self._lister, self._listing) as cluster:
-            for at in range(0, len(times), URLS_AT_ONCE):
-                some = times[at : at + URLS_AT_ONCE]
-                calls = [
-                    Call(SLOTS[number], packed(b"HGET", self._keys.past(number, unit, each), url.encode()))
-                    for each in some
-                ]
-                for each, text in zip(some, await cluster.ask(calls), strict=True):
-                    if text is not None:
-                        pairs = (word.split("=") for word in text.decode().split())
-                        found.append((each, {name: int(n) for name, n in pairs}))
-        return found
+        begin = max(begin, now - self._packer.kept_seconds(unit))
+        async with self._asking(self._listers) as cluster:
+            return await self._reads.history(cluster, url, unit, begin, min(end, now + CLOCKS_OFF_SECONDS))
 
     async def load(self, name: str, rows: Rows, past: Mapping[int, Rows] | None = None) -> bool:
-        async with self._asking(self._writer, self._writing) as cluster:
+        async with self._asking(self._writers) as cluster:
             if await self._is_loaded(cluster, name):
                 self._check(await cluster.ask([self._checked(number) for number in range(BUCKETS)]))
                 return False
@@ -233,7 +202,7 @@ class RedisStore:
         return True
 
     async def loaded(self, name: str) -> bool:
-        async with self._asking(self._writer, self._writing) as cluster:
+        async with self._asking(self._writers) as cluster:
             return await self._is_loaded(cluster, name)
 
     async def aliases(self) -> dict[str, str]:
@@ -246,60 +215,59 @@ class RedisStore:
         raise self._lacks("can't merge URLs")
 
     async def news(self, last: News | None) -> News:
-        async with self._asking(self._reader, self._reading) as cluster:
+        async with self._asking(self._readers) as cluster:
             return await feed.news(cluster, self._keys, self.chain.source, last)
 
     async def read_shared(self, urls: Sequence[str]) -> SharedRead:
         return SharedRead(*await self.read(urls), merged={}, marks={})
 
     async def peek(self) -> int:
-        async with self._reading:
+        async with self._readers.one() as cluster:
             try:
-                return min(mark for mark, _ in await self._entries(self._reader))
+                return min(mark for mark, _ in await self._entries(cluster))
             finally:
-                self._reader.close()
+                cluster.close()
 
     async def newest(self) -> float:
         return 0.0
 
     async def warnings(self) -> list[str]:
-        async with self._reading:
+        async with self._readers.one() as cluster:
             try:
-                return await settings.warnings(self._reader)
+                return await settings.warnings(cluster)
             finally:
-                self._reader.close()
+                cluster.close()
 
     async def aclose(self) -> None:
-        async with self._writing, self._reading, self._listing:
-            self._open = False
-            for cluster in (self._writer, self._reader, self._lister):
-                cluster.close()
+        self._open = False
+        for clients in (self._writers, self._readers, self._listers):
+            await clients.close()
 
     @property
     def _life(self) -> dict[str, Any]:
         return {"s": self.chain.source, "epoch": self.chain.epoch, "life": self.chain.life}
 
     @asynccontextmanager
-    async def _asking(self, cluster: Cluster, limiter: trio.CapacityLimiter) -> AsyncIterator[Cluster]:
-        async with limiter:
+    async def _asking(self, clients: Clients) -> AsyncIterator[Cluster]:
+        async with clients.one() as cluster:
             if not self._open:
                 raise StoreError(f"{KIND}: the store is not open")
             yield cluster
 
-    async def _entries(self, cluster: Cluster | None = None) -> list[tuple[int, int]]:
+    async def _entries(self, cluster: Cluster) -> list[tuple[int, int]]:
         """The mark and the epoch that each bucket has of the data directory, and the store itself."""
         source = self.chain.source.encode()
         calls = [
             Call(SLOTS[number], packed(b"HMGET", self._keys.marks(number), source, source + b":e"))
             for number in range(BUCKETS + 1)
         ]
-        return [(int(mark or 0), int(epoch or 0)) for mark, epoch in await (cluster or self._writer).ask(calls)]
+        return [(int(mark or 0), int(epoch or 0)) for mark, epoch in await cluster.ask(calls)]
 
-    async def _join(self) -> None:
+    async def _join(self, cluster: Cluster) -> None:
         words = [self.chain.source.encode(), self._secret_fingerprint.encode(), b"%d" % SCHEMA_VERSION]
         keys = [self._keys.of(META, b"settings"), self._keys.of(META, b"nodes")]
         call = Call(SLOTS[META], packed(b"EVALSHA", _JOIN, b"2", *keys, *words))
-        ((said, number),) = await self._writer.ask([call], wait=True)
+        ((said, number),) = await cluster.ask([call], wait=True)
         if said == b"too new":
             raise TooNew(f"the store in {KIND}", number, SCHEMA_VERSION)
         if said == b"secret":
@@ -309,7 +277,7 @@ class RedisStore:
             )
         self.chain.node = number
 
-    async def _begin(self) -> bool:
+    async def _begin(self, cluster: Cluster) -> bool:
         """Be the newest life everywhere; whether none was newer."""
         words = [self.chain.source.encode(), b"%d" % self.chain.epoch, self.chain.life.encode()]
         # First where lives that begin at the same time are told apart.
@@ -318,7 +286,7 @@ class RedisStore:
                 Call(SLOTS[number], packed(b"EVALSHA", _BEGIN, b"1", self._keys.marks(number), *words))
                 for number in numbers
             ]
-            for number, (said, mark) in zip(numbers, await self._writer.ask(calls, wait=True), strict=True):
+            for number, (said, mark) in zip(numbers, await cluster.ask(calls, wait=True), strict=True):
                 if said == b"taken":
                     return False
                 self._known[number] = mark
@@ -371,54 +339,9 @@ class RedisStore:
         about = {**self._life, "before": 0, "last": 0}
         return self._packer.add(number, Bucket(), None, 0, about)
 
-    def _liking(self, number: int, asked: list[bytes]) -> Call:
-        begin = self._keys.actors(number)
-        place = {url_key: at for at, url_key in enumerate(dict.fromkeys(key[:URL_KEY_BYTES] for key in asked), start=2)}
-        keys = [self._keys.marks(number), *(begin + url_key for url_key in place)]
-        places = [place[key[:URL_KEY_BYTES]] for key in asked]
-        words = [self.chain.source.encode(), _pack(places), *(key[URL_KEY_BYTES:] for key in asked)]
-        return Call(SLOTS[number], packed(b"EVALSHA", _LIKING, b"%d" % len(keys), *keys, *words))
-
-    async def _counts(self, cluster: Cluster, urls: Iterable[str]) -> tuple[dict[str, int], Rows, Rows]:
-        """As of which mark each of `urls` is, what was added to it by itself last, and the counts of those it has."""
-        asked: dict[int, list[str]] = {}
-        for url in urls:
-            asked.setdefault(self._url_key(url)[0], []).append(url)
-        parts = [
-            (number, some[at : at + URLS_AT_ONCE])
-            for number, some in asked.items()
-            for at in range(0, len(some), URLS_AT_ONCE)
-        ]
-        source = self.chain.source.encode()
-        calls = [
-            Call(
-                SLOTS[number],
-                packed(
-                    b"EVALSHA",
-                    _READ,
-                    b"%d" % (len(some) + 1),
-                    self._keys.marks(number),
-                    *(self._keys.counts(number) + url.encode() for url in some),
-                    source,
-                ),
-            )
-            for number, some in parts
-        ]
-        marks: dict[str, int] = {}
-        corrections: Rows = {}
-        rows: Rows = {}
-        for (_, some), (mark, answer, *hashes) in zip(parts, await cluster.ask(calls), strict=True):
-            corrections |= told(answer)
-            for url, flat in zip(some, hashes, strict=True):
-                marks[url] = mark
-                if counts := counts_of(flat):
-                    rows[url] = counts
-            await trio.lowlevel.checkpoint()
-        return marks, corrections, rows
-
     async def _check_totals(self, cluster: Cluster, rows: Rows) -> None:
         """Raises TotalTooLarge if a total would be beyond what events may be added to."""
-        _, _, there = await self._counts(cluster, rows)
+        _, _, there = await self._reads.counts(cluster, rows)
         for url, counts in rows.items():
             for name, n in counts.items():
                 if there.get(url, {}).get(name, 0) + n > TOTAL_MAX:

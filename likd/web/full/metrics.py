@@ -110,7 +110,7 @@ class Metrics:
         for name, text, field in (
             (
                 "likd_node_lag_seconds",
-                "Age of the oldest table that a node has not drained, as it last said.",
+                "Age of the oldest table that a node had not drained.",
                 "lag_seconds",
             ),
             ("likd_node_seen_seconds", "How long ago a node of a shared store was seen.", "seen_seconds"),

@@ -365,7 +365,8 @@ async def test_what_is_erased_begins_anew(store: Store, fold: Fold, left: Rows) 
     liking = {KEYS("ann", A): Liking(True, 1), KEYS("ann", B): Liking(True, 1)}
     rows: Rows = {A: {"likes": 1}, "https://a.example/2": {"likes": 2}, B: {"likes": 4}}
     await store.apply(Increments(1, 1, MINUTE, rows, liking))
-    assert await store.apply(Increments(2, 2, MINUTE, {A: {"likes": 8}}, merge=fold)) is not None
+    applied = await store.apply(Increments(2, 2, MINUTE, {A: {"likes": 8}}, merge=fold))
+    assert applied is not None
     found = (await store.read([A, "https://a.example/2", B]))[1]
     assert {url: {name: n for name, n in counts.items() if n} for url, counts in found.items()} == left
     assert (await store.read_actors([KEYS("ann", A), KEYS("ann", B)]))[1] == {KEYS("ann", B)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 from click.testing import CliRunner
 
 from likd.cli import main
@@ -208,6 +210,26 @@ async def test_memory_that_is_full_refuses_and_nothing_is_counted_twice(store: R
     assert await store.read(URLS) == (2, {url: {"likes": 2} for url in URLS})
 
 
+async def test_a_server_that_does_not_answer_keeps_nobody_from_reading_what_others_have(
+    store: RedisStore, place: Place
+) -> None:
+    await store.apply(increments(1, {url: {"likes": 1} for url in URLS}))
+    stopped, other = place.cluster.primaries[:2]
+    here = next(url for url in URLS if place.cluster.has_slot(stopped, SLOTS[KEYS.of_url(url)[0]]))
+    there = next(url for url in URLS if place.cluster.has_slot(other, SLOTS[KEYS.of_url(url)[0]]))
+    place.cluster.processes[stopped].send_signal(signal.SIGSTOP)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.read, [here])
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(2):
+                assert await store.read([there]) == (1, {there: {"likes": 1}})
+            nursery.cancel_scope.cancel()
+    finally:
+        place.cluster.processes[stopped].send_signal(signal.SIGCONT)
+    assert await store.read([here]) == (1, {here: {"likes": 1}})
+
+
 async def test_scripts_that_servers_forgot_are_given_again(store: RedisStore, place: Place) -> None:
     for port in place.cluster.primaries:
         place.cluster.ask(port, "SCRIPT", "FLUSH")
@@ -244,6 +266,25 @@ async def test_a_user_who_may_only_do_what_is_documented_can_do_everything(place
     assert await store.page("", 1) == [(A, {"likes": 1})]
     assert await store.load("name", {A: {"likes": 1}})
     assert "does not tell its settings" in (await store.warnings())[0]
+    await store.aclose()
+
+
+async def test_a_password_that_is_changed_meanwhile_is_a_fault_as_others(place: Place) -> None:
+    for port in place.cluster.ports:
+        place.cluster.ask(port, "ACL", "SETUSER", "bob", "reset", "on", ">right", "+@all", "~*")
+    address = parse(f"bob:right@{place.url.partition('://')[2]}", environ={})
+    store = RedisStore(address, "here", url_key=KEYS.of_url)
+    await store.open(NAMES)
+    for port in place.cluster.primaries[1:]:
+        place.cluster.ask(port, "ACL", "SETUSER", "bob", "resetpass", ">other")
+        place.cluster.ask(port, "CLIENT", "KILL", "USER", "bob")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await store.apply(increments(1, {url: {"likes": 1} for url in URLS}))
+    for port in place.cluster.ports:
+        place.cluster.ask(port, "ACL", "SETUSER", "bob", "resetpass", ">right")
+    await store.apply(increments(1, {url: {"likes": 1} for url in URLS}))
+    assert await store.read(URLS) == (1, {url: {"likes": 1} for url in URLS})
     await store.aclose()
 
 

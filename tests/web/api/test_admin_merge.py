@@ -1,4 +1,4 @@
-"""POST /v1/merge: what is answered when the store is behind, when another merge is under way, when nothing was done."""
+"""POST /v1/merge: the answers when the store is behind, when another merge is in progress, when nothing was done."""
 
 from __future__ import annotations
 
