@@ -145,7 +145,9 @@ class KeyClaims:
             if not self._is_begun:
                 await self._begin()
             settled = Settled(list(done.values()), list(released.values()))
-            answers = await self._store.claim_keys([each.key for each in asked], settled, self._window_seconds)
+            # Whoever gave up may have asked for the same key as who tries again.
+            keys = {each.key.key: each.key for each in asked}
+            claims = await self._store.claim_keys(list(keys.values()), settled, self._window_seconds)
         except BaseException as error:
             self._done = {**done, **self._done}
             # Whether they were claimed is not known: whoever is asked first, all are free before that.
@@ -154,9 +156,11 @@ class KeyClaims:
                 each.answer = error if isinstance(error, StoreError) else StoreError("it was not asked")
                 each.answered.set()
             raise
-        for each, answer in zip(asked, answers, strict=True):
-            each.answer = answer
-            if each.abandoned and answer.state == "mine":
+        answers = dict(zip(keys, claims, strict=True))
+        awaited = {each.key.key for each in asked if not each.abandoned}
+        for each in asked:
+            answer = each.answer = answers[each.key.key]
+            if each.abandoned and answer.state == "mine" and each.key.key not in awaited:
                 self._release(each.key)
             each.answered.set()
 

@@ -173,3 +173,22 @@ async def test_it_ends_when_all_is_noted_or_the_store_fails(autojump_clock: Mock
             claims.close()
             await wait_all_tasks_blocked()
             assert store.calls == [([], ["mine"], [])]
+
+
+async def test_a_key_that_was_given_up_stays_claimed_for_whoever_asks_for_it_again(autojump_clock: MockClock) -> None:
+    store = Store()
+    async with running(store) as claims, trio.open_nursery() as nursery:
+        store.busy = trio.Event()
+        nursery.start_soon(claims.claim, request("first"))
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as impatient:
+            nursery.start_soon(claims.claim, again := request("a"))
+            async with trio.open_nursery() as other:
+                other.start_soon(claims.claim, request("a"))
+                await wait_all_tasks_blocked()
+                impatient.cancel()
+        store.busy.set()
+        await wait_all_tasks_blocked()
+        assert again.outcome is None, "it is counted"
+        assert [call for call in store.calls if call[0]] == [(["first"], [], []), (["a"], [], [])]
+        assert not [call for call in store.calls if call[2]], "nobody else may have the key"
