@@ -183,8 +183,11 @@ class Ledger:
         """A merge is durable, after everything in the tables up to `table_id`: reads follow it from now on."""
         self.merging[table_id] = merge
         self._actors.place_merge(table_id)
+        if merge.host:
+            self.any_forgotten()
+            return
         if merge.erases:
-            # Reads follow when the store does.
+            self.forgotten([merge.old])
             return
         self.aliases.add(merge.old, merge.new)
         for name in self._stored_as.pop(merge.old, ()):
@@ -427,6 +430,23 @@ class Ledger:
             open_counts = table.unsummed_counts(name)
             if open_counts:
                 add(counts, open_counts)
+
+    def erased_with(self, url: str) -> int | None:
+        """The last table that counts nothing of `url` any more, because the store has yet to erase what it has so far.
+
+        It may have erased a part of it, and none of it is read.
+        """
+        return max((table for table, merge in self.merging.items() if merge.erases and merge.takes(url)), default=None)
+
+    def add_later(self, name: str, table_id: int, counts: Counts) -> None:
+        """Add to `counts` what came under `name` after table `table_id`."""
+        rows = [item.increments.rows for item in self.waiting if item.increments.first > table_id]
+        rows += [committed for number, committed in self._committed.items() if number > table_id]
+        later = [each.get(name) for each in rows]
+        tables = (table for table in self._tables.values() if table.id > table_id)
+        later += [(table.rows or {}).get(name) or table.unsummed_counts(name) for table in tables]
+        for each in later:
+            add(counts, each or {})
 
     def _tell(self) -> None:
         self._moved.set()

@@ -211,6 +211,10 @@ class Totals:
     def _add_up(self, names: Sequence[str], bases: Mapping[str, Counts]) -> Counts:
         counts: Counts = {}
         for name in names:
+            erased_with = self.ledger.erased_with(name) if self.ledger.merging else None
+            if erased_with is not None:
+                self.ledger.add_later(name, erased_with, counts)
+                continue
             base = bases.get(name)
             if base:
                 add(counts, base)

@@ -95,6 +95,31 @@ async def test_an_erasure_that_was_acknowledged_is_done_after_a_crash(
         assert (await counts(engine, OLD), await counts(engine, ELSEWHERE)) == ({"likes": 1}, {"likes": 2})
 
 
+@pytest.mark.parametrize("target", [OLD, SITE])
+async def test_of_what_the_store_has_erased_in_part_nothing_is_read_but_what_came_later(
+    world: World, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "STORE_SECONDS_MAX", 0.05)
+    async with world.life() as engine:
+        await send(engine, act("a", OLD))
+        await drain(engine)
+    async with world.life() as engine:
+        await send(engine, act("a", OLD, UNLIKE))
+        await like(engine, ELSEWHERE, 2)
+        assert await counts(engine, OLD) == {"likes": 1, "unlikes": 1}
+        assert await counts(engine, ELSEWHERE) == {"likes": 2}
+        world.store_away(True)
+        assert await engine.merger.erase(target, keep=False)
+        assert await counts(engine, OLD) == {}
+        await like(engine, OLD, 3)
+        assert await counts(engine, OLD) == {"likes": 3}
+        assert engine.totals.increments(OLD) == {"likes": 3}
+        assert await counts(engine, ELSEWHERE) == {"likes": 2}
+        world.store_away(False)
+        await until_stored(engine)
+        assert (await counts(engine, OLD), await counts(engine, ELSEWHERE)) == ({"likes": 3}, {"likes": 2})
+
+
 async def test_with_a_key_it_is_done_once(world: World) -> None:
     async with world.life() as engine:
         key = IdempotencyKey("local k", b"d" * 16)
