@@ -1,1 +1,1 @@
-"""Front processes: they speak HTTP, one engine counts."""
+"""Front processes: they handle HTTP, and one engine counts."""

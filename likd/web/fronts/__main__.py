@@ -1,4 +1,4 @@
-"""`python -m likd.web.fronts`: a front, as the engine starts it."""
+"""`python -m likd.web.fronts`: a front, started by the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a front asks its engine for the clients of its live lane."""
+"""What a front asks its engine on behalf of its live lane's clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Reply: TypeAlias = Entered | TurnedAway | Charged | Watching
 
 
 class Asking:
-    """Asks over `link`, and is told what is `replied`. A front ends with its engine: nobody waits in vain."""
+    """Asks over `link`; `replied` delivers the answers. A front ends with its engine, so nobody waits in vain."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -46,7 +46,7 @@ class Asking:
             then(reply)
 
     def enter(self, address: str, credentials: Credentials, then: Then) -> None:
-        """Let a websocket in: `then` is told as whom, or what it is answered instead."""
+        """Let a websocket in: `then` is called with its caller, or with the answer that it gets instead."""
 
         def replied(reply: Reply) -> None:
             if isinstance(reply, Entered):
@@ -58,12 +58,12 @@ class Asking:
         self._link.send(Enter(self._next(replied), address, attrs.astuple(credentials)))
 
     async def charge(self, caller: Caller) -> bool:
-        """Take the price of one message more; whether the caller had it left."""
+        """Charge the caller for one more message. Returns whether its limit allows it."""
         reply = await self._reply(lambda number: self._link.send(Charge(number, caller.role, caller.name)))
         return isinstance(reply, Charged) and reply.had
 
     async def watch(self, topics: Sequence[Topic]) -> None:
-        """Begin to watch `topics`, of whose state there are news when this returns. Raises StoreError."""
+        """Begin to watch `topics`; their state is known when this returns. Raises StoreError."""
         reply = await self._reply(lambda number: self._link.send(Watch(number, list(topics))))
         assert isinstance(reply, Watching)
         if reply.unsupported:
@@ -72,7 +72,7 @@ class Asking:
             raise StoreError(reply.away)
 
     def unwatch(self, topics: Sequence[Topic]) -> None:
-        """Watch `topics` no longer, or no more wait to watch them."""
+        """Stop watching `topics`, or waiting to watch them."""
         self._link.send(Unwatch(list(topics)))
 
     def _next(self, then: Callable[[Reply], object]) -> int:
@@ -81,7 +81,7 @@ class Asking:
         return self._last
 
     async def _reply(self, ask: Callable[[int], object]) -> Reply:
-        """What is replied to what `ask` asks under a number."""
+        """The reply to what `ask` asks under a number."""
         replies: list[Reply] = []
         done = trio.Event()
 

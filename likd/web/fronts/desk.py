@@ -1,4 +1,4 @@
-"""The engine's desk for its fronts: it takes what they say, and answers."""
+"""The engine's desk for its fronts: takes their messages, and answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from likd.web.problems import Problem
 log = structlog.get_logger(__name__)
 
 Left: TypeAlias = list[tuple[int, int] | None]
-"""What those who paid for a message have left, see `Answered`."""
+"""What the payers of a message have left, see `Answered`."""
 TakeConnection = Callable[[socket.socket, bytes, Callable[[], None], str], None]
 
 
@@ -66,25 +66,25 @@ class Seat:
 
 @attrs.define(eq=False)
 class Caller:
-    """One life of a front: its end of the wire, and the seats of the connections that it has."""
+    """One life of a front: its end of the wire, and the seats of its connections."""
 
     link: Link
     watches: Watches
     seats: dict[int, Seat] = attrs.field(factory=dict)
     asked: int = 0
-    """Messages with events or requests that came of it."""
+    """How many messages with events or requests came from it."""
     pinged: int = 0
     """The last ping that it answered."""
     faults: int = 0
     gone: bool = False
 
     def send(self, message: Message) -> None:
-        """Tell it, if it is still there."""
+        """Send it a message, if it still exists."""
         if not self.gone:
             self.link.send(message)
 
     def leave(self) -> None:
-        """It is gone, and its connections with it."""
+        """The front is gone, and its connections with it."""
         self.gone = True
         for seat in self.seats.values():
             seat.leave()
@@ -92,7 +92,7 @@ class Caller:
 
 
 class Desk:
-    """Does for fronts what the lanes do for clients, by the same parts: limits are those of all together."""
+    """Does for fronts what the lanes do for clients, with the same parts, so that limits apply to all together."""
 
     def __init__(
         self,
@@ -117,11 +117,11 @@ class Desk:
         # No bound of its own: a connection has one at a time.
         self._lookups_in, self._lookups = trio.open_memory_channel[tuple[Caller, int, Left, Submission]](float("inf"))
         self.submit = self._requests.submit
-        """Submit the single events that came as requests since the last time."""
+        """Submit the single events that came as requests since the last call."""
 
     @property
     def faults(self) -> int:
-        """Requests that could not be answered because of a fault of likd's own."""
+        """Requests that could not be answered because of a fault in likd."""
         return self._requests.faults
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -133,11 +133,11 @@ class Desk:
                 nursery.start_soon(self._look_up, *asked)
 
     def begin(self, link: Link) -> Caller:
-        """A front is there, at the other end of `link`."""
+        """A front has connected, at the other end of `link`."""
         return Caller(link, Watches(self._hub, self._status, link))
 
     def take(self, caller: Caller, message: Message, connection: socket.socket | None) -> None:
-        """Do what a front says. Raises WireError if fronts do not say such things."""
+        """Handle a front's message. Raises WireError if fronts do not send such messages."""
         match message:
             case Events():
                 caller.asked += 1
@@ -162,7 +162,7 @@ class Desk:
                 self._take_of_live(caller, message)
 
     def _take_of_live(self, caller: Caller, message: Message) -> None:
-        """What a front says for the clients of its live lane."""
+        """Handle a front's message on behalf of its live lane's clients."""
         match message:
             case Enter():
                 self._enter(caller, message)
@@ -175,7 +175,7 @@ class Desk:
             case Refused(status, reason, name, setting):
                 self._gate.tell(status, reason, name, setting)
             case _:
-                raise WireError(f"a front says {type(message).__name__}")
+                raise WireError(f"a front sent {type(message).__name__}")
 
     def _count(self, caller: Caller, message: Events) -> None:
         events, requests = message.events, message.requests
@@ -261,7 +261,7 @@ class Desk:
     def _take(self, caller: Caller, seat: int, data: bytes, connection: socket.socket) -> None:
         taken = caller.seats.pop(seat, None)
         if taken is None:
-            # There was none, and the front did not know yet.
+            # There was no seat, and the front did not know yet.
             connection.close()
         else:
             self._take_connection(connection, data, taken.leave, taken.address)
@@ -278,7 +278,7 @@ class Desk:
 
 
 _COMES_AGAIN = Answer(429, b"")
-"""Nobody sees it: the request comes again as it came."""
+"""Nobody sees this: the request comes again unchanged."""
 
 
 def _answered(number: int, answer: Answer, left: Left) -> Answered:

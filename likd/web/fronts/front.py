@@ -1,4 +1,4 @@
-"""A front process: one express lane, by the word of the engine that started it."""
+"""A front process: one express lane, directed by the engine that started it."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ from likd.web.tls import server_context
 
 SWITCH_INTERVAL_SECONDS = 0.0002
 GC_ALLOCATIONS = 50_000
-"""As the engine has them."""
+"""The same as the engine's."""
 BODY_BYTES_MAX = 1 << 18
-"""What is larger is the engine's: it would be a message that takes either end more than a millisecond."""
+"""Larger bodies are left to the engine: the message would take either end more than a millisecond."""
 
 
 def main(arguments: list[str]) -> None:
-    """Be a front: `arguments` are the format of logs, the descriptor of the wire, and those of the listeners.
+    """Run a front: `arguments` are the log format, the descriptor of the wire, and those of the listeners.
 
-    Signals are the engine's: it ends its fronts, and with its own end comes theirs.
+    Signals are the engine's business: it ends its fronts, and when it ends, so do they.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -82,12 +82,12 @@ def main(arguments: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     front = Front(socket.socket(fileno=int(wire)), [socket.socket(fileno=int(number)) for number in listeners])
     trio.run(front.run)
-    # What others wait for is done: there is nothing to be tidied up.
+    # Everything that others wait for is done: there is nothing to clean up.
     os._exit(0)
 
 
 class Front:
-    """Serves the connections that come to `listeners`, for as long as the engine is there."""
+    """Serves the connections that come to `listeners`, as long as the engine exists."""
 
     def __init__(self, wire: socket.socket, listeners: list[socket.socket]) -> None:
         self._link = Link(wire, Welcome)
@@ -95,7 +95,7 @@ class Front:
         self._served: _Served | None = None
 
     async def run(self) -> None:
-        """Serve until told to stop, or the engine is gone. Raises WireError."""
+        """Serve until told to stop or the engine is gone. Raises WireError."""
         self._link.send(Hello(VERSION))
         async with trio.open_nursery() as nursery:
             await self._link.run(partial(self._take, nursery), self._submit)
@@ -135,7 +135,7 @@ class Front:
                 nursery.start_soon(self._stop, nursery, served)
 
     def _submit(self) -> None:
-        """Nothing: what was gathered goes when the lane has looked at all who are ready."""
+        """Do nothing: gathered events are sent once the lane has handled all ready clients."""
 
     async def _stop(self, nursery: trio.Nursery, served: _Served) -> None:
         if served.decrypting is not None:
@@ -152,7 +152,7 @@ class Front:
 
 
 class _Served:
-    """The parts of a front that was welcomed."""
+    """The parts of a front that the engine has welcomed."""
 
     def __init__(self, welcome: Welcome, link: Link, listeners: list[socket.socket]) -> None:
         for listener in listeners:

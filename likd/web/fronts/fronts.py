@@ -9,11 +9,11 @@ from likd.runtime.supervisor import Supervisor
 from likd.web.fronts.process import FrontProcess, FrontStatistics
 
 RESTARTS_MAX = 30
-"""Restarts of all fronts in a minute; beyond that, something is wrong that another start does not mend."""
+"""The most restarts of all fronts in a minute; beyond that, something is wrong that a restart does not fix."""
 
 
 class Fronts:
-    """Runs fronts and starts those again that end, one by one."""
+    """Runs fronts, and restarts each one that ends."""
 
     def __init__(self, fronts: list[FrontProcess]) -> None:
         self._fronts = {f"front {number}": front for number, front in enumerate(fronts, start=1)}
@@ -26,7 +26,7 @@ class Fronts:
         await self.supervisor.run(task_status=task_status)
 
     def stop(self) -> None:
-        """Let all answer what they were asked, and end."""
+        """Let all fronts answer their requests, and end."""
         self.supervisor.drain()
         for front in self._fronts.values():
             front.stop()
@@ -49,24 +49,24 @@ class Fronts:
 
     @property
     def faults(self) -> int:
-        """Requests and connections that ended because of a fault of likd's own."""
+        """Requests and connections that ended because of a fault in likd."""
         return sum(front.faults for front in self._fronts.values())
 
     def statistics(self) -> list[FrontStatistics]:
-        """The fronts that are there, in numbers."""
+        """The running fronts, in numbers."""
         found = [front.statistics(name) for name, front in self._fronts.items()]
         return [each for each in found if each is not None]
 
 
 @attrs.frozen
 class Shares:
-    """How the memory for request bodies is shared out, so that all together have no more than is set."""
+    """How the memory for request bodies is divided, so that the total stays within the setting."""
 
     engine: int
     front: int
 
     @classmethod
     def of(cls, bodies_bytes_max: int, body_bytes_max: int, fronts: int) -> Shares:
-        """A quarter is the fronts', whose bodies are small; but the engine can take the largest body."""
+        """The fronts get a quarter, because their bodies are small; but the engine can take the largest body."""
         shared = min(bodies_bytes_max // 4, max(0, bodies_bytes_max - body_bytes_max)) if fronts else 0
         return cls(bodies_bytes_max - shared, shared // fronts if fronts else 0)

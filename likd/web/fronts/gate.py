@@ -1,4 +1,4 @@
-"""A front's gate: what it knows by itself, and to whom it tells whom it refused."""
+"""A front's gate: decides what it can by itself, and reports refusals to the engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from likd.web.problems import Problem
 
 
 class FrontGate(Gate):
-    """Decides as the engine's gate does, where no price, login or share is concerned; these are the engine's.
+    """Decides like the engine's gate, except for limits, logins and shares, which are left to the engine.
 
-    Whom it refuses it tells over `link`, so that the log and the figures are of the whole. It tells nobody if there is
-    none: what is refused goes to the engine then, which looks at it anew.
+    It reports refusals over `link`, so that the log and the figures cover the whole daemon. Without a link it reports
+    nothing: then refused requests go to the engine, which checks them again.
     """
 
     def __init__(self, config: GateSettings, tokens: Tokens, link: Link | None) -> None:
@@ -24,7 +24,7 @@ class FrontGate(Gate):
         self._link = link
 
     def tell(self, status: str, reason: str, name: str, setting: str) -> None:
-        """Somebody was refused, by the `name` that it gave; `setting` would let it in."""
+        """Somebody who called itself `name` was refused; `setting` would let it in."""
         if self._link is not None:
             self._link.send(Refused(status, reason, name, setting))
 
@@ -38,5 +38,5 @@ class FrontGate(Gate):
             caller = self.recognize(credentials, Role.PUBLIC, address)
         except Problem:
             return None
-        # Who shows a token that is none may have come by a link.
+        # A caller with an unknown token may have come by a link.
         return None if credentials.authorization and not caller.name else caller

@@ -1,4 +1,4 @@
-"""One end of the wire: messages over a socket, and connections that go along."""
+"""One end of the wire: messages over a socket, along with connections."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from likd.web.fronts.messages import Hand, Hello, Message, Welcome
 from likd.web.fronts.wire import Receiver, WireError, frame
 
 RECEIVE_BYTES = 1 << 15
-"""That can be a hundred requests, which take some milliseconds."""
+"""This much can be a hundred requests, which take some milliseconds."""
 DESCRIPTORS_MAX = 16
-"""A message with a connection is sent by itself, so there is no more than one in what is received at once."""
+"""A message with a connection is sent separately, so at most one is received at once."""
 
 
 class Link:
     """Sends at once what the other end takes, and the rest when it takes more: `send` never waits.
 
-    What is received is for `take`, with the connection that came along, if one did. What was sent and not taken is
-    `backlog` bytes; whoever sends sees to it that it is bounded.
+    `take` gets what is received, with the connection that came along, if any. `backlog` is how many bytes were sent but
+    not taken; the sender has to bound it.
     """
 
     def __init__(self, sock: socket.socket, first: type[Hello | Welcome]) -> None:
@@ -31,14 +31,14 @@ class Link:
         self._socket = sock
         self._receiver = Receiver(first)
         self._received: deque[int] = deque()
-        """Descriptors of connections whose messages are not whole yet."""
+        """Descriptors of connections whose messages are not complete yet."""
         self._out: deque[tuple[bytes, socket.socket | None]] = deque()
         self._more = Notice()
         self.backlog = 0
         self.messages_sent = self.messages_received = 0
 
     def send(self, message: Message, connection: socket.socket | None = None) -> None:
-        """Send a message, with a `connection` that is this process's no longer."""
+        """Send a message, with a `connection` that this process gives up."""
         self.messages_sent += 1
         self._out.append((data := frame(message), connection))
         self.backlog += len(data)
@@ -48,7 +48,7 @@ class Link:
                 self._more.give()
 
     async def run(self, take: Callable[[Message, socket.socket | None], object], looked: Callable[[], object]) -> None:
-        """Receive until the other end is gone; `looked` is called each time when all that came was taken.
+        """Receive until the other end is gone; `looked` is called each time everything received was taken.
 
         Raises WireError.
         """
@@ -62,13 +62,13 @@ class Link:
             nursery.cancel_scope.cancel()
 
     async def flushed(self) -> None:
-        """Wait until the other end has taken all that was sent."""
+        """Wait until the other end has taken everything that was sent."""
         while self._out:
             await trio.lowlevel.wait_writable(self._socket)
             self._send_some()
 
     def close(self) -> None:
-        """Nothing is sent or received any more."""
+        """Send and receive nothing more."""
         for _, connection in self._out:
             if connection is not None:
                 connection.close()
@@ -78,7 +78,7 @@ class Link:
         self._socket.close()
 
     def _send_some(self) -> None:
-        """Send what the other end takes. If there is none, that is for the receiver to find out."""
+        """Send what the other end takes. If it is gone, the receiver will find out."""
         out = self._out
         while out:
             data, connection = out[0]
@@ -96,7 +96,7 @@ class Link:
             if connection is not None:
                 connection.close()
             if sent < len(data):
-                # A connection goes with the first byte.
+                # A connection is sent with the first byte.
                 out[0] = (data[sent:], None)
             else:
                 out.popleft()
@@ -107,7 +107,7 @@ class Link:
             await self.flushed()
 
     async def _receive(self) -> bytes | None:
-        """What has come; None if the other end is gone. Raises WireError if a connection was lost on its way."""
+        """What has arrived; None if the other end is gone. Raises WireError if a connection was lost on the way."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
@@ -120,7 +120,7 @@ class Link:
                 return None
             self._received.extend(descriptors)
             if flags & socket.MSG_CTRUNC:
-                raise WireError("a connection was lost on its way: there are no more file descriptors")
+                raise WireError("a connection was lost on the way: there are no file descriptors left")
             return data or None
 
     def _connection(self) -> socket.socket:

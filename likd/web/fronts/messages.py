@@ -1,4 +1,4 @@
-"""What front and engine say to each other: one small class a meaning."""
+"""What fronts and engine say to each other: one small class for each meaning."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Literal, TypeAlias
 import msgspec
 
 VERSION = 2
-"""Grows with each change of what is said here: both ends have to be of the same."""
+"""Grows with each change of these messages: both ends must have the same."""
 
 Topic: TypeAlias = tuple[str, str, str]
-"""What is watched: what kind of thing, and which, in up to two words (`likd.web.fronts.topics`)."""
+"""What is watched: the kind of thing, and which one, in up to two words (`likd.web.fronts.topics`)."""
 
 
 class Hello(msgspec.Struct, tag=0, array_like=True, frozen=True):
-    """A front is there. The first message of all; its form never changes."""
+    """A front has connected. The very first message; its form never changes."""
 
     version: int
 
 
 class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
-    """What a front has to know. The first message of the engine."""
+    """What a front has to know. The engine's first message."""
 
     version: int
     base: str
@@ -33,18 +33,18 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
     idle_seconds: float
     body_bytes_max: int
     bodies_bytes_max: int
-    """The front's part of the memory for bodies."""
+    """The front's share of the memory for bodies."""
     urls_max: int
     kinds: tuple[str, ...]
     done: dict[str, str]
-    """Kinds of which an actor has one at a time, each with what is done."""
+    """Kinds of which an actor has at most one per URL, and those that take them back, each with the former."""
     same_schemes: bool
     drop_parameters: tuple[str, ...]
     secret: bytes
-    """By which the keys of actors are made."""
+    """The secret with which actors' keys are made."""
     public_sites: tuple[str, ...]
     counts: tuple[str, ...]
-    """The names of what is counted."""
+    """The names of the counts."""
     live_interval: float
     watches_max: int
     admin_tokens: tuple[bytes, ...]
@@ -53,7 +53,7 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
     public_actors: str
     ignore_bots: bool
     address_limit: tuple[float, int]
-    """Events a second and at once, as the answers tell it: who has how many left is known to the engine."""
+    """The limit (events per second and at once) for answers; only the engine knows how many are left."""
     token_limit: tuple[float, int]
 
     def __repr__(self) -> str:
@@ -61,15 +61,15 @@ class Welcome(msgspec.Struct, tag=1, array_like=True, frozen=True):
 
 
 class Events(msgspec.Struct, tag=2, array_like=True, frozen=True):
-    """Single events of several requests, which their callers may post. Answered."""
+    """Single events from several requests, which their callers may post. Answered."""
 
     number: int
     events: dict[str, dict[str, int]]
-    """Those that have no price."""
+    """The events that count against no limit."""
     requests: int
-    """How many they are of."""
+    """How many requests they come from."""
     priced: list[tuple[str, str, str]] = []
-    """Kind and URL of the others, and the name of who pays for each."""
+    """The kind and URL of the others, with the name of each one's payer."""
 
 
 class Submit(msgspec.Struct, tag=3, array_like=True, frozen=True):
@@ -83,11 +83,11 @@ class Submit(msgspec.Struct, tag=3, array_like=True, frozen=True):
     act_urls: int | None
     ignored: int = 0
     payer: str = ""
-    """The name of who pays for them, if they have a price."""
+    """The name of their payer, if they count against a limit."""
 
 
 class Answered(msgspec.Struct, tag=4, array_like=True, frozen=True):
-    """What is answered to the events of a number."""
+    """The answer to the events with a number."""
 
     number: int
     status: int
@@ -95,12 +95,15 @@ class Answered(msgspec.Struct, tag=4, array_like=True, frozen=True):
     content_type: str
     headers: dict[str, str]
     left: list[tuple[int, int] | None] = []
-    """Events that each payer has left, and after how many seconds more. None had any: its request is not answered yet,
-    and comes again as it came, to be refused by the whole gate."""
+    """What each payer has left, and after how many seconds there is more.
+
+    None: it had nothing left; its request is not answered yet, and comes again unchanged, to be refused by the complete
+    gate.
+    """
 
 
 class Request(msgspec.Struct, tag=5, array_like=True, frozen=True):
-    """A request as it came, which the engine answers whole."""
+    """A request as received, which the engine answers completely."""
 
     number: int
     head: bytes
@@ -110,21 +113,21 @@ class Request(msgspec.Struct, tag=5, array_like=True, frozen=True):
 
 
 class Response(msgspec.Struct, tag=6, array_like=True, frozen=True):
-    """The bytes of its answer; None if it will have none."""
+    """The bytes of its answer; None if it will get none."""
 
     number: int
     data: bytes | None
 
 
 class Opened(msgspec.Struct, tag=7, array_like=True, frozen=True):
-    """A connection was accepted. The engine may say that there is no seat."""
+    """A connection was accepted. The engine may answer that there is no seat."""
 
     seat: int
     address: str
 
 
 class Full(msgspec.Struct, tag=8, array_like=True, frozen=True):
-    """There is no seat for a connection: it is to be closed."""
+    """There is no seat for a connection: close it."""
 
     seat: int
 
@@ -136,7 +139,7 @@ class Closed(msgspec.Struct, tag=9, array_like=True, frozen=True):
 
 
 class Hand(msgspec.Struct, tag=10, array_like=True, frozen=True):
-    """A connection goes over to the engine, with its seat and what was read of it. Its descriptor comes along."""
+    """A connection moves to the engine, with its seat and what was read from it. Its descriptor comes along."""
 
     seat: int
     data: bytes
@@ -149,14 +152,14 @@ class Ping(msgspec.Struct, tag=11, array_like=True, frozen=True):
 
 
 class Pong(msgspec.Struct, tag=12, array_like=True, frozen=True):
-    """It is. So many of its requests and connections ended because of a fault of likd's own."""
+    """It is. Tells how many of its requests and connections ended because of a fault in likd."""
 
     number: int
     faults: int
 
 
 class Enter(msgspec.Struct, tag=14, array_like=True, frozen=True):
-    """Is a websocket of this address let in that shows these credentials? Answered by Entered or TurnedAway."""
+    """Is a websocket from this address with these credentials let in? Answered by Entered or TurnedAway."""
 
     number: int
     address: str
@@ -176,7 +179,7 @@ class Entered(msgspec.Struct, tag=15, array_like=True, frozen=True):
 
 
 class TurnedAway(msgspec.Struct, tag=23, array_like=True, frozen=True):
-    """It is not; what it is told instead."""
+    """It is not; this is the answer that it gets instead."""
 
     number: int
     status: int
@@ -186,7 +189,7 @@ class TurnedAway(msgspec.Struct, tag=23, array_like=True, frozen=True):
 
 
 class Charge(msgspec.Struct, tag=16, array_like=True, frozen=True):
-    """A caller that was let in says something more, which has its price. Answered by Charged."""
+    """A caller that was let in sends one more message, which counts against its limit. Answered by Charged."""
 
     number: int
     role: int
@@ -194,21 +197,21 @@ class Charge(msgspec.Struct, tag=16, array_like=True, frozen=True):
 
 
 class Charged(msgspec.Struct, tag=17, array_like=True, frozen=True):
-    """Whether it had that left."""
+    """Whether the limit allows it."""
 
     number: int
     had: bool
 
 
 class Watch(msgspec.Struct, tag=18, array_like=True, frozen=True):
-    """Somebody watches these now, of whom nobody did here before. Answered by Watching, after News of them all."""
+    """Somebody watches these now, and nobody here did before. Answered by Watching, after News about all of them."""
 
     number: int
     topics: list[Topic]
 
 
 class Watching(msgspec.Struct, tag=19, array_like=True, frozen=True):
-    """They are watched; or not, because the store has no such part, or does not answer."""
+    """They are watched; or not, because the store lacks that part or does not answer."""
 
     number: int
     unsupported: str = ""
@@ -222,20 +225,20 @@ class Unwatch(msgspec.Struct, tag=20, array_like=True, frozen=True):
 
 
 class News(msgspec.Struct, tag=21, array_like=True, frozen=True):
-    """The newest state of what is watched and has changed, or is new: once for all who watch it there."""
+    """The newest state of watched things that changed or are new, once for all who watch them there."""
 
     whole: bool
-    """Whether those who watch are to be told now; else more follows."""
+    """Whether the watchers are to be told now; if not, more follows."""
     urls: dict[str, tuple[dict[str, int], float]] = {}
     """Counts and rate of each."""
     tops: list[tuple[str, int, list[tuple[str, dict[str, int]]], dict[str, float]]] = []
-    """By what, how many, the list, and the rates of those that are in it."""
+    """By what, how many, the list, and the rates of the URLs in it."""
     hot: list[tuple[Literal["events", "likes"], str, list[tuple[str, float, float]]]] = []
     """By what, of which site, and the hottest, each with its rate and likes."""
     sites: list[tuple[str, dict[str, int], dict[str, int], float]] = []
-    """The host, its counts, those of today, and its rate."""
+    """The host, its counts, today's counts, and its rate."""
     status: dict[str, bytes] = {}
-    """The daemon's, each part as JSON, if it is asked for."""
+    """The daemon's status, each part as JSON, if it was asked for."""
 
 
 class Stopped(msgspec.Struct, tag=24, array_like=True, frozen=True):
@@ -243,7 +246,7 @@ class Stopped(msgspec.Struct, tag=24, array_like=True, frozen=True):
 
 
 class Refused(msgspec.Struct, tag=22, array_like=True, frozen=True):
-    """A front has refused a caller: with which status, why, by the name it gave, and what would let it in."""
+    """A front has refused a caller: the status, the reason, the name it gave, and the setting that would let it in."""
 
     status: str
     reason: str
@@ -252,7 +255,7 @@ class Refused(msgspec.Struct, tag=22, array_like=True, frozen=True):
 
 
 class Stop(msgspec.Struct, tag=13, array_like=True, frozen=True):
-    """Accept nothing more, answer what was asked, and end."""
+    """Accept nothing more, answer pending requests, and end."""
 
 
 Message: TypeAlias = (

@@ -1,4 +1,4 @@
-"""A front's hub: the state of what its clients watch, as the engine tells it, once for all of them."""
+"""A front's hub: the state of what its clients watch, as sent by the engine, once for all of them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from likd.web.fronts.topics import STATUS, of_hot, of_site, of_top, of_url
 
 
 class Mirror:
-    """Is the hub for the clients of a front.
+    """The hub for the clients of a front.
 
-    A topic that several watch is asked for when the first comes, and given up when the last leaves. Who waits for one
-    counts as watching it: what was asked for in vain is given up, too, and not before others have it.
+    A topic is requested when its first watcher comes, and given up when the last one leaves. Waiting for a topic counts
+    as watching it, so one that was requested in vain is given up, too, but not while others have it.
     """
 
     def __init__(self, asking: Asking) -> None:
@@ -34,13 +34,13 @@ class Mirror:
         self._status: Mapping[str, object] = {}
         self._known: set[Topic] = set()
         self._untold = False
-        """Whether something changed that those who watch it were not told."""
+        """Whether something changed that its watchers have not been told."""
         self._listeners: set[Notice] = set()
         self.version = 0
         self.closing = trio.Event()
 
     def take(self, news: News) -> None:
-        """The engine tells what is new. Of what nobody watches any more nothing is kept."""
+        """The engine sends news. Anything that nobody watches any more is dropped."""
         version = self.version + 1
         for url, (counts, rate) in news.urls.items():
             if (topic := of_url(url)) in self._watchers:
@@ -62,11 +62,11 @@ class Mirror:
             self._tell()
 
     def listen(self, notice: Notice) -> None:
-        """From now on `notice` is given whenever something changed."""
+        """From now on, give `notice` whenever something changes."""
         self._listeners.add(notice)
 
     def unlisten(self, notice: Notice) -> None:
-        """`notice` is given no more."""
+        """Stop giving `notice`."""
         self._listeners.discard(notice)
 
     async def watch(self, *urls: str) -> None:
@@ -74,11 +74,11 @@ class Mirror:
         await self._watch([of_url(url) for url in urls])
 
     def unwatch(self, url: str) -> None:
-        """One watcher of `url` less."""
+        """Remove one watcher of `url`."""
         self._unwatch([of_url(url)])
 
     def watched(self, url: str) -> Watched:
-        """The newest state of a URL that is watched."""
+        """The newest state of a watched URL."""
         return self._urls[of_url(url)]
 
     async def watch_top(self, by: str, limit: int) -> None:
@@ -86,11 +86,11 @@ class Mirror:
         await self._watch([of_top(by, limit)])
 
     def unwatch_top(self, by: str, limit: int) -> None:
-        """One watcher of the top list less."""
+        """Remove one watcher of the top list."""
         self._unwatch([of_top(by, limit)])
 
     def watched_top(self, by: str, limit: int) -> WatchedTop:
-        """The newest state of a top list that is watched."""
+        """The newest state of a watched top list."""
         return self._tops[of_top(by, limit)]
 
     async def watch_hot(self, by: By, site: str) -> None:
@@ -98,11 +98,11 @@ class Mirror:
         await self._watch([of_hot(by, site)])
 
     def unwatch_hot(self, by: By, site: str) -> None:
-        """One watcher of these less."""
+        """Remove one watcher of these."""
         self._unwatch([of_hot(by, site)])
 
     def hottest(self, limit: int, by: By, site: str) -> list[HotUrl]:
-        """The hottest of those that are watched, at most `limit`."""
+        """The hottest of the watched ones, at most `limit`."""
         return self._hot[of_hot(by, site)][:limit]
 
     async def watch_site(self, host: str) -> None:
@@ -110,23 +110,23 @@ class Mirror:
         await self._watch([of_site(host)])
 
     def unwatch_site(self, host: str) -> None:
-        """One watcher of the site less."""
+        """Remove one watcher of the site."""
         self._unwatch([of_site(host)])
 
     def watched_site(self, host: str) -> WatchedSite:
-        """The newest state of a site that is watched."""
+        """The newest state of a watched site."""
         return self._sites[of_site(host)]
 
     async def watch_status(self) -> None:
-        """Begin to watch what the daemon says of itself. Raises StoreError."""
+        """Begin to watch the daemon's status. Raises StoreError."""
         await self._watch([STATUS])
 
     def unwatch_status(self) -> None:
-        """One watcher of that less."""
+        """Remove one watcher of the status."""
         self._unwatch([STATUS])
 
     def status(self) -> Mapping[str, object]:
-        """What the daemon said of itself last."""
+        """The daemon's last status."""
         return self._status
 
     async def _watch(self, topics: Sequence[Topic]) -> None:
@@ -135,7 +135,7 @@ class Mirror:
             if unknown := [topic for topic in topics if topic not in self._known]:
                 await self._asking.watch(unknown)
                 if self._untold:
-                    # News of what was given up and is watched again may have come while it was asked for.
+                    # News about a topic that was given up and is watched again may have come while it was requested.
                     self._tell()
         except BaseException:
             self._unwatch(topics)
@@ -161,7 +161,7 @@ class Mirror:
             notice.give()
 
     def _version_of(self, topic: Topic, version: int) -> int:
-        """When a topic changed of which there are news: never yet, if it was not known."""
+        """The version at which a topic with news changed; never yet, if it was unknown."""
         if topic in self._known:
             self._untold = True
             return version
@@ -178,5 +178,5 @@ class MirroredStatus:
         self._mirror = mirror
 
     def __call__(self) -> Mapping[str, object]:
-        """What the daemon said of itself last."""
+        """The daemon's last status."""
         return self._mirror.status()

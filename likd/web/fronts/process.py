@@ -19,13 +19,13 @@ from likd.web.fronts.messages import Hello, Message, Ping, Stop, Stopped, Welcom
 PING_SECONDS = 1.0
 START_SECONDS = 60.0
 MEMORY_BYTES_MAX = 1 << 30
-"""A front that has more leaks: some 50 MB are usual, and 10 KB for each connection."""
+"""A front with more memory than this leaks: about 50 MB are usual, plus 10 KB for each connection."""
 BACKLOG_BYTES_MAX = 1 << 26
-"""What a front has not taken yet of what it was told: one that has more is as good as hung."""
+"""How many bytes of messages a front may leave untaken; with more, it is as good as hung."""
 
 
 class FrontEnded(LikdError):
-    """A front is gone, or had to go; the message says why."""
+    """A front has ended, or had to be ended; the message says why."""
 
 
 @attrs.frozen
@@ -35,14 +35,14 @@ class FrontStatistics(ProcessStatistics):
     connections: int
     """Open connections."""
     messages: int
-    """With events or requests, that the engine had of it in this life."""
+    """How many messages with events or requests the engine got from it since it was started."""
     backlog_bytes: int
-    """Of the engine's answers, that it has not taken yet."""
+    """How many bytes of the engine's answers it has not taken yet."""
 
 
 @attrs.define(eq=False)
 class FrontProcess:
-    """Keeps one front: `run` is one life of it. Its listeners are kept over all of them."""
+    """Keeps one front: each `run` is one life of it. The listeners stay open across all of them."""
 
     desk: Desk
     listeners: list[socket.socket]
@@ -52,7 +52,7 @@ class FrontProcess:
     caller: Caller | None = None
     pid: int | None = None
     earlier_faults: int = 0
-    """Requests and connections of earlier lives that ended because of a fault of likd's own."""
+    """Requests and connections in earlier lives that ended because of a fault in likd."""
     stopped: trio.Event = attrs.field(factory=trio.Event)
     """It hands over no connection any more after `stop`, though some that it did may end with it."""
     _stopping: bool = False
@@ -90,11 +90,11 @@ class FrontProcess:
 
     @property
     def faults(self) -> int:
-        """Requests and connections that ended because of a fault of likd's own."""
+        """Requests and connections that ended because of a fault in likd."""
         return self.earlier_faults + (self.caller.faults if self.caller is not None else 0)
 
     def statistics(self, name: str) -> FrontStatistics | None:
-        """What it uses and does, None if it is just being started."""
+        """What it uses and does; None while it is being started."""
         process = None if self.pid is None else statistics(name, self.pid)
         if process is None or self.caller is None:
             return None
@@ -106,7 +106,7 @@ class FrontProcess:
         )
 
     def stop(self) -> None:
-        """Let it answer what it was asked, and end. It is not started again."""
+        """Let it answer its requests, and end. It is not started again."""
         self._stopping = True
         if self.caller is not None:
             self.caller.send(Stop())
@@ -131,9 +131,9 @@ class FrontProcess:
         self.caller = self.pid = None
 
     async def _watch(self, caller: Caller, pid: int) -> None:
-        """Raises FrontEnded if it does not answer, take what it is told, or has too much memory.
+        """Raise FrontEnded if it does not answer, does not take its messages, or has too much memory.
 
-        Time is counted in pings that were sent: while this process itself stood still, none were.
+        Time is counted in pings that were sent: while this process itself was stopped, none were.
         """
         interval = min(PING_SECONDS, self.hung_seconds)
         number = waited = 0
@@ -142,7 +142,7 @@ class FrontProcess:
             if caller.link.backlog > BACKLOG_BYTES_MAX:
                 raise FrontEnded(f"process {pid} does not take its answers")
             if (memory := memory_bytes(pid)) > MEMORY_BYTES_MAX:
-                raise FrontEnded(f"process {pid} has {memory} bytes of memory")
+                raise FrontEnded(f"process {pid} takes {memory} bytes of memory")
             if caller.pinged == number and caller.link.messages_received:
                 waited = 0
                 number += 1

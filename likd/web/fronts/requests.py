@@ -1,4 +1,4 @@
-"""The requests of a front: what can be read here is, and goes to the engine as events; all else goes as it came."""
+"""The requests of a front: those that can be read here go to the engine as events, all others unchanged."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from likd.web.fronts.messages import Answered, Events, Request, Response, Submit
 from likd.web.problems import Problem
 
 BACKLOG_BYTES_MAX = 1 << 24
-"""What the engine has not taken yet: beyond that, 503."""
+"""How much the engine may leave untaken; beyond that, 503."""
 
 TURNS = 6
-"""The loop turns so often before gathered events are sent: what clients send who were answered just now goes along."""
+"""How often the loop turns before gathered events are sent, so that clients answered just now can join."""
 
 log = structlog.get_logger(__name__)
 
 
 @attrs.frozen
 class _Asked:
-    """A request that the engine is asked about: from which address, and in whose name its price is paid."""
+    """A request that the engine is asked about: its address, and the name of its payer."""
 
     exchange: Exchange
     address: str = ""
@@ -58,11 +58,11 @@ class _Gathered:
 
 
 class FrontRequests:
-    """Answers the requests of a front's lane, by what the engine says over `link`.
+    """Answers the requests of a front's lane with what the engine says over `link`.
 
-    Events of those whom `gate` knows are read here. What is wrong with them, or refused, is the engine's to say, which
-    then gets the request as it came. Single events are gathered for as long as the ones before are on their way: the
-    busier the engine, the more go together.
+    Events of callers that `gate` knows are read here. Errors and refusals are left to the engine, which then gets the
+    request unchanged. Single events are gathered while the previous ones are on their way: the busier the engine, the
+    more go together.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class FrontRequests:
         self.faults = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Send what is gathered, and read long bodies, until cancelled."""
+        """Send gathered events, and read long bodies, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_gathered)
             task_status.started()
@@ -112,12 +112,12 @@ class FrontRequests:
         self._gathered.free.append(exchange)
 
     def submit(self) -> None:
-        """Send what was gathered soon, unless others are on their way: then it waits for these."""
+        """Send what was gathered soon; if others are on their way, after those."""
         if self._gathered and self._underway is None:
             self._due.give()
 
     def takes(self, announced: Exchange) -> bool:
-        """Whether a large body may be read here, and there is room; if not, the engine has more."""
+        """Whether a large body may be read here and there is room; if not, the engine has more."""
         head = announced.head
         if head.events.content_encoding or self._room.taken + head.length > self._room.bytes_max:
             return False
@@ -131,7 +131,7 @@ class FrontRequests:
         return None
 
     def begin(self, exchange: Exchange, address: str) -> bool:
-        """Answer a request from `address`, now or later; whether nothing may begin behind it before."""
+        """Answer a request from `address`, now or later. Returns whether nothing after it may begin until then."""
         head = exchange.head
         if head.says_keep_alive:
             exchange.headers = KEEP_ALIVE
@@ -179,7 +179,7 @@ class FrontRequests:
             self._fill(asked.exchange, answer)
 
     def responded(self, message: Response) -> None:
-        """The engine has answered a request whole, or it will have no answer."""
+        """The engine has answered a request completely, or it will get no answer."""
         exchange = self._asked.pop(message.number).exchange
         if message.data is None:
             self._drop(exchange)
@@ -214,11 +214,11 @@ class FrontRequests:
             self._gather(asked, event)
             return False
         self._submit(asked, submission)
-        # Acts of one connection may have to be looked up, and are in their order all the same.
+        # Acts of one connection may have to be looked up, and stay in order all the same.
         return bool(submission.acts)
 
     def _pays(self, exchange: Exchange, caller: Caller, address: str) -> _Asked:
-        """The request of a caller that is known: its answer has the caller's headers."""
+        """The request of a known caller: its answer gets the caller's headers."""
         if caller is UNRESTRICTED:
             return _Asked(exchange)
         if caller.headers:
@@ -257,7 +257,7 @@ class FrontRequests:
             self._fail(exchange, error)
 
     def _pass_on(self, exchange: Exchange, address: str) -> None:
-        """Let the engine answer the whole request, as it came."""
+        """Let the engine answer the whole request, unchanged."""
         number = self._ask(_Asked(exchange))
         self._link.send(Request(number, exchange.head.data, exchange.body or b"", exchange.keep_alive, address))
 
@@ -282,7 +282,7 @@ class FrontRequests:
         return self._last
 
     def _fill_paid(self, asked: _Asked, answer: Answer, left: tuple[int, int] | None) -> None:
-        """The engine has answered to events that have a price, and says what their payer has left."""
+        """The engine has answered events that count against a limit, and says what their payer has left."""
         exchange = asked.exchange
         if left is None:
             self._pass_on(exchange, asked.address)
@@ -298,7 +298,7 @@ class FrontRequests:
         self._send(exchange, response)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
-        """One request's fault must reach nobody else."""
+        """Log and answer a failure: one request's fault must reach nobody else."""
         self.faults += 1
         log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
         self._fill(exchange, answer_problem(Problem(500, "the request could not be answered")))

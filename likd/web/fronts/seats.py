@@ -1,4 +1,4 @@
-"""Seats of a front's connections: the engine has them, and says so when there is none."""
+"""Seats for a front's connections: the engine owns them, and says when there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from likd.web.fronts.messages import Closed, Opened
 
 
 class Seat:
-    """A connection's seat: called, it is given back."""
+    """A connection's seat; calling it gives it back."""
 
     __slots__ = ("_ended", "number")
 
@@ -23,9 +23,9 @@ class Seat:
 
 
 class Seats:
-    """Tells the engine of each connection. It is served meanwhile, and closed if there turns out to be no seat.
+    """Tells the engine about each connection. It is served meanwhile, and closed if there turns out to be no seat.
 
-    So there may be more than all may have together for as long as a message takes, but never more than
+    So for as long as a message takes, there may be more connections than allowed in total, but never more than
     `connections_max` of one front.
     """
 
@@ -36,7 +36,7 @@ class Seats:
         self._taken: dict[int, Seat] = {}
 
     def take(self, address: str) -> Callable[[], None] | None:
-        """A seat for a connection from `address`; None if there is none."""
+        """Take a seat for a connection from `address`; None if there is none."""
         if len(self._taken) >= self._connections_max:
             return None
         self._last += 1
@@ -45,13 +45,13 @@ class Seats:
         return seat
 
     def hand(self, leave: Callable[[], None]) -> int:
-        """The number of a seat that goes over to the engine with its connection."""
+        """The number of a seat that moves to the engine with its connection."""
         assert isinstance(leave, Seat)
         del self._taken[leave.number]
         return leave.number
 
     def of(self, number: int) -> Seat | None:
-        """The seat of this number, if its connection is here."""
+        """The seat with this number, if its connection is here."""
         return self._taken.get(number)
 
     def _end(self, number: int) -> None:

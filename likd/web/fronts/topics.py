@@ -1,4 +1,4 @@
-"""What the clients of a front can watch, as it is named between front and engine."""
+"""What a front's clients can watch, as front and engine call it."""
 
 from __future__ import annotations
 

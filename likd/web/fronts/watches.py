@@ -1,4 +1,4 @@
-"""What a front watches in the engine: all that any of its clients does, and of each thing its news once."""
+"""What a front watches in the engine: everything that any of its clients watches, with each thing's news once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from likd.web.fronts.topics import HOT, SITE, STATUS, TOP, URL
 TOPICS_AT_ONCE = 300
 """So many URLs are looked at, or told of in one message, before others get their turn."""
 BACKLOG_BYTES_MAX = 1 << 22
-"""What a front has not taken yet: beyond that it is told nothing more before it did, and then what is newest."""
+"""How much a front may leave untaken; beyond that it is sent nothing until it has, and then the newest state."""
 BACKLOG_SECONDS = 0.1
 
 
@@ -30,7 +30,7 @@ class Watches:
         self._status = status
         self._link = link
         self._wanted: set[Topic] = set()
-        """What it asked for and did not give up."""
+        """What it asked for and has not given up."""
         self._held: set[Topic] = set()
         """Those of them that are watched in the hub."""
         self._seen = 0
@@ -40,7 +40,7 @@ class Watches:
         self._asked_in, self._asked = trio.open_memory_channel[Watch](float("inf"))
 
     async def run(self) -> None:
-        """Tell the front what is new, until cancelled; then nothing is watched for it any more."""
+        """Send the front what is new, until cancelled; then stop watching anything for it."""
         self._hub.listen(self._news)
         try:
             async with trio.open_nursery() as nursery:
@@ -53,7 +53,7 @@ class Watches:
             self.unwatch(Unwatch(list(self._wanted)))
 
     def watch(self, message: Watch) -> None:
-        """Somebody there watches something that nobody did before. Answered once it is watched."""
+        """Somebody there watches something that nobody watched before. Answered once it is watched."""
         self._wanted.update(message.topics)
         self._asked_in.send_nowait(message)
 
@@ -108,7 +108,7 @@ class Watches:
             self._hub.unwatch_site(which)
 
     async def _tell(self) -> None:
-        """Tell what changed, whenever something did."""
+        """Send what changed, whenever something did."""
         while True:
             await self._news.wait()
             if self._link.backlog > BACKLOG_BYTES_MAX:
@@ -140,7 +140,7 @@ class Watches:
                 await trio.lowlevel.checkpoint()
 
     def _version(self, topic: Topic) -> int:
-        """When a topic that is held changed last. What is hot is news at each look."""
+        """When a held topic last changed. What is hot is news at each look."""
         kind, which, more = topic
         if kind == URL:
             return self._hub.watched(which).version

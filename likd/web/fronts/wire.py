@@ -1,4 +1,4 @@
-"""The wire between front and engine, without I/O: messages to bytes, bytes to messages, one version on both ends."""
+"""The wire between front and engine, without I/O: turns messages into bytes and back; both ends have one version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from likd.errors import LikdError
 from likd.web.fronts.messages import VERSION, Hello, Message, Welcome
 
 MESSAGE_BYTES_MAX = 1 << 26
-"""Nothing that is said has more: what seems to is no message."""
+"""The size of the largest message: anything longer is not a message."""
 LENGTH_BYTES = 4
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -18,7 +18,7 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class WireError(LikdError):
-    """What came is no message, or of another version: nothing that follows can be believed."""
+    """What came is not a message, or of another version: nothing after it can be trusted."""
 
 
 def frame(message: Message) -> bytes:
@@ -37,7 +37,7 @@ class Receiver:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that are whole with what came now. Raises WireError."""
+        """The messages that are complete with what has just come. Raises WireError."""
         self._data += data
         at = 0
         try:
@@ -53,11 +53,11 @@ class Receiver:
 
     @property
     def incomplete(self) -> bool:
-        """Whether a part of a message is here: the end of what is received cuts it off."""
+        """Whether part of a message is here; if nothing more is received, it is cut off."""
         return bool(self._data)
 
     def _next(self, at: int) -> tuple[int, Message] | None:
-        """The message that begins `at`, and how many bytes it takes, if it is whole."""
+        """The message that begins `at`, and how many bytes it takes, if it is complete."""
         have = len(self._data) - at
         if have < LENGTH_BYTES:
             return None
@@ -73,7 +73,7 @@ class Receiver:
         return LENGTH_BYTES + size, said
 
     def _unreadable(self, error: Exception) -> str:
-        return "the other end is no likd of this version" if self._first is not None else f"no message: {error}"
+        return "the other end is not a likd of this version" if self._first is not None else f"not a message: {error}"
 
     def _check_first(self, said: Message, first: type[Hello | Welcome]) -> None:
         if not isinstance(said, first):
