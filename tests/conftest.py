@@ -24,10 +24,11 @@ SLOW = ("tests/e2e/", "tests/sim/", "tests/test_recovery_crashes.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes seconds by itself."""
+    """Mark what takes seconds by itself, and let it be first, so that no process is left with it in the end."""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,7 @@ class StoreSettings:
         parsers.node_name,
         "",
         "NAME",
-        "The name of this node among those that share a store; by default the machine's.",
+        "What this daemon is called among those that share a store, for people; by default the machine's name.",
     )
     actor_secret_file: str = declared(
         parsers.optional_path,
@@ -157,8 +157,8 @@ class StoreSettings:
         parsers.auto(parsers.number(float, 1, 1e9)),
         10_000,
         "ROWS_PER_SECOND|auto",
-        "The most rows per second that are written to the store; 'auto' finds what the store can take beside its other"
-        " load.",
+        "The most rows per second that are written to the store; 'auto' finds what the store can take beside whatever"
+        " else it has to do.",
     )
     store_cache: int = declared(
         parsers.size(1, 1_000_000, each=1 << 20),

@@ -26,7 +26,7 @@ CHECKS = [
 def test_answers_conform_to_the_description_and_none_is_a_server_error(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data", "--flush-interval", "0.1") as daemon:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json"]
-        options = ["--max-examples", "8", "--seed", "1", "--checks", ",".join(CHECKS), "--generation-database", "none"]
+        options = ["--max-examples", "3", "--seed", "1", "--checks", ",".join(CHECKS), "--generation-database", "none"]
         done = subprocess.run(
             [*command, *options],
             # It keeps notes of its own where it runs.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon import Client, Daemon
 from tests.e2e.browsers import counts, expect
-from tests.e2e.test_pages import BARRIERS, axe, every_fourth_of, only_chromium, post
+from tests.e2e.test_pages import BARRIERS, axe, some_of, only_chromium, post
 
 __all__ = ["axe"]
 SITE = "https://managed.example.com"
@@ -113,7 +113,7 @@ def test_no_dialog_has_barriers_in_either_theme(browser: Any, daemon: Daemon, ax
     page = context.new_page()
     page.goto(f"{daemon.url}/url?url={url}")
     page.evaluate(axe)
-    for name in every_fourth_of(["Share…", "Change…", "Merge…", "Reset…", "Delete…"], width):
+    for name in some_of(["Share…", "Change…", "Merge…", "Reset…", "Delete…"], width):
         dialog = opened(page, name)
         if name in ("Merge…", "Reset…", "Delete…"):
             dialog.locator(".ends .btn").last.click()

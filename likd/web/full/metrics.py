@@ -110,10 +110,10 @@ class Metrics:
         for name, text, field in (
             (
                 "likd_node_lag_seconds",
-                "Age of the oldest table that a node had not drained.",
+                "Age of the oldest table that a node has not drained, as it said last.",
                 "lag_seconds",
             ),
-            ("likd_node_seen_seconds", "How long ago a node of a shared store was seen.", "seen_seconds"),
+            ("likd_node_seen_seconds", "How long ago a node was seen.", "seen_seconds"),
             ("likd_node_epoch", "How often a node of a shared store was started.", "epoch"),
         ):
             family = GaugeMetricFamily(name, text, labels=["node", "name"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from likd.web.live.connection import PING
-from tests.daemon import PROCESSES, Client, Daemon
+from tests.daemon import PROCESSES, Client, Daemon, wait_until
 from tests.e2e.test_live import close_frame
 from tests.web import test_lanes_app
 from tests.web.full.test_websocket_frames import frame
@@ -68,5 +68,7 @@ def test_a_site_that_is_not_public_is_refused_by_the_front_and_told_in_the_log_o
         client.send(frame(0x81, json.dumps({"op": "watch", "urls": ["https://told.test/"]}).encode()))
         assert close_frame(client) == 1008
         client.socket.close()
+        # The front tells the engine, whose log it is.
+        wait_until(lambda: "told.test" in daemon.log.read_text())
         lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if "told.test" in line]
         assert [line["setting"] for line in lines] == ["--public-sites"]
