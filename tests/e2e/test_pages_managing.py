@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon import Client, Daemon
 from tests.e2e.browsers import counts, expect
-from tests.e2e.test_pages import BARRIERS, axe, some_of, only_chromium, post
+from tests.e2e.test_pages import BARRIERS, axe, only_chromium, post, some_of
 
 __all__ = ["axe"]
 SITE = "https://managed.example.com"

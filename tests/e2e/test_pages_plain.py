@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon import Client, Daemon, wait_until
 from tests.e2e.browsers import expect
-from tests.e2e.test_pages import BARRIERS, axe, some_of, only_chromium, page, plain
+from tests.e2e.test_pages import BARRIERS, axe, only_chromium, page, plain, some_of
 
 __all__ = ["axe", "page", "plain"]
 SITE = "https://plain.example.com"
