@@ -116,6 +116,7 @@ async def test_what_the_store_says_is_asked_again_if_tables_were_applied_meanwhi
         actors.change(1, {act("a").key: Liking(True, 1)})
         store.commit(liked)
         actors.applied(liked)
+        finish(actors.settle())
         store.slow = False
         store.gates[1].set()
     events: Events = {}
