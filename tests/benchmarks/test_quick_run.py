@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="there is no other version outside of a repository")
 def test_a_quick_run_measures_two_versions_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from tests.daemon import Daemon, wait_until
 from tests.e2e.browsers import Site, counts, face, like, shows
 from tests.e2e.network import Network
 
+pytestmark = pytest.mark.thorough
+
 REFUSED = """
     for (const name of ["localStorage", "sessionStorage"])
         Object.defineProperty(window, name, { get() { throw new DOMException("refused", "SecurityError"); } });

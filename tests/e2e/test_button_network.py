@@ -12,6 +12,8 @@ from tests.daemon import Daemon, wait_until
 from tests.e2e.browsers import HURRY, SOCKETS, Site, counts, face, hide, like, show, shows
 from tests.e2e.network import Network, is_handshake
 
+pytestmark = pytest.mark.thorough
+
 URL = "https://example.com/network"
 BLOCKED = """
     // An error, and no end.

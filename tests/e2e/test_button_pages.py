@@ -13,6 +13,8 @@ import pytest
 from tests.daemon import Client, Daemon, wait_until
 from tests.e2e.browsers import Site, counts, expect, face, like, new_page, shows
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -39,6 +39,7 @@ def test_acknowledged_is_counted_through_a_short_chaos(tmp_path: Path) -> None:
     assert figures["faults"]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_acknowledged_is_counted_by_nodes_whose_server_is_killed_and_loses_commits(tmp_path: Path) -> None:
     if postgres.why_not():

@@ -24,7 +24,7 @@ MOVE = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
 moves_first = False
 
 
-@pytest.fixture(params=["live", "full", "front"], autouse=True)
+@pytest.fixture(params=["live", "full", pytest.param("front", marks=pytest.mark.thorough)], autouse=True)
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A websocket means the same on a connection of its own, one moved to the full lane before, and one of a front."""
     monkeypatch.setattr(f"{__name__}.moves_first", request.param == "full")
@@ -81,11 +81,9 @@ def started(path: Path) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with fronts: to start them takes a moment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(PROCESSES, "2")
-        with started(tmp_path_factory.mktemp("shared") / "data") as daemon:
-            yield daemon
+    """A daemon with the fronts that `lane` asks for: to start them takes a moment."""
+    with started(tmp_path_factory.mktemp("shared") / "data") as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def post(daemon: Daemon, url: str = URL, **counts: int) -> None:
         assert client.request("POST", "/v1/events", "\n".join(lines).encode()).status == 202
 
 
+@pytest.mark.thorough
 def test_figures_are_written_by_scripts_as_they_are_by_the_daemon(page: Any, daemon: Daemon) -> None:
     page.goto(daemon.url + "/engine")
     wrong = page.evaluate(
@@ -77,6 +78,7 @@ def test_figures_are_written_by_scripts_as_they_are_by_the_daemon(page: Any, dae
     assert wrong == []
 
 
+@pytest.mark.thorough
 def test_the_engine_is_live(page: Any, daemon: Daemon) -> None:
     page.goto(daemon.url + "/engine")
     expect(page.locator("#link")).to_have_text("Live")
@@ -135,6 +137,7 @@ def test_charts_are_drawn_of_their_table_and_told_by_the_keyboard(page: Any, dae
     expect(chart.locator(".tip")).to_be_hidden()
 
 
+@pytest.mark.thorough
 def test_ranges_are_links_that_go_on_without_a_script(plain: Any, page: Any, daemon: Daemon) -> None:
     for browser in (plain, page):
         browser.goto(f"{daemon.url}/url?url={URL}")
@@ -172,6 +175,7 @@ def test_an_empty_daemon_teaches_and_fills_with_the_first_like(page: Any, tmp_pa
         expect(page.locator("h1")).to_have_text("All sites", timeout=20_000)
 
 
+@pytest.mark.thorough
 def test_a_theme_stays_and_is_there_before_any_script(page: Any, plain: Any, daemon: Daemon) -> None:
     page.goto(daemon.url + "/docs")
     with page.expect_response("**/theme?*"):
@@ -187,6 +191,7 @@ def test_a_theme_stays_and_is_there_before_any_script(page: Any, plain: Any, dae
     expect(plain.locator("h1")).to_have_text(LONG)
 
 
+@pytest.mark.thorough
 def test_a_login_leads_to_the_page_that_was_asked_for(plain: Any, guarded: Daemon) -> None:
     plain.goto(f"{guarded.url}/url?url={URL}&range=30d")
     plain.get_by_label("Admin token").fill("not-the-admin-token")
@@ -279,6 +284,7 @@ def test_pages_are_found_sorted_and_paged_with_and_without_a_script(plain: Any, 
         expect(rows(browser)).to_have_count(25)
 
 
+@pytest.mark.thorough
 def test_a_search_goes_on_as_it_is_typed_and_by_site(page: Any, sites: Daemon) -> None:
     page.goto(sites.url + "/")
     page.get_by_label("Find a page").press_sequentially("giant")
@@ -292,6 +298,7 @@ def test_a_search_goes_on_as_it_is_typed_and_by_site(page: Any, sites: Daemon) -
     expect(page.locator("h1")).to_contain_text("/kettles/59-and")
 
 
+@pytest.mark.thorough
 def test_long_addresses_give_way_in_the_middle(page: Any, sites: Daemon) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{sites.url}/site?site={SITE}")
@@ -301,6 +308,7 @@ def test_long_addresses_give_way_in_the_middle(page: Any, sites: Daemon) -> None
     expect(first.locator("> :last-child")).to_have_text("-too-late?page=59")
 
 
+@pytest.mark.thorough
 def test_a_sites_figures_follow_what_comes(page: Any, daemon: Daemon) -> None:
     page.goto(daemon.url + "/site?site=live.example.com")
     expect(page.locator("h1")).to_have_text("There is no such page")
@@ -338,6 +346,7 @@ def some_of(looked_at: list[str], width: int) -> list[str]:
     return looked_at[::3] if width == 390 else looked_at[1::5]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_has_barriers_in_either_theme_or_scrolls_sideways(
     browser: Any, daemon: Daemon, axe: str, width: int

@@ -17,6 +17,9 @@ __all__ = ["axe"]
 SITE = "https://managed.example.com"
 
 
+pytestmark = pytest.mark.thorough
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon of this machine alone."""

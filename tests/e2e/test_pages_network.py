@@ -12,6 +12,8 @@ from tests.daemon import Daemon, wait_until
 from tests.e2e.browsers import HURRY, expect, like
 from tests.e2e.network import Network
 
+pytestmark = pytest.mark.thorough
+
 URL = "https://example.com/dashboard"
 THROWN = "window.WebSocket = class { constructor() { throw new DOMException('forbidden', 'SecurityError'); } };"
 SILENT = """

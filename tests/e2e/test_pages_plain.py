@@ -19,6 +19,9 @@ BASE = "/likes"
 FLAGS = ["--base-path", BASE, "--flush-interval", "0.2", "--kinds", "clap"]
 
 
+pytestmark = pytest.mark.thorough
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon of this machine alone, all of which is below a path."""
