@@ -19,6 +19,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -169,8 +170,15 @@ def nginx(port: int, nodes: Sequence[str], directory: Path) -> Running:
     user = f"user {getpass.getuser()};" if os.getuid() == 0 else ""
     configuration = directory / "nginx.conf"
     configuration.write_text(_NGINX_CONF.format(user=user, directory=directory, servers=servers, port=port))
-    command = [NGINX, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "nginx.log")]
-    return started("nginx", command, directory / "nginx.log")
+    log = directory / "nginx.log"
+    running = started("nginx", [NGINX, "-p", str(directory), "-c", str(configuration), "-e", str(log)], log)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and running.process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return running
+        time.sleep(0.05)
+    running.end(signal.SIGQUIT)
+    raise Failed(f"nginx did not start:\n{log.read_text().strip()}")
 
 
 def watch(processes: Sequence[Running], directory: Path) -> None:

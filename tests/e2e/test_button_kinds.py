@@ -11,6 +11,8 @@ import pytest
 from tests.daemon import Client, Daemon, wait_until
 from tests.e2e.browsers import Site, counts, expect, face, shows
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def clapping(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:

@@ -55,7 +55,7 @@ async def test_hours_and_days_add_up_to_63_bits_at_most(store: SqliteStore, coun
     assert (await history(store, "day"))[DAY] == total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4 * 1440), st.integers(1, 9)), min_size=1, max_size=25))
 def test_each_unit_is_exact_in_whatever_order_minutes_come(came: list[tuple[int, int]]) -> None:
     async def check(path: str) -> None:
@@ -160,7 +160,7 @@ async def test_a_clock_that_is_years_behind_rolls_nothing_back_that_could_not_be
     assert await everything(clocked) == before
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3 * 1440), st.integers(-1440, 3 * 1440)), min_size=1, max_size=25))
 def test_each_unit_is_exact_whatever_the_clock_says(came: list[tuple[int, int]]) -> None:
     async def check(path: str) -> None:
