@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeAlias
 
-import structlog
 import trio
 
 from likd.model import Outcome, Submission
@@ -14,10 +13,11 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.caller import UNRESTRICTED, Caller
 from likd.web.access.gate import Gate
 from likd.web.access.tokens import Role
-from likd.web.answers import HEALTHY, Answer, Responses, answer_problem
+from likd.web.answers import HEALTHY, Answer, answer_problem
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.pictures import PictureRequest
+from likd.web.express.answering import Answering, Send
 from likd.web.express.coalescer import Coalescer
 from likd.web.express.exchange import Exchange
 from likd.web.express.hot_reads import HotReads
@@ -30,7 +30,6 @@ INLINE_BYTES_MAX = 1 << 16
 So are encoded ones, because it is not known how much they hold.
 """
 
-Send: TypeAlias = Callable[[Exchange, bytes], None]
 Work: TypeAlias = Callable[[], Awaitable[Answer | Submission]]
 """Answers a request, or takes its events."""
 
@@ -69,8 +68,6 @@ MakeRequests: TypeAlias = Callable[[Send, Drop], Requests]
 _NEEDS = {Operation.HEALTH: Role.NOBODY, Operation.TOP: Role.WRITER}
 """The role that an operation needs, if it is not PUBLIC. Files are for pages of all origins."""
 
-log = structlog.get_logger(__name__)
-
 
 class HotRequests:
     """Answers the hot requests by calling `send` with the bytes.
@@ -96,10 +93,9 @@ class HotRequests:
         self._reads = reads
         self._gate = gate
         self._room = room
-        self._responses = Responses()
-        self._send = send
+        self._answering = Answering(send)
         self._drop = drop
-        self._gathering = Coalescer(posting, self._responses, send)
+        self._gathering = Coalescer(posting, self._answering.responses, send)
         self._long_requests = 0
         self._long_requests_max = long_requests_max
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Work]](long_requests_max)
@@ -107,8 +103,6 @@ class HotRequests:
         """Let a request that is one event go with the others."""
         self.submit = self._gathering.submit
         """Submit the single events gathered since the last call."""
-        self.faults = 0
-        """Requests that could not be answered because of a fault in likd."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the requests that take longer, until cancelled."""
@@ -127,7 +121,7 @@ class HotRequests:
             if exchange.problem is not None:
                 raise exchange.problem
             if head.operation is Operation.FILE:
-                self._fill(exchange, self._reads.file(head))
+                self._answering.answer(exchange, self._reads.file(head))
                 return False
             caller = UNRESTRICTED
             if not self._gate.lets_everyone(head.credentials):
@@ -140,9 +134,9 @@ class HotRequests:
                     return False
             return self._answer(exchange, head, body, caller)
         except Problem as problem:
-            self._fill(exchange, answer_problem(problem))
+            self._answering.answer(exchange, answer_problem(problem))
         except Exception as error:
-            self._fail(exchange, error)
+            self._answering.fail(exchange, error)
         return False
 
     def takes(self, announced: Exchange) -> bool:
@@ -171,7 +165,7 @@ class HotRequests:
                 return self._do_later(exchange, partial(self._posting.submit_long, body, head.events, caller))
             return self._read(exchange, head, body, caller)
         if head.operation is Operation.HEALTH:
-            self._fill(exchange, HEALTHY)
+            self._answering.answer(exchange, HEALTHY)
             return False
         if head.operation is Operation.PIXEL:
             self._show_pixel(exchange, head, caller)
@@ -179,7 +173,7 @@ class HotRequests:
         answer = self._reads.nowait(head, caller)
         if answer is None:
             return self._do_later(exchange, partial(self._reads.later, head, caller))
-        self._fill(exchange, answer)
+        self._answering.answer(exchange, answer)
         return False
 
     def _show_pixel(self, exchange: Exchange, head: Head, caller: Caller) -> None:
@@ -187,9 +181,9 @@ class HotRequests:
         assert isinstance(head.asked, PictureRequest)
         seen = pictures.see(head.asked, caller)
         if seen is None:
-            self._fill(exchange, pictures.pixel(None))
+            self._answering.answer(exchange, pictures.pixel(None))
         else:
-            seen.on_settled(lambda outcome: self._fill(exchange, pictures.pixel(outcome)))
+            seen.on_settled(lambda outcome: self._answering.answer(exchange, pictures.pixel(outcome)))
 
     def _read(self, exchange: Exchange, head: Head, body: bytes, caller: Caller) -> bool:
         submission = self._posting.read(body, head.events, caller)
@@ -214,13 +208,13 @@ class HotRequests:
         try:
             done = await work()
             if isinstance(done, Answer):
-                self._fill(exchange, done)
+                self._answering.answer(exchange, done)
             else:
                 self._fill_when_settled(exchange, done)
         except Problem as problem:
-            self._fill(exchange, answer_problem(problem))
+            self._answering.answer(exchange, answer_problem(problem))
         except Exception as error:
-            self._fail(exchange, error)
+            self._answering.fail(exchange, error)
         except BaseException:
             # Cancelled: the client must not wait for an answer that won't come.
             self._drop(exchange)
@@ -230,21 +224,14 @@ class HotRequests:
 
     def _fill_when_settled(self, exchange: Exchange, submission: Submission) -> None:
         def settled(outcome: Outcome) -> None:
-            self._fill(exchange, self._posting.answer(outcome, submission.ignored))
+            self._answering.answer(exchange, self._posting.answer(outcome, submission.ignored))
 
         submission.on_settled(settled)
 
-    def _fill(self, exchange: Exchange, answer: Answer) -> None:
-        response = self._responses.make(
-            answer, keep_alive=exchange.keep_alive, extra=exchange.headers, head_only=exchange.head.head_only
-        )
-        self._send(exchange, response)
-
-    def _fail(self, exchange: Exchange, error: Exception) -> None:
-        """Log and answer a failure: one request's fault must reach nobody else."""
-        self.faults += 1
-        log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-        self._fill(exchange, answer_problem(Problem(500, "the request could not be answered")))
+    @property
+    def faults(self) -> int:
+        """Requests that could not be answered because of a fault in likd."""
+        return self._answering.faults
 
 
 def _add_headers(exchange: Exchange, caller: Caller) -> None:

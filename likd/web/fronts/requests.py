@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import structlog
 import trio
 
 from likd.model import Submission
@@ -13,12 +12,13 @@ from likd.web.access.body_budget import BodyBudget
 from likd.web.access.caller import UNRESTRICTED, Caller
 from likd.web.access.rate_limit import Allowance
 from likd.web.access.tokens import Role
-from likd.web.answers import HEALTHY, Answer, Responses, answer_problem
+from likd.web.answers import HEALTHY, Answer, answer_problem
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.files import Files
+from likd.web.express.answering import Answering, Send
 from likd.web.express.exchange import Exchange
 from likd.web.express.http1 import KEEP_ALIVE, FileRequest, Head, Operation
-from likd.web.express.requests import INLINE_BYTES_MAX, Drop, Send
+from likd.web.express.requests import INLINE_BYTES_MAX, Drop
 from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import Answered, Events, Request, Response, Submit
@@ -29,8 +29,6 @@ BACKLOG_BYTES_MAX = 1 << 24
 
 TURNS = 6
 """How often the loop turns before gathered events are sent, so that clients answered just now can join."""
-
-log = structlog.get_logger(__name__)
 
 
 @attrs.frozen
@@ -85,7 +83,7 @@ class FrontRequests:
         self._body_bytes_max = body_bytes_max
         self._send = send
         self._drop = drop
-        self._responses = Responses()
+        self._answering = Answering(send)
         self._last = 0
         self._asked: dict[int, _Asked] = {}
         """Requests that the engine answers one by one."""
@@ -94,7 +92,6 @@ class FrontRequests:
         self._due = Notice()
         # No bound of its own: a connection has one at a time.
         self._long_in, self._long = trio.open_memory_channel[tuple[Exchange, Caller, str]](float("inf"))
-        self.faults = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send gathered events, and read long bodies, until cancelled."""
@@ -141,18 +138,18 @@ class FrontRequests:
             if isinstance(head.asked, FileRequest):
                 asked = head.asked
                 answer = self._files.answer(asked.path, compressed=asked.compressed, if_none_match=asked.if_none_match)
-                self._fill(exchange, answer)
+                self._answering.answer(exchange, answer)
                 return False
             if head.operation is Operation.HEALTH and not head.credentials.origin:
-                self._fill(exchange, HEALTHY)
+                self._answering.answer(exchange, HEALTHY)
                 return False
             if self._link.backlog > BACKLOG_BYTES_MAX:
                 raise Problem(503, "too many requests are waiting to be counted", headers={"Retry-After": "1"})
             return self._answer(exchange, head, address)
         except Problem as problem:
-            self._fill(exchange, answer_problem(problem))
+            self._answering.answer(exchange, answer_problem(problem))
         except Exception as error:
-            self._fail(exchange, error)
+            self._answering.fail(exchange, error)
         return False
 
     def answered(self, message: Answered) -> None:
@@ -162,12 +159,12 @@ class FrontRequests:
             _, gathered = self._underway
             self._underway = None
             if gathered.free:
-                response = self._responses.make(answer, keep_alive=True)
+                response = self._answering.responses.make(answer, keep_alive=True)
                 for exchange in gathered.free:
                     if exchange.keep_alive and not exchange.headers:
                         self._send(exchange, response)
                     else:
-                        self._fill(exchange, answer)
+                        self._answering.answer(exchange, answer)
             for asked, left in zip(gathered.priced, message.left, strict=True):
                 self._fill_paid(asked, answer, left)
             self.submit()
@@ -176,7 +173,7 @@ class FrontRequests:
         if asked.payer:
             self._fill_paid(asked, answer, message.left[0])
         else:
-            self._fill(asked.exchange, answer)
+            self._answering.answer(asked.exchange, answer)
 
     def responded(self, message: Response) -> None:
         """The engine has answered a request completely, or it will get no answer."""
@@ -250,11 +247,11 @@ class FrontRequests:
             self._submit(self._pays(exchange, caller, address), submission)
         except Problem as problem:
             if caller is UNRESTRICTED:
-                self._fill(exchange, answer_problem(problem))
+                self._answering.answer(exchange, answer_problem(problem))
             else:
                 self._pass_on(exchange, address)
         except Exception as error:
-            self._fail(exchange, error)
+            self._answering.fail(exchange, error)
 
     def _pass_on(self, exchange: Exchange, address: str) -> None:
         """Let the engine answer the whole request, unchanged."""
@@ -289,16 +286,9 @@ class FrontRequests:
             return
         allowance = Allowance(*left, allowed=True)
         exchange.headers = {**exchange.headers, **self._gate.price_headers(asked.payer, allowance)}
-        self._fill(exchange, answer)
+        self._answering.answer(exchange, answer)
 
-    def _fill(self, exchange: Exchange, answer: Answer) -> None:
-        response = self._responses.make(
-            answer, keep_alive=exchange.keep_alive, extra=exchange.headers, head_only=exchange.head.head_only
-        )
-        self._send(exchange, response)
-
-    def _fail(self, exchange: Exchange, error: Exception) -> None:
-        """Log and answer a failure: one request's fault must reach nobody else."""
-        self.faults += 1
-        log.error("request failed", fault=f"{type(error).__name__}: {error}", exc_info=error)
-        self._fill(exchange, answer_problem(Problem(500, "the request could not be answered")))
+    @property
+    def faults(self) -> int:
+        """Requests that could not be answered because of a fault in likd."""
+        return self._answering.faults
