@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from likd.errors import StoreError, Unsupported
 from likd.model import Counts, Fold, IdempotencyKey, Rows
-from likd.stores.chain import Chain
 from likd.stores.keys import Claim, Settled
+from likd.stores.marks import Chain
 from likd.stores.nodes import Node
 from likd.stores.protocol import Applied, Folding, Increments, News, Part, SharedRead, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span

@@ -35,7 +35,7 @@ from likd.web.api.sites import SiteLists
 from likd.web.api.urls import Urls
 from likd.web.express.answering import Send
 from likd.web.express.hot_reads import HotReads
-from likd.web.express.requests import Drop, HotRequests
+from likd.web.express.hot_requests import Drop, HotRequests
 from likd.web.fronts.desk import Desk
 from likd.web.fronts.fronts import Fronts, Shares
 from likd.web.fronts.messages import VERSION, Welcome

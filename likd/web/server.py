@@ -15,7 +15,7 @@ from likd.web.access.connection_limit import ConnectionLimit
 from likd.web.access.gate import Gate
 from likd.web.api.live_socket import LiveSessions
 from likd.web.express.fast_path import Recall
-from likd.web.express.requests import MakeRequests
+from likd.web.express.hot_requests import MakeRequests
 from likd.web.express.server import ExpressLane
 from likd.web.fronts.desk import Desk
 from likd.web.fronts.fronts import Fronts

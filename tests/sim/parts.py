@@ -12,7 +12,7 @@ import trio
 from likd.model import Rows, rename_likings
 from likd.stores import rows as rows_of
 from likd.stores.protocol import Applied, AsOf, Increments, Marks
-from likd.stores.sqlite import actors, marks, merges
+from likd.stores.sqlite import actors, mark_rows, merges
 from tests.sim.store import SimDatabase, SimStore
 
 PARTS = 3
@@ -31,7 +31,7 @@ class PartedDatabase(SimDatabase):
         """Add what belongs to `part`, once."""
         assert self._url_key is not None
         with self._transaction() as connection:
-            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
+            if not self.chain.is_next(mark_rows.read(connection, self.chain.source), increments):
                 return
             mark, _ = _parts(connection).get(part, (0, {}))
             if mark >= increments.last:

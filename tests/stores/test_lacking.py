@@ -14,8 +14,8 @@ from likd.engine import open_engine
 from likd.errors import Unsupported
 from likd.model import Accepted, Rows, Submission
 from likd.plugins.handlers import Handlers, Likes
-from likd.stores.chain import Chain
 from likd.stores.database import Database
+from likd.stores.marks import Chain
 from likd.stores.protocol import Applied, Increments
 from likd.stores.threaded import ThreadedStore
 from likd.web.problems import store_away

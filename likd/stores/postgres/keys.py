@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from likd.model import IdempotencyKey
-from likd.stores.chain import Chain
 from likd.stores.keys import Claim, Settled
+from likd.stores.marks import Chain
 from likd.stores.postgres.connection import Connection
 
 

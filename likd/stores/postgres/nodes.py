@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from likd.stores.chain import Chain, Entry
+from likd.stores.marks import Chain, Entry
 from likd.stores.nodes import Node, find
 from likd.stores.postgres import keys
 from likd.stores.postgres.connection import Connection

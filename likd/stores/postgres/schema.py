@@ -9,7 +9,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from likd.errors import TooNew
-from likd.stores.chain import SCHEMA_VERSION
+from likd.stores.marks import SCHEMA_VERSION
 from likd.stores.postgres.connection import Connection
 
 IMPORTED = 0

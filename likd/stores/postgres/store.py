@@ -14,9 +14,9 @@ from psycopg import errors, sql
 from likd.errors import Behind, StoreError, TotalTooLarge
 from likd.model import Counts, Fold, IdempotencyKey, Rows, rename_likings
 from likd.stores import rows as rows_of
-from likd.stores.chain import Chain, Entry
 from likd.stores.database import Database
 from likd.stores.keys import Claim, Settled
+from likd.stores.marks import Chain, Entry
 from likd.stores.nodes import Node, RetireError
 from likd.stores.postgres import actors, counts, erasing, feed, keys, merges, nodes, schema, sites
 from likd.stores.postgres.connection import Connection, Line, explain

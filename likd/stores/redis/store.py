@@ -13,7 +13,7 @@ import msgspec
 from likd.errors import Behind, Fenced, StoreError, TooNew, TotalTooLarge, Unsupported
 from likd.model import Counts, Fold, Rows
 from likd.runtime.cooperative import Steps, finish_in_turns
-from likd.stores.chain import SCHEMA_VERSION, Chain, Entry
+from likd.stores.marks import SCHEMA_VERSION, Chain, Entry
 from likd.stores.protocol import (
     TOTAL_MAX,
     Applied,

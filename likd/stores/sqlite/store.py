@@ -12,11 +12,11 @@ from typing import TypeVar
 from likd.errors import Behind, StoreError
 from likd.model import Counts, Fold, Rows, rename_likings
 from likd.stores import rows as rows_of
-from likd.stores.chain import Chain
 from likd.stores.database import Database
+from likd.stores.marks import Chain
 from likd.stores.protocol import Applied, Folding, Increments, Retention, Unit
 from likd.stores.sites import PagesQuery, PagesRead, PastRead, SitesRead, Span
-from likd.stores.sqlite import actors, counts, marks, merges
+from likd.stores.sqlite import actors, counts, mark_rows, merges
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.erasures import Erasures
 from likd.stores.sqlite.history import History, newest
@@ -86,8 +86,8 @@ class SqliteDatabase(Database):
             self._writer.execute(f"PRAGMA cache_size = {-1024 * self._cache_mib}")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
             self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        marks.check_version(self._writer, str(self._path))
-        self._writer.executescript(marks.SCHEMA + _LOADS + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
+        mark_rows.check_version(self._writer, str(self._path))
+        self._writer.executescript(mark_rows.SCHEMA + _LOADS + counts.SCHEMA + merges.SCHEMA + actors.SCHEMA)
         self._make(self._counts.open(self._writer, names))
         self._history.open(self._writer, names)
         self._sites.open(self._writer, names)
@@ -101,7 +101,7 @@ class SqliteDatabase(Database):
             self._lister.execute("PRAGMA query_only = ON")
             open_sums(self._lister)
         with self._transaction() as connection:
-            mark = marks.begin(connection, self.chain)
+            mark = mark_rows.begin(connection, self.chain)
         self._log = _identity(self._log_path)
         return mark
 
@@ -123,7 +123,7 @@ class SqliteDatabase(Database):
         if self._counts.leaders.due:
             self._make(self._counts.leaders.ill_sized(_open_or_raise(self._writer)))
         with self._transaction() as connection:
-            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
+            if not self.chain.is_next(mark_rows.read(connection, self.chain.source), increments):
                 return None
             rows = rows_of.renamed(increments.rows, aliases_of(connection, increments.rows))
             changes = rename_likings(increments.actors, alias_keys_of(connection, increments.actors))
@@ -136,7 +136,7 @@ class SqliteDatabase(Database):
                 self._erasures.end(connection, increments.merge, increments.last)
             elif increments.merge is not None:
                 both = self._merges.merge(connection, increments.merge)
-            marks.move(connection, self.chain.source, increments.last)
+            mark_rows.move(connection, self.chain.source, increments.last)
         self.chain.known = increments.last
         return Applied(corrections, both)
 
@@ -144,7 +144,7 @@ class SqliteDatabase(Database):
         if increments.merge is None or self._is_replaced():
             return False
         with self._transaction() as connection:
-            if not self.chain.is_next(marks.read(connection, self.chain.source), increments):
+            if not self.chain.is_next(mark_rows.read(connection, self.chain.source), increments):
                 return False
             return self._erasures.part(connection, increments.merge, increments.last)
 
@@ -174,7 +174,7 @@ class SqliteDatabase(Database):
 
     def fold(self, folds: Sequence[Fold], folding: Folding, changing: Sequence[bytes]) -> None:
         with self._transaction() as connection:
-            self.chain.check(marks.read(connection, self.chain.source))
+            self.chain.check(mark_rows.read(connection, self.chain.source))
             self._merges.fold_by_rules(connection, folds, folding, changing)
 
     def folding(self) -> Folding:
@@ -182,7 +182,7 @@ class SqliteDatabase(Database):
 
     def load(self, name: str, rows: Rows, past: Mapping[int, Rows], now: int) -> bool:
         with self._transaction() as connection:
-            self.chain.check(marks.read(connection, self.chain.source))
+            self.chain.check(mark_rows.read(connection, self.chain.source))
             fresh = connection.execute("INSERT OR IGNORE INTO loads VALUES (?)", (name,)).rowcount == 1
             if fresh:
                 aliases = aliases_of(connection, rows)
@@ -201,7 +201,7 @@ class SqliteDatabase(Database):
 
     def sum_up(self) -> bool:
         with self._transaction() as connection:
-            self.chain.check(marks.read(connection, self.chain.source))
+            self.chain.check(mark_rows.read(connection, self.chain.source))
             return self._sites.sum_up(connection)
 
     def sites(self, spans: Sequence[Span], hosts: Sequence[str] | None) -> SitesRead:
@@ -222,7 +222,7 @@ class SqliteDatabase(Database):
 
     def remove_alias(self, old: str) -> None:
         with self._transaction() as connection:
-            self.chain.check(marks.read(connection, self.chain.source))
+            self.chain.check(mark_rows.read(connection, self.chain.source))
             connection.execute("DELETE FROM aliases WHERE old = ?", (old,))
 
     def _connect(self) -> sqlite3.Connection:
@@ -236,7 +236,7 @@ class SqliteDatabase(Database):
         return connection
 
     def _applied(self, connection: sqlite3.Connection) -> int:
-        return marks.applied(connection, self.chain.source)
+        return mark_rows.applied(connection, self.chain.source)
 
     def _is_replaced(self) -> bool:
         """Whether the file is not the one that is open, because somebody restored a copy or removed it."""
@@ -322,7 +322,7 @@ def read_applied(path: Path, source: str) -> int:
 
     Changes nothing: what a crash left in the database's log is only read. Raises StoreError.
     """
-    return _look_into(path, lambda db: marks.applied(db, source)) or 0
+    return _look_into(path, lambda db: mark_rows.applied(db, source)) or 0
 
 
 def read_newest(path: Path) -> float:

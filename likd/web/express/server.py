@@ -19,9 +19,9 @@ from likd.web.express.client import Client
 from likd.web.express.connection import Connection
 from likd.web.express.exchange import Exchange
 from likd.web.express.fast_path import FastPath, Recall
+from likd.web.express.hot_requests import MakeRequests
 from likd.web.express.http1 import CONTINUE, Heads
 from likd.web.express.line import Line
-from likd.web.express.requests import MakeRequests
 from likd.web.express.states import FINAL, State, Timeouts
 
 EVENTS_AT_ONCE = 128

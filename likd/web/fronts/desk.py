@@ -21,8 +21,8 @@ from likd.web.answers import Answer, answer_problem
 from likd.web.api.events import Posting
 from likd.web.api.live_news import Status
 from likd.web.express.exchange import Exchange
+from likd.web.express.hot_requests import MakeRequests
 from likd.web.express.http1 import Heads
-from likd.web.express.requests import MakeRequests
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import (
     Answered,

@@ -31,7 +31,7 @@ from likd.web.api.files import Files
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.urls import Urls
 from likd.web.express.answering import Send
-from likd.web.express.requests import Drop
+from likd.web.express.hot_requests import Drop
 from likd.web.express.server import ExpressLane
 from likd.web.fronts.asking import Asking
 from likd.web.fronts.decrypting import Decrypting

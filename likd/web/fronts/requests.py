@@ -17,8 +17,8 @@ from likd.web.api.event_bodies import EventBodies
 from likd.web.api.files import Files
 from likd.web.express.answering import Answering, Send
 from likd.web.express.exchange import Exchange
+from likd.web.express.hot_requests import INLINE_BYTES_MAX, Drop
 from likd.web.express.http1 import KEEP_ALIVE, FileRequest, Head, Operation
-from likd.web.express.requests import INLINE_BYTES_MAX, Drop
 from likd.web.fronts.gate import FrontGate
 from likd.web.fronts.link import Link
 from likd.web.fronts.messages import Answered, Events, Request, Response, Submit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from likd.errors import TooNew
-from likd.stores.chain import SCHEMA_VERSION, Chain, Entry
+from likd.stores.marks import SCHEMA_VERSION, Chain, Entry
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (source TEXT PRIMARY KEY, table_id INTEGER NOT NULL) WITHOUT ROWID;

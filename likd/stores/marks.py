@@ -1,4 +1,4 @@
-"""The chain of tables: which table a store takes next from a data directory, and from which of its starts.
+"""Marks: which table a store takes next from a data directory, and from which of its starts, as a chain of tables.
 
 For each data directory, a store keeps a small node number, the epoch of its newest start, and the mark: the last table
 that it has. An apply is a compare-and-set of the mark, in the transaction with its rows.
