@@ -46,7 +46,9 @@ def test_words_and_numbers_are_in_the_language_of_the_page(context: Any, public:
     assert name_of(page, 2).startswith("Gosto, ")
     assert name_of(page, 3) == "讚, 1,234"
     assert name_of(page, 4).startswith("Like, ")
-    assert name_of(page, 5).startswith("Like, ")
+    # What is no language leaves the visitor's.
+    german = page.evaluate("navigator.language").startswith("de")
+    assert name_of(page, 5) == ("Gefällt mir, 1.234" if german else "Like, 1,234")
     assert re.fullmatch(r"Recommander, 1\s234", name_of(page, 6))
     page.evaluate("document.documentElement.lang = 'nl'")
     shows(page, "1.234")
@@ -307,6 +309,6 @@ def test_the_demo_works_in_public_mode_and_for_an_admin(context: Any, public: Da
         page.get_by_role("link", name="log in", exact=True).click()
         page.get_by_label("Admin token").fill("an-admin-token-for-this")
         page.get_by_role("button", name="Log in").click()
-        expect(page).to_have_url(daemon.url + "/demo")
+        wait_until(lambda: page.url == daemon.url + "/demo")
         face(page).click()
         shows(page, 1, liked=True)

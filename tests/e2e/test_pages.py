@@ -157,7 +157,8 @@ def test_ranges_are_links_that_go_on_without_a_script(plain: Any, page: Any, dae
         expect(browser.locator("[data-numbers] tbody th").first).to_have_text("Sat 10 Jan")
 
 
-def test_code_is_copied(context: Any, daemon: Daemon) -> None:
+def test_code_is_copied(browser: Any, context: Any, daemon: Daemon) -> None:
+    only_chromium(browser)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.goto(f"{daemon.url}/url?url={URL}")

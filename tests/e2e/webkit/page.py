@@ -123,8 +123,8 @@ class Page:
     def locator(self, css: str, has_text: str | None = None) -> Locator:
         return Locator(self, []).locator(css, has_text)
 
-    def get_by_role(self, role: str, name: str | None = None) -> Locator:
-        return Locator(self, [["role", [role, name]]])
+    def get_by_role(self, role: str, name: str | None = None, *, exact: bool = False) -> Locator:
+        return Locator(self, [["role", [role, name, exact]]])
 
     def get_by_label(self, text: str) -> Locator:
         return Locator(self, [["label", text]])

@@ -28,7 +28,8 @@ FIND = """
         css: (found, css) => [...new Set(found.flatMap((root) => pierced(root, css)))],
         nth: (found, nth) => found.slice(nth, nth + 1),
         text: (found, text) => found.filter((one) => words(one).includes(text)),
-        role: (found, [role, name]) => STEPS.css(found, TAGS[role]).filter((one) => named(one).includes(name ?? "")),
+        role: (found, [role, name, exact]) =>
+            STEPS.css(found, TAGS[role]).filter((one) => exact ? named(one) === name : named(one).includes(name ?? "")),
         label: (found, text) =>
             STEPS.css(found, "label").filter((one) => words(one).includes(text)).map((one) => one.control),
     };
