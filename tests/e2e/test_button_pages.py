@@ -309,6 +309,6 @@ def test_the_demo_works_in_public_mode_and_for_an_admin(context: Any, public: Da
         page.get_by_role("link", name="log in", exact=True).click()
         page.get_by_label("Admin token").fill("an-admin-token-for-this")
         page.get_by_role("button", name="Log in").click()
-        wait_until(lambda: page.url == daemon.url + "/demo")
+        wait_until(lambda: page.evaluate("location.href") == daemon.url + "/demo")
         face(page).click()
         shows(page, 1, liked=True)
