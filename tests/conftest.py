@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from likd.durability.disk import RealDisk
@@ -47,6 +48,19 @@ def _connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         # One that is bound to its thread was closed there.
         with suppress(sqlite3.ProgrammingError):
             connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_configured_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that runs in this process configures logs: loggers that keep that say nothing to later tests."""
+    configure = structlog.configure
+
+    def configure_and_keep_nothing(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_and_keep_nothing)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
