@@ -24,7 +24,7 @@ from likd.web.api.counts import CountReads
 from likd.web.api.event_bodies import EventBodies
 from likd.web.api.events import Posting
 from likd.web.api.files import Files
-from likd.web.api.histories import Histories, KeptFor
+from likd.web.api.histories import Histories
 from likd.web.api.live_news import OwnStatus
 from likd.web.api.live_socket import LiveSessions
 from likd.web.api.page_lists import PageLists
@@ -32,6 +32,7 @@ from likd.web.api.pictures import Pictures
 from likd.web.api.reads import Reads
 from likd.web.api.shares import ShareLinks
 from likd.web.api.sites import SiteLists
+from likd.web.api.sources import KeptFor, Sources
 from likd.web.api.urls import Urls
 from likd.web.express.answering import Send
 from likd.web.express.hot_reads import HotReads
@@ -107,10 +108,16 @@ async def compose_web(
     files = Files(config.base_path)
     pages = Pages(files=files, gate=gate, base=config.base_path, time_zone=config.time_zone)
     app = create_app(gate=gate, body_limit=bodies.limit, pages=pages, tls=tls is not None)
-    kept_for = KeptFor(config.keep_minutes, config.keep_hours)
-    histories = Histories(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
-    sites = SiteLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
-    lists = PageLists(urls, counts, engine.totals, engine.store, engine.unapplied, kept_for, engine.clock.now)
+    sources = Sources(
+        urls,
+        counts,
+        engine.totals,
+        engine.store,
+        engine.unapplied,
+        KeptFor(config.keep_minutes, config.keep_hours),
+        engine.clock.now,
+    )
+    histories, sites, lists = Histories(sources), SiteLists(sources), PageLists(sources)
     reads = Reads(counts, engine.totals, engine.store, histories)
     pictures = Pictures(posting, urls, counts, engine.totals, gate)
     admin = Admin(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, cast
@@ -25,8 +24,7 @@ from likd.queries.periods import (
     cut,
     last_units,
 )
-from likd.queries.totals import Totals
-from likd.queries.unapplied import Growth, Unapplied, beyond
+from likd.queries.unapplied import Growth, beyond
 from likd.stores.protocol import Store, Unit, in_time
 from likd.stores.sites import Past, SiteStore, Span, site_store
 from likd.time_zones import zone_of
@@ -34,7 +32,7 @@ from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
 from likd.web.api.counts import CountReads
 from likd.web.api.kept import Kept
-from likd.web.api.urls import Urls
+from likd.web.api.sources import Sources
 from likd.web.problems import Problem, store_away, wrong
 from likd.web.query_string import query_value, query_values
 
@@ -85,14 +83,6 @@ class _Asked:
         return {"url": self.url} if self.name else {"site": self.site} if self.site else {}
 
 
-@attrs.frozen
-class KeptFor:
-    """How long minutes (in hours) and hours (in days) are kept; anything older is known only in larger units."""
-
-    minute_hours: int = 48
-    hour_days: int = 90
-
-
 class Histories:
     """Answers requests for histories. Every error of a client raises Problem.
 
@@ -100,25 +90,10 @@ class Histories:
     and of all sites are exact, including what the store does not have yet.
     """
 
-    def __init__(
-        self,
-        urls: Urls,
-        counts: CountReads,
-        totals: Totals,
-        store: Store,
-        unapplied: Unapplied,
-        kept_for: KeptFor,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._urls = urls
-        self._counts = counts
-        self._totals = totals
-        self._store = store
-        self._unapplied = unapplied
-        self._kept_for = kept_for
-        self._clock = clock
-        self._of_urls = Kept(lambda: totals.stored)
-        self._of_sites = Kept(lambda: totals.ledger.position)
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._of_urls = Kept(lambda: sources.totals.stored)
+        self._of_sites = Kept(lambda: sources.totals.ledger.position)
 
     def nowait(self, request: HistoryRequest, caller: Caller) -> Answer | None:
         """The answer to `ask`, if it is in memory."""
@@ -143,11 +118,11 @@ class Histories:
         if request.of_url:
             if request.site:
                 raise wrong("site", request.site, "no site together with a url")
-            (href,) = self._urls.readable([request.url], caller)
-            return _Asked(href, self._totals.ledger.settled_name(href), "", period, compare, request.tz)
-        site = self._urls.readable_site(request.site, caller)
-        if site_store(self._store) is None:
-            raise no_sites(self._store)
+            (href,) = self._sources.urls.readable([request.url], caller)
+            return _Asked(href, self._sources.totals.ledger.settled_name(href), "", period, compare, request.tz)
+        site = self._sources.urls.readable_site(request.site, caller)
+        if site_store(self._sources.store) is None:
+            raise no_sites(self._sources.store)
         return _Asked("", "", site, period, compare, request.tz)
 
     def _period(self, request: HistoryRequest) -> Period:
@@ -155,7 +130,7 @@ class Histories:
             raise wrong("unit", request.unit, "minute, hour, day or month")
         unit = request.unit
         zone = zone_asked(request.tz)
-        now = int(self._clock())
+        now = int(self._sources.clock())
         if not request.begin:
             if request.end:
                 raise wrong("end", request.end, "a begin, too")
@@ -174,9 +149,9 @@ class Histories:
         return period
 
     async def _answer(self, asked: _Asked) -> Answer:
-        now = self._clock()
+        now = self._sources.clock()
         period, before = asked.period, asked.period.before()
-        minutes_since = now - (self._kept_for.minute_hours - 1) * 3600
+        minutes_since = now - (self._sources.kept_for.minute_hours - 1) * 3600
         goes_on = cut(period, before, now, minutes_since) if asked.compare else None
         spans = self._spans(period, now)
         of_before = len(spans)
@@ -185,7 +160,7 @@ class Histories:
             if goes_on is not None:
                 unit: Unit = "minute" if goes_on.before_until % 3600 else "hour"
                 spans.append(Span(unit, before.edges[goes_on.index], goes_on.before_until))
-        grown = [] if asked.name else await self._unapplied.by_site()
+        grown = [] if asked.name else await self._sources.unapplied.by_site()
         try:
             applied, summed, past = await self._look(asked, spans)
         except StoreError as error:
@@ -226,9 +201,11 @@ class Histories:
         """What the store has: as of which table, how much of it is in the sums, and the past in each of `spans`."""
         with in_time():
             if asked.name:
-                past = [await self._store.history(asked.name, span.unit, span.begin, span.end) for span in spans]
+                past = [
+                    await self._sources.store.history(asked.name, span.unit, span.begin, span.end) for span in spans
+                ]
                 return 0, 1.0, past
-            read = await cast(SiteStore, self._store).past(spans, site=asked.site)
+            read = await cast(SiteStore, self._sources.store).past(spans, site=asked.site)
             return read.applied, read.summed, read.past
 
     def _spans(self, period: Period, now: float) -> list[Span]:
@@ -238,7 +215,7 @@ class Histories:
         if period.zone is UTC:
             return [Span("day", period.begin, period.end)]
         begin, end = max(0, period.begin), period.end
-        hours_since = (int(now) // DAY_SECONDS - self._kept_for.hour_days + 1) * DAY_SECONDS
+        hours_since = (int(now) // DAY_SECONDS - self._sources.kept_for.hour_days + 1) * DAY_SECONDS
         since = min(max(begin, hours_since), end)
         spans = [Span("hour", since, end)]
         if begin < since:
@@ -250,7 +227,7 @@ class Histories:
         return [{"time": at, **self._row(counts)} for at, counts in zip(period.edges, rows, strict=False)]
 
     def _row(self, counts: Counts) -> dict[str, Any]:
-        return counts_row(self._counts, counts)
+        return counts_row(self._sources.counts, counts)
 
 
 def counts_row(reads: CountReads, counts: Counts) -> dict[str, Any]:

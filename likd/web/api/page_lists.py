@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
 from functools import partial
@@ -15,17 +14,15 @@ from likd.errors import StoreError
 from likd.ingest.schema import short
 from likd.model import add, host_of
 from likd.queries.periods import DAY_SECONDS, TIME_MAX, Period, between, cut, last_units, span_of
-from likd.queries.totals import Totals
-from likd.queries.unapplied import Growth, Unapplied, beyond
-from likd.stores.protocol import Store, in_time
+from likd.queries.unapplied import Growth, beyond
+from likd.stores.protocol import in_time
 from likd.stores.sites import By, Page, PagesQuery, PagesRead, Past, SiteStore, net, site_store, value_of
 from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.counts import CountReads
-from likd.web.api.histories import KeptFor, no_sites, number, zone_asked
+from likd.web.api.histories import no_sites, number, zone_asked
 from likd.web.api.kept import Kept
 from likd.web.api.sites import DAYS_TOLD, read_key, told_key
-from likd.web.api.urls import Urls
+from likd.web.api.sources import Sources
 from likd.web.problems import store_away, wrong
 from likd.web.query_string import query_value
 
@@ -100,27 +97,13 @@ class PageLists:
     Answers are repeated from memory as long as nothing changes.
     """
 
-    def __init__(
-        self,
-        urls: Urls,
-        counts: CountReads,
-        totals: Totals,
-        store: Store,
-        unapplied: Unapplied,
-        kept_for: KeptFor,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._urls = urls
-        self._counts = counts
-        self._store = store
-        self._unapplied = unapplied
-        self._kept_for = kept_for
-        self._clock = clock
-        self._kept = Kept(lambda: totals.ledger.position)
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._kept = Kept(lambda: sources.totals.ledger.position)
 
     async def pages(self, request: PagesRequest, caller: Caller) -> Answer:
         """A part of a list of pages."""
-        site = self._urls.readable_site(request.site, caller)
+        site = self._sources.urls.readable_site(request.site, caller)
         asked = self._query(request, site)
         # The current time does not make it a different list.
         key = (attrs.evolve(asked.query, before=(asked.query.before[0], 0)), asked.trend.edges)
@@ -133,7 +116,7 @@ class PageLists:
             raise wrong("order", request.order, "asc or desc")
         if len(request.q) > SEARCH_MAX:
             raise wrong("q", short(request.q), f"at most {SEARCH_MAX} characters")
-        now, zone = self._clock(), zone_asked(request.tz)
+        now, zone = self._sources.clock(), zone_asked(request.tz)
         days = last_units("day", zone, DAYS_TOLD, int(now))
         end = number("end", request.end, 1, TIME_MAX) if request.end else days.end
         begin = number("begin", request.begin, 0, TIME_MAX) if request.begin else max(0, end - (days.end - days.begin))
@@ -143,7 +126,7 @@ class PageLists:
         goes_on = None
         if begin <= now < end:
             period, earlier = Period("day", zone, (begin, end)), Period("day", zone, (begin - length, end - length))
-            goes_on = cut(period, earlier, now, now - (self._kept_for.minute_hours - 1) * 3600)
+            goes_on = cut(period, earlier, now, now - (self._sources.kept_for.minute_hours - 1) * 3600)
         before = (begin - length, goes_on.before_until if goes_on is not None else begin)
         trend = _units(begin, end, zone)
         query = PagesQuery(
@@ -165,13 +148,13 @@ class PageLists:
         """Days of a time zone, where hours are no longer kept: the days in UTC that are nearest to them."""
         if zone is UTC:
             return stretch
-        since = (int(now) // DAY_SECONDS - self._kept_for.hour_days + 1) * DAY_SECONDS
+        since = (int(now) // DAY_SECONDS - self._sources.kept_for.hour_days + 1) * DAY_SECONDS
         begin, end = (at if at >= since else (at + DAY_SECONDS // 2) // DAY_SECONDS * DAY_SECONDS for at in stretch)
         return begin, end
 
     async def _pages(self, asked: _Asked) -> Answer:
         query, store = asked.query, self._sites_store
-        grown = _most_grown(await self._unapplied.by_url(_wanted(query)))
+        grown = _most_grown(await self._sources.unapplied.by_url(_wanted(query)))
         try:
             with in_time():
                 read = await store.pages(attrs.evolve(query, without=sorted(grown), limit=query.limit + 1))
@@ -245,7 +228,7 @@ class PageLists:
 
     def _row(self, trend: Period, page: Page) -> dict[str, Any]:
         return {
-            **self._counts.row(page.url, page.period),
+            **self._sources.counts.row(page.url, page.period),
             "before": page.before.get("likes", 0),
             "all": net(page.counts),
             "trend": _trend(trend, page.trend),
@@ -253,9 +236,9 @@ class PageLists:
 
     @property
     def _sites_store(self) -> SiteStore:
-        store = site_store(self._store)
+        store = site_store(self._sources.store)
         if store is None:
-            raise no_sites(self._store)
+            raise no_sites(self._sources.store)
         return store
 
 

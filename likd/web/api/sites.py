@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import tzinfo
 from functools import partial
 from typing import Any
@@ -14,16 +12,14 @@ import msgspec
 from likd.errors import StoreError
 from likd.model import Counts, add, total
 from likd.queries.periods import Period, cut, last_units, span_of
-from likd.queries.totals import Totals
-from likd.queries.unapplied import Unapplied, beyond
-from likd.stores.protocol import Store, in_time
+from likd.queries.unapplied import beyond
+from likd.stores.protocol import in_time
 from likd.stores.sites import SITES_MAX, SiteStore, Span, site_store
 from likd.web.access.caller import Caller
 from likd.web.answers import Answer, conditional, tagged
-from likd.web.api.counts import CountReads
-from likd.web.api.histories import KeptFor, counts_row, no_sites, number, zone_asked
+from likd.web.api.histories import counts_row, no_sites, number, zone_asked
 from likd.web.api.kept import Kept
-from likd.web.api.urls import Urls
+from likd.web.api.sources import Sources
 from likd.web.problems import store_away, wrong
 from likd.web.query_string import query_value
 
@@ -76,28 +72,13 @@ class SiteLists:
     Answers are repeated from memory as long as nothing changes.
     """
 
-    def __init__(
-        self,
-        urls: Urls,
-        counts: CountReads,
-        totals: Totals,
-        store: Store,
-        unapplied: Unapplied,
-        kept_for: KeptFor,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._urls = urls
-        self._counts = counts
-        self._totals = totals
-        self._store = store
-        self._unapplied = unapplied
-        self._kept_for = kept_for
-        self._clock = clock
-        self._kept = Kept(lambda: totals.ledger.position)
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._kept = Kept(lambda: sources.totals.ledger.position)
 
     async def sites(self, request: SitesRequest, caller: Caller) -> Answer:
         """The sites with their totals, the likes of the last 30 days, and those of the 7 days before the last 7."""
-        self._urls.readable_site("", caller)
+        self._sources.urls.readable_site("", caller)
         if request.by not in SITES_BY:
             raise wrong("by", request.by, f"one of {', '.join(SITES_BY)}")
         limit = number("limit", request.limit, 1, SITES_MAX)
@@ -108,13 +89,13 @@ class SiteLists:
         return conditional(await self._kept.ask(key, look), request.if_none_match)
 
     async def _sites(self, by: str, limit: int, after: tuple[float, str] | None, zone: tzinfo) -> Answer:
-        now = self._clock()
+        now = self._sources.clock()
         days = last_units("day", zone, DAYS_TOLD, int(now))
         today, week_ago = (Period("day", zone, days.edges[end - 2 :][:2]) for end in (len(days) + 1, len(days) - 6))
-        goes_on = cut(today, week_ago, now, now - (self._kept_for.minute_hours - 1) * 3600)
+        goes_on = cut(today, week_ago, now, now - (self._sources.kept_for.minute_hours - 1) * 3600)
         assert goes_on is not None, "now is today"
         spans = [span_of(days), Span("hour", week_ago.begin, goes_on.before_until)]
-        grown = await self._unapplied.by_site()
+        grown = await self._sources.unapplied.by_site()
         try:
             with in_time():
                 read = await self._sites_store.sites(spans)
@@ -153,7 +134,7 @@ class SiteLists:
         days = row.days[::-1]
         return {
             "host": row.host,
-            **counts_row(self._counts, row.counts),
+            **counts_row(self._sources.counts, row.counts),
             "pages": row.urls,
             "today": days[0],
             "last7": sum(days[:7]),
@@ -164,9 +145,9 @@ class SiteLists:
 
     @property
     def _sites_store(self) -> SiteStore:
-        store = site_store(self._store)
+        store = site_store(self._sources.store)
         if store is None:
-            raise no_sites(self._store)
+            raise no_sites(self._sources.store)
         return store
 
 
