@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -149,6 +149,13 @@ class SiteStore(Protocol):
 def site_store(store: object) -> SiteStore | None:
     """`store`, if it keeps sums by site."""
     return store if isinstance(store, SiteStore) and "sites" in store.parts else None
+
+
+def prefixes_of(site: str) -> Iterator[tuple[str, str]]:
+    """The ranges of a site's URLs: from the first, up to but not including the second."""
+    for scheme in ("http", "https"):
+        for end in ("/", ":"):
+            yield f"{scheme}://{site}{end}", f"{scheme}://{site}{chr(ord(end) + 1)}"
 
 
 def value_of(by: By, counts: Counts, period: Counts, before: Counts) -> float:

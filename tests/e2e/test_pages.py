@@ -340,6 +340,15 @@ def axe() -> str:
     return (Path(package.__file__).parent / "axe.min.js").read_text()
 
 
+def assert_no_barriers(page: Any, width: int, shown: str) -> None:
+    """What is `shown` has none in either theme, and does not scroll sideways at this width."""
+    assert page.evaluate(BARRIERS, {}) == [], shown
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(BARRIERS, {"runOnly": ["color-contrast"]}) == [], f"{shown} in the dark"
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, shown
+
+
 def some_of(looked_at: list[str], width: int) -> list[str]:
     """What is looked at at this width: all at both takes two minutes, and is for LIKD_TEST_BROWSERS=all."""
     if os.environ.get("LIKD_TEST_BROWSERS") == "all":
@@ -360,9 +369,5 @@ def test_no_page_has_barriers_in_either_theme_or_scrolls_sideways(
         if page.locator("#link:not([hidden])").count():
             expect(page.locator("#link")).to_have_text("Live")
         page.evaluate(axe)
-        assert page.evaluate(BARRIERS, {}) == [], path
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate(BARRIERS, {"runOnly": ["color-contrast"]}) == [], f"{path} in the dark"
-        page.emulate_media(color_scheme="light")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert_no_barriers(page, width, path)
     context.close()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon import Client, Daemon
 from tests.e2e.browsers import counts, expect
-from tests.e2e.test_pages import BARRIERS, axe, only_chromium, post, some_of
+from tests.e2e.test_pages import assert_no_barriers, axe, only_chromium, post, some_of
 
 __all__ = ["axe"]
 SITE = "https://managed.example.com"
@@ -120,11 +120,7 @@ def test_no_dialog_has_barriers_in_either_theme(browser: Any, daemon: Daemon, ax
         dialog = opened(page, name)
         if name in ("Merge…", "Reset…", "Delete…"):
             dialog.locator(".ends .btn").last.click()
-        assert page.evaluate(BARRIERS, {}) == [], name
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate(BARRIERS, {"runOnly": ["color-contrast"]}) == [], f"{name} in the dark"
-        page.emulate_media(color_scheme="light")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert_no_barriers(page, width, name)
         dialog.get_by_role("button", name=re.compile("Cancel|Close")).click()
     context.close()
 

@@ -7,7 +7,7 @@ retired as all else there is, by each node for itself. No URL that is counted be
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from psycopg import sql
 
@@ -16,6 +16,7 @@ from likd.stores.postgres import arrays
 from likd.stores.postgres.connection import Connection
 from likd.stores.postgres.counts import SUM_MAX, given, growth, upsert
 from likd.stores.postgres.history import UNITS, spans
+from likd.stores.sites import prefixes_of
 
 ALL = "//"
 _HOST = r"substring(url FROM '^[a-z]+://(?:[^/@]*@)?(\[[^]]*\]|[^/:]*)')"
@@ -146,13 +147,6 @@ def count_urls(connection: Connection, node: int, urls: Sequence[str], sign: int
         ).format(host=sql.SQL(_HOST)),
         (node, sign, list(urls)),
     )
-
-
-def prefixes_of(site: str) -> Iterator[tuple[str, str]]:
-    """Between which URLs those of a site are: from the first on, before the second."""
-    for scheme in ("http", "https"):
-        for end in ("/", ":"):
-            yield f"{scheme}://{site}{end}", f"{scheme}://{site}{chr(ord(end) + 1)}"
 
 
 def _arrive(

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from likd.model import Fold
+from likd.stores.sites import prefixes_of
 from likd.stores.sqlite import actors
 from likd.stores.sqlite.counts import CountsTable
 from likd.stores.sqlite.history import History
-from likd.stores.sqlite.sites import Sites, prefixes_of
+from likd.stores.sqlite.sites import Sites
 
 URLS_AT_ONCE = 500
 ACTORS_AT_ONCE = 20_000

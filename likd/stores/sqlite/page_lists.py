@@ -13,10 +13,10 @@ import attrs
 import msgspec
 
 from likd.model import Counts
-from likd.stores.sites import PAGES_SCANNED_MAX, Page, PagesQuery, PagesRead
+from likd.stores.sites import PAGES_SCANNED_MAX, Page, PagesQuery, PagesRead, prefixes_of
 from likd.stores.sqlite.history import History
 from likd.stores.sqlite.leaders import Leaders
-from likd.stores.sqlite.sites import Sites, prefixes_of
+from likd.stores.sqlite.sites import Sites
 from likd.stores.sqlite.staging import json_array
 from likd.stores.sqlite.sums import summed
 

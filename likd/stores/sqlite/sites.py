@@ -13,11 +13,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from likd.model import Rows, host_of
+from likd.stores.sites import prefixes_of
 from likd.stores.sqlite.history import TABLES, History
 from likd.stores.sqlite.staging import slices
 from likd.stores.sqlite.sums import SUM_MAX, growth, summed
@@ -279,10 +280,3 @@ def _texts(connection: sqlite3.Connection, query: str) -> list[str]:
 
 def _encode(sums: Mapping[str, list[int]]) -> str:
     return msgspec.json.encode(sums).decode()
-
-
-def prefixes_of(site: str) -> Iterator[tuple[str, str]]:
-    """The range of a site's URLs: from the first, up to but not including the second."""
-    for scheme in ("http", "https"):
-        for end in ("/", ":"):
-            yield f"{scheme}://{site}{end}", f"{scheme}://{site}{chr(ord(end) + 1)}"
